@@ -1,0 +1,133 @@
+"""Files that Rayform owns: private, written whole or not at all, and locked between processes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rayform_core.errors import ConflictError, PrerequisiteError
+
+__all__ = ["file_lock", "fsync_folder", "home", "private_folder", "storage_error", "write_atomically"]
+
+
+def home() -> Path:
+    """Return the folder that holds profiles, stacks and the default store: `$RAYFORM_HOME` or `~/.rayform`."""
+    set_to = os.environ.get("RAYFORM_HOME")
+    return Path(set_to).expanduser().absolute() if set_to else Path.home() / ".rayform"
+
+
+def private_folder(path: Path) -> Path:
+    """Make `path` and its missing parents, readable by their owner alone (0700), and return it.
+
+    Raises:
+        PrerequisiteError: it can't be made.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, path) from error
+    return path
+
+
+def storage_error(error: OSError, path: Path | str) -> PrerequisiteError:
+    """Turn an `OSError` met at `path` into an error that says what to do next."""
+    hint = {
+        errno.ENOSPC: "Free some disk space, or set RAYFORM_HOME to a folder on a larger disk.",
+        errno.EDQUOT: "Free some of your disk quota, or set RAYFORM_HOME to another folder.",
+        errno.EACCES: "Make the folder writable for your user, or set RAYFORM_HOME to one that is.",
+        errno.EPERM: "Make the folder writable for your user, or set RAYFORM_HOME to one that is.",
+        errno.EROFS: "Set RAYFORM_HOME to a folder on a writable file system.",
+    }.get(error.errno or 0, "Check the path and try again.")
+    return PrerequisiteError(f"'{path}' can't be used.", why=f"{os.strerror(error.errno or 0)}.", hint=hint)
+
+
+def fsync_folder(path: Path) -> None:
+    """Make renames and new names inside `path` durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, data: bytes | str | Any, *, mode: int = 0o600) -> None:
+    """Write `data` to `path` so that a reader, or a crash, sees the old content or the new, never a part.
+
+    Args:
+        path: the file; its folder is made where it is missing.
+        data: bytes or text as they are; anything else as indented JSON.
+        mode: permission bits of the file.
+
+    Raises:
+        PrerequisiteError: disk full, no permission.
+    """
+    if not isinstance(data, bytes):
+        text = data if isinstance(data, str) else json.dumps(data, indent=2, sort_keys=True) + "\n"
+        data = text.encode()
+    private_folder(path.parent)
+    temporary = None
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = name
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        Path(temporary).replace(path)
+        temporary = None
+        fsync_folder(path.parent)
+    except OSError as error:
+        raise storage_error(error, path) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+
+
+@contextlib.contextmanager
+def file_lock(path: Path, *, timeout: float = 10.0, what: str | None = None) -> Iterator[None]:
+    """Hold an exclusive lock between processes; the kernel frees it when its holder dies.
+
+    Args:
+        path: the lock file; it is made where it is missing and never removed (removing it would let two
+            holders lock two files of one name).
+        timeout: seconds to wait for another holder; 0 tries once.
+        what: what is locked, for the error's text.
+
+    Raises:
+        ConflictError: another process still holds it after `timeout`; the error names its process ID.
+    """
+    private_folder(path.parent)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise storage_error(error, path) from error
+    try:
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+                    raise ConflictError(
+                        f"{what or path} is locked.",
+                        why=f"Process {holder or '(unknown)'} holds the lock.",
+                        hint="Wait for it to end, or stop it, and try again.",
+                    ) from None
+                time.sleep(0.02)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Makes infrastructure: stack definitions become Terraform, are planned, applied, inspected and destroyed."""

@@ -1,0 +1,1 @@
+"""Artifact stores and materializers: how values become verified, immutable files and come back."""

@@ -1,0 +1,1 @@
+"""The catalog: runs, artifacts, models, metadata and lineage in SQLite or PostgreSQL."""

@@ -1,0 +1,1 @@
+"""Reaching a Ray cluster: tunnel, job submission, logs, the step-image plugin."""

@@ -1,0 +1,1 @@
+"""Execution: scheduler, cache keys, executors, the step worker."""

@@ -1,0 +1,48 @@
+"""Settings of the orchestrator flavors."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["LocalOrchestratorConfig", "RayOrchestratorConfig"]
+
+
+class LocalOrchestratorConfig(BaseModel):
+    """Settings of flavor `local`.
+
+    Args:
+        cpus: logical CPUs that steps share; all of this machine's unless told.
+        memory: bytes that steps share; this machine's unless told.
+        gpus: GPUs that steps share; those that the machine has unless told.
+        max_workers: worker processes at once, whatever the steps ask for.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    cpus: float | None = Field(default=None, gt=0)
+    memory: int | None = Field(default=None, gt=0)
+    gpus: float | None = Field(default=None, ge=0)
+    max_workers: int = Field(default=64, gt=0)
+
+
+class RayOrchestratorConfig(BaseModel):
+    """Settings of flavor `ray`.
+
+    Args:
+        address: how the cluster's head is reached: `ssh://user@host[:port]` for a cluster behind SSH,
+            `None` for a Ray that is started on this machine for the run.
+        ssh_key: path of the private key for `ssh://`.
+        known_hosts: path of the file that the head's host key is checked against.
+        region: region of the cloud that the cluster is in, for `rayform stack start` and the like.
+        instance_id: the head's instance, likewise.
+        stack_reference: tag of the cloud resources.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    address: str | None = None
+    ssh_key: str | None = None
+    known_hosts: str | None = None
+    region: str | None = None
+    instance_id: str | None = None
+    stack_reference: str | None = None

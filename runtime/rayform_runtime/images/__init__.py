@@ -1,0 +1,1 @@
+"""Step images: build context, Docker builder, registries."""

@@ -1,0 +1,308 @@
+"""What a traced pipeline is: plain pydantic models that travel as JSON between laptop, head and worker.
+
+`rayform.pipelines` makes a `PipelineSpec`; `rayform_runtime.execution` runs it; the catalog keeps it with the
+run, which is what `resume` and `spin` start from. Nothing in here holds a live Python object.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "ArtifactInput",
+    "ArtifactType",
+    "ImageSpec",
+    "Input",
+    "MapInput",
+    "ModelSpec",
+    "OutputSpec",
+    "ParameterInput",
+    "PipelineSpec",
+    "Resources",
+    "RetryPolicy",
+    "SourceRef",
+    "StepInput",
+    "StepSpec",
+    "ValueInput",
+]
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ArtifactType(StrEnum):
+    """What an artifact is to people; the names are ZenML's."""
+
+    DATA = "data"
+    DATA_ANALYSIS = "data_analysis"
+    MODEL = "model"
+    SERVICE = "service"
+    STATISTICS = "statistics"
+    SCHEMA = "schema"
+    BASE = "base"
+
+
+class SourceRef(_Spec):
+    """Where a worker finds a function or class.
+
+    Args:
+        module: import path of its module, `"__main__"` for a script or a notebook.
+        qualname: its qualified name in that module.
+        file: the absolute path of its file on the machine that traced it, when it has one; a script that is
+            `__main__` is loaded from here.
+        pickled: base64 of a cloudpickle payload, for functions with no file that a worker could import
+            (notebook cells, closures).
+    """
+
+    module: str
+    qualname: str
+    file: str | None = None
+    pickled: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.qualname}"
+
+
+class Resources(_Spec):
+    """What one step needs while it runs. Meaning and units are Ray's.
+
+    Args:
+        cpus: logical CPUs, fractions allowed; 1 unless told.
+        gpus: logical GPUs, fractions up to 1 allowed.
+        memory: bytes; `None` reserves none.
+        accelerator_type: for instance `"T4"` or `"A100"`; `None` takes any.
+        custom: further Ray resources by name.
+    """
+
+    cpus: float = Field(default=1.0, ge=0)
+    gpus: float = Field(default=0.0, ge=0)
+    memory: int | None = Field(default=None, gt=0)
+    accelerator_type: str | None = None
+    custom: dict[str, float] = Field(default_factory=dict)
+
+
+class RetryPolicy(_Spec):
+    """How often a failed step is tried again.
+
+    Args:
+        max_retries: tries after the first.
+        delay: seconds before the first retry.
+        backoff: factor on the delay from one retry to the next.
+    """
+
+    max_retries: int = Field(default=0, ge=0)
+    delay: float = Field(default=0.0, ge=0)
+    backoff: float = Field(default=1.0, ge=1)
+
+
+class ImageSpec(_Spec):
+    """What a step's container image holds, over the base image. Used where the stack runs steps in images.
+
+    Args:
+        base_image: image to start from; `None` takes the stack's base image.
+        requirements: pip requirements, or one path to a requirements file, or `"pyproject"` for the
+            project's own pyproject.toml; `None` adds none.
+        apt_packages: Debian packages.
+        environment: variables set in the image; never secrets.
+        files: `{path in the image: path on this machine}`.
+        dockerfile: path of a person's own Dockerfile; then the other fields but `build_args` are not used.
+        build_args: arguments of the build.
+        ca_bundle: path of a PEM file with the certificate authorities of a closed network.
+        index_url: package index of a closed network; credentials in it are refused.
+        extra_index_urls: further package indexes.
+    """
+
+    base_image: str | None = None
+    requirements: list[str] | str | None = None
+    apt_packages: list[str] = Field(default_factory=list)
+    environment: dict[str, str] = Field(default_factory=dict)
+    files: dict[str, str] = Field(default_factory=dict)
+    dockerfile: str | None = None
+    build_args: dict[str, str] = Field(default_factory=dict)
+    ca_bundle: str | None = None
+    index_url: str | None = None
+    extra_index_urls: list[str] = Field(default_factory=list)
+
+
+class ModelSpec(_Spec):
+    """The model that a pipeline's or a step's artifacts and metadata belong to.
+
+    Args:
+        name: the model.
+        version: a version's name or number, or a stage (`"production"`, `"latest"`); `None` makes a new one.
+        description, license: free text.
+        tags: tags of the version.
+        metadata: typed JSON metadata of the version.
+    """
+
+    name: str
+    version: str | None = None
+    description: str | None = None
+    license: str | None = None
+    tags: list[str] = Field(default_factory=list)
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class StepInput(_Spec):
+    """The input is the output of an earlier step of this run."""
+
+    kind: Literal["step"] = "step"
+    step: str
+    output: str
+
+
+class MapInput(_Spec):
+    """The input is one element of the list that an earlier step returns; the step runs once an element."""
+
+    kind: Literal["map"] = "map"
+    step: str
+    output: str
+
+
+class ArtifactInput(_Spec):
+    """The input is a stored artifact version, by its ID (resolved when the pipeline is traced)."""
+
+    kind: Literal["artifact"] = "artifact"
+    artifact_version_id: str
+
+
+class ParameterInput(_Spec):
+    """The input is a parameter of the pipeline, by its name in `PipelineSpec.parameters`."""
+
+    kind: Literal["parameter"] = "parameter"
+    parameter: str
+
+
+class ValueInput(_Spec):
+    """The input is a JSON value given in code or configuration."""
+
+    kind: Literal["value"] = "value"
+    value: Any
+
+
+Input = Annotated[
+    StepInput | MapInput | ArtifactInput | ParameterInput | ValueInput, Field(discriminator="kind")
+]
+
+
+class OutputSpec(_Spec):
+    """One output of a step.
+
+    Args:
+        name: the output's name in the step, `"output"` where a step has one that isn't named.
+        artifact_name: the artifact that its versions belong to; `pipeline::step::output` unless told.
+        type: the annotated type, or `None` where there is no annotation.
+        materializer: the materializer that the person chose, or `None` to look one up by type.
+        artifact_type: what it is to people, or `None` to let the materializer say.
+        version: a person's own version name, or `None` for the next number.
+        tags: tags of the version.
+        run_metadata: metadata of the version.
+    """
+
+    name: str
+    artifact_name: str
+    type: SourceRef | None = None
+    materializer: SourceRef | None = None
+    artifact_type: ArtifactType | None = None
+    version: str | None = None
+    tags: list[str] = Field(default_factory=list)
+    run_metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class StepSpec(_Spec):
+    """One step as it stands in a pipeline.
+
+    Args:
+        key: its unique name in the pipeline (`train`, `train_2`, …).
+        name: the step function's name.
+        source: the function.
+        inputs: by argument name.
+        outputs: in the order in which the function returns them.
+        after: keys of steps that must end before it starts, beside those that it takes inputs from.
+        enable_cache: `False` always runs it.
+        retry, timeout (seconds), resources, image, environment: as the person set them.
+        on_failure, on_success: hooks, called in the worker.
+        model: the model of this step where it differs from the pipeline's.
+        code_digest: digest of the step's source and of the project code that it calls: what caching keys on.
+        settings: flavor-specific settings by flavor name.
+    """
+
+    key: str
+    name: str
+    source: SourceRef
+    inputs: dict[str, Input] = Field(default_factory=dict)
+    outputs: list[OutputSpec] = Field(default_factory=list)
+    after: list[str] = Field(default_factory=list)
+    enable_cache: bool = True
+    retry: RetryPolicy = RetryPolicy()
+    timeout: float | None = Field(default=None, gt=0)
+    resources: Resources = Resources()
+    image: ImageSpec | None = None
+    environment: dict[str, str] = Field(default_factory=dict)
+    on_failure: SourceRef | None = None
+    on_success: SourceRef | None = None
+    model: ModelSpec | None = None
+    code_digest: str = ""
+    settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @property
+    def upstream(self) -> set[str]:
+        """Keys of the steps that must end before this one starts."""
+        from_inputs = {i.step for i in self.inputs.values() if isinstance(i, StepInput | MapInput)}
+        return from_inputs | set(self.after)
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether it runs once for each element of a list."""
+        return any(isinstance(i, MapInput) for i in self.inputs.values())
+
+
+class PipelineSpec(_Spec):
+    """A traced pipeline: what a run executes, and all that it needs to be resumed elsewhere.
+
+    Args:
+        name: the pipeline.
+        source: the pipeline function.
+        parameters: validated values of the pipeline's arguments, as JSON.
+        steps: in an order in which each stands after its upstream steps.
+        outputs: what the pipeline returns, as `(step key, output name)` pairs.
+        enable_cache: `False` turns caching off for all steps.
+        model, image: defaults for the steps.
+        environment: variables for all steps.
+        tags: tags of the run.
+        run_name: template of the run's name, or `None` for `<pipeline>-<time>-<id>`.
+        code_root: absolute path of the project whose code the steps import.
+        on_failure, on_success: hooks of the run.
+        settings: flavor-specific settings by flavor name.
+    """
+
+    name: str
+    source: SourceRef
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    steps: list[StepSpec] = Field(default_factory=list)
+    outputs: list[tuple[str, str]] = Field(default_factory=list)
+    enable_cache: bool = True
+    model: ModelSpec | None = None
+    image: ImageSpec | None = None
+    environment: dict[str, str] = Field(default_factory=dict)
+    tags: list[str] = Field(default_factory=list)
+    run_name: str | None = None
+    code_root: str | None = None
+    on_failure: SourceRef | None = None
+    on_success: SourceRef | None = None
+    settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    def step(self, key: str) -> StepSpec:
+        """Return the step with this key.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for step in self.steps:
+            if step.key == key:
+                return step
+        raise KeyError(key)

@@ -1,0 +1,124 @@
+"""The command line: `rayform`. One file per command group, each loaded only when it is used.
+
+`COMMANDS` is the one table of what there is. Its help lines stand here, so that `rayform --help` imports no
+group; `tests/unit/cli/test_table.py` compares them with the commands' own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from rayform_core.errors import RayformError
+from rayform_core.version import __version__
+
+__all__ = ["COMMANDS", "LazyGroup", "main", "rayform"]
+
+COMMANDS: dict[str, tuple[str, str]] = {}
+"""Command name to (`module:attribute`, help line). Groups within groups are lazy by themselves."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported on use.
+
+    Args:
+        table: command name to (`module:attribute`, help line).
+    """
+
+    def __init__(self, *args: Any, table: dict[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *self.table})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = self.table.get(cmd_name)
+        if entry is None:
+            return super().get_command(ctx, cmd_name)
+        module, _, attribute = entry[0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from rayform_core.errors import nearest
+
+            close = nearest(args[0], self.list_commands(ctx)) if args else []
+            if close and "Did you mean" not in error.message:
+                message = f"{error.message} Did you mean {' or '.join(repr(c) for c in close)}?"
+                raise click.UsageError(message, ctx) from None
+            raise
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = []
+        for name in self.list_commands(ctx):
+            if name in self.table:
+                rows.append((name, self.table[name][1]))
+            elif (command := super().get_command(ctx, name)) is not None and not command.hidden:
+                rows.append((name, command.get_short_help_str(100)))
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
+
+
+@click.group(
+    cls=LazyGroup,
+    table=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="rayform")
+def rayform() -> None:
+    """Make infrastructure from a stack definition and run machine-learning pipelines on it."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line; the one place that turns errors into exit codes.
+
+    Args:
+        argv: arguments without the program's name; the process's own unless told.
+    """
+    sys.exit(_run(rayform, argv))
+
+
+def _run(command: Callable[..., Any], argv: list[str] | None) -> int:
+    try:
+        result = command.main(args=argv, prog_name="rayform", standalone_mode=False)  # type: ignore[attr-defined]
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.Abort:
+        click.echo("Interrupted.", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except KeyboardInterrupt:
+        click.echo("Interrupted.", err=True)
+        return 130
+    except BrokenPipeError:
+        # The reader (`head`, a pager) went away: not an error. Keep the interpreter from flushing into it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except RayformError as error:
+        _show(error)
+        if os.environ.get("RAYFORM_DEBUG"):
+            raise
+        return error.exit_code
+    return result if isinstance(result, int) else 0
+
+
+def _show(error: RayformError) -> None:
+    click.echo(f"Error: {error.message}", err=True)
+    if error.why:
+        click.echo(f"  Why:  {error.why}", err=True)
+    if error.hint:
+        click.echo(f"  Next: {error.hint}", err=True)
