@@ -16,6 +16,7 @@ __all__ = [
     "ArtifactType",
     "ImageSpec",
     "Input",
+    "ListInput",
     "MapInput",
     "ModelSpec",
     "OutputSpec",
@@ -184,8 +185,16 @@ class ValueInput(_Spec):
     value: Any
 
 
+class ListInput(_Spec):
+    """The input is a list whose elements are outputs of earlier steps or stored versions, in this order."""
+
+    kind: Literal["list"] = "list"
+    items: list[Annotated[StepInput | ArtifactInput, Field(discriminator="kind")]]
+
+
 Input = Annotated[
-    StepInput | MapInput | ArtifactInput | ParameterInput | ValueInput, Field(discriminator="kind")
+    StepInput | MapInput | ArtifactInput | ParameterInput | ValueInput | ListInput,
+    Field(discriminator="kind"),
 ]
 
 
@@ -252,8 +261,12 @@ class StepSpec(_Spec):
     @property
     def upstream(self) -> set[str]:
         """Keys of the steps that must end before this one starts."""
-        from_inputs = {i.step for i in self.inputs.values() if isinstance(i, StepInput | MapInput)}
-        return from_inputs | set(self.after)
+        keys = set(self.after)
+        for given in self.inputs.values():
+            for one in given.items if isinstance(given, ListInput) else [given]:
+                if isinstance(one, StepInput | MapInput):
+                    keys.add(one.step)
+        return keys
 
     @property
     def is_mapped(self) -> bool:
@@ -275,7 +288,9 @@ class PipelineSpec(_Spec):
         environment: variables for all steps.
         tags: tags of the run.
         run_name: template of the run's name, or `None` for `<pipeline>-<time>-<id>`.
-        code_root: absolute path of the project whose code the steps import.
+        code_root: absolute path of the project whose code the steps import: what travels to a cluster.
+        import_paths: folders below `code_root`, relative to it (`"."` is the root itself), that stood on
+            `sys.path` when the pipeline was traced, in that order; workers put them there too.
         on_failure, on_success: hooks of the run.
         settings: flavor-specific settings by flavor name.
     """
@@ -292,6 +307,7 @@ class PipelineSpec(_Spec):
     tags: list[str] = Field(default_factory=list)
     run_name: str | None = None
     code_root: str | None = None
+    import_paths: list[str] = Field(default_factory=list)
     on_failure: SourceRef | None = None
     on_success: SourceRef | None = None
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)

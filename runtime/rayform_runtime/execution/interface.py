@@ -153,6 +153,9 @@ class RunRequest:
         only: run just these step keys (what `spin` does); their inputs come from `inputs_from`.
         inputs_from: the run whose artifact versions stand in for the outputs of steps that are not run.
         detach: return once the run is accepted, where the orchestrator can go on without this process.
+        code: facts of the code that is run, for the catalog (`git_commit`, `git_dirty`, `git_branch`, …).
+        environment: facts of where it was started, for the catalog (`python`, `rayform`, `platform`, …).
+        user: who started it.
     """
 
     run_id: UUID
@@ -163,6 +166,9 @@ class RunRequest:
     only: Sequence[str] | None = None
     inputs_from: UUID | None = None
     detach: bool = False
+    code: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    user: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
