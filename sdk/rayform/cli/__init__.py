@@ -19,7 +19,9 @@ from rayform_core.version import __version__
 
 __all__ = ["COMMANDS", "LazyGroup", "main", "rayform"]
 
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS: dict[str, tuple[str, str]] = {
+    "stack": ("rayform.cli.stack:stack", "Register, switch, deploy and destroy stacks."),
+}
 """Command name to (`module:attribute`, help line). Groups within groups are lazy by themselves."""
 
 

@@ -1,0 +1,233 @@
+"""The files that registered stacks, components and profiles are: where they lie, how they are read and written.
+
+    $RAYFORM_HOME/settings.yaml                          the active profile
+    $RAYFORM_HOME/profiles/<profile>/profile.yaml        the profile's active stack
+    $RAYFORM_HOME/profiles/<profile>/stacks/<name>.yaml  one stack: the names of its components
+    $RAYFORM_HOME/components/<kind>/<name>.yaml          one component: its flavor and settings
+    <project>/.rayform/config.yaml                       the stack that a folder and all below it use
+
+It stays free of pydantic, so that `rayform stack list` starts fast: what is read is checked by hand for
+shape, and a component's settings are parsed by their flavor's model only where a stack is built.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rayform_core.errors import IntegrityError, PrerequisiteError, UsageError
+from rayform_core.files import file_lock, home, storage_error, write_atomically
+
+__all__ = [
+    "KINDS",
+    "check_kind",
+    "check_name",
+    "component_file",
+    "find_pin",
+    "names_in",
+    "parse_yaml",
+    "pin_file",
+    "profile_file",
+    "read_yaml",
+    "registry_lock",
+    "remove_file",
+    "settings_file",
+    "stack_file",
+    "stacks_folder",
+    "write_yaml",
+]
+
+KINDS = ("orchestrator", "artifact-store", "container-registry", "catalog")
+"""Values of `rayform_runtime.components.ComponentKind`, in the order in which people read them; a test
+compares the two."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9\-_.]*")
+_LONGEST_NAME = 63
+_LARGEST_FILE = 1 << 20
+
+
+def check_name(what: str, name: str) -> str:
+    """Return `name` where it may name a file of ours.
+
+    Args:
+        what: what it names, for the error's text.
+        name: small letters, digits, `-`, `_` and `.`, a letter or digit first; 63 characters at most.
+
+    Raises:
+        UsageError: it is something else, such as a path.
+    """
+    if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
+        suggestion = re.sub(r"[^a-z0-9\-_.]+", "-", name.lower()).strip("-_.")[:_LONGEST_NAME]
+        raise UsageError(
+            f"'{name}' can't name a {what}.",
+            why="A name has small letters, digits, '-', '_' and '.', a letter or digit first, and at most "
+            f"{_LONGEST_NAME} characters.",
+            hint=f"For instance '{suggestion}'." if suggestion else None,
+        )
+    return name
+
+
+def check_kind(kind: str) -> str:
+    """Return `kind` in its written form (`artifact-store`, not `artifact_store`).
+
+    Raises:
+        UsageError: there is no such kind of component.
+    """
+    written = str(kind).replace("_", "-")
+    if written not in KINDS:
+        raise UsageError(f"'{kind}' is no kind of component.", hint=f"Kinds: {', '.join(KINDS)}.")
+    return written
+
+
+def settings_file() -> Path:
+    """Return the file that names the active profile."""
+    return home() / "settings.yaml"
+
+
+def profile_file(profile: str) -> Path:
+    """Return the file that names a profile's active stack."""
+    return home() / "profiles" / check_name("profile", profile) / "profile.yaml"
+
+
+def stacks_folder(profile: str) -> Path:
+    """Return the folder of a profile's stacks."""
+    return profile_file(profile).parent / "stacks"
+
+
+def stack_file(profile: str, name: str) -> Path:
+    """Return the file of a registered stack."""
+    return stacks_folder(profile) / f"{check_name('stack', name)}.yaml"
+
+
+def component_file(kind: str, name: str) -> Path:
+    """Return the file of a registered component."""
+    written = check_kind(kind)
+    return home() / "components" / written / f"{check_name(written, name)}.yaml"
+
+
+def pin_file(folder: Path) -> Path:
+    """Return the file by which `folder` pins its own active stack."""
+    return folder / ".rayform" / "config.yaml"
+
+
+def find_pin(start: Path | None = None) -> Path | None:
+    """Return the nearest pin file in `start` (the working folder unless told) or above it."""
+    try:
+        folder = (start or Path.cwd()).absolute()
+    except FileNotFoundError:  # the working folder was removed
+        return None
+    ours = home()
+    for candidate in (folder, *folder.parents):
+        path = pin_file(candidate)
+        # ~/.rayform is the registry itself, not a pin of the home folder.
+        if path.parent != ours and path.is_file():
+            return path
+    return None
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names of the YAML files in `folder`, sorted; none where it is missing."""
+    try:
+        entries = list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise storage_error(error, folder) from error
+    return sorted(e.stem for e in entries if e.suffix == ".yaml" and _NAME.fullmatch(e.stem))
+
+
+def read_yaml(path: Path, *, keys: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any] | None:
+    """Read one of our files, or return `None` where it is missing.
+
+    Args:
+        path: the file.
+        keys: the keys it may hold, with their types.
+
+    Raises:
+        IntegrityError: it isn't YAML, isn't a mapping, or holds something else; names file, line and column.
+            The file is left as it is.
+    """
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise IntegrityError(f"'{path}' is larger than a megabyte, so it isn't a file of Rayform.")
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as error:
+        raise IntegrityError(
+            f"'{path}' can't be read.",
+            why=f"It isn't UTF-8 text (byte {error.start}).",
+            hint="Mend the file, or remove it and register again. It was left as it is.",
+        ) from error
+    except OSError as error:
+        raise storage_error(error, path) from error
+    return parse_yaml(text, str(path), keys=keys)
+
+
+def parse_yaml(text: str, where: str, *, keys: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
+    """Parse `text` as a mapping with these keys; see `read_yaml`."""
+    import yaml
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    hint = "Mend the file, or remove it and register again. It was left as it is."
+    try:
+        # A safe loader; the plain `safe_load` would take the slow one written in Python.
+        data = yaml.load(text, Loader=loader)  # noqa: S506
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
+        raise IntegrityError(f"{place}: not valid YAML.", why=f"{error.problem}.", hint=hint) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise IntegrityError(f"{where}: not valid YAML.", why=f"{error}.", hint=hint) from error
+    if not isinstance(data, dict):
+        raise IntegrityError(f"{where}:1:1: not a mapping of keys to values.", hint=hint)
+    for key, value in data.items():
+        wanted = keys.get(key) if isinstance(key, str) else None
+        if wanted is None or not isinstance(value, wanted):
+            line, column = _place(yaml.compose(text, Loader=loader), key)
+            wrong = (
+                f"unknown key '{key}'."
+                if wanted is None
+                else f"'{key}' has a value of type {type(value).__name__}, which it can't have."
+            )
+            raise IntegrityError(
+                f"{where}:{line}:{column}: {wrong}", why=f"Known keys: {', '.join(keys)}.", hint=hint
+            )
+    return data
+
+
+def _place(node: Any, key: object) -> tuple[int, int]:
+    for key_node, _ in node.value:
+        if key_node.value == str(key):
+            return key_node.start_mark.line + 1, key_node.start_mark.column + 1
+    return 1, 1
+
+
+def write_yaml(path: Path, data: Mapping[str, Any]) -> None:
+    """Write one of our files, whole or not at all, keys in the given order, empty values left out."""
+    import yaml
+
+    dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    kept = {key: value for key, value in data.items() if value not in (None, {}, ())}
+    write_atomically(path, yaml.dump(kept, Dumper=dumper, sort_keys=False, allow_unicode=True))
+
+
+def remove_file(path: Path) -> None:
+    """Remove one of our files; no error where it is gone already."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+@contextlib.contextmanager
+def registry_lock() -> Iterator[None]:
+    """Hold the registry against other processes while several files are read and changed together."""
+    folder = home()
+    if folder.exists() and not folder.is_dir():
+        raise PrerequisiteError(f"'{folder}' is a file.", hint="Set RAYFORM_HOME to a folder.")
+    with file_lock(folder / ".registry.lock", what="The registry of stacks"):
+        yield
