@@ -1,0 +1,311 @@
+"""The first program of an emulated machine: what firmware, systemd and cloud-init do together on an instance.
+
+It routes 169.254.169.254 to the cloud's metadata service, starts the machine's Docker socket and sshd, lets in
+the instance's key pair, and runs user data once, as root, with its output in `/var/log/cloud-init-output.log`.
+Then it waits: SIGTERM (the API's stop), `shutdown` and `reboot` from inside end it.
+
+Exit codes tell the supervisor why: 0 powered off from inside, 3 reboot asked from inside, 143 stopped from
+outside; anything else is a crash.
+
+Formats of user data are cloud-init's: shell script (`#!`), cloud-config (`write_files`, `bootcmd`, `runcmd`),
+MIME multipart of these, each perhaps gzipped.
+https://cloudinit.readthedocs.io/en/latest/explanation/format.html
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import email
+import gzip
+import http.client
+import json
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+METADATA = "169.254.169.254"
+INSTANCE = Path("/var/lib/cloud/instance")
+OUTPUT = Path("/var/log/cloud-init-output.log")
+LOGIN_USERS = ("ubuntu", "root")
+POWERED_OFF, REBOOT_ASKED, STOPPED = 0, 3, 143
+HERE = Path(__file__).parent
+
+_ended: list[int] = []
+
+
+def log(text: str) -> None:
+    """Write one line to the machine's console, which `rayform localstack logs` shows."""
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} boot: {text}\n")
+    sys.stderr.flush()
+
+
+def on_signal(number: int, _frame: FrameType | None) -> None:
+    """Remember why the machine goes down; the main loop acts."""
+    _ended.append(
+        {signal.SIGUSR1: POWERED_OFF, signal.SIGUSR2: REBOOT_ASKED}.get(signal.Signals(number), STOPPED)
+    )
+
+
+def route_metadata(service: str) -> None:
+    """Send the machine's packets for 169.254.169.254:80 to the cloud's metadata service.
+
+    The address is rewritten inside the machine's own network namespace, so nothing on the host changes and two
+    clouds don't meet; step containers share the namespace and see the same metadata.
+    """
+    rule = ["OUTPUT", "-d", METADATA, "-p", "tcp", "--dport", "80", "-j", "DNAT", "--to-destination", service]
+    if subprocess.run(["iptables", "-w", "-t", "nat", "-C", *rule], capture_output=True).returncode != 0:
+        subprocess.run(["iptables", "-w", "-t", "nat", "-A", *rule], check=True)
+
+
+class Metadata:
+    """The instance metadata service, version 2."""
+
+    def __init__(self) -> None:
+        self.token = self._call("PUT", "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "21600"})
+
+    def get(self, path: str) -> bytes | None:
+        """Return what stands at `/latest/{path}`, or `None` where nothing does."""
+        return self._call(
+            "GET", f"/latest/{path}", {"X-aws-ec2-metadata-token": (self.token or b"").decode()}
+        )
+
+    def tell(self, **facts: object) -> None:
+        """Tell the cloud how the boot goes; `rayform localstack status` shows it."""
+        with contextlib.suppress(OSError):
+            self._call("PUT", "/rayform/boot", {}, json.dumps(facts).encode())
+
+    @staticmethod
+    def _call(method: str, path: str, headers: dict[str, str], body: bytes | None = None) -> bytes | None:
+        # A machine may come up a moment before the API process has noticed its address.
+        for attempt in range(40):
+            connection = http.client.HTTPConnection(METADATA, timeout=5)
+            try:
+                connection.request(method, path, body=body, headers=headers)
+                response = connection.getresponse()
+                data = response.read()
+                if response.status == 404 and response.headers.get("X-Rayform-Unknown"):
+                    raise ConnectionError("the metadata service doesn't know this address yet")
+                return data if response.status == 200 else None
+            except OSError:
+                if attempt == 39:
+                    raise
+                time.sleep(0.1)
+            finally:
+                connection.close()
+        return None
+
+
+def let_in(public_keys: list[str]) -> None:
+    """Write the instance's public keys for the users that its AMI lets in."""
+    for user in LOGIN_USERS:
+        record = pwd.getpwnam(user)
+        folder = Path(record.pw_dir) / ".ssh"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        file = folder / "authorized_keys"
+        file.write_text("".join(f"{key.strip()}\n" for key in public_keys))
+        file.chmod(0o600)
+        for path in (folder, file):
+            os.chown(path, record.pw_uid, record.pw_gid)
+
+
+def start_sshd() -> subprocess.Popen[bytes]:
+    """Make the machine's own host key (Ed25519 alone: an RSA key costs a second) and start sshd."""
+    key = Path("/etc/ssh/ssh_host_ed25519_key")
+    if not key.exists():
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    return subprocess.Popen(["/usr/sbin/sshd", "-D", "-e"], stdin=subprocess.DEVNULL)
+
+
+def start_docker_socket() -> subprocess.Popen[bytes] | None:
+    """Serve `/var/run/docker.sock`: the host's engine as if it were this machine's own."""
+    if not Path("/run/host/docker.sock").exists():
+        return None
+    return subprocess.Popen([sys.executable, "-I", str(HERE / "docker_socket.py")], stdin=subprocess.DEVNULL)
+
+
+def parts(data: bytes) -> list[bytes]:
+    """Split user data into its parts, unpacked."""
+    if data[:2] == b"\x1f\x8b":
+        data = gzip.decompress(data)
+    head = data.lstrip()[:64].lower()
+    if head.startswith((b"content-type:", b"mime-version:")):
+        found: list[bytes] = []
+        for part in email.message_from_bytes(data).walk():
+            if not part.is_multipart():
+                payload = part.get_payload(decode=True)
+                found += parts(payload if isinstance(payload, bytes) else b"")
+        return found
+    return [data] if data.strip() else []
+
+
+def write_file(entry: dict[str, Any]) -> None:
+    """Write one entry of cloud-config's `write_files`."""
+    content = entry.get("content", "")
+    raw = content if isinstance(content, bytes) else str(content).encode()
+    encoding = str(entry.get("encoding", "")).lower()
+    if encoding in {"b64", "base64", "gz+b64", "gz+base64", "gzip+b64", "gzip+base64"}:
+        raw = base64.b64decode(raw)
+    if encoding.startswith("gz"):
+        raw = gzip.decompress(raw)
+    path = Path(entry["path"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab" if entry.get("append") else "wb") as file:
+        file.write(raw)
+    path.chmod(int(str(entry.get("permissions", "0644")), 8))
+    if owner := entry.get("owner"):
+        subprocess.run(["chown", str(owner), str(path)], check=True)
+
+
+def run_script(text: bytes, name: str) -> int:
+    """Run one script as root; its output goes to the log."""
+    folder = INSTANCE / "scripts"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    script = folder / name
+    script.write_bytes(text if text.startswith(b"#!") else b"#!/bin/sh\n" + text)
+    script.chmod(0o700)
+    with OUTPUT.open("ab") as output:
+        return subprocess.run(
+            [str(script)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            env={**os.environ, "HOME": "/root", "USER": "root", "LOGNAME": "root"},
+            start_new_session=True,
+            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, []),
+        ).returncode
+
+
+def run_cloud_config(text: bytes, number: int) -> int:
+    """Run one cloud-config: files, then commands."""
+    import yaml
+
+    config = yaml.safe_load(text) or {}
+    known = {"write_files", "bootcmd", "runcmd"}
+    if left_out := sorted(set(config) - known):
+        with OUTPUT.open("a") as output:
+            output.write(f"cloud-config: the emulated machine leaves out {', '.join(left_out)}\n")
+    for entry in config.get("write_files") or []:
+        write_file(entry)
+    lines = ["#!/bin/sh"]
+    for command in [*(config.get("bootcmd") or []), *(config.get("runcmd") or [])]:
+        if isinstance(command, list):
+            import shlex
+
+            lines.append(shlex.join(map(str, command)))
+        else:
+            lines.append(str(command))
+    return run_script("\n".join(lines).encode() + b"\n", f"runcmd-{number}") if len(lines) > 1 else 0
+
+
+def run_user_data(data: bytes) -> int:
+    """Run every part; return the first exit code that isn't 0, or 0."""
+    failed = 0
+    for number, part in enumerate(parts(data)):
+        if part.lstrip().startswith(b"#cloud-config"):
+            code = run_cloud_config(part, number)
+        elif part.lstrip().startswith(b"#!"):
+            code = run_script(part.lstrip(), f"part-{number:03d}")
+        else:
+            with OUTPUT.open("a") as output:
+                output.write(
+                    f"user data part {number} is neither a script (#!) nor #cloud-config: left out\n"
+                )
+            continue
+        failed = failed or code
+    return failed
+
+
+def first_boot(metadata: Metadata, instance_id: str) -> subprocess.Popen[bytes] | None:
+    """Run user data in a process of its own if this instance hasn't run it; return that process."""
+    done = INSTANCE / f"started-{instance_id}"
+    if done.exists():
+        metadata.tell(phase="done", code=None, again=True)
+        return None
+    done.touch()
+    data = metadata.get("user-data") or b""
+    if not data.strip():
+        (INSTANCE / "boot-finished").touch()
+        metadata.tell(phase="done", code=0)
+        return None
+    metadata.tell(phase="user-data")
+    child = os.fork()
+    if child == 0:
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        code = 1
+        try:
+            started = time.monotonic()
+            code = run_user_data(data)
+            (INSTANCE / "boot-finished").touch()
+            metadata.tell(phase="done", code=code, seconds=round(time.monotonic() - started, 3))
+            log(f"user data ended with {code} after {time.monotonic() - started:.1f} s")
+        except Exception as error:  # noqa: BLE001 - whatever it was belongs in the machine's log
+            with OUTPUT.open("a") as output:
+                output.write(f"user data could not be run: {error!r}\n")
+            metadata.tell(phase="done", code=1, error=repr(error)[:300])
+        finally:
+            os._exit(0 if code == 0 else 1)
+    return None
+
+
+def main() -> int:
+    """Boot, then wait for the machine's end."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, on_signal)
+    Path("/run/rayform-boot.pid").write_text(f"{os.getpid()}\n")
+    INSTANCE.mkdir(parents=True, exist_ok=True)
+    docker = start_docker_socket()
+    route_metadata(os.environ["RAYFORM_METADATA"])
+    metadata = Metadata()
+    machine = json.loads(metadata.get("rayform/machine") or b"{}")
+    Path("/etc/rayform").mkdir(mode=0o755, exist_ok=True)
+    Path("/etc/rayform/machine.json").write_text(json.dumps(machine, indent=2) + "\n")
+    let_in(machine.get("public_keys", []))
+    sshd = start_sshd()
+    OUTPUT.touch(mode=0o600)
+    first_boot(metadata, str(machine.get("instance_id")))
+    children = [child for child in (docker, sshd) if child is not None]
+    while not _ended:
+        # PID 1 is Docker's init, which reaps orphans; ours are waited for here. A signal ends the pause.
+        signal.sigtimedwait([signal.SIGCHLD], 3600)
+        for child in children[:]:
+            if child.poll() is not None and not _ended:
+                log(f"{child.args} ended with {child.returncode}")
+                children.remove(child)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+    return power_down()
+
+
+def power_down() -> int:
+    """End every process as an operating system does: ask, wait a moment, insist."""
+    log({POWERED_OFF: "powering off", REBOOT_ASKED: "rebooting", STOPPED: "stopping"}[_ended[0]])
+    own = {1, os.getpid()}
+    for number, patience in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 0.5)):
+        deadline = time.monotonic() + patience
+        others = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and int(p.name) not in own]
+        for pid in others:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+        while others and time.monotonic() < deadline:
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            others = [pid for pid in others if Path(f"/proc/{pid}").exists()]
+            time.sleep(0.02)
+    return _ended[0]
+
+
+if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+    sys.exit(main())
