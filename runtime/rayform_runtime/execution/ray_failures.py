@@ -1,0 +1,88 @@
+"""What Ray's exceptions mean for a step: its error, and whether another try elsewhere is ours to make."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from rayform_runtime.catalog.interface import StepError
+
+__all__ = ["Failure", "explain"]
+
+IMAGE_ERROR_MARK = "rayform-step-image: "
+"""The step-image plugin puts this before its own sentence; Ray wraps it in a traceback as text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a task was lost.
+
+    Args:
+        error: for the step.
+        elsewhere: the cause lies in the node, not in the step: it is tried again on another.
+        process_died: the worker process ended and nothing says that the step itself ended it.
+        retryable: whether the person's own retry policy may try it again.
+    """
+
+    error: StepError
+    elsewhere: bool = False
+    process_died: bool = False
+    retryable: bool = True
+
+
+def explain(error: BaseException, *, exit_code: int | None, detail: str, node: str | None) -> Failure:
+    """Explain why Ray gave no result.
+
+    Args:
+        error: what Ray raised.
+        exit_code: the code that the step's process said it ends with, or the container's, where known.
+        detail: what the raylet said of the worker's end, or an empty string.
+        node: why the worker's node is gone, or `None` where it lives.
+    """
+    from ray import exceptions as ray_errors
+
+    if isinstance(error, ray_errors.RuntimeEnvSetupError):
+        return _image_failure(str(error))
+    if isinstance(error, ray_errors.OutOfMemoryError) or "OOM" in detail.split("Some common causes")[0]:
+        return Failure(
+            StepError("OutOfMemory", f"The step's worker was stopped because its node ran out of memory. {_first(str(error))}")
+        )
+    if exit_code is not None:
+        if exit_code == 137:
+            return Failure(
+                StepError("OutOfMemory", "The step's container was killed (exit code 137): it used more memory than it asked for."),
+            )
+        return Failure(StepError("Crash", f"The step ended its own process with exit code {exit_code}."))
+    if isinstance(error, ray_errors.NodeDiedError | ray_errors.OwnerDiedError) or node is not None:
+        return Failure(StepError("NodeLost", node or _first(str(error))), elsewhere=True)
+    if isinstance(error, ray_errors.TaskUnschedulableError):
+        return Failure(StepError("Unschedulable", _first(str(error))), retryable=False)
+    if isinstance(error, ray_errors.WorkerCrashedError):
+        return Failure(
+            StepError(
+                "Crash",
+                "The step's worker process died: it was killed, or crashed in native code. " + _exit_detail(detail),
+            ),
+            process_died=True,
+        )
+    if isinstance(error, ray_errors.ObjectLostError):
+        return Failure(StepError("NodeLost", _first(str(error))), elsewhere=True)
+    return Failure(StepError(type(error).__name__, _first(str(error))))
+
+
+def _image_failure(text: str) -> Failure:
+    found = re.search(re.escape(IMAGE_ERROR_MARK) + r"\[(\w+)\] (.+)", text)
+    if found is None:
+        return Failure(StepError("EnvironmentError", _first(text)), retryable=False)
+    kind, sentence = found.groups()
+    return Failure(StepError(kind, sentence.strip()), retryable=kind in ("RegistryUnavailable",))
+
+
+def _exit_detail(detail: str) -> str:
+    found = re.search(r"Worker exit type: (\S+) Worker exit detail: (.+?)(?: Some common causes|$)", detail, re.S)
+    return f"Ray says: {found.group(2).strip()}" if found else ""
+
+
+def _first(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return lines[0].strip() if lines else ""

@@ -1,0 +1,119 @@
+"""Whether a step can be placed on a Ray cluster, and the sentence that says why not.
+
+Ray itself queues an infeasible task for ever with a warning in a log file. Here it is refused before anything
+runs: what was asked for, what the largest node has, and whether a worker group could grow to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rayform_core.errors import UsageError
+from rayform_runtime.spec import PipelineSpec, Resources
+
+__all__ = ["NodeGroup", "NodeResources", "check_placeable", "describe", "ray_resources", "waiting_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeResources:
+    """What one live node has, in all and free, by Ray's resource names (memory in bytes)."""
+
+    address: str
+    total: Mapping[str, float]
+    free: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeGroup:
+    """A group of worker nodes that the cluster's autoscaler can start more of."""
+
+    name: str
+    instance_type: str
+    resources: Mapping[str, float]
+    min: int = 0
+    max: int = 0
+
+
+def ray_resources(resources: Resources) -> dict[str, float]:
+    """Return what a step asks for by Ray's own names."""
+    wanted: dict[str, float] = {"CPU": resources.cpus, "GPU": resources.gpus}
+    if resources.memory:
+        wanted["memory"] = float(resources.memory)
+    if resources.accelerator_type:
+        # Ray's own convention for `accelerator_type=`.
+        wanted[f"accelerator_type:{resources.accelerator_type}"] = 0.001
+    wanted.update(resources.custom)
+    return {name: amount for name, amount in wanted.items() if amount > 0}
+
+
+def fits(wanted: Mapping[str, float], has: Mapping[str, float]) -> bool:
+    """Whether one node with these resources can hold the step."""
+    return all(amount <= has.get(name, 0.0) + 1e-9 for name, amount in wanted.items())
+
+
+def check_placeable(
+    spec: PipelineSpec, nodes: Sequence[NodeResources], groups: Sequence[NodeGroup] = ()
+) -> None:
+    """Refuse a pipeline with a step that no node, present or possible, can hold.
+
+    Raises:
+        UsageError: names the step, what it asked for, what the largest node has, and each group's limit.
+    """
+    for step in spec.steps:
+        wanted = ray_resources(step.resources)
+        if any(fits(wanted, node.total) for node in nodes):
+            continue
+        if any(group.max > 0 and fits(wanted, group.resources) for group in groups):
+            continue
+        raise UsageError(
+            f"Step '{step.key}' can't be placed: it asks for {describe(wanted)}.",
+            why=" ".join([_largest(wanted, nodes), *(_group_limit(wanted, group) for group in groups)]),
+            hint="Ask for less in the step's `resources`, or give the stack's definition a worker group "
+            "that has as much.",
+        )
+
+
+def waiting_for(
+    wanted: Mapping[str, float], nodes: Sequence[NodeResources], groups: Sequence[NodeGroup]
+) -> str:
+    """Say what a step that is queued waits for."""
+    if any(fits(wanted, node.total) for node in nodes):
+        return f"waiting for {describe(wanted)} to be free"
+    growing = [g for g in groups if g.max > 0 and fits(wanted, g.resources)]
+    if growing:
+        names = " or ".join(f"'{g.name}' ({g.instance_type})" for g in growing)
+        return f"waiting for a node of group {names} with {describe(wanted)}"
+    return f"waiting for a node with {describe(wanted)}" + (f". {_largest(wanted, nodes)}" if nodes else "")
+
+
+def describe(resources: Mapping[str, float]) -> str:
+    """Put resources into words, such as `2 CPUs, 1 GPU, 3 GiB of memory`."""
+    words = []
+    for name, amount in resources.items():
+        if name in ("CPU", "GPU"):
+            words.append(f"{amount:g} {name}{'' if amount == 1 else 's'}")
+        elif name == "memory":
+            words.append(f"{amount / 2**30:.3g} GiB of memory")
+        elif name.startswith("accelerator_type:"):
+            words.append(f"accelerator {name.partition(':')[2]}")
+        else:
+            words.append(f"{amount:g} {name}")
+    return ", ".join(words) or "nothing"
+
+
+def _largest(wanted: Mapping[str, float], nodes: Sequence[NodeResources]) -> str:
+    if not nodes:
+        return "The cluster has no node."
+    names = list(wanted)
+    best = max(nodes, key=lambda node: [min(node.total.get(n, 0.0) / wanted[n], 1.0) for n in reversed(names)])
+    has = {name: best.total.get(name, 0.0) for name in names}
+    return f"The largest node has {describe(has)}."
+
+
+def _group_limit(wanted: Mapping[str, float], group: NodeGroup) -> str:
+    kind = f"Group '{group.name}' ({group.instance_type}"
+    if group.max == 0:
+        return f"{kind}) may have no node: its max is 0."
+    has = {name: group.resources.get(name, 0.0) for name in wanted}
+    return f"{kind}, up to {group.max}) has {describe(has)} a node."

@@ -1,0 +1,162 @@
+"""What runs inside a Ray worker: one step, with its output passed on while it runs.
+
+`run_task` is the function that Ray ships, by reference: a step's image holds the same Rayform as the head.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rayform_runtime.execution.interface import StepResult, StepTask
+from rayform_runtime.execution.ray_channel import ChannelAddress, ChannelClient
+
+__all__ = ["CodeBundleRef", "run_task"]
+
+_BATCH_BYTES = 64 * 1024
+_clients: dict[tuple[str, int], ChannelClient] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class CodeBundleRef:
+    """A project's code in the stack's bucket: where it lies, and the digest that it must have."""
+
+    key: str
+    digest: str
+
+
+def run_task(
+    task: StepTask, entry: str | Callable[[StepTask], StepResult], line: ChannelAddress | None,
+    code: CodeBundleRef | None, try_number: int = 1,
+) -> StepResult:
+    """Run one step in this Ray worker and return its result.
+
+    Args:
+        task: what to run.
+        entry: the worker function, or its import path (`module:name`).
+        line: the scheduler's end of the live line.
+        code: the project's code, where it isn't on this machine.
+        try_number: which of the executor's tries this is, for its messages.
+    """
+    client = _client(line)
+    told = {"step": task.step_run_id, "try": try_number}
+    client.send({**told, "kind": "start", "at": time.time(), "pid": os.getpid(), "node": _node_id()})
+    try:
+        with _passed_on(client, told), _exit_code_told(client, told):
+            if code is not None:
+                from rayform_runtime.images.code_bundle import fetch_bundle
+
+                task = replace(task, code_root=str(fetch_bundle(task.stack, code.key, code.digest)))
+            return _resolve(entry)(task)
+    finally:
+        client.send({**told, "kind": "end"})
+
+
+def _client(line: ChannelAddress | None) -> ChannelClient:
+    if line is None:
+        return _Mute()
+    known = _clients.get((line.host, line.port))
+    if known is None or not known.is_open:
+        _clients.clear()  # A worker serves one scheduler at a time; lines to earlier ones are dead.
+        known = _clients[line.host, line.port] = ChannelClient(line)
+    return known
+
+
+class _Mute(ChannelClient):
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._connection = None
+
+
+def _resolve(entry: str | Callable[[StepTask], StepResult]) -> Callable[[StepTask], StepResult]:
+    if not isinstance(entry, str):
+        return entry
+    module, _, name = entry.partition(":")
+    found: Callable[[StepTask], StepResult] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _node_id() -> str:
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())
+
+
+@contextlib.contextmanager
+def _exit_code_told(client: ChannelClient, told: dict[str, Any]) -> Iterator[None]:
+    """Say the code with which a step ends its process by `os._exit`; Ray only sees a broken connection."""
+    leave = os._exit
+
+    def leave_and_tell(status: int) -> None:
+        client.send({**told, "kind": "exit", "code": status})
+        leave(status)
+
+    os._exit = leave_and_tell  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        os._exit = leave
+
+
+@contextlib.contextmanager
+def _passed_on(client: ChannelClient, told: dict[str, Any]) -> Iterator[None]:
+    """Send all that is written to descriptors 1 and 2 meanwhile, by Python or by any library or child."""
+    if not client.is_open:
+        yield
+        return
+    reader, writer = os.pipe()
+    saved = [(fd, os.dup(fd)) for fd in (1, 2)]
+    _flush()
+    for fd in (1, 2):
+        os.dup2(writer, fd)
+    os.close(writer)
+    streams = _line_buffered()
+    thread = threading.Thread(target=_forward, args=(reader, client, told), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        _flush()
+        for fd, before in saved:
+            os.dup2(before, fd)
+            os.close(before)
+        for stream, buffered in streams:
+            stream.reconfigure(line_buffering=buffered)
+        # Ends at once unless a child process that the step left behind still holds the pipe.
+        thread.join(timeout=1.0)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+
+
+def _line_buffered() -> list[tuple[Any, bool]]:
+    changed = []
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            changed.append((stream, bool(getattr(stream, "line_buffering", False))))
+            stream.reconfigure(line_buffering=True)
+    return changed
+
+
+def _forward(reader: int, client: ChannelClient, told: dict[str, Any]) -> None:
+    rest = b""
+    with open(reader, "rb", buffering=0) as pipe:  # noqa: PTH123 - a descriptor, not a path
+        while chunk := pipe.read(_BATCH_BYTES):
+            whole, newline, rest = (rest + chunk).rpartition(b"\n")
+            if newline:
+                client.send({**told, "kind": "log", "text": whole.decode(errors="replace")})
+            elif len(rest) > _BATCH_BYTES:
+                client.send({**told, "kind": "log", "text": rest.decode(errors="replace")})
+                rest = b""
+    if rest:
+        client.send({**told, "kind": "log", "text": rest.decode(errors="replace")})

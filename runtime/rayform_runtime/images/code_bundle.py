@@ -1,0 +1,148 @@
+"""A project's code as one file in the stack's bucket, named by its content.
+
+Code changes with every edit, and an image that held it would be built, pushed and pulled each time. The bundle
+is some kilobytes: uploaded once for each state of the code, fetched once by each node, unpacked beside Ray's
+own files, where all containers of the node share it. Steps then import it from there.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rayform_core.errors import ConflictError, IntegrityError
+from rayform_core.files import file_lock, private_folder, storage_error
+from rayform_runtime.images.project_files import project_files
+
+if TYPE_CHECKING:
+    from rayform_runtime.artifacts.interface import ArtifactStore
+
+__all__ = ["CodeBundle", "fetch_bundle", "make_bundle", "upload_bundle"]
+
+
+@dataclass(frozen=True, slots=True)
+class CodeBundle:
+    """A packed project.
+
+    Args:
+        digest: SHA-256 of the uncompressed archive; equal files give an equal digest.
+        data: the archive, gzip-compressed.
+        files: how many files are in it.
+    """
+
+    digest: str
+    data: bytes
+    files: int
+
+    @property
+    def key(self) -> str:
+        """Where it lies below the store's root."""
+        return bundle_key(self.digest)
+
+
+def bundle_key(digest: str) -> str:
+    """Return the key of the bundle with this digest."""
+    return f"code/{digest}.tar.gz"
+
+
+def make_bundle(root: Path) -> CodeBundle:
+    """Pack a project, without what it ignores; times, owners and order never change the digest.
+
+    Args:
+        root: the project's folder.
+
+    Raises:
+        UsageError: it is too large to be code, or a link leaves it.
+    """
+    raw = io.BytesIO()
+    files = project_files(root)
+    with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for file in files:
+            entry = tarfile.TarInfo(file.name)
+            data = file.path.read_bytes()
+            entry.size = len(data)
+            entry.mode = 0o755 if file.executable else 0o644
+            archive.addfile(entry, io.BytesIO(data))
+    content = raw.getvalue()
+    digest = hashlib.sha256(content).hexdigest()
+    return CodeBundle(digest, gzip.compress(content, compresslevel=1, mtime=0), len(files))
+
+
+def upload_bundle(bundle: CodeBundle, store: ArtifactStore) -> bool:
+    """Put the bundle into the store and return whether it was new there."""
+    try:
+        store.put_bytes(bundle.key, bundle.data, if_absent=True)
+    except ConflictError:
+        return False
+    return True
+
+
+def cache_folder() -> Path:
+    """Return where this machine keeps unpacked bundles: `$RAYFORM_CODE_CACHE`, or beside Ray's own files."""
+    return Path(os.environ.get("RAYFORM_CODE_CACHE", "/tmp/ray/rayform/code"))  # noqa: S108 - Ray's folder
+
+
+def fetch_bundle(stack: Mapping[str, Any], key: str, digest: str) -> Path:
+    """Return the folder with the bundle's files, downloading and unpacking them where this machine lacks them.
+
+    Args:
+        stack: `StackSpec` as JSON, whose artifact store has the bundle.
+        key: where it lies in the store.
+        digest: what it must be.
+
+    Raises:
+        NotFoundError: the store has none.
+        IntegrityError: it isn't what its name says.
+        PrerequisiteError: the disk is full or can't be written.
+    """
+    parent = private_folder(cache_folder())
+    target = parent / digest
+    if target.is_dir():
+        return target
+    with file_lock(parent / f".{digest}.lock", timeout=120, what=f"code bundle {digest[:12]}"):
+        if target.is_dir():
+            return target
+        from rayform_runtime.components import Stack, StackSpec
+
+        unpack_bundle(Stack(StackSpec.model_validate(stack)).artifact_store.get_bytes(key), digest, target)
+    return target
+
+
+def unpack_bundle(data: bytes, digest: str, target: Path) -> None:
+    """Verify an archive and unpack it, whole or not at all.
+
+    Raises:
+        IntegrityError: it isn't what its digest says, or a name in it leaves the folder.
+        PrerequisiteError: the disk is full or can't be written.
+    """
+    try:
+        content = gzip.decompress(data)
+    except (OSError, EOFError) as error:
+        raise IntegrityError(f"Code bundle {digest[:12]} is corrupt.", why=f"{error}.") from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise IntegrityError(
+            f"Code bundle {digest[:12]} isn't what its name says.",
+            why="Its content has another digest.",
+            hint="Delete the object in the store and run again: it is uploaded anew.",
+        )
+    aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{digest[:12]}-"))
+    try:
+        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+            archive.extractall(aside, filter="data")
+        aside.chmod(0o755)
+        aside.replace(target)
+    except tarfile.TarError as error:
+        raise IntegrityError(f"Code bundle {digest[:12]} can't be unpacked.", why=f"{error}.") from error
+    except OSError as error:
+        raise storage_error(error, target) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
