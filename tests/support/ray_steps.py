@@ -35,7 +35,9 @@ def run(task: StepTask) -> StepResult:
     return StepResult(task.step_run_id, StepStatus.COMPLETED, metadata={"pid": os.getpid(), "tries": tries})
 
 
-def task(key: str = "step", *, id: str | None = None, timeout: float | None = None, resources=None, **inputs) -> StepTask:
+def task(
+    key: str = "step", *, id: str | None = None, timeout: float | None = None, resources=None, **inputs
+) -> StepTask:
     return StepTask(
         run_id="run",
         run_name="run",

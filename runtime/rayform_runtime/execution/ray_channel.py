@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import secrets
 import socket
 import struct
@@ -117,10 +118,9 @@ class ChannelServer:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         for connection in connections:
-            with contextlib.suppress(OSError):
-                # Wakes the thread that reads from it; closing alone would leave it blocked.
-                with socket.socket(fileno=_duplicate(connection)) as peer:
-                    peer.shutdown(socket.SHUT_RDWR)
+            # Wakes the thread that reads from it; closing alone would leave it blocked.
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as peer:
+                peer.shutdown(socket.SHUT_RDWR)
 
 
 class ChannelClient:
@@ -163,12 +163,6 @@ class ChannelClient:
                 self._connection = None
 
 
-def _duplicate(connection: Connection) -> int:
-    import os
-
-    return os.dup(connection.fileno())
-
-
 def _set_timeout(peer: socket.socket, seconds: float) -> None:
     # Connection reads the descriptor itself, so the timeout must be the kernel's.
     value = struct.pack("ll", int(seconds), 0)
@@ -178,7 +172,7 @@ def _set_timeout(peer: socket.socket, seconds: float) -> None:
 
 
 def _clear_timeout(connection: Connection) -> None:
-    with socket.socket(fileno=_duplicate(connection)) as peer:
+    with socket.socket(fileno=os.dup(connection.fileno())) as peer:
         forever = struct.pack("ll", 0, 0)
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, forever)
         # A scheduler that stops reading must not hold a step up for ever.

@@ -38,7 +38,7 @@ class ClusterView:
         """Return Ray's own list of nodes; blocks."""
         import ray
 
-        found: list[Mapping[str, Any]] = ray.nodes()
+        found: list[Mapping[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
         return found
 
     def nodes(self, *, fresh: bool = False) -> list[NodeResources]:

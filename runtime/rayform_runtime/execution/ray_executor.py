@@ -31,7 +31,7 @@ from rayform_runtime.execution.ray_local import (
 )
 from rayform_runtime.execution.ray_placement import NodeGroup, check_placeable, ray_resources, waiting_for
 from rayform_runtime.execution.ray_worker import CodeBundleRef, run_task
-from rayform_runtime.spec import PipelineSpec, Resources, StepSpec
+from rayform_runtime.spec import PipelineSpec, Resources
 
 __all__ = ["WORKER_ENTRY", "RayExecutor"]
 
@@ -225,7 +225,9 @@ class RayExecutor(Executor):
             return known
         accelerator = next((n.partition(":")[2] for n in wanted if n.startswith("accelerator_type:")), None)
         custom = {
-            n: a for n, a in wanted.items() if n not in ("CPU", "GPU", "memory") and not n.startswith("accelerator_type:")
+            n: a
+            for n, a in wanted.items()
+            if n not in ("CPU", "GPU", "memory") and not n.startswith("accelerator_type:")
         }
         options: dict[str, Any] = {
             "name": key,
@@ -288,8 +290,8 @@ class RayExecutor(Executor):
                 running.exit_code = None
                 self._announce(running, happened)
             case "log":
-                for line in str(item.content.get("text", "")).split("\n"):
-                    happened.append(self._event(running, "log", line))
+                lines = str(item.content.get("text", "")).split("\n")
+                happened.extend(self._event(running, "log", line) for line in lines)
             case "exit":
                 code = item.content.get("code")
                 running.exit_code = code if isinstance(code, int) else None
@@ -346,10 +348,7 @@ class RayExecutor(Executor):
             )
             return
         assert error is not None
-        if running.node is None and running.started is None:
-            node = None
-        else:
-            node = self._view.death_of(running.node)
+        node = self._view.death_of(running.node)
         detail = "" if node else self._raylet.about(running.pid)
         failure = explain(error, exit_code=running.exit_code, detail=detail, node=node)
         if failure.elsewhere and running.node_losses < NODE_LOSSES:

@@ -45,12 +45,18 @@ def explain(error: BaseException, *, exit_code: int | None, detail: str, node: s
         return _image_failure(str(error))
     if isinstance(error, ray_errors.OutOfMemoryError) or "OOM" in detail.split("Some common causes")[0]:
         return Failure(
-            StepError("OutOfMemory", f"The step's worker was stopped because its node ran out of memory. {_first(str(error))}")
+            StepError(
+                "OutOfMemory",
+                f"The step's worker was stopped because its node ran out of memory. {_first(str(error))}",
+            )
         )
     if exit_code is not None:
         if exit_code == 137:
             return Failure(
-                StepError("OutOfMemory", "The step's container was killed (exit code 137): it used more memory than it asked for."),
+                StepError(
+                    "OutOfMemory",
+                    "The step's container was killed (exit code 137): it used more memory than it asked for.",
+                ),
             )
         return Failure(StepError("Crash", f"The step ended its own process with exit code {exit_code}."))
     if isinstance(error, ray_errors.NodeDiedError | ray_errors.OwnerDiedError) or node is not None:
@@ -61,7 +67,8 @@ def explain(error: BaseException, *, exit_code: int | None, detail: str, node: s
         return Failure(
             StepError(
                 "Crash",
-                "The step's worker process died: it was killed, or crashed in native code. " + _exit_detail(detail),
+                "The step's worker process died: it was killed, or crashed in native code. "
+                + _exit_detail(detail),
             ),
             process_died=True,
         )
@@ -79,7 +86,9 @@ def _image_failure(text: str) -> Failure:
 
 
 def _exit_detail(detail: str) -> str:
-    found = re.search(r"Worker exit type: (\S+) Worker exit detail: (.+?)(?: Some common causes|$)", detail, re.S)
+    found = re.search(
+        r"Worker exit type: (\S+) Worker exit detail: (.+?)(?: Some common causes|$)", detail, re.S
+    )
     return f"Ray says: {found.group(2).strip()}" if found else ""
 
 

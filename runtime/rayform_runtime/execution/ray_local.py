@@ -65,11 +65,11 @@ def start_local_ray(*, cpus: float | None = None, gpus: float | None = None) -> 
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     import ray
-    from ray._raylet import AuthenticationTokenLoader, Config
+    import ray._raylet as raylet
 
     # Where the person's own code imported Ray before, it has read its settings already.
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    raylet.Config.initialize("")  # type: ignore[attr-defined]
+    raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
     try:
         ray.init(
             address="local",

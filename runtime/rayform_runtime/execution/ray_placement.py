@@ -106,7 +106,9 @@ def _largest(wanted: Mapping[str, float], nodes: Sequence[NodeResources]) -> str
     if not nodes:
         return "The cluster has no node."
     names = list(wanted)
-    best = max(nodes, key=lambda node: [min(node.total.get(n, 0.0) / wanted[n], 1.0) for n in reversed(names)])
+    best = max(
+        nodes, key=lambda node: [min(node.total.get(n, 0.0) / wanted[n], 1.0) for n in reversed(names)]
+    )
     has = {name: best.total.get(name, 0.0) for name in names}
     return f"The largest node has {describe(has)}."
 

@@ -33,8 +33,11 @@ class CodeBundleRef:
 
 
 def run_task(
-    task: StepTask, entry: str | Callable[[StepTask], StepResult], line: ChannelAddress | None,
-    code: CodeBundleRef | None, try_number: int = 1,
+    task: StepTask,
+    entry: str | Callable[[StepTask], StepResult],
+    line: ChannelAddress | None,
+    code: CodeBundleRef | None,
+    try_number: int = 1,
 ) -> StepResult:
     """Run one step in this Ray worker and return its result.
 
@@ -141,7 +144,8 @@ def _flush() -> None:
 
 def _line_buffered() -> list[tuple[Any, bool]]:
     changed = []
-    for stream in (sys.stdout, sys.stderr):
+    streams: tuple[Any, ...] = (sys.stdout, sys.stderr)
+    for stream in streams:
         if hasattr(stream, "reconfigure"):
             changed.append((stream, bool(getattr(stream, "line_buffering", False))))
             stream.reconfigure(line_buffering=True)
@@ -150,7 +154,7 @@ def _line_buffered() -> list[tuple[Any, bool]]:
 
 def _forward(reader: int, client: ChannelClient, told: dict[str, Any]) -> None:
     rest = b""
-    with open(reader, "rb", buffering=0) as pipe:  # noqa: PTH123 - a descriptor, not a path
+    with open(reader, "rb", buffering=0) as pipe:
         while chunk := pipe.read(_BATCH_BYTES):
             whole, newline, rest = (rest + chunk).rpartition(b"\n")
             if newline:

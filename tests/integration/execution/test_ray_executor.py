@@ -151,13 +151,18 @@ def test_a_step_that_fits_no_node_is_refused_at_once(executor):
     """The refusal names the step, what it asked for and what the largest node has."""
     with pytest.raises(UsageError, match=r"'train'.*2 GPUs") as refused:
         executor.check(pipeline(gpus=2))
-    assert "largest node has 1 CPU, 0 GPUs" in str(refused.value) or "largest node has 2 CPUs, 0 GPUs" in str(refused.value)
+    assert "largest node has 1 CPU, 0 GPUs" in str(refused.value) or "largest node has 2 CPUs, 0 GPUs" in str(
+        refused.value
+    )
     executor.check(pipeline(cpus=2))
 
 
 def test_a_queued_step_says_what_it_waits_for(executor):
     """A step behind others gets a phase with what it waits for, and how long it took in the end."""
-    first, second = task("first", act="sleep", resources={"cpus": 2}), task("second", act="none", resources={"cpus": 2})
+    first, second = (
+        task("first", act="sleep", resources={"cpus": 2}),
+        task("second", act="none", resources={"cpus": 2}),
+    )
     executor.submit(first)
     executor.submit(second)
     phases = []
