@@ -113,8 +113,9 @@ def connect_to_cluster(address: str) -> None:
 def stop_local_ray(*, kill: bool) -> None:
     """Leave Ray, ending what was started here; with `kill` without asking the processes first."""
     import ray
+    import ray._private.worker as ray_worker
 
-    node = getattr(ray._private.worker, "_global_node", None)
+    node = getattr(ray_worker, "_global_node", None)
     if kill and node is not None and node.is_head():
         # Asking nicely gives each process some seconds; leaving first and killing then hangs on no RPC.
         ask_nicely = node.kill_all_processes
