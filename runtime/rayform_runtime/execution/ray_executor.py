@@ -259,10 +259,11 @@ class RayExecutor(Executor):
 
     def _cancel_ref(self, running: _Running) -> None:
         import ray
+        from ray.exceptions import RayError
 
         try:
             ray.cancel(running.ref, force=True, recursive=True)
-        except (ValueError, ray.exceptions.RayError):
+        except (ValueError, RayError):
             pass  # It ended meanwhile; its outcome is on the way.
 
     # -- what comes in ------------------------------------------------------------------------------------
