@@ -1,0 +1,420 @@
+"""What a project's file binds at its top level, and which names each of those statements refers to."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import sys
+import sysconfig
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.machinery import SOURCE_SUFFIXES
+from pathlib import Path
+
+__all__ = ["Binding", "ModuleIndex", "find_module", "index_module", "is_project_file"]
+
+Chain = tuple[str, ...]
+"""A dotted name as it stands in code, `a.b.c`. `("*",)` is this whole module. What a function imports by itself
+stands as `("<import>", module, *rest)` or `("<from>", module, name, *rest)`."""
+
+
+@dataclass(slots=True)
+class Binding:
+    """One statement that binds (or changes) a name at a module's top level.
+
+    Args:
+        text: the statement, without layout and comments.
+        references: the names that it uses.
+        target: for an import, the module and the name in it (`None` for the module itself).
+    """
+
+    text: str
+    references: frozenset[Chain]
+    target: tuple[str, str | None] | None = None
+
+
+@dataclass
+class ModuleIndex:
+    """A parsed file. `label` names it in digests; `stars` are the modules of its star imports."""
+
+    file: Path
+    label: str
+    whole: str
+    bindings: dict[str, list[Binding]] = field(default_factory=dict)
+    stars: list[str] = field(default_factory=list)
+    loose_references: set[Chain] = field(default_factory=set)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the package that relative imports start from."""
+        return self.file.parent
+
+
+_indexes: dict[Path, tuple[tuple[int, int], ModuleIndex]] = {}
+
+
+def index_module(file: Path) -> ModuleIndex:
+    """Parse a file, or take what was parsed before where it hasn't changed."""
+    try:
+        status = file.stat()
+        stamp = (status.st_mtime_ns, status.st_size)
+    except OSError:
+        stamp = (0, 0)
+    known = _indexes.get(file)
+    if known is not None and known[0] == stamp:
+        return known[1]
+    index = _parse(file)
+    _indexes[file] = (stamp, index)
+    return index
+
+
+def _parse(file: Path) -> ModuleIndex:
+    try:
+        source = file.read_bytes()
+    except OSError:
+        source = b""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        # A notebook exported to a file, another Python's syntax: all of it counts, and nothing is followed.
+        return ModuleIndex(file, file.stem, hashlib.blake2b(source).hexdigest())
+    index = ModuleIndex(file, _label(file), "")
+    _Indexer(index).run(tree.body, guards=())
+    index.whole = _text(tree)
+    return index
+
+
+def _label(file: Path) -> str:
+    """Return a file's dotted path from the topmost package that it is in."""
+    parts = [] if file.stem == "__init__" else [file.stem]
+    folder = file.parent
+    while (folder / "__init__.py").is_file() and folder.name:
+        parts.append(folder.name)
+        folder = folder.parent
+    return ".".join(reversed(parts)) or file.parent.name
+
+
+def _text(node: ast.AST) -> str:
+    return hashlib.blake2b(ast.dump(node).encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
+
+
+def _is_main_guard(test: ast.expr) -> bool:
+    return isinstance(test, ast.Compare) and isinstance(test.left, ast.Name) and test.left.id == "__name__"
+
+
+class _Indexer:
+    """Walks a module's top-level statements."""
+
+    def __init__(self, index: ModuleIndex) -> None:
+        self.index = index
+
+    def run(self, statements: list[ast.stmt], *, guards: tuple[ast.expr, ...]) -> None:
+        for statement in statements:
+            self.statement(statement, guards)
+
+    def statement(self, node: ast.stmt, guards: tuple[ast.expr, ...]) -> None:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            self.imported(node)
+        elif isinstance(node, ast.If):
+            if not _is_main_guard(node.test):
+                self.run([*node.body, *node.orelse], guards=(*guards, node.test))
+        elif isinstance(node, ast.Try | ast.TryStar):
+            handlers = [s for handler in node.handlers for s in handler.body]
+            self.run([*node.body, *handlers, *node.orelse, *node.finalbody], guards=guards)
+        elif isinstance(node, ast.With):
+            self.run(node.body, guards=(*guards, *(item.context_expr for item in node.items)))
+            for item in node.items:
+                if item.optional_vars is not None:
+                    self.bind(_targets(item.optional_vars), node, guards)
+        else:
+            self.bind(_bound_names(node), node, guards)
+
+    def imported(self, node: ast.Import | ast.ImportFrom) -> None:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                # `import a.b` binds `a`; what is used of it is followed from there.
+                name, module = (alias.asname, alias.name) if alias.asname else (alias.name.split(".")[0],) * 2
+                self.add(name, Binding(f"import {module}", frozenset(), (module, None)))
+            return
+        module = "." * node.level + (node.module or "")
+        for alias in node.names:
+            if alias.name == "*":
+                self.index.stars.append(module)
+            else:
+                text = f"from {module} import {alias.name}"
+                self.add(alias.asname or alias.name, Binding(text, frozenset(), (module, alias.name)))
+
+    def bind(self, names: set[str], node: ast.stmt, guards: tuple[ast.expr, ...]) -> None:
+        references = frozenset(_references(node).union(*(_references(g) for g in guards)))
+        self.index.loose_references |= references
+        if names:
+            binding = Binding("|".join([*map(_text, guards), _text(node)]), references)
+            for name in names:
+                self.add(name, binding)
+
+    def add(self, name: str, binding: Binding) -> None:
+        self.index.bindings.setdefault(name, []).append(binding)
+
+
+def _targets(node: ast.AST) -> set[str]:
+    """Return the names that assigning to `node` binds or changes (`a`, `a.b = …`, `a[0] = …`, `a, *b`)."""
+    if isinstance(node, ast.Name):
+        return {node.id}
+    if isinstance(node, ast.Attribute | ast.Subscript | ast.Starred):
+        return _targets(node.value)
+    if isinstance(node, ast.Tuple | ast.List):
+        return set().union(*(_targets(e) for e in node.elts))
+    return set()
+
+
+def _bound_names(node: ast.stmt) -> set[str]:
+    """Return the names whose value depends on this top-level statement."""
+    names: set[str] = set()
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        names.add(node.name)
+        for decorator in node.decorator_list:
+            # `@REGISTRY.register`: what REGISTRY holds depends on this function.
+            inner = decorator.func if isinstance(decorator, ast.Call) else decorator
+            if isinstance(inner, ast.Attribute):
+                names |= _targets(inner)
+        return names
+    if isinstance(node, ast.Expr):
+        if isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Attribute):
+            names |= _targets(node.value.func)  # `CONFIG.update(...)`
+        elif (
+            isinstance(node.value, ast.Call)
+            and isinstance(node.value.func, ast.Name)
+            and node.value.func.id in ("setattr", "delattr")
+            and node.value.args
+        ):
+            names |= _targets(node.value.args[0])
+    for inner_node in ast.walk(node):
+        if isinstance(inner_node, ast.Assign | ast.Delete):
+            for target in inner_node.targets:
+                names |= _targets(target)
+        elif isinstance(inner_node, ast.AugAssign | ast.AnnAssign | ast.For | ast.NamedExpr):
+            names |= _targets(inner_node.target)
+        elif type(inner_node).__name__ == "TypeAlias":
+            names |= _targets(inner_node.name)  # type: ignore[attr-defined]
+    return names
+
+
+_WHOLE_MODULE_CALLS = frozenset({"globals", "eval", "exec", "vars", "locals"})
+_IMPORT_CALLS = frozenset({"import_module", "__import__"})
+
+
+def _references(node: ast.AST) -> set[Chain]:
+    """Return the dotted names that `node` takes from outside of itself."""
+    visitor = _ReferenceVisitor()
+    visitor.visit(node)
+    return visitor.found
+
+
+class _ReferenceVisitor(ast.NodeVisitor):
+    """Collects names that a statement reads and doesn't bind itself, by Python's rules of scope."""
+
+    def __init__(self) -> None:
+        self.found: set[Chain] = set()
+        self.scopes: list[dict[str, Chain | None]] = []
+        """Names bound in the functions around, and, for those that they import, what the import means."""
+
+    def use(self, chain: Chain) -> None:
+        for scope in reversed(self.scopes):
+            if chain[0] in scope:
+                imported = scope[chain[0]]
+                if imported is not None:
+                    self.found.add((*imported, *chain[1:]))
+                return
+        self.found.add(chain)
+
+    def visit_Name(self, node: ast.Name) -> None:
+        self.use((node.id,))
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        chain = [node.attr]
+        inner: ast.expr = node.value
+        while isinstance(inner, ast.Attribute):
+            chain.append(inner.attr)
+            inner = inner.value
+        if isinstance(inner, ast.Name):
+            self.use((inner.id, *reversed(chain)))
+        else:
+            self.visit(inner)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+        if (
+            isinstance(node.func, ast.Name)
+            and name in _WHOLE_MODULE_CALLS
+            and (name != "vars" or not node.args)
+        ):
+            self.found.add(("*",))
+        if name in _IMPORT_CALLS and node.args and isinstance(node.args[0], ast.Constant):
+            self.found.add(("<import>", str(node.args[0].value)))
+        self.generic_visit(node)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        if any(alias.name == "*" for alias in node.names):
+            self.found.add(("<import>", "." * node.level + (node.module or "")))
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        self.function(node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        self.function(node)
+
+    def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        for outside in [*node.decorator_list, node.returns, *node.args.defaults, *node.args.kw_defaults]:
+            if outside is not None:
+                self.visit(outside)
+        arguments = _all_arguments(node.args)
+        for argument in arguments:
+            if argument.annotation is not None:
+                self.visit(argument.annotation)
+        self.scopes.append({**dict.fromkeys(a.arg for a in arguments), **_local_names(node.body)})
+        for statement in node.body:
+            self.visit(statement)
+        self.scopes.pop()
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        for default in [*node.args.defaults, *node.args.kw_defaults]:
+            if default is not None:
+                self.visit(default)
+        self.scopes.append(dict.fromkeys(a.arg for a in _all_arguments(node.args)))
+        self.visit(node.body)
+        self.scopes.pop()
+
+    def comprehension(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> None:
+        names = set().union(*(_targets(g.target) for g in node.generators))
+        self.visit(node.generators[0].iter)
+        self.scopes.append(dict.fromkeys(names))
+        self.generic_visit(node)
+        self.scopes.pop()
+
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = comprehension  # noqa: N815
+
+
+def _all_arguments(arguments: ast.arguments) -> list[ast.arg]:
+    extra = [a for a in (arguments.vararg, arguments.kwarg) if a is not None]
+    return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *extra]
+
+
+def _local_names(body: list[ast.stmt]) -> dict[str, Chain | None]:
+    """Return the names that a function's body binds for itself; for imports, what they mean."""
+    bound: dict[str, Chain | None] = {}
+    outer: set[str] = set()
+
+    def walk(node: ast.AST) -> None:
+        if isinstance(node, ast.Global | ast.Nonlocal):
+            outer.update(node.names)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            bound[node.name] = None
+            return
+        elif isinstance(node, ast.Lambda):
+            return
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                name = alias.asname or alias.name.split(".")[0]
+                bound[name] = ("<import>", alias.name if alias.asname else name)
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            for alias in node.names:
+                bound[alias.asname or alias.name] = ("<from>", module, alias.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
+            bound.setdefault(node.id, None)
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            bound.setdefault(node.name, None)
+        for child in ast.iter_child_nodes(node):
+            walk(child)
+
+    for statement in body:
+        walk(statement)
+    return {name: meaning for name, meaning in bound.items() if name not in outer}
+
+
+# -- finding modules ----------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def _foreign_folders() -> tuple[Path, ...]:
+    """Folders of what is installed: the standard library and site packages."""
+    paths = sysconfig.get_paths()
+    known = {paths[k] for k in ("stdlib", "platstdlib", "purelib", "platlib") if k in paths}
+    return tuple(Path(p) for p in known)
+
+
+@lru_cache(maxsize=1)
+def _own_folders() -> tuple[Path, ...]:
+    """Rayform's own packages, which count as installed even where they are not."""
+    import rayform_core
+
+    here = Path(__file__).resolve().parents[1]
+    own = [here, Path(rayform_core.__file__).resolve().parent]
+    if (sdk := sys.modules.get("rayform")) is not None and sdk.__file__:
+        own.append(Path(sdk.__file__).resolve().parent)
+    return tuple(own)
+
+
+@lru_cache(maxsize=4096)
+def is_project_file(path: Path) -> bool:
+    """Whether a file is a person's own code: Python source that isn't installed, and isn't Rayform's."""
+    if path.suffix not in SOURCE_SUFFIXES and path.suffix != "":
+        return False
+    if {"site-packages", "dist-packages"} & set(path.parts) or not path.is_absolute():
+        return False
+    if not path.is_file():
+        return False
+    resolved = path.resolve()
+    foreign = (*_foreign_folders(), *_own_folders())
+    return not any(resolved.is_relative_to(folder) or path.is_relative_to(folder) for folder in foreign)
+
+
+def find_module(name: str, *, relative_to: ModuleIndex | None = None) -> Path | None:
+    """Return the project's file of a module, or `None` where it is installed, built in or missing.
+
+    Args:
+        name: dotted; leading dots are relative to `relative_to`'s package.
+    """
+    level = len(name) - len(name.lstrip("."))
+    parts = [p for p in name.split(".") if p]
+    if level:
+        if relative_to is None:
+            return None
+        folder = relative_to.folder
+        for _ in range(level - 1):
+            folder = folder.parent
+        return _in_folder(folder, parts)
+    if parts and parts[0] in sys.stdlib_module_names:
+        return None
+    loaded = sys.modules.get(name)
+    file = getattr(loaded, "__file__", None)
+    if file:
+        path = Path(file)
+        return path if is_project_file(path) else None
+    folders = [Path(entry) for entry in sys.path if entry]
+    if relative_to is not None:
+        folders.insert(0, _import_root(relative_to.file))
+    for folder in folders:
+        found = _in_folder(folder, parts)
+        if found is not None:
+            return found if is_project_file(found) else None
+    return None
+
+
+def _import_root(file: Path) -> Path:
+    folder = file.parent
+    while (folder / "__init__.py").is_file() and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
+def _in_folder(folder: Path, parts: list[str]) -> Path | None:
+    target = folder.joinpath(*parts)
+    package = target / "__init__.py"
+    if package.is_file():
+        return package
+    if parts:
+        module = target.with_name(target.name + ".py")
+        if module.is_file():
+            return module
+    return None
