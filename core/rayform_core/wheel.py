@@ -1,0 +1,102 @@
+"""Packs the Rayform that is running into a wheel, so that a cluster and an image run the very same code.
+
+Building one with a build back end would need the back end, its isolation and, for an installed Rayform, the
+sources; a wheel is a zip file with three small text files, so this packs the packages as they lie.
+
+Source: PyPA's binary distribution format (wheel 1.0).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.metadata
+import importlib.util
+import zipfile
+from pathlib import Path
+
+from rayform_core.errors import IntegrityError
+from rayform_core.files import private_folder
+from rayform_core.version import __version__
+
+__all__ = ["build_wheel", "wheel_name"]
+
+PACKAGES = ("rayform_core", "rayform_runtime", "rayform_provisioner", "rayform_localstack", "rayform")
+# Where an editable checkout keeps what a wheel has inside a package; relative to the package's folder.
+BESIDE = (
+    ("rayform_provisioner", "../../terraform/modules", "rayform_provisioner/_terraform/modules"),
+    ("rayform_localstack", "../images", "rayform_localstack/_images"),
+)
+SKIPPED = {"__pycache__", ".terraform", "tests", "examples", ".pytest_cache"}
+
+
+def wheel_name() -> str:
+    """Return the file name of this version's wheel."""
+    return f"rayform-{__version__}-py3-none-any.whl"
+
+
+def build_wheel(folder: Path) -> Path:
+    """Write the wheel of the running Rayform into `folder` and return its path.
+
+    The same sources give the same bytes; a wheel that is there already with these bytes is left alone.
+
+    Raises:
+        IntegrityError: Rayform is not installed, not even in editable mode.
+    """
+    try:
+        distribution = importlib.metadata.distribution("rayform")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise IntegrityError("Rayform is not installed.", hint="Install it: pip install rayform.") from error
+    files = _package_files()
+    info = f"rayform-{__version__}.dist-info"
+    files[f"{info}/METADATA"] = (distribution.read_text("METADATA") or "").encode()
+    files[f"{info}/entry_points.txt"] = (distribution.read_text("entry_points.txt") or "").encode()
+    files[f"{info}/WHEEL"] = (
+        b"Wheel-Version: 1.0\nGenerator: rayform\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    )
+    record = []
+    for name, content in sorted(files.items()):
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+        record.append(f"{name},sha256={digest},{len(content)}\n")
+    record.append(f"{info}/RECORD,,\n")
+    files[f"{info}/RECORD"] = "".join(record).encode()
+
+    target = private_folder(folder) / wheel_name()
+    part = target.with_suffix(".part")
+    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        for name, content in sorted(files.items(), key=lambda item: (".dist-info/" in item[0], item[0])):
+            entry = zipfile.ZipInfo(name, date_time=(2020, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, content)
+    if target.exists() and target.read_bytes() == part.read_bytes():
+        part.unlink()
+    else:
+        part.replace(target)
+    return target
+
+
+def _package_files() -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    for package in PACKAGES:
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            raise IntegrityError(f"The package '{package}' is missing.", hint="Install rayform again.")
+        root = Path(spec.origin).resolve().parent
+        _add(files, root, package)
+        for owner, beside, inside in BESIDE:
+            source = (root / beside).resolve()
+            if (
+                owner == package
+                and not any(name.startswith(f"{inside}/") for name in files)
+                and source.is_dir()
+            ):
+                _add(files, source, inside)
+    return files
+
+
+def _add(files: dict[str, bytes], root: Path, prefix: str) -> None:
+    for path in sorted(root.rglob("*")):
+        parts = path.relative_to(root).parts
+        if path.is_file() and not SKIPPED & set(parts) and path.suffix not in (".pyc", ".part"):
+            files["/".join((prefix, *parts))] = path.read_bytes()

@@ -1,0 +1,425 @@
+"""The stack definition: what infrastructure a person wants, read from YAML.
+
+Every field's docstring is its description in the published JSON schema (`docs/schemas/stack.schema.json`,
+compared by a test), which editors show while a person types.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from rayform_core.errors import NotFoundError
+from rayform_core.files import storage_error
+from rayform_provisioner.located import DefinitionError, LocatedYaml, read_located_yaml
+from rayform_provisioner.located_errors import problems_of
+
+__all__ = [
+    "ArtifactStore",
+    "Autostop",
+    "Catalog",
+    "Compute",
+    "ContainerRegistry",
+    "ExistingNetwork",
+    "Head",
+    "Network",
+    "StackDefinition",
+    "State",
+    "WorkerGroup",
+    "json_schema",
+    "load_definition",
+    "parse_definition",
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+def _matching(pattern: str, **more: Any) -> Any:
+    return StringConstraints(pattern=pattern, **more)
+
+
+# No two hyphens in a row: neither RDS nor ECR takes them.
+Name = Annotated[str, _matching(r"^[a-z](-?[a-z0-9])*$", max_length=24)]
+GroupName = Annotated[str, _matching(r"^[a-z][a-z0-9-]{0,30}$", max_length=31)]
+InstanceType = Annotated[str, _matching(r"^[a-z][a-z0-9-]*\.[a-z0-9-]+$")]
+MachineImage = Annotated[str, _matching(r"^(ami-[0-9a-f]{8,17}|ssm:/[A-Za-z0-9._/-]+)$")]
+KmsKey = Annotated[str, _matching(r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$")]
+Zone = Annotated[str, _matching(r"^[a-z]{2}(-[a-z]+)+-[0-9][a-z]$")]
+Region = Annotated[str, _matching(r"^[a-z]{2}(-[a-z]+)+-[0-9]$")]
+SubnetId = Annotated[str, _matching(r"^subnet-[0-9a-f]{8,17}$")]
+RayVersion = Annotated[str, _matching(r"^2\.[0-9]+\.[0-9]+$")]
+BucketName = Annotated[str, _matching(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+
+
+def _ipv4_range(value: str) -> ipaddress.IPv4Network:
+    try:
+        return ipaddress.IPv4Network(value)
+    except ValueError as error:
+        raise ValueError(
+            f"'{value}' is not an IPv4 range ({error}); write one such as 203.0.113.7/32"
+        ) from None
+
+
+class ExistingNetwork(_Section):
+    """A VPC that is there already; Rayform adds its security groups to it and nothing else."""
+
+    vpc_id: Annotated[str, _matching(r"^vpc-[0-9a-f]{8,17}$")]
+    """The VPC."""
+    head_subnet_id: SubnetId
+    """Subnet of the head: a public one, or one that a VPN reaches."""
+    node_subnet_ids: Annotated[list[SubnetId], Field(min_length=1, max_length=16)]
+    """Subnets that workers start in; they need a way to package indexes and to the cloud's API."""
+    database_subnet_ids: Annotated[list[SubnetId], Field(min_length=2, max_length=16)]
+    """Private subnets in two zones at least, for the catalog."""
+
+
+class Network(_Section):
+    """Where the machines stand and who may reach them."""
+
+    cidr: str = "10.42.0.0/16"
+    """IPv4 range of the new VPC, from a /16 to a /24."""
+    allowed_ingress_cidrs: Annotated[list[str], Field(max_length=50)] = []
+    """IPv4 ranges that may open SSH to the head; nobody may where it is empty."""
+    private_nodes: bool = False
+    """Put workers behind a NAT gateway, which costs by the hour, rather than give each a public address."""
+    egress_ports: Annotated[
+        list[Annotated[int, Field(ge=1, le=65535)]], Field(min_length=1, max_length=40)
+    ] = [80, 443]
+    """TCP ports that the machines may reach outside."""
+    existing: ExistingNetwork | None = None
+    """Use a VPC that is there already."""
+
+    @field_validator("cidr")
+    @classmethod
+    def _vpc_range(cls, value: str) -> str:
+        network = _ipv4_range(value)
+        if not 16 <= network.prefixlen <= 24:
+            raise ValueError(f"'{value}' is a /{network.prefixlen}; a VPC of ours is a /16 to /24")
+        if not network.is_private:
+            raise ValueError(
+                f"'{value}' is not a private range; write one inside 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16"
+            )
+        return value
+
+    @field_validator("allowed_ingress_cidrs")
+    @classmethod
+    def _ingress(cls, values: list[str]) -> list[str]:
+        for value in values:
+            if _ipv4_range(value).prefixlen < 8:
+                raise ValueError(
+                    f"'{value}' lets (nearly) the whole internet try; name your own addresses, such as 203.0.113.7/32"
+                )
+        if len(set(values)) != len(values):
+            raise ValueError("a range stands here twice; keep one of them")
+        return values
+
+    @field_validator("egress_ports")
+    @classmethod
+    def _ports(cls, values: list[int]) -> list[int]:
+        if len(set(values)) != len(values):
+            raise ValueError("a port stands here twice; keep one of them")
+        return values
+
+
+class Head(_Section):
+    """The machine that Ray's head, the scheduler and the autoscaler run on."""
+
+    instance_type: InstanceType = "m6i.large"
+    """EC2 instance type."""
+    disk_gb: Annotated[int, Field(ge=30, le=16384)] = 50
+    """Size of its encrypted disk, in GB."""
+    ami: MachineImage | None = None
+    """Machine image: an AMI's ID, or `ssm:/…` for the parameter that holds one; Ubuntu's newest unless told."""
+
+
+class WorkerGroup(_Section):
+    """Machines of one kind, which Ray's autoscaler starts when steps ask for them and ends when they idle."""
+
+    instance_type: InstanceType
+    """EC2 instance type."""
+    min: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Machines that always run."""
+    max: Annotated[int, Field(ge=0, le=1000)] = 1
+    """Machines at most."""
+    spot: bool = False
+    """Use spot capacity: cheaper by half and more, and taken back with two minutes' notice."""
+    disk_gb: Annotated[int, Field(ge=30, le=16384)] = 100
+    """Size of each machine's encrypted disk, in GB."""
+    gpus: Annotated[int, Field(ge=0, le=16)] = 0
+    """GPUs that steps may use on each machine; checked against what the instance type has."""
+    idle_timeout_minutes: Annotated[int, Field(ge=1, le=1440)] = 5
+    """A machine ends after it idled for so long."""
+    ami: MachineImage | None = None
+    """Machine image: an AMI's ID, or `ssm:/…`; Ubuntu's newest unless told, with a driver where `gpus` is set."""
+
+    @field_validator("max")
+    @classmethod
+    def _not_below_min(cls, value: int, info: ValidationInfo) -> int:
+        least = info.data.get("min", 0)
+        if value < least:
+            raise ValueError(f"max ({value}) is below min ({least}); write {least} or more")
+        return value
+
+
+class Autostop(_Section):
+    """Stops an idle cluster from the head itself, with no laptop or server needed."""
+
+    enabled: bool = True
+    """Whether an idle head stops."""
+    idle_minutes: Annotated[int, Field(ge=1, le=10080)] = 60
+    """The head stops after nothing ran for so long; `rayform stack start` wakes it."""
+
+
+class Compute(_Section):
+    """The Ray cluster."""
+
+    ray_version: RayVersion = "2.60.0"
+    """Ray's version on all machines; step images must have the same."""
+    python_version: Literal["3.11", "3.12", "3.13"] = "3.11"
+    """Python's version on all machines; step images must have the same."""
+    head: Head = Head()
+    """The head."""
+    workers: Annotated[dict[GroupName, WorkerGroup], Field(max_length=20)] = {}
+    """Worker groups by name."""
+    autostop: Autostop = Autostop()
+    """When an idle cluster stops."""
+
+    @field_validator("workers")
+    @classmethod
+    def _not_head(cls, value: dict[str, WorkerGroup]) -> dict[str, WorkerGroup]:
+        if "head" in value:
+            raise ValueError("a worker group can't be called 'head'; choose another name")
+        return value
+
+
+class ArtifactStore(_Section):
+    """The bucket that artifacts, logs and bootstrap files are in."""
+
+    versioning: bool = True
+    """Keep old versions of overwritten and deleted objects."""
+    kms_key_arn: KmsKey | None = None
+    """Encrypt with this KMS key; with S3's own keys unless told."""
+    old_versions_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    """Old versions go after so many days."""
+    infrequent_access_days: Annotated[int, Field(ge=30, le=3650)] | None = None
+    """Move artifacts to cheaper storage after so many days."""
+    expire_days: Annotated[int, Field(ge=1, le=36500)] | None = None
+    """Delete artifacts after so many days; never unless told."""
+    on_destroy: Literal["refuse", "keep", "delete"] = "refuse"
+    """What `rayform stack destroy` does with a bucket that holds data, where its flags don't say."""
+    adopt: BucketName | None = None
+    """Take over this bucket, which an earlier stack kept, instead of making one."""
+
+
+class ContainerRegistry(_Section):
+    """The repository of step images."""
+
+    immutable: bool = True
+    """Refuse to overwrite a tag."""
+    scan_on_push: bool = True
+    """Look for known vulnerabilities in every pushed image."""
+    keep_images: Annotated[int, Field(ge=1, le=10000)] = 100
+    """The newest images stay; older ones go."""
+    untagged_days: Annotated[int, Field(ge=1, le=3650)] = 7
+    """Untagged images go after so many days."""
+    kms_key_arn: KmsKey | None = None
+    """Encrypt with this KMS key; with ECR's own key unless told."""
+    adopt: Annotated[str, _matching(r"^[a-z0-9]+([._/-][a-z0-9]+)*$", max_length=256)] | None = None
+    """Take over this repository, which an earlier stack kept, instead of making one."""
+
+
+class Catalog(_Section):
+    """The PostgreSQL server that knows runs, artifacts and models."""
+
+    instance_class: Annotated[str, _matching(r"^db\.[a-z0-9-]+\.[a-z0-9]+$")] = "db.t4g.micro"
+    """RDS instance class."""
+    postgres_version: Annotated[str, _matching(r"^1[4-7](\.[0-9]+)?$")] = "16"
+    """PostgreSQL's version: `"16"`, or `"16.4"` for one minor version."""
+    storage_gb: Annotated[int, Field(ge=20, le=65536)] = 20
+    """Size of its encrypted disk, in GB."""
+    max_storage_gb: Annotated[int, Field(ge=20, le=65536)] = 100
+    """The disk grows by itself up to this size, in GB."""
+    backup_days: Annotated[int, Field(ge=0, le=35)] = 7
+    """Daily backups are kept for so many days; 0 turns them off."""
+    multi_az: bool = False
+    """Keep a second server in another zone, for twice the price."""
+    deletion_protection: bool = False
+    """Let AWS itself refuse to delete the server."""
+    kms_key_arn: KmsKey | None = None
+    """Encrypt with this KMS key; with RDS's own key unless told."""
+    restore_snapshot: Annotated[str, _matching(r"^[A-Za-z](-?[A-Za-z0-9])*$", max_length=255)] | None = None
+    """Start from this snapshot, which an earlier stack kept."""
+
+    @field_validator("max_storage_gb")
+    @classmethod
+    def _not_below_storage(cls, value: int, info: ValidationInfo) -> int:
+        least = info.data.get("storage_gb", 20)
+        if value < least:
+            raise ValueError(f"max_storage_gb ({value}) is below storage_gb ({least}); write {least} or more")
+        return value
+
+
+class State(_Section):
+    """Where Terraform keeps its state."""
+
+    backend: Literal["local", "s3"] = "local"
+    """`local`: a private folder on this machine. `s3`: a bucket with locking, for a team."""
+    bucket: BucketName | None = None
+    """Bucket of the state; it must exist, and is not the stack's own."""
+    region: Region | None = None
+    """Region of that bucket; the stack's unless told."""
+    prefix: Annotated[str, _matching(r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=200)] = "rayform"
+    """Key prefix of the state in that bucket."""
+
+    @field_validator("bucket")
+    @classmethod
+    def _only_for_s3(cls, value: str | None, info: ValidationInfo) -> str | None:
+        backend = info.data.get("backend", "local")
+        if value is not None and backend == "local":
+            raise ValueError("a bucket is for backend s3; write `backend: s3` or leave the bucket out")
+        return value
+
+    def model_post_init(self, context: Any, /) -> None:
+        if self.backend == "s3" and self.bucket is None:
+            raise ValueError("backend s3 needs a bucket; write `bucket: NAME`")
+
+
+class StackDefinition(_Section):
+    """The infrastructure of one stack."""
+
+    version: Literal[1] = 1
+    """Version of this format."""
+    name: Name
+    """The stack's name: 1 to 24 lower-case letters, digits and hyphens."""
+    provider: Literal["aws"] = "aws"
+    """The cloud."""
+    region: Region
+    """The cloud's region."""
+    zones: Annotated[list[Zone], Field(min_length=2, max_length=8)] | None = None
+    """Availability zones; the region's first two unless told."""
+    owner: Annotated[str, _matching(r"^[\w .:/=+@-]+$", max_length=256)]
+    """Who answers for the stack: a tag on everything."""
+    tags: Annotated[
+        dict[
+            Annotated[str, _matching(r"^[\w .:/=+@-]+$", max_length=128)],
+            Annotated[str, _matching(r"^[\w .:/=+@-]*$", max_length=256)],
+        ],
+        Field(max_length=30),
+    ] = {}
+    """More tags on everything."""
+    network: Network = Network()
+    """Where the machines stand and who may reach them."""
+    compute: Compute = Compute()
+    """The Ray cluster."""
+    artifact_store: ArtifactStore = ArtifactStore()
+    """The bucket."""
+    container_registry: ContainerRegistry = ContainerRegistry()
+    """The repository of step images."""
+    catalog: Catalog = Catalog()
+    """The database."""
+    state: State = State()
+    """Where Terraform keeps its state."""
+
+    @field_validator("zones")
+    @classmethod
+    def _zones_of_region(cls, value: list[str] | None, info: ValidationInfo) -> list[str] | None:
+        region = info.data.get("region")
+        for zone in value or []:
+            if region and not zone.startswith(region):
+                raise ValueError(f"zone '{zone}' is not in region '{region}'; write one such as {region}a")
+        if value and len(set(value)) != len(value):
+            raise ValueError("a zone stands here twice; name two different ones")
+        return value
+
+    @field_validator("tags")
+    @classmethod
+    def _own_tags(cls, value: dict[str, str]) -> dict[str, str]:
+        for key in value:
+            if re.match(r"(?i)(aws:|rayform:|ray-)", key):
+                raise ValueError(
+                    f"tag '{key}' starts with a prefix that AWS, Ray or Rayform uses; choose another name"
+                )
+            if key.casefold() == "name":
+                raise ValueError(f"tag '{key}' is set on each resource by itself; choose another name")
+        return value
+
+
+def parse_definition(text: str, source: str = "definition") -> StackDefinition:
+    """Read a definition from YAML text.
+
+    Args:
+        text: the YAML.
+        source: its name, for errors.
+
+    Raises:
+        DefinitionError: wrong, with line and column of every problem.
+
+    Example:
+        >>> parse_definition("name: demo\\nregion: eu-central-1\\nowner: me").compute.head.disk_gb
+        50
+    """
+    located: LocatedYaml = read_located_yaml(text, source)
+    try:
+        return StackDefinition.model_validate(located.data if located.data is not None else {})
+    except ValidationError as error:
+        raise DefinitionError(source, problems_of(error, located, StackDefinition)) from None
+
+
+def load_definition(path: Path) -> StackDefinition:
+    """Read the definition in the file `path`; as `parse_definition`.
+
+    Raises:
+        NotFoundError: there is no such file.
+        DefinitionError: it is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = (
+            [p.name for pattern in ("*.yaml", "*.yml") for p in path.parent.glob(pattern)]
+            if path.parent.is_dir()
+            else []
+        )
+        raise NotFoundError(
+            "stack definition",
+            str(path),
+            known=near,
+            hint=None if near else "`rayform stack init` writes one.",
+        ) from None
+    except UnicodeDecodeError as error:
+        from rayform_provisioner.located import Mark, Problem
+
+        before = path.read_bytes()[: error.start]
+        mark = Mark(before.count(b"\n") + 1, len(before) - (before.rfind(b"\n") + 1) + 1)
+        raise DefinitionError(
+            str(path), [Problem("", mark, "The file is not UTF-8 text.", "Save it as UTF-8.")]
+        ) from None
+    except OSError as error:
+        raise storage_error(error, path) from error
+    return parse_definition(text, str(path))
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of a definition, for editors."""
+    schema = StackDefinition.model_json_schema()
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Rayform stack definition",
+        **schema,
+    }
+    return json.loads(json.dumps(schema, sort_keys=True))  # type: ignore[no-any-return]

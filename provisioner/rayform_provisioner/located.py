@@ -1,0 +1,184 @@
+"""YAML whose every key and value remembers its line and column, so that an error can point at it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from rayform_core.errors import UsageError
+
+__all__ = ["DefinitionError", "LocatedYaml", "Mark", "Problem", "read_located_yaml"]
+
+Path = tuple[str | int, ...]
+
+MAX_BYTES = 1_000_000
+MAX_NODES = 20_000
+MAX_DEPTH = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in a file; line and column count from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a definition.
+
+    Args:
+        where: dotted path of the key, such as `compute.head.disk_gb`.
+        mark: its place.
+        message: what is wrong.
+        hint: what would be right.
+    """
+
+    where: str
+    mark: Mark
+    message: str
+    hint: str
+
+    def __str__(self) -> str:
+        place = f"line {self.mark.line}, column {self.mark.column}"
+        name = f"{self.where}: " if self.where else ""
+        return f"{place}: {name}{self.message} {self.hint}".rstrip()
+
+
+class DefinitionError(UsageError):
+    """A stack definition is wrong; `problems` holds every place, in the file's order."""
+
+    def __init__(self, source: str, problems: list[Problem]) -> None:
+        self.source = source
+        self.problems = problems
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(
+            f"The stack definition {source} has {count}.",
+            why="\n        ".join(f"{source}:{p.mark.line}:{p.mark.column}: {p}" for p in problems),
+            hint="Correct it and run `rayform stack validate`; docs/stacks.md describes every key.",
+        )
+
+
+@dataclass(slots=True)
+class LocatedYaml:
+    """Plain data with the places it came from.
+
+    Args:
+        data: dicts, lists and scalars.
+        keys: path to the place of its key (of the value, in a list).
+        values: path to the place of its value.
+    """
+
+    data: Any
+    keys: dict[Path, Mark] = field(default_factory=dict)
+    values: dict[Path, Mark] = field(default_factory=dict)
+
+    def mark(self, path: Path, *, key: bool = False) -> Mark:
+        """Return the place of `path`, or of its nearest parent that stands in the file."""
+        first = self.keys if key else self.values
+        while path:
+            found = first.get(path) or self.values.get(path)
+            if found:
+                return found
+            path = path[:-1]
+        return self.values.get((), Mark(1, 1))
+
+
+def read_located_yaml(text: str, source: str) -> LocatedYaml:
+    """Parse one YAML document without ever building anything but plain data.
+
+    Args:
+        text: the document; at most 1 MB, 20,000 nodes (aliases counted each time) and 40 levels.
+        source: its name, for errors.
+
+    Raises:
+        DefinitionError: not YAML, a key twice, not text for a key, an unknown tag, too large.
+    """
+
+    def fail(mark: Mark, message: str, hint: str, where: str = "") -> DefinitionError:
+        return DefinitionError(source, [Problem(where, mark, message, hint)])
+
+    if len(text) > MAX_BYTES:
+        raise fail(Mark(1, 1), "The file is larger than 1 MB.", "A definition is a page or two.")
+    try:
+        loader = yaml.SafeLoader(text)
+    except yaml.YAMLError as error:  # characters that YAML forbids
+        raise fail(
+            _error_mark(error, text),
+            "The file holds characters that YAML forbids.",
+            "Save it as plain UTF-8 text.",
+        ) from error
+    try:
+        return _read(loader, fail)
+    except yaml.YAMLError as error:
+        problem = str(getattr(error, "problem", None) or error)
+        raise fail(
+            _error_mark(error, text),
+            f"This is not valid YAML: {problem}.",
+            "Check indentation, colons and quotes.",
+        ) from error
+    except RecursionError as error:
+        raise fail(Mark(1, 1), "The file is nested too deeply.", "A definition has four levels.") from error
+    finally:
+        loader.dispose()
+
+
+def _error_mark(error: yaml.YAMLError, text: str) -> Mark:
+    mark = getattr(error, "problem_mark", None)
+    if mark is not None:
+        return Mark(mark.line + 1, mark.column + 1)
+    position = getattr(error, "position", None)
+    if isinstance(position, int):
+        before = text[:position]
+        return Mark(before.count("\n") + 1, position - (before.rfind("\n") + 1) + 1)
+    return Mark(1, 1)
+
+
+def _read(loader: yaml.SafeLoader, fail: Any) -> LocatedYaml:
+    root = loader.get_single_node()
+    located = LocatedYaml(None)
+    if root is None:
+        return located
+    nodes = 0
+
+    def build(node: yaml.Node, path: Path) -> Any:
+        nonlocal nodes
+        nodes += 1
+        mark = Mark(node.start_mark.line + 1, node.start_mark.column + 1)
+        located.values[path] = mark
+        if nodes > MAX_NODES or len(path) > MAX_DEPTH:
+            raise fail(mark, "The file holds too much.", "A definition is a page or two.")
+        if isinstance(node, yaml.MappingNode):
+            result: dict[str, Any] = {}
+            for key_node, value_node in node.value:
+                key_mark = Mark(key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+                key = _scalar(loader, key_node, key_mark, fail)
+                where = ".".join(map(str, path))
+                if not isinstance(key, str):
+                    raise fail(
+                        key_mark, f"The key {key!r} is not text.", f'Write it in quotes: "{key}".', where
+                    )
+                if key in result:
+                    raise fail(key_mark, f"The key '{key}' stands here twice.", "Keep one of them.", where)
+                result[key] = None
+                located.keys[(*path, key)] = key_mark
+                result[key] = build(value_node, (*path, key))
+            return result
+        if isinstance(node, yaml.SequenceNode):
+            return [build(item, (*path, index)) for index, item in enumerate(node.value)]
+        return _scalar(loader, node, mark, fail)
+
+    located.data = build(root, ())
+    return located
+
+
+def _scalar(loader: yaml.SafeLoader, node: yaml.Node, mark: Mark, fail: Any) -> Any:
+    if not isinstance(node, yaml.ScalarNode):
+        raise fail(mark, "A key must be plain text.", "Write `name: value`.")
+    try:
+        return loader.construct_object(node)
+    except (ValueError, OverflowError) as error:  # such as the date 2026-13-45
+        raise fail(mark, f"'{node.value}' can't be read: {error}.", "Write text in quotes.") from error

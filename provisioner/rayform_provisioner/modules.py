@@ -1,0 +1,59 @@
+"""Finds the Terraform modules and puts a copy of them into a stack's working folder."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from rayform_core.errors import IntegrityError
+
+__all__ = ["copy_modules", "modules_folder"]
+
+MODULES = ("network", "bucket", "registry", "catalog", "compute")
+
+
+def modules_folder() -> Path:
+    """Return the folder with the modules: `_terraform` beside this package when it is installed, the
+    repository's `terraform/` when it is editable.
+
+    Raises:
+        IntegrityError: neither is there.
+    """
+    here = Path(__file__).resolve().parent
+    for folder in (here / "_terraform" / "modules", here.parent.parent / "terraform" / "modules"):
+        if (folder / "aws" / "network" / "main.tf").is_file():
+            return folder
+    raise IntegrityError(
+        "Rayform's Terraform modules are missing.",
+        why=f"Looked beside {here}.",
+        hint="Install rayform again.",
+    )
+
+
+def copy_modules(provider: str, target: Path) -> str:
+    """Copy the modules of `provider` to `target`, without their tests and examples, and return a digest of them.
+
+    A module that is there already with the same content is left alone, so that Terraform sees no change.
+    """
+    source = modules_folder() / provider
+    digest = hashlib.sha256()
+    wanted: dict[Path, bytes] = {}
+    for module in MODULES:
+        for path in sorted((source / module).rglob("*")):
+            inside = path.relative_to(source)
+            if path.is_file() and not {"tests", "examples", ".terraform"} & set(inside.parts):
+                wanted[inside] = path.read_bytes()
+                digest.update(f"{inside}\0{len(wanted[inside])}\0".encode())
+                digest.update(wanted[inside])
+    for path in target.rglob("*") if target.exists() else ():
+        if path.is_file() and path.relative_to(target) not in wanted:
+            path.unlink()
+    for inside, content in wanted.items():
+        copy = target / inside
+        if not copy.exists() or copy.read_bytes() != content:
+            copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            part = copy.with_suffix(copy.suffix + ".part")
+            part.write_bytes(content)
+            shutil.move(part, copy)
+    return digest.hexdigest()

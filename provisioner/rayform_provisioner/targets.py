@@ -1,0 +1,193 @@
+"""Where a stack is deployed to: AWS proper, or an emulated cloud behind endpoints of its own.
+
+A target is never part of a definition, so that the very definition of a production stack can be rehearsed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from rayform_core.errors import NotFoundError, PrerequisiteError, UsageError
+from rayform_core.files import home, storage_error
+
+__all__ = ["AWS", "Target", "read_endpoints", "resolve_target"]
+
+SERVICES = (
+    "autoscaling",
+    "ec2",
+    "ecr",
+    "iam",
+    "kms",
+    "rds",
+    "resourcegroupstaggingapi",
+    "s3",
+    "secretsmanager",
+    "servicequotas",
+    "ssm",
+    "sts",
+)
+"""The services that Rayform talks to, as boto3 and the Terraform provider both call them."""
+
+BOTO_NAMES = {"resourcegroupstaggingapi": "resourcegroupstaggingapi", "servicequotas": "service-quotas"}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A cloud that answers the AWS API.
+
+    Args:
+        name: `aws`, or the emulator's.
+        endpoints: service to URL, as this machine reaches them; empty on AWS proper.
+        node_endpoints: the same, as the stack's machines reach them.
+        access_key, secret_key: keys of an emulator; AWS proper uses the cloud's own chain.
+        region: region that the emulator serves, where it serves one alone.
+    """
+
+    name: str
+    endpoints: dict[str, str] = field(default_factory=dict)
+    node_endpoints: dict[str, str] = field(default_factory=dict)
+    access_key: str | None = field(default=None, repr=False)
+    secret_key: str | None = field(default=None, repr=False)
+    region: str | None = None
+
+    @property
+    def emulated(self) -> bool:
+        """Whether this is an emulated cloud."""
+        return bool(self.endpoints)
+
+    def environment(self) -> dict[str, str]:
+        """Variables that give a child process this target's keys; empty on AWS proper."""
+        if self.access_key is None or self.secret_key is None:
+            return {}
+        return {
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def client(self, service: str, region: str) -> Any:
+        """Return a boto3 client of `service`; cheap after the first, since the session is shared.
+
+        Raises:
+            PrerequisiteError: boto3 is not installed.
+        """
+        return _session().client(
+            BOTO_NAMES.get(service, service),
+            region_name=region,
+            endpoint_url=self.endpoints.get(service),
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            config=_config(self.emulated),
+        )
+
+
+AWS = Target("aws")
+"""AWS proper, with the credentials that its own chain finds."""
+
+_shared: dict[str, Any] = {}
+
+
+def _session() -> Any:
+    if "session" not in _shared:
+        try:
+            import boto3
+        except ModuleNotFoundError as error:
+            raise PrerequisiteError(
+                "Stacks on AWS need the Python package 'boto3'.",
+                hint="Install it: pip install 'rayform[aws]'.",
+            ) from error
+        _shared["session"] = boto3.Session()
+    return _shared["session"]
+
+
+def _config(emulated: bool) -> Any:
+    from botocore.config import Config
+
+    return Config(
+        retries={"mode": "standard", "max_attempts": 5},
+        connect_timeout=5,
+        read_timeout=60,
+        s3={"addressing_style": "path"} if emulated else None,
+        user_agent_extra="rayform",
+    )
+
+
+def resolve_target(name: str | None = None) -> Target:
+    """Return the target called `name`, or the one in `$RAYFORM_TARGET`, or AWS proper.
+
+    Args:
+        name: `aws`; `localstack` for the emulated cloud of `rayform localstack up`; or the path of an
+            endpoints file.
+
+    Raises:
+        PrerequisiteError: the emulated cloud is not up.
+        NotFoundError: there is no such target.
+        UsageError: the endpoints file is not one.
+    """
+    name = name or os.environ.get("RAYFORM_TARGET") or "aws"
+    if name == "aws":
+        return AWS
+    if name == "localstack":
+        path = home() / "localstack" / "endpoints.json"
+        if not path.exists():
+            raise PrerequisiteError(
+                "The emulated cloud is not up.",
+                why=f"There is no {path}.",
+                hint="Start it: rayform localstack up.",
+            )
+        return read_endpoints(path, name)
+    if name.endswith(".json") or os.sep in name:
+        return read_endpoints(Path(name), "localstack")
+    raise NotFoundError("target", name, known=["aws", "localstack"])
+
+
+def read_endpoints(path: Path, name: str) -> Target:
+    """Read a target from an endpoints file.
+
+    The file is JSON: `services` (service to URL), and optionally `node_services` (the same as the stack's
+    machines reach them), `region`, `access_key`, `secret_key`.
+
+    Raises:
+        NotFoundError: there is no such file.
+        UsageError: it is not JSON of that form, or names a URL that is not HTTP.
+    """
+    try:
+        data = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise NotFoundError("endpoints file", str(path)) from None
+    except OSError as error:
+        raise storage_error(error, path) from error
+    except ValueError as error:
+        raise UsageError(f"The endpoints file {path} is not JSON.", why=f"{error}.") from error
+    services = data.get("services") if isinstance(data, dict) else None
+    if not isinstance(services, dict) or not services:
+        raise UsageError(
+            f"The endpoints file {path} names no services.",
+            hint='Write {"services": {"ec2": "http://…", …}}.',
+        )
+    return Target(
+        name,
+        _urls(services, path),
+        _urls(data.get("node_services") or services, path),
+        str(data.get("access_key") or "test"),
+        str(data.get("secret_key") or "test"),
+        data.get("region"),
+    )
+
+
+def _urls(services: dict[str, Any], path: Path) -> dict[str, str]:
+    urls = {}
+    for service, url in services.items():
+        if (
+            not isinstance(url, str)
+            or urlsplit(url).scheme not in ("http", "https")
+            or not urlsplit(url).hostname
+        ):
+            raise UsageError(f"{path}: the endpoint of '{service}' is not an HTTP address: {url!r}.")
+        urls[service] = url.rstrip("/")
+    return urls

@@ -1,0 +1,162 @@
+locals {
+  cluster_tags = { "ray-cluster-name" = var.reference }
+
+  user_data = {
+    reference = var.reference
+    region    = var.placement.region
+    bucket    = var.access.bucket_name
+    endpoints = jsonencode(var.endpoints)
+    boot      = file("${path.module}/templates/boot.sh")
+  }
+}
+
+resource "aws_key_pair" "this" {
+  key_name   = var.reference
+  public_key = var.ssh_public_key
+}
+
+# The token that every call to the Ray cluster bears. It is made by Secrets Manager and written by a write-only
+# argument: neither plan nor state ever holds it.
+ephemeral "aws_secretsmanager_random_password" "ray_token" {
+  password_length     = 48
+  exclude_punctuation = true
+}
+
+resource "aws_secretsmanager_secret" "ray_token" {
+  # checkov:skip=CKV_AWS_149: Encrypted by Secrets Manager's own key; a key of one's own costs per month.
+  # checkov:skip=CKV2_AWS_57: Rotating the token restarts the cluster, so a person does it: raise ray_token_version.
+  name        = "rayform/${var.reference}/ray-token"
+  description = "Token of the stack's Ray cluster"
+
+  # A secret that waits for its deletion would still be there after a destroy, and block its name.
+  recovery_window_in_days = 0
+}
+
+resource "aws_secretsmanager_secret_version" "ray_token" {
+  secret_id                = aws_secretsmanager_secret.ray_token.id
+  secret_string_wo         = ephemeral.aws_secretsmanager_random_password.ray_token.random_password
+  secret_string_wo_version = var.ray_token_version
+}
+
+resource "aws_instance" "head" {
+  # checkov:skip=CKV_AWS_88: The head is the one door, reached by SSH from the allowed ranges alone.
+  # checkov:skip=CKV_AWS_126: Detailed monitoring costs per metric; Ray has its own.
+  # checkov:skip=CKV_AWS_135: EBS optimisation is part of every current instance type and is refused by the oldest.
+  ami           = var.head.ami
+  instance_type = var.head.instance_type
+  key_name      = aws_key_pair.this.key_name
+
+  subnet_id              = var.placement.head_subnet_id
+  vpc_security_group_ids = [var.placement.cluster_security_group_id, var.placement.head_security_group_id]
+  iam_instance_profile   = aws_iam_instance_profile.head.name
+
+  # The head stops itself when idle: that must stop it, never terminate it.
+  instance_initiated_shutdown_behavior = "stop"
+
+  user_data = templatefile("${path.module}/templates/head.sh.tftpl", local.user_data)
+  # User data runs once, at the first boot. What may change later is in the bucket.
+  user_data_replace_on_change = true
+
+  metadata_options {
+    http_endpoint = "enabled"
+    http_tokens   = "required"
+    # Two hops: step containers that are not on the host's network reach it too.
+    http_put_response_hop_limit = 2
+    instance_metadata_tags      = "enabled"
+  }
+
+  root_block_device {
+    encrypted             = true
+    volume_type           = "gp3"
+    volume_size           = var.head.disk_gb
+    delete_on_termination = true
+    tags                  = merge(var.tags, { Name = "${var.reference}-head" })
+  }
+
+  tags = merge(local.cluster_tags, {
+    Name                = "${var.reference}-head"
+    "ray-node-type"     = "head"
+    "rayform:bootstrap" = substr(sha256(join(",", sort(keys(var.bootstrap)))), 0, 12)
+  })
+
+  lifecycle {
+    # Ray and the head write tags of their own.
+    ignore_changes = [tags["ray-node-name"], tags["ray-node-status"], tags["ray-launch-config"], tags["ray-user-node-type"], tags["rayform:status"]]
+  }
+
+  # A machine that boots before its rights exist fails its first call.
+  depends_on = [aws_iam_role_policy.head_node, aws_secretsmanager_secret_version.ray_token]
+}
+
+# The head's address lives through its stops and starts.
+resource "aws_eip" "head" {
+  domain = "vpc"
+
+  tags = { Name = "${var.reference}-head" }
+}
+
+resource "aws_eip_association" "head" {
+  allocation_id = aws_eip.head.id
+  instance_id   = aws_instance.head.id
+}
+
+resource "aws_launch_template" "worker" {
+  # checkov:skip=CKV_AWS_341: Step containers that are not on the host's network reach the metadata service by a second hop.
+  for_each = var.worker_groups
+
+  name                                 = "${var.reference}-${each.key}"
+  description                          = "Worker group ${each.key}, started by Ray's autoscaler"
+  image_id                             = each.value.ami
+  instance_type                        = each.value.instance_type
+  key_name                             = aws_key_pair.this.key_name
+  vpc_security_group_ids               = [var.placement.cluster_security_group_id]
+  update_default_version               = true
+  instance_initiated_shutdown_behavior = "terminate"
+
+  user_data = base64encode(templatefile("${path.module}/templates/worker.sh.tftpl", merge(local.user_data, {
+    group = each.key
+    head  = aws_instance.head.private_ip
+  })))
+
+  iam_instance_profile {
+    name = aws_iam_instance_profile.worker.name
+  }
+
+  metadata_options {
+    http_endpoint               = "enabled"
+    http_tokens                 = "required"
+    http_put_response_hop_limit = 2
+    instance_metadata_tags      = "enabled"
+  }
+
+  block_device_mappings {
+    device_name = "/dev/sda1"
+
+    ebs {
+      encrypted             = true
+      volume_type           = "gp3"
+      volume_size           = each.value.disk_gb
+      delete_on_termination = true
+    }
+  }
+
+  dynamic "instance_market_options" {
+    for_each = each.value.spot ? [true] : []
+
+    content {
+      market_type = "spot"
+    }
+  }
+
+  dynamic "tag_specifications" {
+    for_each = toset(["instance", "volume"])
+
+    content {
+      resource_type = tag_specifications.value
+      tags = merge(var.tags, local.cluster_tags, {
+        Name            = "${var.reference}-${each.key}"
+        "rayform:group" = each.key
+      })
+    }
+  }
+}
