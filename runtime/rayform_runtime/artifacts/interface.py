@@ -62,8 +62,10 @@ class Manifest:
         size: bytes in all files together.
         files: the files, sorted by path.
         metadata: what the materializer knows of the value (shape, dtype, columns, …), JSON.
-        visualizations: relative paths of attached visualizations, by name.
+        visualizations: relative paths of attached visualizations, by name; their files are not part of `digest`.
         schema: version of this format.
+        folder: folder below the artifact's URI that holds the files, where a store writes each attempt into
+            one of its own so that a losing writer can't touch the winner's data; empty for the URI itself.
     """
 
     id: UUID
@@ -75,6 +77,7 @@ class Manifest:
     metadata: dict[str, Any] = field(default_factory=dict)
     visualizations: dict[str, str] = field(default_factory=dict)
     schema: int = MANIFEST_SCHEMA
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)

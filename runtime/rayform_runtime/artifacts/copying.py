@@ -1,0 +1,41 @@
+"""Copies of a committed artifact's files for a person to keep."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from rayform_core.errors import ConflictError
+from rayform_core.files import private_folder, storage_error
+from rayform_runtime.artifacts.interface import Manifest
+
+__all__ = ["copy_artifact", "new_target"]
+
+
+def new_target(target: Path) -> Path:
+    """Make the folder to copy into.
+
+    Raises:
+        ConflictError: something is there already.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ConflictError(
+            f"'{target}' exists already.",
+            why="A download never writes over what is there.",
+            hint="Give the path of a new folder.",
+        )
+    return private_folder(target)
+
+
+def copy_artifact(folder: Path, target: Path, manifest: Manifest) -> None:
+    """Copy the manifest's files from `folder` into the new folder `target`."""
+    new_target(target)
+    try:
+        for file in manifest.files:
+            destination = target / file.path
+            destination.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            shutil.copyfile(folder / file.path, destination, follow_symlinks=False)
+            destination.chmod(0o600)
+    except OSError as error:
+        shutil.rmtree(target, ignore_errors=True)
+        raise storage_error(error, target) from error

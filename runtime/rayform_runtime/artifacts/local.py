@@ -1,0 +1,316 @@
+"""The local store: one folder for each artifact version, written aside, synced, and renamed into place."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from rayform_core.errors import ConflictError, NotFoundError, PrerequisiteError, UsageError
+from rayform_runtime.artifacts.files import (
+    check_digest,
+    read_whole,
+    seal_folder,
+    sync_folder,
+    syncing,
+    verify_folder,
+    walk_files,
+    write_new_file,
+)
+from rayform_runtime.artifacts.interface import (
+    MANIFEST_NAME,
+    ArtifactMissingError,
+    ArtifactStore,
+    CorruptArtifactError,
+    Manifest,
+    StoredObject,
+)
+from rayform_runtime.artifacts.keys import VERSIONS, safe_key, version_id, version_key
+from rayform_runtime.artifacts.manifest import (
+    LARGEST_MANIFEST,
+    decode_manifest,
+    encode_manifest,
+    make_manifest,
+)
+
+if TYPE_CHECKING:
+    from rayform_runtime.artifacts.config import LocalStoreConfig
+
+__all__ = ["LocalArtifactStore"]
+
+_STAGING = ".staging"
+
+
+class LocalArtifactStore(ArtifactStore):
+    """Keeps artifacts in a folder of this machine, readable by its owner alone.
+
+    Staging lies in the same file system, so that a commit is: files synced, manifest written and synced, folder
+    renamed, parent synced. The rename fails where the version exists, which decides between two writers.
+
+    Args:
+        config: `path`, the absolute folder.
+        stack_name: the stack that it belongs to, for errors.
+
+    Raises:
+        UsageError: the path isn't absolute.
+    """
+
+    def __init__(self, config: LocalStoreConfig, *, stack_name: str) -> None:
+        self.root = Path(config.path).expanduser()
+        self.stack_name = stack_name
+        if not self.root.is_absolute():
+            raise UsageError(
+                f"The local artifact store of stack '{stack_name}' needs an absolute path.",
+                why=f"'{config.path}' is relative.",
+                hint="Give the whole path.",
+            )
+        self.uri = "file://" + _quoted(self.root.as_posix().rstrip("/"))
+        self._ready = False
+
+    # -- commit -------------------------------------------------------------------------------------------
+    @contextlib.contextmanager
+    def staging(self, id: UUID) -> Iterator[Path]:
+        """See `ArtifactStore.staging`."""
+        self._make_ready()
+        staged = self.root / _STAGING / f"{id}-{os.urandom(6).hex()}"
+        try:
+            try:
+                staged.mkdir(mode=0o700)
+            except FileNotFoundError:
+                # Someone removed the store's folders while this process holds the store.
+                self._ready = False
+                self._make_ready()
+                staged.mkdir(mode=0o700)
+        except OSError as error:
+            raise self._unusable(error, staged.parent) from error
+        try:
+            yield staged
+        finally:
+            # After a commit the folder has another name, and this finds nothing.
+            if os.path.lexists(staged):
+                import shutil
+
+                shutil.rmtree(staged, ignore_errors=True)
+
+    def commit(
+        self,
+        id: UUID,
+        staged: Path,
+        *,
+        type: str,
+        materializer: str,
+        metadata: dict[str, Any] | None = None,
+        visualizations: dict[str, str] | None = None,
+    ) -> tuple[str, Manifest]:
+        """See `ArtifactStore.commit`."""
+        target = self.root / VERSIONS / str(id)
+        try:
+            with syncing() as durable:
+                manifest = make_manifest(
+                    id,
+                    seal_folder(staged, durable=durable),
+                    type=type,
+                    materializer=materializer,
+                    metadata=metadata,
+                    visualizations=visualizations,
+                )
+                write_new_file(f"{staged}/{MANIFEST_NAME}", encode_manifest(manifest), durable=durable)
+            sync_folder(staged)
+            # The target holds a manifest, so it is never empty, and renaming onto it fails.
+            os.rename(staged, target)  # noqa: PTH104 - the hot path; Path.rename builds one more Path
+            sync_folder(target.parent)
+        except OSError as error:
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+                raise ConflictError(
+                    f"Artifact version {id} exists already in '{self.uri}'.",
+                    why="Another writer committed it first; nothing was overwritten.",
+                    hint="Load that one, or save under a new ID.",
+                ) from None
+            raise self._unusable(error, staged) from error
+        return f"{self.uri}/{version_key(id)}", manifest
+
+    # -- read ---------------------------------------------------------------------------------------------
+    def read_manifest(self, uri: str) -> Manifest:
+        """See `ArtifactStore.read_manifest`."""
+        version = version_id(self.uri, uri)
+        path = self.root / VERSIONS / str(version) / MANIFEST_NAME
+        try:
+            data = read_whole(path)
+        except (FileNotFoundError, NotADirectoryError):
+            raise ArtifactMissingError(
+                f"Artifact '{uri}' is gone from the store.",
+                why=f"There is no manifest at '{path}'.",
+                hint="Restore the folder from a backup, or run the step that made it again.",
+            ) from None
+        except OSError as error:
+            raise self._unusable(error, path) from error
+        if len(data) > LARGEST_MANIFEST:
+            raise CorruptArtifactError(
+                f"The manifest of '{uri}' has {len(data):,} bytes and isn't Rayform's."
+            )
+        return decode_manifest(data, uri=uri, id=version)
+
+    @contextlib.contextmanager
+    def open_local(self, uri: str, *, digest: str | None = None) -> Iterator[Path]:
+        """See `ArtifactStore.open_local`. Gives the committed folder itself; copy before you change."""
+        manifest = self.read_manifest(uri)
+        check_digest(uri, manifest, digest)
+        folder = self.root / VERSIONS / str(manifest.id)
+        try:
+            verify_folder(uri, folder, manifest)
+        except OSError as error:
+            raise self._unusable(error, folder) from error
+        yield folder
+
+    def download(self, uri: str, target: Path) -> None:
+        """See `ArtifactStore.download`."""
+        from rayform_runtime.artifacts.copying import copy_artifact
+
+        with self.open_local(uri) as folder:
+            copy_artifact(folder, target, self.read_manifest(uri))
+
+    def exists(self, uri: str) -> bool:
+        """See `ArtifactStore.exists`."""
+        return (self.root / VERSIONS / str(version_id(self.uri, uri)) / MANIFEST_NAME).is_file()
+
+    # -- remove -------------------------------------------------------------------------------------------
+    def delete(self, uri: str) -> None:
+        """See `ArtifactStore.delete`."""
+        import shutil
+
+        folder = self.root / VERSIONS / str(version_id(self.uri, uri))
+        try:
+            if not os.path.lexists(folder):
+                return
+            (folder / MANIFEST_NAME).unlink(missing_ok=True)
+            sync_folder(folder)
+            shutil.rmtree(folder)
+            sync_folder(folder.parent)
+        except FileNotFoundError:
+            return  # another process removed it at the same time
+        except OSError as error:
+            raise self._unusable(error, folder) from error
+
+    def list_objects(self, prefix: str = "") -> Iterator[StoredObject]:
+        """See `ArtifactStore.list_objects`."""
+        start = prefix.rpartition("/")[0]
+        base = self.root / safe_key(start) if start else self.root
+        if not base.is_dir():
+            return
+        lead = f"{start}/" if start else ""
+        for relative, entry, _ in walk_files(base):
+            key = lead + relative
+            if key.startswith(prefix):
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue  # committed or removed while we walk
+                yield StoredObject(key, status.st_size, status.st_mtime)
+
+    def delete_objects(self, keys: list[str]) -> None:
+        """See `ArtifactStore.delete_objects`. Folders that this empties go too."""
+        for key in keys:
+            path = self._path(key)
+            try:
+                path.unlink(missing_ok=True)
+                for parent in path.parents:
+                    if parent.parent == self.root or parent == self.root:
+                        break
+                    parent.rmdir()
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR):
+                    raise self._unusable(error, path) from error
+
+    # -- small objects ------------------------------------------------------------------------------------
+    def put_bytes(self, key: str, data: bytes, *, if_absent: bool = False) -> str:
+        """See `ArtifactStore.put_bytes`."""
+        path = self._path(key)
+        self._make_ready()
+        temporary = self.root / _STAGING / f"put-{os.urandom(8).hex()}"
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                with syncing() as durable:
+                    write_new_file(temporary, data, durable=durable)
+                if if_absent:
+                    path.hardlink_to(temporary)  # fails where the name is taken, which a rename doesn't
+                else:
+                    temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+            sync_folder(path.parent)
+        except FileExistsError:
+            raise ConflictError(
+                f"'{key}' exists already in '{self.uri}'.",
+                why="It was to be written only where it is absent.",
+                hint="Choose another key, or remove it first.",
+            ) from None
+        except OSError as error:
+            raise self._unusable(error, path) from error
+        return f"{self.uri}/{_quoted(key)}"
+
+    def get_bytes(self, key: str, *, start: int = 0) -> bytes:
+        """See `ArtifactStore.get_bytes`."""
+        path = self._path(key)
+        try:
+            with path.open("rb") as file:
+                file.seek(start)
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise NotFoundError("object", key, why=f"The store '{self.uri}' has none of this key.") from None
+        except OSError as error:
+            raise self._unusable(error, path) from error
+
+    def check(self) -> None:
+        """See `ArtifactStore.check`."""
+        self._ready = False
+        self._make_ready()
+        probe = self.root / _STAGING / f"check-{os.urandom(8).hex()}"
+        try:
+            with syncing() as durable:
+                write_new_file(probe, b"ok", durable=durable)
+            probe.unlink()
+        except OSError as error:
+            raise self._unusable(error, probe.parent) from error
+
+    # -- helpers ------------------------------------------------------------------------------------------
+    def _make_ready(self) -> None:
+        if self._ready:
+            return
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name in (VERSIONS, _STAGING):
+                (self.root / name).mkdir(mode=0o700, exist_ok=True)
+            sync_folder(self.root)
+        except OSError as error:
+            raise self._unusable(error, self.root) from error
+        self._ready = True
+
+    def _path(self, key: str) -> Path:
+        path = self.root / safe_key(key)
+        # A link inside the store must not lead out of it.
+        if not path.parent.resolve().is_relative_to(self.root.resolve()):
+            raise UsageError(f"'{key}' leads out of the store '{self.uri}' through a link.")
+        return path
+
+    def _unusable(self, error: OSError, path: Path) -> PrerequisiteError:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return PrerequisiteError(
+            f"The artifact store of stack '{self.stack_name}' can't be used at '{error.filename or path}'.",
+            why=f"{os.strerror(error.errno) if error.errno else error}. Nothing was committed or lost.",
+            hint="Free some disk space (`rayform artifact prune` shows what nothing needs)."
+            if full
+            else f"Make sure that your user may read and write '{self.root}'.",
+        )
+
+
+def _quoted(path: str) -> str:
+    if path.isascii() and path.replace("/", "").replace("-", "").replace("_", "").replace(".", "").isalnum():
+        return path
+    from urllib.parse import quote
+
+    return quote(path)

@@ -1,0 +1,80 @@
+"""The materializer interface, and how a person's own materializers make themselves known."""
+
+from __future__ import annotations
+
+import abc
+from pathlib import Path
+from typing import Any, ClassVar
+
+__all__ = ["Materializer", "short"]
+
+
+def short(text: str, limit: int = 72) -> str:
+    """Return `text` on one line of at most `limit` characters."""
+    line = " ".join(text[: limit * 8].split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+class Materializer(abc.ABC):
+    """Saves and loads values of the types in `ASSOCIATED_TYPES`.
+
+    A subclass that names types is found for them, and for their subclasses, as soon as it is defined; the one
+    defined last wins. It is built without arguments, anew for each value.
+
+    Attributes:
+        ASSOCIATED_TYPES: the types.
+        ASSOCIATED_ARTIFACT_TYPE: what their values are to people, an `ArtifactType`.
+
+    Example:
+        >>> class PointMaterializer(Materializer):
+        ...     ASSOCIATED_TYPES = (Point,)
+        ...
+        ...     def save(self, value, folder):
+        ...         (folder / "point.txt").write_text(f"{value.x} {value.y}")
+        ...
+        ...     def load(self, folder, data_type):
+        ...         x, y = (folder / "point.txt").read_text().split()
+        ...         return data_type(float(x), float(y))  # doctest: +SKIP
+    """
+
+    ASSOCIATED_TYPES: ClassVar[tuple[type, ...]] = ()
+    ASSOCIATED_ARTIFACT_TYPE: ClassVar[str] = "data"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # Only types named by this very class: a subclass of a materializer doesn't take its place by accident.
+        if cls.__dict__.get("ASSOCIATED_TYPES"):
+            from rayform_runtime.artifacts.materializers.registry import register
+
+            for kind in cls.__dict__["ASSOCIATED_TYPES"]:
+                register(kind, cls)
+
+    @abc.abstractmethod
+    def save(self, value: Any, folder: Path) -> None:
+        """Write `value` into the empty folder, as plain files and folders under any names."""
+
+    @abc.abstractmethod
+    def load(self, folder: Path, data_type: type) -> Any:
+        """Return the value that `save` wrote into `folder`.
+
+        Args:
+            folder: its files, verified; for reading only, and only until this returns (a file that is mapped
+                into memory stays).
+            data_type: the type that was saved, or the one that the caller asks for.
+        """
+
+    def extract_metadata(self, value: Any) -> dict[str, Any]:
+        """Return what is worth knowing of the value, as JSON; called with the value that is saved."""
+        return {}
+
+    def save_visualizations(self, value: Any, folder: Path) -> dict[str, str]:
+        """Write pictures of the value into `folder`.
+
+        Returns:
+            the kind of each file (`html`, `image`, `csv`, `markdown`, `json`) by its path in `folder`.
+        """
+        return {}
+
+    def summary(self, value: Any) -> str:
+        """Return one short line that tells a person what the value is."""
+        return type(value).__name__

@@ -1,0 +1,122 @@
+"""Plain Python values, and containers of anything that some materializer takes, as JSON."""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from pathlib import Path
+from typing import Any
+
+from rayform_core.errors import UsageError
+from rayform_runtime.artifacts.import_paths import import_path, resolve
+from rayform_runtime.artifacts.interface import CorruptArtifactError
+from rayform_runtime.artifacts.materializers.base import Materializer, short
+from rayform_runtime.artifacts.materializers.json_codec import Decoder, Encoder
+
+__all__ = ["JsonMaterializer"]
+
+_VALUE, _ITEMS = "value.json", "items.json"
+
+
+class JsonMaterializer(Materializer):
+    """Stores numbers, strings, lists, dicts, tuples, sets, dates, enumerations, dataclasses and pydantic models.
+
+    All come back with their exact types, nested as they were. Arrays, data frames, models and the like inside
+    them are stored by their own materializers, each in a folder below `items`.
+    """
+
+    def save(self, value: Any, folder: Path) -> None:
+        """Write `value.json`, and the items that need materializers of their own."""
+        items: list[dict[str, str]] = []
+
+        def store_item(item: Any, where: str) -> int:
+            from rayform_runtime.artifacts.materializers.registry import find, unsupported
+
+            kind = type(item)
+            chosen = find(kind)
+            if chosen is None or chosen is JsonMaterializer:
+                raise unsupported(kind, inside=f"value{where}")
+            number = len(items)
+            items.append({"type": import_path(kind), "materializer": import_path(chosen)})
+            place = folder / "items" / str(number)
+            place.mkdir(mode=0o700, parents=True)
+            chosen().save(item, place)
+            return number
+
+        try:
+            encoded = Encoder(store_item).encode(value)
+            data = json.dumps(encoded, separators=(",", ":"), allow_nan=False).encode()
+        except RecursionError as error:
+            raise UsageError(
+                f"A value of type '{import_path(type(value))}' can't be stored.",
+                why="It contains itself, or is nested too deeply.",
+                hint="Return a flat list with references by index or key.",
+            ) from error
+        (folder / _VALUE).write_bytes(data)
+        if items:
+            (folder / _ITEMS).write_bytes(json.dumps(items).encode())
+
+    def load(self, folder: Path, data_type: type) -> Any:
+        """Read the value."""
+        items: list[dict[str, str]] = []
+
+        def load_item(number: int) -> Any:
+            from rayform_runtime.artifacts.materializers.registry import resolve_materializer
+
+            if not items:
+                items.extend(json.loads((folder / _ITEMS).read_bytes()))
+            item = items[number]
+            chosen = resolve_materializer(item["materializer"])()
+            return chosen.load(folder / "items" / str(int(number)), resolve(item["type"]))
+
+        with (folder / _VALUE).open("rb", buffering=0) as file:
+            data = file.read()
+        try:
+            return json.loads(data, object_hook=Decoder(load_item).hook)
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise CorruptArtifactError(
+                f"The JSON of a value of type '{import_path(data_type)}' can't be read.",
+                why=f"{type(error).__name__}: {error}.",
+                hint="It may come from a newer version of Rayform: upgrade, or run the step again.",
+            ) from error
+
+    def extract_metadata(self, value: Any) -> dict[str, Any]:
+        """Return the number itself, the length of a container, or the names of fields."""
+        kind = type(value)
+        if kind is bool or (kind is int and abs(value) < 1 << 53) or (kind is float and value - value == 0):
+            return {"value": value}
+        fields = getattr(kind, "model_fields", None) or getattr(kind, "__dataclass_fields__", None)
+        if fields:
+            return {"fields": list(fields)}
+        try:
+            return {"length": len(value)}
+        except (TypeError, OverflowError):
+            return {}
+
+    def summary(self, value: Any) -> str:
+        """Return its short form."""
+        return short(_Short().repr(value))
+
+
+class _Short(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxdict = self.maxlist = self.maxtuple = self.maxset = 4
+        self.maxlevel = 3
+        self.maxstring = self.maxother = 40
+
+    def repr_int(self, x: int, level: int) -> str:
+        return super().repr_int(x, level) if x.bit_length() < 4096 else f"an integer of {x.bit_length():,} bits"
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        # The text of an array or a data frame takes longer to make than to store it.
+        if type(x).__module__.partition(".")[0] in (
+            "numpy",
+            "pandas",
+            "polars",
+            "pyarrow",
+            "torch",
+            "sklearn",
+        ):
+            return f"{type(x).__name__}" + (f"{tuple(x.shape)}" if hasattr(x, "shape") else "")
+        return super().repr_instance(x, level)

@@ -1,0 +1,52 @@
+"""Pickling, for those who choose it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rayform_core.errors import IntegrityError, UsageError
+from rayform_runtime.artifacts.import_paths import import_path
+from rayform_runtime.artifacts.materializers.base import Materializer, short
+
+__all__ = ["CloudpickleMaterializer"]
+
+
+class CloudpickleMaterializer(Materializer):
+    """Pickles a value of any type; never used unless a person names it.
+
+    Loading a pickle runs whatever code it holds, and one pickle often doesn't load with other versions of Python
+    or of the packages that it came from.
+    """
+
+    def save(self, value: Any, folder: Path) -> None:
+        """Write the pickle."""
+        import cloudpickle
+
+        try:
+            with (folder / "value.pickle").open("wb") as file:
+                cloudpickle.dump(value, file, protocol=5)
+        except (TypeError, AttributeError, RecursionError, ValueError) as error:
+            raise UsageError(
+                f"A value of type '{import_path(type(value))}' can't be pickled.",
+                why=f"{error}.",
+                hint="Write a materializer for it that stores what it is made of.",
+            ) from error
+
+    def load(self, folder: Path, data_type: type) -> Any:
+        """Read the pickle."""
+        import pickle
+
+        with (folder / "value.pickle").open("rb") as file:
+            try:
+                return pickle.load(file)  # noqa: S301
+            except (ImportError, AttributeError, pickle.UnpicklingError, EOFError, TypeError) as error:
+                raise IntegrityError(
+                    f"A pickled value of type '{import_path(data_type)}' can't be loaded.",
+                    why=f"{type(error).__name__}: {error}.",
+                    hint="Load it with the packages and the code that it was saved with.",
+                ) from error
+
+    def summary(self, value: Any) -> str:
+        """Return its short form."""
+        return short(f"{type(value).__name__} (pickled)")

@@ -1,0 +1,253 @@
+"""Values in a store: what a worker, `save_artifact` and `load_artifact` all go through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
+
+from rayform_core.errors import ConflictError, RayformError
+from rayform_runtime.artifacts.import_paths import TypeGoneError, import_path, resolve
+from rayform_runtime.artifacts.materializers.base import Materializer
+from rayform_runtime.artifacts.materializers.registry import materializer_for, resolve_materializer
+
+if TYPE_CHECKING:
+    from rayform_runtime.artifacts.interface import ArtifactStore, Manifest
+    from rayform_runtime.catalog.interface import Visualization
+
+__all__ = ["SavedValue", "check_type", "load_value", "save_value"]
+
+_PICTURES = "visualizations"
+
+
+class SavedValue(NamedTuple):
+    """What `save_value` did.
+
+    Args:
+        uri: where the artifact lies.
+        manifest: what was committed (type, materializer, digest, size, metadata).
+        artifact_type: what the value is to people, an `ArtifactType`'s value.
+        visualizations: pictures of it, stored with it.
+        summary: one short line.
+    """
+
+    uri: str
+    manifest: Manifest
+    artifact_type: str
+    visualizations: tuple[Visualization, ...]
+    summary: str
+
+
+def check_type(annotation: Any, *, step: str | None = None, output: str | None = None) -> None:
+    """Refuse an annotation whose values no materializer takes; see `type_checks.check_type`."""
+    from rayform_runtime.artifacts import type_checks
+
+    type_checks.check_type(annotation, step=step, output=output)
+
+
+def save_value(
+    store: ArtifactStore,
+    id: UUID,
+    value: Any,
+    *,
+    declared_type: Any = None,
+    materializer: type[Materializer] | str | None = None,
+    metadata: dict[str, Any] | None = None,
+    visualizations: dict[str, str | bytes] | None = None,
+    step: str | None = None,
+    output: str | None = None,
+) -> SavedValue:
+    """Save a value under an artifact version's ID and commit it.
+
+    Committing the same content under the same ID again is the same commit: a step that is tried again after its
+    worker died between commit and answer succeeds.
+
+    Args:
+        store: where to.
+        id: of the new version.
+        value: what to save.
+        declared_type: the annotated type; its materializer is taken where the value's own type has none.
+        materializer: a materializer, or its import path; looked up by the value's type unless told.
+        metadata: what the person says of the value, JSON; wins over what the materializer extracts.
+        visualizations: pictures that the person attaches, `{file name: content}`; the suffix tells the kind.
+        step, output: whose value it is, for errors.
+
+    Raises:
+        UnsupportedTypeError: no materializer takes the value.
+        ConflictError: another value is committed under this ID.
+    """
+    chosen = _choose(value, declared_type, materializer, step, output)
+    worker = chosen()
+    kind = type(value)
+    try:
+        with store.staging(id) as folder:
+            worker.save(value, folder)
+            known = {**_extract(worker, value), **(metadata or {})}
+            pictures = _save_pictures(worker, value, folder, visualizations or {})
+            try:
+                uri, manifest = store.commit(
+                    id,
+                    folder,
+                    type=import_path(kind),
+                    materializer=import_path(chosen),
+                    metadata=known,
+                    visualizations={name: path for name, (path, _) in pictures.items()},
+                )
+            except ConflictError:
+                uri, manifest = _committed_before(store, id, folder)
+    except Exception as error:
+        if output is not None and not isinstance(error, RayformError):
+            error.add_note(f"While saving output '{output}'" + (f" of step '{step}'." if step else "."))
+        raise
+    shown: tuple[Visualization, ...] = ()
+    if pictures:
+        from rayform_runtime.catalog.interface import Visualization
+
+        shown = tuple(Visualization(name, kind, path) for name, (path, kind) in pictures.items())
+    return SavedValue(uri, manifest, str(worker.ASSOCIATED_ARTIFACT_TYPE), shown, _summarise(worker, value))
+
+
+def load_value(
+    store: ArtifactStore,
+    uri: str,
+    *,
+    digest: str | None = None,
+    type: str | None = None,
+    materializer: str | None = None,
+    as_type: Any = None,
+) -> Any:
+    """Load a value, its digest checked.
+
+    What the caller may change in the value never changes what is stored.
+
+    Args:
+        store: where it lies.
+        uri: the artifact's URI.
+        digest, type, materializer: what the catalog says; the manifest's where they are `None`.
+        as_type: load it as this type instead of the one that it was saved with.
+
+    Raises:
+        ArtifactMissingError: its data is gone.
+        CorruptArtifactError: its data isn't what was committed.
+        TypeGoneError: its type or materializer can't be imported here.
+        TypeChangedError: its type has changed so that the stored value doesn't fit.
+    """
+    with store.open_local(uri, digest=digest) as folder:
+        if type is None or materializer is None:
+            manifest = store.read_manifest(uri)
+            saved_type, saved_by = type or manifest.type, materializer or manifest.materializer
+        else:
+            saved_type, saved_by = type, materializer
+        chosen = resolve_materializer(saved_by)
+        kind = as_type
+        if not isinstance(kind, _TYPE):
+            try:
+                kind = resolve(saved_type)
+            except TypeGoneError as error:
+                error.add_note(f"While loading artifact '{uri}'.")
+                raise
+        return chosen().load(folder, kind)
+
+
+_TYPE = type
+
+
+def _choose(
+    value: Any,
+    declared_type: Any,
+    materializer: type[Materializer] | str | None,
+    step: str | None,
+    output: str | None,
+) -> type[Materializer]:
+    if isinstance(materializer, str):
+        return resolve_materializer(materializer)
+    if materializer is not None:
+        return materializer
+    from rayform_runtime.artifacts.materializers.registry import UnsupportedTypeError, find
+
+    try:
+        return materializer_for(type(value), step=step, output=output)
+    except UnsupportedTypeError:
+        # A stand-in for the declared type, such as a lazily loaded proxy.
+        if isinstance(declared_type, type) and isinstance(value, declared_type):
+            found = find(declared_type)
+            if found is not None:
+                return found
+        raise
+
+
+def _warn(worker: Materializer, method: str, error: Exception) -> None:
+    import logging
+
+    logging.getLogger("rayform.artifacts").warning(
+        "%s.%s failed: %s: %s", type(worker).__name__, method, type(error).__name__, error
+    )
+
+
+def _extract(worker: Materializer, value: Any) -> dict[str, Any]:
+    try:
+        return worker.extract_metadata(value)
+    except Exception as error:  # noqa: BLE001 - a person's code; the value matters more than what is said of it
+        _warn(worker, "extract_metadata", error)
+        return {}
+
+
+def _summarise(worker: Materializer, value: Any) -> str:
+    try:
+        return worker.summary(value)
+    except Exception as error:  # noqa: BLE001 - likewise
+        _warn(worker, "summary", error)
+        return type(value).__name__
+
+
+def _save_pictures(
+    worker: Materializer, value: Any, folder: Path, attached: dict[str, str | bytes]
+) -> dict[str, tuple[str, str]]:
+    """Return `{name: (path in the artifact, kind)}`."""
+    pictures: dict[str, tuple[str, str]] = {}
+    overridden = type(worker).save_visualizations is not Materializer.save_visualizations
+    if not attached and not overridden:
+        return pictures
+    from rayform_runtime.artifacts.visualizations import attach, collect
+
+    place = folder / _PICTURES
+    place.mkdir(mode=0o700)
+    if overridden:
+        try:
+            written = worker.save_visualizations(value, place)
+        except Exception as error:  # noqa: BLE001 - a person's code; the value matters more than its picture
+            _warn(worker, "save_visualizations", error)
+            written = {}
+        pictures.update(collect(place, written))
+    pictures.update(attach(place, attached))
+    if not pictures:
+        # Nothing else may lie there: what isn't a picture would count as the value.
+        import shutil
+
+        shutil.rmtree(place)
+    return pictures
+
+
+def _committed_before(store: ArtifactStore, id: UUID, folder: Path) -> tuple[str, Manifest]:
+    from rayform_runtime.artifacts.files import seal_folder
+    from rayform_runtime.artifacts.interface import MANIFEST_NAME
+    from rayform_runtime.artifacts.keys import version_key
+    from rayform_runtime.artifacts.manifest import make_manifest
+
+    uri = f"{store.uri}/{version_key(id)}"
+    there = store.read_manifest(uri)
+    (folder / MANIFEST_NAME).unlink(missing_ok=True)
+    ours = make_manifest(
+        id,
+        seal_folder(folder),
+        type=there.type,
+        materializer=there.materializer,
+        visualizations=there.visualizations,
+    )
+    if ours.digest != there.digest:
+        raise ConflictError(
+            f"Artifact version {id} exists already in '{store.uri}', with another value.",
+            why="Another writer committed it first; nothing was overwritten.",
+            hint="Save under a new ID.",
+        )
+    return uri, there
