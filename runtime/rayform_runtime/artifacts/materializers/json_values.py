@@ -106,7 +106,9 @@ class _Short(reprlib.Repr):
         self.maxstring = self.maxother = 40
 
     def repr_int(self, x: int, level: int) -> str:
-        return super().repr_int(x, level) if x.bit_length() < 4096 else f"an integer of {x.bit_length():,} bits"
+        return (
+            super().repr_int(x, level) if x.bit_length() < 4096 else f"an integer of {x.bit_length():,} bits"
+        )
 
     def repr_instance(self, x: Any, level: int) -> str:
         # The text of an array or a data frame takes longer to make than to store it.
