@@ -5,14 +5,18 @@ from __future__ import annotations
 import functools
 import re
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from rayform_core.errors import UsageError
 
-__all__ = ["confirm", "list_options", "parse_filters", "stack_option", "yes_option"]
+if TYPE_CHECKING:
+    from rayform.client import Client
+
+__all__ = ["confirm", "list_options", "opened_client", "parse_filters", "stack_option", "yes_option"]
 
 R = TypeVar("R")
 
@@ -25,6 +29,15 @@ def stack_option(command: Callable[..., R]) -> Callable[..., R]:
     return click.option(
         "--stack", "stack", metavar="NAME", default=None, help="Use this stack rather than the active one."
     )(command)
+
+
+@contextmanager
+def opened_client(stack: str | None) -> Iterator[Client]:
+    """Give a client of a stack (the active one for `None`) that is closed afterwards."""
+    from rayform.client import Client
+
+    with Client(stack) as client:
+        yield client
 
 
 def parse_filters(given: Sequence[str]) -> dict[str, Any]:

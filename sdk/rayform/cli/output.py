@@ -28,7 +28,6 @@ __all__ = [
     "emit_item",
     "emit_list",
     "human_duration",
-    "human_size",
     "human_time",
     "json_option",
     "print_pairs",
@@ -127,16 +126,6 @@ def human_duration(start: datetime | None, end: datetime | None) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h {minutes:02}m" if hours else f"{minutes}m {rest:02}s"
-
-
-def human_size(size: int) -> str:
-    """Return a number of bytes, such as `12.3 MB`."""
-    amount = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"
 
 
 def plain(value: Any) -> Any:

@@ -1,0 +1,74 @@
+"""Copies of an artifact's files, as a folder or packed into one file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rayform_core.errors import ConflictError
+from rayform_core.files import storage_error
+
+if TYPE_CHECKING:
+    from rayform_runtime.artifacts.interface import ArtifactStore
+    from rayform_runtime.catalog.interface import ArtifactVersion
+
+__all__ = ["download"]
+
+
+def download(record: ArtifactVersion, store: ArtifactStore, path: Path, *, overwrite: bool = False) -> Path:
+    """Copy a version's files to `path`: a new folder, or one file where it ends in `.zip`.
+
+    What was at `path` is replaced only once the copy is whole.
+
+    Raises:
+        ConflictError: it exists, and `overwrite` isn't set.
+    """
+    path = path.expanduser().absolute()
+    if path.exists() and not overwrite:
+        raise ConflictError(f"'{path}' exists already.", hint="Take another path, or overwrite it.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as aside:
+            copied = Path(aside) / "files"
+            _copy(record, store, copied)
+            if path.suffix == ".zip":
+                packed = Path(aside) / "packed.zip"
+                _pack(copied, packed)
+                copied = packed
+            if path.exists():
+                _remove(path)
+            os.rename(copied, path)  # noqa: PTH104 - renames a folder or a file alike
+    except OSError as error:
+        raise storage_error(error, path) from error
+    return path
+
+
+def _copy(record: ArtifactVersion, store: ArtifactStore, target: Path) -> None:
+    if not record.external:
+        store.download(record.uri, target)
+        return
+    from rayform.registered_data import fetch
+
+    source = fetch(store, record.uri, digest=record.digest)
+    if source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        target.mkdir()
+        shutil.copy2(source, target / source.name)
+
+
+def _pack(folder: Path, target: Path) -> None:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.rglob("*")):
+            archive.write(file, file.relative_to(folder))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

@@ -1,0 +1,60 @@
+"""Shows the pictures that are stored with an artifact version."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rayform_core.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from rayform.views import ArtifactVersionView
+
+__all__ = ["read", "show"]
+
+
+def read(version: ArtifactVersionView, name: str | None = None) -> dict[str, tuple[str, str | bytes]]:
+    """Return the kind and content of a version's visualizations, by name; images as bytes, all else as text.
+
+    Raises:
+        NotFoundError: it has none of that name, or none at all.
+    """
+    chosen = [v for v in version.visualizations if name is None or v.name == name]
+    if not chosen:
+        raise NotFoundError(
+            f"visualization of artifact '{version.name}' version '{version.version}' called",
+            name or "(any)",
+            known=[v.name for v in version.visualizations],
+        )
+    found: dict[str, tuple[str, str | bytes]] = {}
+    record = version.record
+    with version.client.artifact_store.open_local(record.uri, digest=record.digest) as folder:
+        for each in chosen:
+            content = (folder / each.path).read_bytes()
+            is_text = each.kind != "image" or each.path.endswith(".svg")
+            found[each.name] = (each.kind, content.decode() if is_text else content)
+    return found
+
+
+def show(version: ArtifactVersionView, name: str | None = None) -> Any:
+    """Show them in a notebook; elsewhere return their content by name. See `ArtifactVersionView.visualize`."""
+    pictures = read(version, name)
+    if not _in_notebook():
+        return {title: content for title, (_, content) in pictures.items()}
+    from IPython import display  # type: ignore[import-not-found]
+
+    shown = {"html": display.HTML, "markdown": display.Markdown, "csv": display.Pretty, "json": display.Code}
+    for title, (kind, content) in pictures.items():
+        if kind == "image":
+            picture = display.SVG if title.endswith(".svg") else display.Image
+            display.display(picture(data=content))
+        else:
+            display.display(shown[kind](content))
+    return None
+
+
+def _in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this code; IPython is never imported to find out."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and "IPKernelApp" in shell.config
