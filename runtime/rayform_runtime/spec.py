@@ -289,8 +289,9 @@ class PipelineSpec(_Spec):
         tags: tags of the run.
         run_name: template of the run's name, or `None` for `<pipeline>-<time>-<id>`.
         code_root: absolute path of the project whose code the steps import: what travels to a cluster.
-        import_paths: folders below `code_root`, relative to it (`"."` is the root itself), that stood on
-            `sys.path` when the pipeline was traced, in that order; workers put them there too.
+        import_paths: folders of a person's own code that stood on `sys.path` when the pipeline was traced, in
+            that order; workers put them there too. Those below `code_root` are relative to it (`"."` is the
+            root itself), others are absolute and only there on the machine that traced it.
         on_failure, on_success: hooks of the run.
         settings: flavor-specific settings by flavor name.
     """

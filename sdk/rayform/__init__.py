@@ -11,27 +11,56 @@ from typing import TYPE_CHECKING
 from rayform_core.version import __version__
 
 if TYPE_CHECKING:
+    from rayform.artifact_config import ArtifactConfig
+    from rayform.client import Client
+    from rayform.context import get_pipeline_context, get_step_context
+    from rayform.logger import get_logger
+    from rayform.models import Model
+    from rayform.pipelines import Pipeline, pipeline
+    from rayform.steps import Step, step, unmapped
     from rayform_core.errors import RayformError
     from rayform_runtime.catalog.interface import ModelStage
     from rayform_runtime.spec import ArtifactType, ImageSpec, Resources, RetryPolicy
 
 _HOMES = {
+    "ArtifactConfig": "rayform.artifact_config",
     "ArtifactType": "rayform_runtime.spec",
+    "Client": "rayform.client",
     "ImageSpec": "rayform_runtime.spec",
+    "Model": "rayform.models",
     "ModelStage": "rayform_runtime.catalog.interface",
+    "Pipeline": "rayform.pipelines",
     "RayformError": "rayform_core.errors",
     "Resources": "rayform_runtime.spec",
     "RetryPolicy": "rayform_runtime.spec",
+    "Step": "rayform.steps",
+    "get_logger": "rayform.logger",
+    "get_pipeline_context": "rayform.context",
+    "get_step_context": "rayform.context",
+    "pipeline": "rayform.pipelines",
+    "step": "rayform.steps",
+    "unmapped": "rayform.steps",
 }
 
 __all__ = [
+    "ArtifactConfig",
     "ArtifactType",
+    "Client",
     "ImageSpec",
+    "Model",
     "ModelStage",
+    "Pipeline",
     "RayformError",
     "Resources",
     "RetryPolicy",
+    "Step",
     "__version__",
+    "get_logger",
+    "get_pipeline_context",
+    "get_step_context",
+    "pipeline",
+    "step",
+    "unmapped",
 ]
 
 

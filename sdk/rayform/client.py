@@ -42,21 +42,24 @@ class Client:
     """Reads and writes one stack.
 
     Args:
-        stack: the stack's name, or what `rayform.stacks.get_stack` gives; the active one unless told. Inside a
-            step: the stack that the run is on.
+        stack: the stack's name, or what `rayform.stacks.get_stack` gives, or a `Stack` that is open already
+            and stays its owner's; the active one unless told. Inside a step: the stack that the run is on.
 
     Example:
         >>> client = Client()
         >>> model = client.get_artifact_version("classifier").load()  # doctest: +SKIP
     """
 
-    def __init__(self, stack: str | StackSpec | None = None) -> None:
+    def __init__(self, stack: str | StackSpec | Stack | None = None) -> None:
         from rayform.running_step import running_stack
         from rayform_runtime.components import Stack, StackSpec
 
         if stack is None and (running := running_stack()) is not None:
             self._stack: Stack = running
             self._shared = True
+            return
+        if isinstance(stack, Stack):
+            self._stack, self._shared = stack, True
             return
         if not isinstance(stack, StackSpec):
             from rayform.stacks import active_stack

@@ -1,0 +1,56 @@
+"""`ArtifactConfig`: how an output is named, versioned, tagged and stored, written in its annotation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rayform_runtime.spec import ArtifactType
+
+__all__ = ["ArtifactConfig"]
+
+
+class ArtifactConfig:
+    """Configures one output of a step; it stands in the output's `Annotated` type.
+
+    A plain class rather than a dataclass or pydantic model: user modules make these at import time, and
+    importing either machinery would cost more than all of Rayform's own import.
+
+    Args:
+        name: name of the output and of the artifact; `pipeline::step::output` unless told.
+        version: a version name of your own; the next number unless told. One that exists is refused.
+        tags: tags of the version.
+        run_metadata: metadata of the version: numbers, strings, bools, lists, dicts, datetimes.
+        artifact_type: what the artifact is to people; the materializer says unless told.
+        materializer: class that saves and loads this output; looked up by type unless told.
+
+    Example:
+        >>> from typing import Annotated
+        >>> @step
+        ... def load() -> Annotated[list[int], ArtifactConfig(name="ids", tags=["raw"])]:
+        ...     return [1, 2, 3]
+    """
+
+    __slots__ = ("artifact_type", "materializer", "name", "run_metadata", "tags", "version")
+
+    def __init__(
+        self,
+        name: str | None = None,
+        version: str | int | None = None,
+        tags: Sequence[str] | None = None,
+        run_metadata: Mapping[str, Any] | None = None,
+        artifact_type: ArtifactType | str | None = None,
+        materializer: type[Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.tags = list(tags or ())
+        self.run_metadata = dict(run_metadata or {})
+        self.artifact_type = artifact_type
+        self.materializer = materializer
+
+    def __repr__(self) -> str:
+        given = ((n, getattr(self, n)) for n in ("name", "version", "tags", "artifact_type"))
+        return f"ArtifactConfig({', '.join(f'{n}={v!r}' for n, v in given if v)})"

@@ -1,0 +1,125 @@
+"""Where a pipeline's code lies, and what git and this machine say of it: kept with every run."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import subprocess
+import sys
+import sysconfig
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rayform_core.version import __version__
+
+__all__ = ["CodePlace", "code_place", "environment_facts", "git_facts", "git_facts_soon", "user_name"]
+
+_GIT_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class CodePlace:
+    """The project's folder, and the folders of it that imports start from; see `PipelineSpec`."""
+
+    root: Path
+    import_paths: tuple[str, ...]
+
+
+def code_place(module: str) -> CodePlace:
+    """Find the project that a module belongs to.
+
+    It is the git working tree around the module's file; without one, the folder that the script, or the
+    module's topmost package, lies in; for a notebook or an installed package, the working folder.
+
+    Args:
+        module: name of an imported module, such as a pipeline function's `__module__`.
+    """
+    start = _import_folder(module)
+    root = next((folder for folder in (start, *start.parents) if (folder / ".git").exists()), start)
+    if root == Path.home():
+        root = start  # a home folder under git is no project
+    folders = [start, *(Path(entry or Path.cwd()) for entry in sys.path)]
+    installed = tuple(
+        str(Path(p).resolve())
+        for p in {sys.prefix, sys.base_prefix, *(sysconfig.get_paths()[k] for k in ("stdlib", "purelib"))}
+    )
+    paths = []
+    for folder in folders:
+        absolute = folder.absolute()
+        if not absolute.is_dir() or _is_installed(absolute, root, installed):
+            continue
+        paths.append(
+            absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else str(absolute)
+        )
+    return CodePlace(root, tuple(dict.fromkeys(paths)))
+
+
+def _import_folder(module: str) -> Path:
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if not file or not Path(file).is_file() or "site-packages" in Path(file).parts:
+        return Path.cwd()
+    folder = Path(file).absolute().parent
+    for _ in range(module.count(".") + (Path(file).name == "__init__.py")):
+        folder = folder.parent
+    return folder
+
+
+def _is_installed(folder: Path, root: Path, installed: tuple[str, ...]) -> bool:
+    """Whether a folder belongs to Python or an environment rather than to a person's project."""
+    if "site-packages" in folder.parts or "dist-packages" in folder.parts:
+        return True
+    resolved = str(folder.resolve())
+    inside = any(resolved == p or resolved.startswith(p + os.sep) for p in installed)
+    # A project may lie below the prefix (a container with its code in /usr/src): the root itself stays.
+    return inside and folder != root
+
+
+def git_facts(folder: Path) -> dict[str, Any]:
+    """Return `git_commit`, `git_branch` and `git_dirty` of the working tree at `folder`; empty without git."""
+    if not (folder / ".git").exists():
+        return {}
+    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=_GIT_SECONDS, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return {}  # no git here, or a broken repository: nothing to record, and no reason not to run
+    facts: dict[str, Any] = {"git_dirty": False}
+    for line in done.stdout.splitlines():
+        if line.startswith("# branch.oid ") and not line.endswith("(initial)"):
+            facts["git_commit"] = line.split()[-1]
+        elif line.startswith("# branch.head ") and not line.endswith("(detached)"):
+            facts["git_branch"] = line.split()[-1]
+        elif not line.startswith("#"):
+            facts["git_dirty"] = True
+    return facts
+
+
+def git_facts_soon(folder: Path) -> Future[dict[str, Any]]:
+    """Ask git in the background: it takes as long as the rest of a run's start."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="rayform-git")
+    try:
+        return pool.submit(git_facts, folder)
+    finally:
+        pool.shutdown(wait=False)
+
+
+def environment_facts() -> dict[str, Any]:
+    """Return what the machine that started a run is."""
+    return {
+        "python": platform.python_version(),
+        "rayform": __version__,
+        "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
+    }
+
+
+def user_name() -> str | None:
+    """Return the name of the user who runs this process; `None` where it has none (some containers)."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None

@@ -1,0 +1,74 @@
+"""What a running step, and a pipeline's body, can ask about themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rayform.steps import current_trace
+from rayform_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from rayform_runtime.context import StepContext  # type: ignore[import-not-found,unused-ignore]
+    from rayform_runtime.spec import ModelSpec
+
+__all__ = ["PipelineContext", "get_pipeline_context", "get_step_context"]
+
+
+def get_step_context() -> StepContext:
+    """Return the context of the step that is running: its run, pipeline, parameters, model and outputs.
+
+    Raises:
+        UsageError: called outside of a running step.
+
+    Example:
+        >>> @step
+        ... def train() -> None:
+        ...     get_step_context().add_output_metadata(metadata={"accuracy": 0.9})
+    """
+    from rayform_runtime.context import get_step_context as get  # type: ignore[import-not-found,unused-ignore]
+
+    return get()
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineContext:
+    """The pipeline whose body is running.
+
+    Args:
+        name: its name.
+        enable_cache: whether its steps may be taken from the cache unless they say otherwise.
+        model: the model that it names, if any.
+        tags: tags that its run will have.
+    """
+
+    name: str
+    enable_cache: bool
+    model: ModelSpec | None
+    tags: tuple[str, ...]
+
+
+def get_pipeline_context() -> PipelineContext:
+    """Return the context of the pipeline whose body is running.
+
+    Raises:
+        UsageError: called outside of a pipeline's body.
+    """
+    trace = current_trace.get()
+    if trace is None:
+        raise UsageError(
+            "There is no pipeline here.",
+            why="get_pipeline_context() only works while a pipeline's body runs.",
+            hint="In a step, use get_step_context().",
+        )
+    from rayform.options import model_spec
+
+    options: dict[str, Any] = trace.pipeline.options
+    configuration = trace.configuration
+    model = options.get("model") if configuration.model is None else configuration.model
+    return PipelineContext(
+        name=trace.pipeline.name,
+        enable_cache=trace.enable_cache,
+        model=model_spec(model, what=f"Pipeline '{trace.pipeline.name}'"),
+        tags=(*options.get("tags", ()), *configuration.tags),
+    )

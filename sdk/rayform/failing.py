@@ -1,0 +1,86 @@
+"""How a failed run looks in a person's script: their own traceback, and no frames of Rayform."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rayform_core.errors import PipelineFailedError, RayformError
+from rayform_runtime.catalog.interface import RunStatus
+
+if TYPE_CHECKING:
+    from rayform_runtime.execution.interface import RunOutcome, RunRequest
+
+__all__ = ["failed_run_error", "keep_tracebacks_short"]
+
+_OURS = tuple(
+    f"{Path(__file__).parents[2] / room / package}/"
+    for room, package in (("sdk", "rayform"), ("runtime", "rayform_runtime"), ("core", "rayform_core"))
+) + tuple(
+    f"{Path(__file__).parents[1] / package}/" for package in ("rayform", "rayform_runtime", "rayform_core")
+)
+"""Rayform's own folders: in the repository, and side by side where it is installed."""
+
+
+def failed_run_error(request: RunRequest, outcome: RunOutcome, *, shown: bool) -> PipelineFailedError:
+    """Return the error of a run that ended without success.
+
+    Args:
+        shown: whether the progress display has shown the steps' tracebacks already.
+    """
+    name = request.run_name
+    if outcome.status is RunStatus.STOPPED:
+        return PipelineFailedError(
+            f"Run '{name}' was stopped.", hint=f"`rayform runs resume {name}` runs what is missing."
+        )
+    whys = [f"Step '{key}' raised {e.type}: {e.message}" for key, e in outcome.errors.items()]
+    if not shown:
+        whys += [e.traceback for e in outcome.errors.values() if e.traceback]
+    return PipelineFailedError(
+        f"Run '{name}' {outcome.status}.",
+        why="\n".join(whys) or None,
+        hint=f"Mend it, then `rayform runs resume {name}` runs only what is missing.",
+    )
+
+
+def keep_tracebacks_short() -> None:
+    """Let an error of Rayform that a script doesn't catch show only the script's own frames.
+
+    The interpreter's hook is wrapped once; other errors, and other people's hooks, stay as they are.
+    """
+    if getattr(sys.excepthook, "_rayform", False):
+        return
+    earlier = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not isinstance(error, RayformError):
+            earlier(kind, error, trace)
+            return
+        sys.stderr.write(readable(error, trace))
+
+    hook._rayform = True  # type: ignore[attr-defined]
+    sys.excepthook = hook
+
+
+def readable(error: RayformError, trace: TracebackType | None) -> str:
+    """Write an error with the frames of a person's own code, without Rayform's.
+
+    A failed run shows no frames at all: what matters are those of the step, which it has shown.
+    """
+    lines: list[str] = []
+    if not isinstance(error, PipelineFailedError):
+        frames = [f for f in traceback.extract_tb(trace) if not f.filename.startswith(_OURS)]
+        if frames:
+            lines += ["Traceback (most recent call last):\n", *traceback.format_list(frames)]
+    lines.append(f"{type(error).__name__}: {error.message}\n")
+    if error.why:
+        lines += [
+            f"  Why:  {line}\n" if i == 0 else f"        {line}\n"
+            for i, line in enumerate(error.why.splitlines())
+        ]
+    if error.hint:
+        lines.append(f"  Next: {error.hint}\n")
+    return "".join(lines)

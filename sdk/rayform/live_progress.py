@@ -1,0 +1,149 @@
+"""The live list of steps on a terminal, drawn by rich; loaded only where there is a terminal."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from typing import IO, TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from rayform.progress import Progress, closing_lines, duration, event_lines
+from rayform_runtime.catalog.interface import StepStatus
+from rayform_runtime.execution.interface import RunEvent, RunOutcome
+
+if TYPE_CHECKING:
+    from rayform_runtime.spec import PipelineSpec
+
+__all__ = ["LiveProgress"]
+
+_MARKS = {
+    StepStatus.PENDING: ("·", "dim"),
+    StepStatus.COMPLETED: ("✓", "green"),
+    StepStatus.CACHED: ("✓", "cyan"),
+    StepStatus.FAILED: ("✗", "bold red"),
+    StepStatus.SKIPPED: ("-", "dim"),
+    StepStatus.STOPPED: ("-", "yellow"),
+    StepStatus.INTERRUPTED: ("-", "yellow"),
+}
+_AT_WORK = (StepStatus.RUNNING, StepStatus.RETRYING)
+
+
+class LiveProgress(Progress):
+    """Steps with their state, redrawn in place; their output scrolls above. See `Progress`."""
+
+    def __init__(
+        self, spec: PipelineSpec, run_name: str, stack_name: str, out: IO[str] | None = None
+    ) -> None:
+        super().__init__(spec, run_name, stack_name, out)
+        self.console = Console(file=self.out, highlight=False, soft_wrap=True)
+        self.lock = threading.Lock()
+        self.status: dict[str, StepStatus] = {s.key: StepStatus.PENDING for s in spec.steps}
+        self.took: dict[str, str] = {}
+        self.instances: dict[str, dict[int, StepStatus]] = {}
+        self.phases: dict[str, float] = {}
+        self.spinner = Spinner("dots", style="yellow")
+        self.live = Live(
+            console=self.console, get_renderable=self.render, refresh_per_second=8, transient=True
+        )
+
+    def begin(self) -> None:
+        count = len(self.spec.steps)
+        self.console.print(
+            Text.assemble(
+                "Run ",
+                (self.run_name, "bold"),
+                f" on stack '{self.stack_name}': {count} step{'s' * (count != 1)}",
+            )
+        )
+        self.live.start()
+
+    def show(self, event: RunEvent, seconds: float | None) -> None:
+        key = event.step_key
+        if event.kind == "log":
+            for line in event_lines(event, seconds, self.width):
+                name, _, text = line.partition("] ")
+                self.console.print(Text.assemble((name + "] ", "dim cyan"), text))
+        elif event.kind == "phase":
+            with self.lock:
+                if event.seconds is None:
+                    self.phases[event.text] = event.at.timestamp()
+                else:
+                    self.phases.pop(event.text, None)
+            if event.seconds is not None:
+                self.console.print(Text(f"  {event.text} ({duration(event.seconds)})", "dim"))
+        elif event.kind == "restart":
+            for line in event_lines(event, seconds, self.width):
+                self.console.print(Text(line, "yellow"))
+        elif event.kind == "step" and key is not None and event.step_status is not None:
+            with self.lock:
+                if event.map_index is not None:
+                    self.instances.setdefault(key, {})[event.map_index] = event.step_status
+                    if event.step_status in _AT_WORK:
+                        self.status[key] = StepStatus.RUNNING
+                else:
+                    self.status[key] = event.step_status
+                if event.step_status is StepStatus.CACHED and event.cache and event.cache.from_run:
+                    self.took[key] = f"from run {event.cache.from_run}"
+                elif seconds is not None and event.map_index is None:
+                    self.took[key] = duration(seconds)
+
+    def render(self) -> RenderableType:
+        """Draw the list; rich calls it several times a second from its own thread."""
+        now = time.time()
+        with self.lock:
+            lines: list[RenderableType] = [
+                Text(f"{text} … {duration(now - since)}", "yellow") for text, since in self.phases.items()
+            ]
+            return Group(*lines, self._table(now, max(4, self.console.height - 4 - len(lines))))
+
+    def _table(self, now: float, room: int) -> Table:
+        table = Table.grid(padding=(0, 1))
+        table.add_column(width=1)
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True)
+        shown = self._shown(room)
+        for key in shown:
+            status = self.status[key]
+            began = self.started.get((key, None))
+            if status in _AT_WORK:
+                mark: RenderableType = self.spinner
+                note = duration(now - began) if began is not None else ""
+            else:
+                sign, style = _MARKS[status]
+                mark, note = Text(sign, style), self.took.get(key, "")
+            if key in self.instances:
+                done = Counter(self.instances[key].values())
+                note = ", ".join(f"{count} {status}" for status, count in sorted(done.items())) + f"  {note}"
+            table.add_row(mark, Text(key, "bold" if status in _AT_WORK else ""), Text(f"{note}", "dim"))
+        if len(shown) < len(self.status):
+            counted = Counter(self.status.values())
+            table.add_row("", Text("…"), Text(", ".join(f"{n} {s}" for s, n in counted.items()), "dim"))
+        return table
+
+    def _shown(self, room: int) -> list[str]:
+        """Return the steps that fit: those at work first, then what waits, then what ended last."""
+        if len(self.status) <= room:
+            return list(self.status)
+        order = list(self.status)
+        at_work = [k for k in order if self.status[k] in _AT_WORK]
+        failed = [k for k in order if self.status[k] is StepStatus.FAILED]
+        rest = [k for k in order if k not in at_work and k not in failed]
+        waiting = [k for k in rest if self.status[k] is StepStatus.PENDING]
+        ended = [k for k in rest if self.status[k] is not StepStatus.PENDING]
+        chosen = set((at_work + failed + waiting[:3] + ended[::-1] + waiting[3:])[: room - 1])
+        return [k for k in order if k in chosen]
+
+    def finish(self, outcome: RunOutcome | None) -> None:
+        self.live.stop()
+        if self.status:
+            with self.lock:
+                self.console.print(self._table(time.time(), 40))
+        for line in closing_lines(self, outcome):
+            failed = outcome is not None and outcome.errors and line.startswith("Step '")
+            self.console.print(Text(line, "bold red" if failed else ""))

@@ -1,0 +1,107 @@
+"""`StepArtifact`: what a step call returns in a pipeline's body, where no value exists yet."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from rayform_core.errors import UsageError
+
+__all__ = ["StepArtifact", "StepArtifactMisuseError"]
+
+
+class StepArtifactMisuseError(UsageError):
+    """A step's output was used as a value in a pipeline's body."""
+
+
+class _NoSuchAttributeError(StepArtifactMisuseError, AttributeError):
+    """As above, where Python asked for an attribute; `hasattr` stays usable."""
+
+
+class StepArtifact:
+    """Stands for an output of a step while a pipeline is traced; give it to other steps.
+
+    A pipeline's body only says which step gets what. It runs once, before any step, so this has no value: all
+    that would need one raises an error that says what to write instead.
+
+    Args:
+        step_key: the step's key in the pipeline.
+        output_name: the output's name, `None` for a step that returns nothing.
+        annotation: the output's annotated type, or `Any`.
+        is_mapped: whether the step runs once for each element of a list, so that this is a list.
+    """
+
+    __slots__ = ("annotation", "is_mapped", "output_name", "step_key")
+
+    def __init__(self, step_key: str, output_name: str | None, annotation: Any, is_mapped: bool) -> None:
+        self.step_key = step_key
+        self.output_name = output_name
+        self.annotation = annotation
+        self.is_mapped = is_mapped
+
+    def __repr__(self) -> str:
+        what = f"output '{self.output_name}'" if self.output_name else "end"
+        return f"<{what} of step '{self.step_key}', known once the run is under way>"
+
+    def _misused(self, how: str, instead: str | None = None) -> NoReturn:
+        text, rest = self._text(how, instead)
+        raise StepArtifactMisuseError(text, **rest)
+
+    def _text(self, how: str, instead: str | None) -> tuple[str, dict[str, str]]:
+        name = f"Output '{self.output_name}'" if self.output_name else "The end"
+        return f"{name} of step '{self.step_key}' can't be {how} in the pipeline's body.", {
+            "why": "The body runs before any step does, to see how the steps are wired, so there is no value yet.",
+            "hint": instead
+            or "Do that in a step: move this code into a function with @step that takes the output.",
+        }
+
+    def __bool__(self) -> NoReturn:
+        self._misused(
+            "used as a condition",
+            "Move the `if` into a step that takes the output; a condition on a pipeline's parameter works here.",
+        )
+
+    def __iter__(self) -> NoReturn:
+        self._misused(
+            "iterated over or unpacked",
+            "To run a step for each element, write `that_step.map(output)`. To get several outputs from one "
+            "step, annotate its return as `tuple[A, B]`.",
+        )
+
+    def __len__(self) -> NoReturn:
+        self._misused("measured with `len()`")
+
+    def __contains__(self, item: object) -> NoReturn:
+        self._misused("searched with `in`")
+
+    def __getitem__(self, index: object) -> NoReturn:
+        self._misused(
+            "indexed",
+            "Pick the element in a step; to run a step for each element, write `that_step.map(output)`.",
+        )
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        text, rest = self._text(f"asked for `.{name}`", None)
+        raise _NoSuchAttributeError(text, **rest)
+
+    def __call__(self, *args: object, **kwargs: object) -> NoReturn:
+        self._misused("called")
+
+    def __format__(self, spec: str) -> NoReturn:
+        self._misused("put into a text")
+
+    def _compared(self, other: object) -> NoReturn:
+        self._misused("compared")
+
+    def _calculated(self, *others: object) -> NoReturn:
+        self._misused("calculated with")
+
+    __hash__ = object.__hash__
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _compared
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _calculated
+    __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __matmul__ = __rmatmul__ = (
+        _calculated
+    )
+    __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __lshift__ = __rshift__ = _calculated
+    __neg__ = __pos__ = __abs__ = __invert__ = __int__ = __float__ = __index__ = __round__ = _calculated

@@ -1,0 +1,73 @@
+"""Where a worker finds a function or class again: `SourceRef`s of live objects."""
+
+from __future__ import annotations
+
+import base64
+import sys
+from pathlib import Path
+from typing import Any
+
+from rayform_core.errors import UsageError
+from rayform_runtime.spec import SourceRef
+
+__all__ = ["source_of", "type_source"]
+
+
+def source_of(target: Any, *, what: str) -> SourceRef:
+    """Return where a worker finds a function or class.
+
+    What can be imported, or stands at the top of a script, is named; what only lives in this process (a
+    notebook's cell, a function inside a function) travels as a pickle.
+
+    Args:
+        target: a function, class, step or pipeline.
+        what: how to call it in an error, such as `"Step 'train'"`.
+
+    Raises:
+        UsageError: it can neither be imported nor pickled.
+    """
+    target = getattr(target, "entrypoint", target)
+    module, qualname = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
+    if not isinstance(module, str) or not isinstance(qualname, str):
+        # An instance with __call__: no name leads to it.
+        return _pickled(target, "__main__", type(target).__qualname__, what)
+    file = _file_of(module)
+    importable = file is not None or (module in sys.modules and module != "__main__")
+    if importable and "<locals>" not in qualname and _names(module, qualname, target):
+        return SourceRef(module=module, qualname=qualname, file=file)
+    return _pickled(target, module, qualname, what)
+
+
+def type_source(type_: type[Any]) -> SourceRef:
+    """Return where a type stands; types are looked up by name and never pickled."""
+    return SourceRef(module=type_.__module__, qualname=type_.__qualname__, file=_file_of(type_.__module__))
+
+
+def _file_of(module: str) -> str | None:
+    """Return the file of a person's own module; none for built-in modules and notebooks."""
+    path = getattr(sys.modules.get(module), "__file__", None)
+    if not path or not Path(path).is_file():
+        return None
+    return str(Path(path).absolute())
+
+
+def _names(module: str, qualname: str, target: Any) -> bool:
+    """Whether `module:qualname` leads to the target, or to a step or pipeline made of it."""
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    return getattr(found, "entrypoint", found) is target
+
+
+def _pickled(target: Any, module: str, qualname: str, what: str) -> SourceRef:
+    import cloudpickle
+
+    try:
+        payload = cloudpickle.dumps(target)
+    except Exception as error:
+        raise UsageError(
+            f"{what} can't be sent to a worker.",
+            why=f"It isn't defined at the top of a module, and pickling it failed: {error}.",
+            hint="Define it at the top level of a .py file.",
+        ) from error
+    return SourceRef(module=module, qualname=qualname, pickled=base64.b64encode(payload).decode())

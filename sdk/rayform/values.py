@@ -1,0 +1,106 @@
+"""Parameters: values checked against annotations by pydantic, and frozen as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import lru_cache
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.errors import PydanticUserError
+from pydantic_core import PydanticSerializationError, ValidationError, to_jsonable_python
+
+from rayform_core.errors import UsageError
+
+__all__ = ["frozen", "validated"]
+
+_HIDDEN = "**********"  # how pydantic writes a SecretStr
+
+
+@lru_cache(maxsize=1024)
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    try:
+        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticUserError:
+        return TypeAdapter(annotation)  # a pydantic model or dataclass brings its own configuration
+
+
+def _adapter_for(annotation: Any) -> TypeAdapter[Any]:
+    try:
+        return _adapter(annotation)
+    except TypeError:
+        return _adapter.__wrapped__(annotation)  # an annotation that can't be hashed
+
+
+def validated(value: Any, annotation: Any, *, what: str) -> Any:
+    """Return `value` as its annotation wants it (`"3"` for an `int` becomes 3).
+
+    Args:
+        what: how to call the value in an error, such as `"Parameter 'epochs' of pipeline 'digits'"`.
+
+    Raises:
+        UsageError: it doesn't fit; says what was expected.
+    """
+    if annotation is Any or (annotation in (int, str, bool) and type(value) is annotation):
+        return value
+    try:
+        return _adapter_for(annotation).validate_python(value)
+    except ValidationError as error:
+        problems = "; ".join(
+            ".".join(map(str, e["loc"])) + (": " if e["loc"] else "") + e["msg"] for e in error.errors()
+        )
+        shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
+        raise UsageError(
+            f"{what} can't be {shown}.",
+            why=f"{problems}.",
+            hint=f"Give it a value that fits `{_written(annotation)}`.",
+        ) from None
+
+
+def frozen(value: Any, annotation: Any, *, what: str) -> Any:
+    """Return `value` as the JSON that is kept with the run, and from which the worker makes it again.
+
+    Raises:
+        UsageError: JSON can't hold it, or it is a secret.
+    """
+    if value is None or type(value) in (str, int, bool):
+        return value
+    try:
+        if annotation is Any or annotation is object:
+            plain = to_jsonable_python(value)
+        else:
+            plain = _adapter_for(annotation).dump_python(value, mode="json", warnings="error")
+        plain = _finite(plain)
+        text = json.dumps(plain, allow_nan=False)
+    except (PydanticSerializationError, TypeError, ValueError, RecursionError) as error:
+        raise UsageError(
+            f"{what} can't be a {type(value).__module__}.{type(value).__qualname__}.",
+            why="What is given to a step in a pipeline's body is kept with the run as JSON, and this doesn't "
+            f"fit: {error}.",
+            hint="Make the value in a step, or save it with `save_artifact(value, name)` and give the step "
+            "the stored version.",
+        ) from None
+    if _HIDDEN in text:
+        raise UsageError(
+            f"{what} holds a secret.",
+            why="Parameters are kept with the run, for all to read who may read the catalog.",
+            hint="Give the name of the environment variable or secret, and read it in the step.",
+        )
+    return plain
+
+
+def _finite(value: Any) -> Any:
+    """Write NaN and infinities as text, which pydantic reads back as numbers; JSON has no word for them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    return value
+
+
+def _written(annotation: Any) -> str:
+    name = getattr(annotation, "__name__", None) if isinstance(annotation, type) else None
+    return name if name and "[" not in str(annotation) else str(annotation).replace("typing.", "")
