@@ -35,7 +35,8 @@ setup_python() {
   export UV_HTTP_TIMEOUT=180
   say "Making .venv with $($python --version)"
   [ -x .venv/bin/python ] || "$uv" venv --quiet --python "$python" .venv
-  "$uv" pip install --quiet --python .venv/bin/python -c constraints.txt \
+  # Compiled once here, since some environments forbid Python to write bytecode as it goes.
+  "$uv" pip install --quiet --compile-bytecode --python .venv/bin/python -c constraints.txt \
     -e '.[aws,gcp,localstack,numpy,pandas,polars,pyarrow,sklearn,torch,pillow,matplotlib]' \
     --group test --group lint --group docs
   echo "$stamp" > .venv/.rayform-setup
