@@ -1,0 +1,316 @@
+"""From an `ImageSpec` to a Dockerfile and the files it needs, named by the digest of it all.
+
+Layers that change rarely come first: base, system packages, requirements, Rayform, files and environment. The
+project's own code is no layer: it travels as a bundle (`code_bundle.py`), so an edit builds nothing.
+
+No secret enters a layer: index addresses with a login, and variables that are named like secrets, are refused,
+since every `ARG`, `ENV` and `RUN` stays readable in the image's history.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import shlex
+import tarfile
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from rayform_core.errors import NotFoundError, UsageError
+from rayform_core.wheel import Wheel
+from rayform_runtime.images.local_wheels import find_local_wheels
+from rayform_runtime.images.project_files import project_files
+from rayform_runtime.spec import ImageSpec
+
+__all__ = ["LABEL_PYTHON", "LABEL_RAY", "LABEL_RAYFORM", "BuildPlan", "ImagePlatform", "plan_image"]
+
+LABEL_RAY = "io.rayform.ray"
+LABEL_PYTHON = "io.rayform.python"
+LABEL_RAYFORM = "io.rayform.version"
+CHECK_MARK = "RAYFORM-CHECK"
+_HERE = "/opt/rayform/image"
+_SECRET_NAME = re.compile(r"(?i)(passw|secret|token|credential|private_?key|api_?key|access_?key)")
+_STAYS_READABLE = "It would stay readable in the image."
+_ROOM_EXTRAS = "ray,s3,postgres"
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePlatform:
+    """What every image must agree on with the cluster: Ray's and Python's version, and Rayform's own wheel."""
+
+    ray: str
+    python: str
+    wheel: Wheel
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPlan:
+    """All that a build takes.
+
+    Args:
+        tag: digest of the rest; the image's tag in the registry.
+        dockerfile: its text.
+        files: `{path in the context: content, or file to read it from}`.
+        build_args: arguments of a person's own Dockerfile.
+        base: the image that it starts from, for messages.
+    """
+
+    tag: str
+    dockerfile: str
+    files: Mapping[str, bytes | Path]
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    base: str = ""
+
+    def archive(self) -> io.BytesIO:
+        """Return the build context as a tar file; equal plans give equal bytes."""
+        raw = io.BytesIO()
+        with tarfile.open(fileobj=raw, mode="w") as archive:
+            for name, content in sorted(
+                {**self.files, "Dockerfile.rayform": self.dockerfile.encode()}.items()
+            ):
+                data = content if isinstance(content, bytes) else content.read_bytes()
+                entry = tarfile.TarInfo(name)
+                entry.size = len(data)
+                executable = isinstance(content, Path) and content.stat().st_mode & 0o100
+                entry.mode = 0o755 if executable else 0o644
+                archive.addfile(entry, io.BytesIO(data))
+        raw.seek(0)
+        return raw
+
+
+def plan_image(
+    spec: ImageSpec,
+    *,
+    project: Path,
+    base_image: str,
+    platform: ImagePlatform,
+    find_links: Sequence[Path] = (),
+) -> BuildPlan:
+    """Plan the build of one image.
+
+    Args:
+        spec: what the person asked for.
+        project: the project's folder, which relative paths in `spec` start from.
+        base_image: the stack's base image, where `spec` names none.
+        platform: versions and wheel that the cluster has.
+        find_links: folders of local wheels that requirements are taken from where they match.
+
+    Raises:
+        UsageError: a login or secret would enter a layer, or a value is malformed.
+        NotFoundError: a file that `spec` names is missing.
+    """
+    _refuse_secrets(spec)
+    if spec.dockerfile is not None:
+        return _from_dockerfile(spec, project, platform)
+    files: dict[str, bytes | Path] = {}
+    base = spec.base_image or base_image
+    lines = [f"FROM {_image_name(base)}", "USER root"]
+    if spec.ca_bundle is not None:
+        files["image/ca.pem"] = _file(project, spec.ca_bundle, "ca_bundle")
+        lines += [
+            f"COPY image/ca.pem {_HERE}/ca.pem",
+            f"ENV PIP_CERT={_HERE}/ca.pem SSL_CERT_FILE={_HERE}/ca.pem REQUESTS_CA_BUNDLE={_HERE}/ca.pem",
+        ]
+    lines += _apt_layer(spec.apt_packages)
+    lines += _requirements_layer(spec, project, platform, find_links, files)
+    lines += _rayform_layer(spec, platform, files)
+    for target, source in sorted(spec.files.items()):
+        lines += _copy_layer(project, target, source, files)
+    if spec.environment:
+        lines.append(
+            "ENV " + " ".join(f"{_name(k)}={_quoted(v)}" for k, v in sorted(spec.environment.items()))
+        )
+    return _named(lines, files, {}, base)
+
+
+def _from_dockerfile(spec: ImageSpec, project: Path, platform: ImagePlatform) -> BuildPlan:
+    """A person's own Dockerfile with the project as its context, and Rayform's layer on top."""
+    assert spec.dockerfile is not None
+    own = _file(project, spec.dockerfile, "dockerfile").read_text()
+    files: dict[str, bytes | Path] = {f.name: f.path for f in project_files(project)}
+    return _named(
+        [own.rstrip(), "USER root", *_rayform_layer(spec, platform, files)],
+        files,
+        spec.build_args,
+        spec.dockerfile,
+    )
+
+
+def _apt_layer(packages: Sequence[str]) -> list[str]:
+    for package in packages:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*(:[a-z0-9]+)?(=[A-Za-z0-9.+:~-]+)?", package):
+            raise UsageError(f"'{package}' in apt_packages isn't the name of a Debian package.")
+    if not packages:
+        return []
+    return [
+        "RUN export DEBIAN_FRONTEND=noninteractive && apt-get update -qq && apt-get install -y -qq "
+        f"--no-install-recommends {' '.join(sorted(packages))} && rm -rf /var/lib/apt/lists/*"
+    ]
+
+
+def _requirements_layer(
+    spec: ImageSpec,
+    project: Path,
+    platform: ImagePlatform,
+    find_links: Sequence[Path],
+    files: dict[str, bytes | Path],
+) -> list[str]:
+    wanted = read_requirements(spec, project)
+    if not wanted:
+        return []
+    local = find_local_wheels(wanted, find_links, python=platform.python)
+    # A wheel of this machine stands for its requirement: an index may hold a build of gigabytes for it.
+    pins = [f"{wheel.project}=={wheel.version}" for wheel in local]
+    files["image/requirements.txt"] = ("\n".join(wanted) + "\n").encode()
+    files["image/constraints.txt"] = ("\n".join([f"ray=={platform.ray}", *pins]) + "\n").encode()
+    lines = [f"COPY image/requirements.txt image/constraints.txt {_HERE}/"]
+    options = f"-r {_HERE}/requirements.txt -c {_HERE}/constraints.txt"
+    if local:
+        for wheel in local:
+            files[f"image/wheels/{wheel.path.name}"] = wheel.path
+        lines.append(f"COPY image/wheels/ {_HERE}/wheels/")
+        options += f" --find-links {_HERE}/wheels"
+        return [*lines, _pip(spec, options, f" && rm -rf {_HERE}/wheels")]
+    return [*lines, _pip(spec, options)]
+
+
+def _rayform_layer(spec: ImageSpec, platform: ImagePlatform, files: dict[str, bytes | Path]) -> list[str]:
+    wheel = platform.wheel
+    files[f"image/{wheel.name}"] = wheel.data
+    check = (
+        f"import sys, ray; w=('{platform.python}', '{platform.ray}'); "
+        "h=('%d.%d' % sys.version_info[:2], ray.__version__); "
+        f"sys.exit(None if h == w else '{CHECK_MARK} Python %s and Ray %s' % h)"
+    )
+    constraint = f"{_HERE}/ray.txt"
+    files["image/ray.txt"] = f"ray=={platform.ray}\n".encode()
+    return [
+        f"COPY image/{wheel.name} image/ray.txt {_HERE}/",
+        _pip(spec, f"'rayform[{_ROOM_EXTRAS}] @ file://{_HERE}/{wheel.name}' -c {constraint}"),
+        f'RUN python -c "{check}"',
+        f"LABEL {LABEL_RAY}={platform.ray} {LABEL_PYTHON}={platform.python} {LABEL_RAYFORM}={wheel.version}",
+    ]
+
+
+def _pip(spec: ImageSpec, options: str, afterwards: str = "") -> str:
+    indexes = ""
+    if spec.index_url:
+        indexes += f" --index-url {shlex.quote(spec.index_url)}"
+    for url in spec.extra_index_urls:
+        indexes += f" --extra-index-url {shlex.quote(url)}"
+    # uv, where the base image has it and a virtual environment, installs several times as fast.
+    return (
+        'RUN if command -v uv >/dev/null && [ -n "${VIRTUAL_ENV:-}" ]; '
+        f"then uv pip install --no-cache --compile-bytecode{indexes} {options}; "
+        f"else python -m pip install --no-cache-dir --disable-pip-version-check{indexes} {options}; fi{afterwards}"
+    )
+
+
+def _copy_layer(project: Path, target: str, source: str, files: dict[str, bytes | Path]) -> list[str]:
+    path = PurePosixPath(target)
+    if not path.is_absolute() or ".." in path.parts:
+        raise UsageError(f"'{target}' in the image's files must be an absolute path in the image.")
+    origin = project / source
+    if origin.is_dir():
+        inside = project_files(origin)
+        for file in inside:
+            files[f"files{target}/{file.name}"] = file.path
+    else:
+        files[f"files{target}"] = _file(project, source, "files")
+    return [f"COPY {json.dumps([f'files{target}', target])}"]
+
+
+def read_requirements(spec: ImageSpec, project: Path) -> list[str]:
+    """Return the requirement lines that a spec means: its list, its file's, or its pyproject's dependencies."""
+    wanted = spec.requirements
+    if wanted is None:
+        return []
+    if wanted == "pyproject":
+        text = _file(project, "pyproject.toml", "requirements").read_text()
+        try:
+            found = tomllib.loads(text).get("project", {}).get("dependencies", [])
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError("The project's pyproject.toml can't be read.", why=f"{error}.") from error
+        lines = [str(line) for line in found]
+    elif isinstance(wanted, str):
+        lines = _file(project, wanted, "requirements").read_text().splitlines()
+    else:
+        lines = list(wanted)
+    lines = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+    for line in lines:
+        if re.search(r"//[^/@\s]+@", line):
+            raise UsageError(
+                f"The requirement '{re.sub(r'//[^/@]+@', '//***@', line)}' holds a login.",
+                why=_STAYS_READABLE,
+                hint="Use an address that asks for none.",
+            )
+        if line.startswith("-") and not re.match(r"--?(pre|prefer-binary|no-binary|only-binary)", line):
+            raise UsageError(
+                f"'{line}' can't stand in an image's requirements.",
+                hint="Name indexes in the ImageSpec (index_url, extra_index_urls) and write requirements out.",
+            )
+    return lines
+
+
+def _refuse_secrets(spec: ImageSpec) -> None:
+    for url in filter(None, [spec.index_url, *spec.extra_index_urls]):
+        if re.search(r"//[^/@]*@", url):
+            raise UsageError(
+                f"The package index '{re.sub(r'//[^/@]*@', '//***@', url)}' holds a login.",
+                why=_STAYS_READABLE,
+                hint="Use an index that asks for none inside your network, or a mirror without login.",
+            )
+    for field_name, values in (("environment", spec.environment), ("build_args", spec.build_args)):
+        for name in values:
+            if _SECRET_NAME.search(name):
+                raise UsageError(
+                    f"'{name}' in the image's {field_name} is named like a secret.",
+                    why=_STAYS_READABLE,
+                    hint="Read it when the step runs, from the cloud's secret store.",
+                )
+
+
+def _named(
+    lines: Sequence[str], files: Mapping[str, bytes | Path], build_args: Mapping[str, str], base: str
+) -> BuildPlan:
+    dockerfile = "\n".join(lines) + "\n"
+    digest = hashlib.sha256(dockerfile.encode())
+    for name, content in sorted(files.items()):
+        if isinstance(content, Path) and content.suffix == ".whl":
+            # Named by version and build already; reading hundreds of megabytes at every start isn't worth it.
+            data = f"{content.name} {content.stat().st_size}".encode()
+        else:
+            data = content if isinstance(content, bytes) else content.read_bytes()
+        digest.update(f"\0{name}\0{len(data)}\0".encode() + data)
+    digest.update(json.dumps(dict(build_args), sort_keys=True).encode())
+    return BuildPlan(digest.hexdigest()[:24], dockerfile, dict(files), dict(build_args), base)
+
+
+def _file(project: Path, name: str, where: str) -> Path:
+    path = project / name
+    if not path.is_file():
+        near = [p.relative_to(project).as_posix() for p in sorted(path.parent.glob("*"))[:200] if p.is_file()]
+        raise NotFoundError(f"file for the image's {where}", str(path), known=near)
+    return path
+
+
+def _image_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*", name):
+        raise UsageError(f"'{name}' isn't the name of a container image.")
+    return name
+
+
+def _name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise UsageError(f"'{name}' can't be the name of an environment variable.")
+    return name
+
+
+def _quoted(value: str) -> str:
+    if "\n" in value:
+        raise UsageError("A variable of an image can't hold a line break.")
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$") + '"'

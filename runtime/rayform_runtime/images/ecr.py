@@ -1,0 +1,59 @@
+"""Amazon ECR: an OCI registry whose login is a token of the cloud's own credential chain, good for 12 hours."""
+
+from __future__ import annotations
+
+import base64
+import time
+
+from rayform_core.errors import RemoteError
+from rayform_runtime.images.config import ECRConfig
+from rayform_runtime.images.interface import RegistryCredentials
+from rayform_runtime.images.oci import OCIRegistry
+
+__all__ = ["ECRRegistry"]
+
+_RENEW_BEFORE = 600.0
+
+
+class ECRRegistry(OCIRegistry):
+    """A repository in Amazon Elastic Container Registry.
+
+    Args:
+        config: the repository's URL, its region, and an emulator's endpoint where there is one.
+        stack_name: for messages.
+    """
+
+    def __init__(self, config: ECRConfig, *, stack_name: str = "") -> None:
+        super().__init__(config, stack_name=stack_name)
+        self._config = config
+        self._known: tuple[float, RegistryCredentials] | None = None
+
+    def credentials(self) -> RegistryCredentials | None:
+        if self._known is not None and time.time() < self._known[0] - _RENEW_BEFORE:
+            return self._known[1]
+        import boto3
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            client = boto3.client("ecr", region_name=self._region(), endpoint_url=self._config.endpoint_url)
+            data = client.get_authorization_token()["authorizationData"][0]
+        except (BotoCoreError, ClientError) as error:
+            raise RemoteError(
+                f"AWS gives no login for the container registry '{self.host}'.",
+                why=f"{error}.",
+                hint="Check your AWS credentials (`aws sts get-caller-identity`) and that they allow "
+                "ecr:GetAuthorizationToken.",
+            ) from error
+        username, _, password = base64.b64decode(data["authorizationToken"]).decode().partition(":")
+        login = RegistryCredentials(username, password)
+        self._known = (data["expiresAt"].timestamp(), login)
+        return login
+
+    def _region(self) -> str | None:
+        if self._config.region:
+            return self._config.region
+        parts = self.host.split(".")
+        return parts[3] if len(parts) > 4 and parts[2] == "ecr" else None
+
+    def _login_hint(self) -> str:
+        return "Check that your AWS identity may use this repository (ecr:PutImage and what goes with it)."

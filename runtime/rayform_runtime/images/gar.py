@@ -1,0 +1,53 @@
+"""Google Artifact Registry: an OCI registry whose login is an access token of the cloud's own chain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rayform_core.errors import PrerequisiteError, RemoteError
+from rayform_runtime.images.config import GARConfig
+from rayform_runtime.images.interface import RegistryCredentials
+from rayform_runtime.images.oci import OCIRegistry
+
+__all__ = ["GARRegistry"]
+
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+
+
+class GARRegistry(OCIRegistry):
+    """A Docker repository in Google Artifact Registry.
+
+    Args:
+        config: the repository's address, `LOCATION-docker.pkg.dev/PROJECT/REPOSITORY/…`.
+        stack_name: for messages.
+    """
+
+    def __init__(self, config: GARConfig, *, stack_name: str = "") -> None:
+        super().__init__(config, stack_name=stack_name)
+        self._credentials: Any = None
+
+    def credentials(self) -> RegistryCredentials | None:
+        import google.auth
+        from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+        from google.auth.transport.requests import Request
+
+        try:
+            if self._credentials is None:
+                self._credentials, _ = google.auth.default(scopes=[_SCOPE])
+            if not self._credentials.valid:
+                self._credentials.refresh(Request())
+        except DefaultCredentialsError as error:
+            raise PrerequisiteError(
+                "There are no Google credentials on this machine.",
+                why=f"{error}.",
+                hint="Log in with `gcloud auth application-default login`.",
+            ) from error
+        except GoogleAuthError as error:
+            raise RemoteError(
+                f"Google gives no login for the registry '{self.host}'.", why=f"{error}."
+            ) from error
+        # The user name that Artifact Registry takes with an access token.
+        return RegistryCredentials("oauth2accesstoken", str(self._credentials.token))
+
+    def _login_hint(self) -> str:
+        return "Check that your Google identity has the role Artifact Registry Writer on this repository."
