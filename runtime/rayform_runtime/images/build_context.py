@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from rayform_core.errors import NotFoundError, UsageError
-from rayform_core.wheel import Wheel
+from rayform_core.version import __version__
 from rayform_runtime.images.local_wheels import find_local_wheels
 from rayform_runtime.images.project_files import project_files
 from rayform_runtime.spec import ImageSpec
@@ -44,7 +44,7 @@ class ImagePlatform:
 
     ray: str
     python: str
-    wheel: Wheel
+    wheel: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ def _requirements_layer(
 
 def _rayform_layer(spec: ImageSpec, platform: ImagePlatform, files: dict[str, bytes | Path]) -> list[str]:
     wheel = platform.wheel
-    files[f"image/{wheel.name}"] = wheel.data
+    files[f"image/{wheel.name}"] = wheel.read_bytes()
     check = (
         f"import sys, ray; w=('{platform.python}', '{platform.ray}'); "
         "h=('%d.%d' % sys.version_info[:2], ray.__version__); "
@@ -192,7 +192,7 @@ def _rayform_layer(spec: ImageSpec, platform: ImagePlatform, files: dict[str, by
         f"COPY image/{wheel.name} image/ray.txt {_HERE}/",
         _pip(spec, f"'rayform[{_ROOM_EXTRAS}] @ file://{_HERE}/{wheel.name}' -c {constraint}"),
         f'RUN python -c "{check}"',
-        f"LABEL {LABEL_RAY}={platform.ray} {LABEL_PYTHON}={platform.python} {LABEL_RAYFORM}={wheel.version}",
+        f"LABEL {LABEL_RAY}={platform.ray} {LABEL_PYTHON}={platform.python} {LABEL_RAYFORM}={__version__}",
     ]
 
 
