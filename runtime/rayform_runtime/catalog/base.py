@@ -1,0 +1,101 @@
+"""What all parts of `SQLCatalog` share: pages of a list, finding things by name or ID, tags beside their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+from rayform_core.errors import ConflictError, NotFoundError, UsageError
+from rayform_runtime.catalog.database import Database, Row, Session
+from rayform_runtime.catalog.filters import Listing, compile_order, compile_where, id_range
+from rayform_runtime.catalog.interface import Catalog, Page, Query, Subject
+
+__all__ = ["SQLBase"]
+
+T = TypeVar("T")
+NEIGHBOURS = 2_000
+"""How many names an error looks through for the nearest ones."""
+
+
+class SQLBase(Catalog):
+    """Holds the database; `SQLCatalog` puts the parts together."""
+
+    _db: Database
+
+    def _page(
+        self,
+        query: Query,
+        listing: Listing,
+        *,
+        columns: str,
+        tables: str,
+        counted: str,
+        records: Callable[[Session, list[Row]], Sequence[T]],
+    ) -> Page[T]:
+        where = compile_where(query, listing, self._db)
+        order = compile_order(query, listing)
+
+        def read(session: Session) -> Page[T]:
+            rows = session.rows(f"SELECT {columns} FROM {tables}{where.sql}{order}", where.values)
+            if rows and len(rows) < query.size:
+                # The last page tells the total by itself; counting many rows is what costs.
+                total = (query.page - 1) * query.size + len(rows)
+            else:
+                total = session.rows(f"SELECT count(*) FROM {counted}{where.sql}", where.values)[0][0]
+            return Page(tuple(records(session, rows)), query.page, query.size, total)
+
+        return self._db.read(read)
+
+    def _find(
+        self, session: Session, table: str, what: str, ref: str | UUID, name: str | None = "name"
+    ) -> Any:
+        """Return the stored ID that a name, an ID or a unique start of an ID stands for."""
+        if isinstance(ref, UUID):
+            id = self._db.put_id(ref)
+            if session.rows(f"SELECT 1 FROM {table} WHERE id = ?", (id,)):
+                return id
+            raise NotFoundError(what, str(ref))
+        if not isinstance(ref, str) or not ref:
+            raise UsageError(
+                f"{ref!r:.80} doesn't name a {what}.", hint="Give a name, an ID, or the start of an ID."
+            )
+        if name is not None and "\0" not in ref:
+            rows = session.rows(f"SELECT id FROM {table} WHERE {name} = ?", (ref,))
+            if rows:
+                return rows[0][0]
+        found = id_range(ref, self._db)
+        if found is not None:
+            label = name or "id"
+            rows = session.rows(
+                f"SELECT id, {label} FROM {table} WHERE id >= ? AND id <= ? ORDER BY id LIMIT 11", found
+            )
+            if len(rows) > 1:
+                shown = ", ".join(
+                    str(self._db.get_id(id)) + (f" ('{text}')" if name else "") for id, text in rows[:10]
+                )
+                raise ConflictError(
+                    f"More than one {what} has an ID that starts with '{ref}'.",
+                    why=f"These do: {shown}{', …' if len(rows) > 10 else ''}.",
+                    hint="Give more of the ID.",
+                )
+            if rows:
+                return rows[0][0]
+        raise NotFoundError(what, ref, known=self._names(session, table, name))
+
+    def _names(self, session: Session, table: str, name: str | None) -> list[str]:
+        if name is None:
+            return []
+        order = "id DESC" if table in ("runs", "models", "artifacts") else "created_at DESC"
+        return [
+            row[0] for row in session.rows(f"SELECT {name} FROM {table} ORDER BY {order} LIMIT {NEIGHBOURS}")
+        ]
+
+    def _add_tags(
+        self, session: Session, subject: Subject, tagged: Sequence[tuple[Any, Sequence[str]]]
+    ) -> None:
+        rows = [(subject.value, tag, id) for id, tags in tagged for tag in tags]
+        if rows:
+            session.many(
+                "INSERT INTO tags (subject, tag, subject_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", rows
+            )

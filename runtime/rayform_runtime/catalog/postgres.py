@@ -1,0 +1,316 @@
+"""PostgreSQL through psycopg 3: a few connections that outlive a restart of the server."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+from uuid import UUID
+
+import psycopg
+from psycopg import errors
+from psycopg.pq import TransactionStatus
+from psycopg.types.string import TextLoader
+
+from rayform_core.errors import ConflictError, PrerequisiteError, RayformError, RemoteError
+from rayform_runtime.catalog import schema
+from rayform_runtime.catalog.config import PostgresConfig
+from rayform_runtime.catalog.database import Database, ForeignKeyViolation, Row, Session, UniqueViolation
+from rayform_runtime.catalog.secrets import read_password
+
+__all__ = ["PostgresDatabase"]
+
+T = TypeVar("T")
+RETRY_SECONDS = 30.0
+"""How long a server that was there before is waited for."""
+CONNECT_SECONDS = 10
+
+
+class Tunnel(Protocol):
+    """What `rayform_runtime.cluster.tunnel.open_tunnel` returns."""
+
+    local_port: int
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
+_TRY_AGAIN = (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable)
+_STARTING = (errors.CannotConnectNow, errors.TooManyConnections)
+
+
+@functools.lru_cache(maxsize=1024)
+def _in_psycopgs_words(sql: str) -> str:
+    return sql.replace("%", "%%").replace("?", "%s")
+
+
+class _PostgresSession:
+    def __init__(self, connection: psycopg.Connection[Row]) -> None:
+        self.connection = connection
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        return self.connection.execute(_in_psycopgs_words(sql).encode(), values).fetchall()
+
+    def run(self, sql: str, values: Sequence[Any] = ()) -> int:
+        return self.connection.execute(_in_psycopgs_words(sql).encode(), values).rowcount
+
+    def many(self, sql: str, values: Iterable[Sequence[Any]]) -> int:
+        with self.connection.cursor() as cursor:
+            cursor.executemany(_in_psycopgs_words(sql).encode(), values)
+            return cursor.rowcount
+
+
+class PostgresDatabase(Database):
+    """A PostgreSQL database.
+
+    Args:
+        config: where it is and how to sign in.
+        retry_seconds: how long to wait for a server that went away, or for locks.
+    """
+
+    name = "postgresql"
+
+    def __init__(self, config: PostgresConfig, *, retry_seconds: float = RETRY_SECONDS) -> None:
+        super().__init__()
+        self.config = config
+        self.where = f"Catalog '{config.database}' on '{config.host}:{config.port}'"
+        self._retry_seconds = retry_seconds
+        self._idle: list[_PostgresSession] = []
+        self._pid = os.getpid()
+        self._was_there = False
+        self._password: str | None = None
+        self._tunnel: Tunnel | None = None
+
+    def put_id(self, id: UUID) -> UUID:
+        return id
+
+    def get_id(self, value: UUID) -> UUID:
+        return value
+
+    def lock_clause(self) -> str:
+        return " FOR UPDATE"
+
+    def write(self, work: Callable[[Session], T]) -> T:
+        def transaction(session: _PostgresSession) -> T:
+            session.connection.execute("BEGIN")
+            try:
+                result = work(session)
+                session.connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(psycopg.Error):
+                    if session.connection.info.transaction_status != TransactionStatus.IDLE:
+                        session.connection.execute("ROLLBACK")
+                raise
+            return result
+
+        return self._persist(transaction)
+
+    def read(self, work: Callable[[Session], T]) -> T:
+        return self._persist(work)
+
+    def _persist(self, work: Callable[[_PostgresSession], T]) -> T:
+        """Call `work` until the server answers; a connection that broke is replaced."""
+        self._leave_parents_connections()
+        deadline = time.monotonic() + self._retry_seconds
+        pause = 0.01
+        while True:
+            try:
+                if not self._ready:
+                    self.ensure_schema()
+                with self._session() as session:
+                    return work(session)
+            except psycopg.Error as error:
+                transient = isinstance(error, (*_TRY_AGAIN, *_STARTING)) or (
+                    self._was_there and _connection_is_lost(error)
+                )
+                if not transient or time.monotonic() + pause >= deadline:
+                    raise self._explained(error) from error
+                if not isinstance(error, _TRY_AGAIN):
+                    self._forget_connections()
+            time.sleep(pause)
+            pause = min(pause * 2, 1.0)
+
+    @contextlib.contextmanager
+    def _session(self) -> Iterator[_PostgresSession]:
+        try:
+            session = self._idle.pop()
+        except IndexError:
+            session = self._connect()
+        try:
+            yield session
+        finally:
+            usable = (
+                not session.connection.closed
+                and session.connection.info.transaction_status == TransactionStatus.IDLE
+                and self._pid == os.getpid()
+            )
+            if usable:
+                self._idle.append(session)
+            else:
+                session.connection.close()
+
+    def _connect(self) -> _PostgresSession:
+        return _PostgresSession(self._open())
+
+    def _open(self) -> psycopg.Connection[Row]:
+        config = self.config
+        address: dict[str, Any] = {"host": config.host, "port": config.port}
+        if config.tunnel:
+            # The name stays the server's own, so that its certificate is checked against that.
+            address = {"host": config.host, "hostaddr": "127.0.0.1", "port": self._tunnel_port(config.tunnel)}
+        if self._password is None:
+            self._password = read_password(config)
+        try:
+            connection = psycopg.connect(
+                **address,
+                dbname=config.database,
+                user=config.user,
+                password=self._password,
+                sslmode=config.sslmode,
+                connect_timeout=CONNECT_SECONDS,
+                application_name="rayform",
+                keepalives_idle=30,
+                keepalives_interval=10,
+                keepalives_count=3,
+                options="-c idle_in_transaction_session_timeout=60000 -c lock_timeout=20000",
+                autocommit=True,
+            )
+        except psycopg.Error:
+            self._close_tunnel()
+            self._password = None  # it may have been changed; the next try reads it again
+            raise
+        # JSON is decoded where it is needed, by the same code as SQLite's.
+        connection.adapters.register_loader("json", TextLoader)
+        connection.prepare_threshold = 2
+        connection.prepared_max = 300
+        self._was_there = True
+        return connection
+
+    def _tunnel_port(self, address: str) -> int:
+        with self._opening:
+            if self._tunnel is None:
+                open_tunnel = importlib.import_module("rayform_runtime.cluster.tunnel").open_tunnel
+                tunnel: Tunnel = open_tunnel(
+                    address,
+                    target_host=self.config.host,
+                    target_port=self.config.port,
+                    ssh_key=self.config.ssh_key,
+                    known_hosts=self.config.known_hosts,
+                )
+                self._tunnel = tunnel
+            return self._tunnel.local_port
+
+    def _close_tunnel(self) -> None:
+        with self._opening:
+            tunnel, self._tunnel = self._tunnel, None
+            if tunnel is not None:
+                tunnel.close()
+
+    def _leave_parents_connections(self) -> None:
+        """A forked child must not speak on its parent's connections, nor close them."""
+        if self._pid != os.getpid():
+            _abandoned.append((self._idle, self._tunnel))
+            self._idle, self._tunnel = [], None
+            self._opening = threading.RLock()
+            self._pid = os.getpid()
+
+    def _forget_connections(self) -> None:
+        while self._idle:
+            self._idle.pop().connection.close()
+
+    def ensure_schema(self) -> None:
+        self._leave_parents_connections()
+        with self._opening:
+            if self._ready:
+                return
+            try:
+                with self._session() as session:
+                    state = self._state(session)
+                    if state == schema.State.EMPTY:
+                        state = self._create(session)
+            except errors.InsufficientPrivilege as error:
+                raise self._explained(error) from error
+            if state == schema.State.OLD:
+                from rayform_runtime.catalog.migrations.run import migrate
+
+                migrate("postgresql", self._open_for_migration, schema.HEAD)
+            self._ready = True
+
+    def _open_for_migration(self) -> psycopg.Connection[Row]:
+        connection = self._open()
+        connection.autocommit = False
+        return connection
+
+    def _state(self, session: Session) -> schema.State:
+        tables = {
+            row[0]
+            for row in session.rows(
+                "SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = current_schema()"
+            )
+        }
+        version = None
+        if schema.VERSION_TABLE in tables:
+            version = next((row[0] for row in session.rows(schema.READ_VERSION)), None)
+        return schema.judge(version, empty=not tables, where=self.where)
+
+    def _create(self, session: _PostgresSession) -> schema.State:
+        with session.connection.transaction():
+            session.rows("SELECT pg_advisory_xact_lock(?)", (schema.ADVISORY_LOCK,))
+            state = self._state(session)
+            if state == schema.State.EMPTY:
+                for statement in schema.ddl("postgresql"):
+                    session.connection.execute(statement.encode())
+                state = schema.State.CURRENT
+        return state
+
+    def close(self) -> None:
+        self._leave_parents_connections()
+        self._forget_connections()
+        self._close_tunnel()
+        self._ready = False
+
+    def _explained(self, error: psycopg.Error) -> Exception:
+        if isinstance(error, errors.UniqueViolation):
+            return UniqueViolation(error.diag.constraint_name or str(error))
+        if isinstance(error, errors.ForeignKeyViolation):
+            return ForeignKeyViolation(error.diag.constraint_name or str(error))
+        why = f"PostgreSQL says: {' '.join(str(error).split())}."
+        if isinstance(error, errors.LockNotAvailable | errors.DeadlockDetected | errors.SerializationFailure):
+            return ConflictError(f"{self.where} is busy.", why=why, hint="Try again.")
+        if isinstance(error, errors.DiskFull):
+            return PrerequisiteError(
+                f"{self.where} can't be written.",
+                why=why,
+                hint="Give the server more disk; what was committed is kept.",
+            )
+        if isinstance(error, errors.InsufficientPrivilege | errors.ReadOnlySqlTransaction):
+            return RemoteError(
+                f"{self.where} refused to write.",
+                why=why,
+                hint=f"Let user '{self.config.user}' create and write tables there.",
+            )
+        if isinstance(error, psycopg.OperationalError):
+            return RemoteError(
+                f"{self.where} can't be reached.",
+                why=why,
+                hint="See that the server runs, that this machine may reach it, and that user and password are right.",
+            )
+        return RayformError(f"{self.where} refused a statement.", why=why)
+
+
+def _connection_is_lost(error: psycopg.Error) -> bool:
+    """Whether the server went away, as against refusing a statement."""
+    state = error.sqlstate
+    lost = state is None or state[:2] in ("08", "57")
+    return isinstance(error, psycopg.OperationalError | errors.ReadOnlySqlTransaction) and (
+        lost or isinstance(error, errors.ReadOnlySqlTransaction)
+    )
+
+
+_abandoned: list[Any] = []
