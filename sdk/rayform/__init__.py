@@ -12,6 +12,7 @@ from rayform_core.version import __version__
 
 if TYPE_CHECKING:
     from rayform.artifact_config import ArtifactConfig
+    from rayform.artifacts import load_artifact, log_metadata, register_artifact, save_artifact
     from rayform.client import Client
     from rayform.context import get_pipeline_context, get_step_context
     from rayform.logger import get_logger
@@ -35,6 +36,10 @@ _HOMES = {
     "RetryPolicy": "rayform_runtime.spec",
     "Step": "rayform.steps",
     "get_logger": "rayform.logger",
+    "load_artifact": "rayform.artifacts",
+    "log_metadata": "rayform.artifacts",
+    "register_artifact": "rayform.artifacts",
+    "save_artifact": "rayform.artifacts",
     "get_pipeline_context": "rayform.context",
     "get_step_context": "rayform.context",
     "pipeline": "rayform.pipelines",
@@ -58,7 +63,11 @@ __all__ = [
     "get_logger",
     "get_pipeline_context",
     "get_step_context",
+    "load_artifact",
+    "log_metadata",
     "pipeline",
+    "register_artifact",
+    "save_artifact",
     "step",
     "unmapped",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ def show(version: ArtifactVersionView, name: str | None = None) -> Any:
     pictures = read(version, name)
     if not _in_notebook():
         return {title: content for title, (_, content) in pictures.items()}
-    from IPython import display  # type: ignore[import-not-found]
+    display: Any = importlib.import_module("IPython.display")
 
     shown = {"html": display.HTML, "markdown": display.Markdown, "csv": display.Pretty, "json": display.Code}
     for title, (kind, content) in pictures.items():

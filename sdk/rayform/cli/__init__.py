@@ -20,7 +20,32 @@ from rayform_core.version import __version__
 __all__ = ["COMMANDS", "LazyGroup", "main", "rayform"]
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "artifact": ("rayform.cli.artifacts:artifact", "List, describe, download, trace and prune artifacts."),
+    "artifact-store": (
+        "rayform.cli.components:artifact_store",
+        "Register, list, describe, check and delete artifact stores.",
+    ),
+    "catalog": ("rayform.cli.components:catalog", "Register, list, describe, check and delete catalogs."),
+    "completion": ("rayform.cli.completion:completion", "Print a completion script for bash, zsh or fish."),
+    "container-registry": (
+        "rayform.cli.components:container_registry",
+        "Register, list, describe, check and delete container registries.",
+    ),
+    "flavor": ("rayform.cli.components:flavor", "List the flavors of components."),
+    "info": (
+        "rayform.cli.info:info",
+        "Show versions, paths and the active stack, for bug reports; no secrets.",
+    ),
+    "model": ("rayform.cli.models:model", "List, describe, compare and promote models."),
+    "orchestrator": (
+        "rayform.cli.components:orchestrator",
+        "Register, list, describe, check and delete orchestrators.",
+    ),
+    "pipeline": ("rayform.cli.pipelines:pipeline", "List and describe pipelines."),
+    "profile": ("rayform.cli.profile:profile", "Group stacks into profiles and switch between them."),
+    "runs": ("rayform.cli.runs:runs", "List, describe, follow, resume, stop and delete pipeline runs."),
     "stack": ("rayform.cli.stack:stack", "Register, switch, deploy and destroy stacks."),
+    "version": ("rayform.cli.info:version", "Print Rayform's version."),
 }
 """Command name to (`module:attribute`, help line). Groups within groups are lazy by themselves."""
 

@@ -79,23 +79,23 @@ def list_options(command: Callable[..., R]) -> Callable[..., R]:
         query = Query(filters=parse_filters(filters), order=sort, page=page, size=size)
         return command(*args, query=query, **kwargs)
 
-    command = with_query
-    command = click.option(
+    decorated = with_query
+    decorated = click.option(
         "--size", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Items on a page."
-    )(command)
-    command = click.option(
+    )(decorated)
+    decorated = click.option(
         "--page", type=click.IntRange(min=1), default=1, show_default=True, help="Page to show."
-    )(command)
-    command = click.option(
+    )(decorated)
+    decorated = click.option(
         "--sort", default="-created_at", show_default=True, metavar="KEY", help="Sort by KEY; -KEY descends."
-    )(command)
+    )(decorated)
     return click.option(
         "--filter",
         "filters",
         multiple=True,
         metavar="KEY=VALUE",
         help="Only those; also !=, >, >=, <, <= and ~= (contains). May be repeated.",
-    )(command)
+    )(decorated)
 
 
 def yes_option(command: Callable[..., R]) -> Callable[..., R]:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import shutil
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import UTC, date, datetime, timedelta
 from enum import Enum
-from pathlib import Path
 from typing import Any, TypeVar
-from uuid import UUID
 
 import click
 
@@ -30,6 +29,8 @@ __all__ = [
     "human_duration",
     "human_time",
     "json_option",
+    "metadata_text",
+    "plain",
     "print_pairs",
     "print_table",
     "styled_status",
@@ -129,20 +130,40 @@ def human_duration(start: datetime | None, end: datetime | None) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Turn records, UUIDs, datetimes and the like into what JSON has."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {key: plain(item) for key, item in asdict(value).items()}
-    if isinstance(value, Mapping):
-        return {str(plain(key)): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
-    if isinstance(value, datetime):
-        return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
+    """Turn records, UUIDs, moments, typed metadata and the like into what JSON has."""
+    if value is None or isinstance(value, bool | int):
+        return value
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, UUID | Path):
+    if isinstance(value, str):
         return str(value)
-    return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(plain(key)): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted((plain(item) for item in value), key=str)
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return str(value)
+
+
+def metadata_text(metadata: Mapping[str, Any]) -> str:
+    """Return metadata as lines of `key: value`, sizes and texts as people read them."""
+    lines = []
+    for key, value in metadata.items():
+        shown = plain(value)
+        text = shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)
+        lines.append(f"{key}: {text if len(text) <= 500 else text[:499] + '…'}")
+    return "\n".join(lines)
 
 
 def as_json(value: Any) -> None:

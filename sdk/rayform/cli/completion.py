@@ -1,0 +1,26 @@
+"""`rayform completion`: the script that makes a shell complete Rayform's commands."""
+
+from __future__ import annotations
+
+import click
+
+__all__ = ["completion"]
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print a completion script for bash, zsh or fish.
+
+    \b
+    bash:  rayform completion bash >> ~/.bashrc
+    zsh:   rayform completion zsh >> ~/.zshrc
+    fish:  rayform completion fish > ~/.config/fish/completions/rayform.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    from rayform.cli import rayform
+
+    found = get_completion_class(shell)
+    assert found is not None, shell
+    click.echo(found(rayform, {}, "rayform", "_RAYFORM_COMPLETE").source())

@@ -1,0 +1,66 @@
+"""`rayform profile`: named groups of stacks, each with its own active stack."""
+
+from __future__ import annotations
+
+import click
+
+from rayform import stacks
+from rayform.cli import LazyGroup
+from rayform.cli.options import confirm, yes_option
+from rayform.cli.output import Column, emit_list, json_option
+
+__all__ = ["profile"]
+
+
+@click.group(cls=LazyGroup, table={})
+def profile() -> None:
+    """Group stacks into profiles and switch between them."""
+
+
+@profile.command("list")
+@json_option
+def list_(json_wanted: bool) -> None:
+    """List the profiles."""
+    active = stacks.active_profile()
+    rows = [
+        {"name": name, "active": name == active, "stacks": len(stacks.stack_names(name))}
+        for name in stacks.list_profiles()
+    ]
+    columns = [
+        Column("active", lambda row: "*" if row["active"] else ""),
+        Column("name", lambda row: row["name"], shrink=1),
+        Column("stacks", lambda row: str(row["stacks"]), right=True),
+    ]
+    emit_list(rows, columns, json_wanted=json_wanted)
+
+
+@profile.command()
+@click.argument("name")
+@click.option("--set", "activate", is_flag=True, help="Also make it the active profile.")
+def create(name: str, activate: bool) -> None:
+    """Make a profile; its stacks are its own."""
+    stacks.create_profile(name)
+    click.echo(f"Profile '{name}' is made.")
+    if activate:
+        stacks.set_active_profile(name)
+        click.echo(f"Profile '{name}' is active.")
+
+
+@profile.command("set")
+@click.argument("name")
+def set_(name: str) -> None:
+    """Make a profile the active one."""
+    stacks.set_active_profile(name)
+    click.echo(f"Profile '{name}' is active.")
+    if (active := stacks.active_profile()) != name:
+        click.echo(f"But RAYFORM_PROFILE or this folder sets '{active}' here, which goes first.", err=True)
+
+
+@profile.command()
+@click.argument("name")
+@yes_option
+def delete(name: str, yes: bool) -> None:
+    """Delete a profile without stacks."""
+    confirm(f"Delete the profile '{name}'?", yes=yes)
+    stacks.delete_profile(name)
+    click.echo(f"Profile '{name}' is deleted.")
