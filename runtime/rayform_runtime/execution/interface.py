@@ -59,7 +59,9 @@ class StepTask:
         output_ids: the artifact version's UUID for each output name, chosen by the scheduler, so that a
             retried commit is the same commit.
         stack: `StackSpec` as JSON.
-        pipeline: `PipelineSpec` facts that the step's context shows (name, parameters, model, environment).
+        pipeline: `PipelineSpec` facts that the worker needs: `name`, `parameters`, `environment`,
+            `import_paths`; for a hook of the run `run_hook` and `run_error`; `debug` opens pdb on an error.
+        is_final_attempt: whether a failure is final, so that the failure hook is called.
         code_root: folder to import the person's code from.
         log_path: local file that the worker's output is written to, where the executor wants one.
     """
@@ -73,6 +75,7 @@ class StepTask:
     stack: Mapping[str, Any]
     pipeline: Mapping[str, Any]
     attempt: int = 1
+    is_final_attempt: bool = True
     map_index: int | None = None
     model_version_id: str | None = None
     code_root: str | None = None
@@ -156,6 +159,8 @@ class RunRequest:
         code: facts of the code that is run, for the catalog (`git_commit`, `git_dirty`, `git_branch`, …).
         environment: facts of where it was started, for the catalog (`python`, `rayform`, `platform`, …).
         user: who started it.
+        explain_cache: find out for each step that isn't taken from the cache what changed.
+        debug: run the steps in this process, one at a time, and open pdb where one raises.
     """
 
     run_id: UUID
@@ -169,6 +174,8 @@ class RunRequest:
     code: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     user: str | None = None
+    explain_cache: bool = False
+    debug: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +215,10 @@ class Executor(abc.ABC):
     def cancel(self, step_run_id: str) -> None:
         """Stop one task; its result comes as `stopped`. Unknown IDs are ignored."""
 
+    def log_uri(self, run_id: str, step_run_id: str) -> str | None:
+        """Return where a step run's log will be, for `run_logs.read_log`; `None` where none is kept."""
+        return None
+
     @abc.abstractmethod
     def close(self, *, kill: bool = False) -> None:
         """End all workers; with `kill` at once. Leaves no process behind. Idempotent."""
@@ -231,6 +242,9 @@ class Orchestrator(abc.ABC):
     @abc.abstractmethod
     def check(self) -> None:
         """Prove that the orchestrator can be reached, or raise an error that says what to do."""
+
+    def warm_up(self) -> None:  # noqa: B027 - most have nothing to prepare
+        """Start in the background what the next `run` needs. Returns at once; may be called often."""
 
     def close(self) -> None:  # noqa: B027 - most have nothing to release
         """Release connections."""

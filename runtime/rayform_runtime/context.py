@@ -1,0 +1,234 @@
+"""What a running step can ask about itself, and add to what is recorded of it.
+
+A context variable holds it, so that threads started with a copied context, and nested calls, see their own
+step. What a step adds is buffered and travels back with the step's result: it is recorded together with the
+outputs, or, where the step fails, not at all (metadata of outputs) or with the failure (the rest).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from rayform_core.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from rayform_runtime.catalog.interface import ModelVersion
+    from rayform_runtime.components import Stack
+
+__all__ = ["PipelineInfo", "RunInfo", "StepContext", "StepRunInfo", "get_step_context", "is_in_step"]
+
+_current: ContextVar[StepContext | None] = ContextVar("rayform_step_context", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineInfo:
+    """The pipeline that the step runs in, with the parameters of this run."""
+
+    name: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """The run that the step belongs to."""
+
+    id: UUID
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepRunInfo:
+    """This execution of the step: `key` is the step's in its pipeline, `attempt` counts from 1."""
+
+    id: UUID
+    key: str
+    name: str
+    attempt: int
+
+
+@dataclass(slots=True)
+class StepContext:
+    """What a running step knows of itself; `get_step_context()` returns it.
+
+    Attributes:
+        pipeline: the pipeline.
+        pipeline_run: the run.
+        step_run: this execution of the step.
+        step_name: the step's key in the pipeline.
+        map_index: which element of the list this is, for a mapped step.
+        attempt: 1 for the first try.
+        inputs: artifact version IDs of the inputs, by argument name.
+        parameters: values of the step's other arguments.
+        output_names: names of the step's outputs.
+        stack: the stack, to read artifacts and the catalog with.
+
+    Example:
+        >>> context = get_step_context()  # doctest: +SKIP
+        >>> context.add_output_metadata({"accuracy": 0.93}, output_name="model")  # doctest: +SKIP
+    """
+
+    pipeline: PipelineInfo
+    pipeline_run: RunInfo
+    step_run: StepRunInfo
+    map_index: int | None
+    inputs: Mapping[str, Sequence[UUID]]
+    parameters: Mapping[str, Any]
+    output_ids: Mapping[str, UUID]
+    model_version_id: UUID | None
+    stack: Stack
+    _output_metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _output_tags: dict[str, list[str]] = field(default_factory=dict)
+    _step_metadata: dict[str, Any] = field(default_factory=dict)
+    _run_metadata: dict[str, Any] = field(default_factory=dict)
+    _model_metadata: dict[str, Any] = field(default_factory=dict)
+    _output_visualizations: dict[str, dict[str, str | bytes]] = field(default_factory=dict)
+    _cleanups: list[Callable[[], object]] = field(default_factory=list)
+
+    @property
+    def run_id(self) -> UUID:
+        """ID of the run."""
+        return self.pipeline_run.id
+
+    @property
+    def run_name(self) -> str:
+        """Name of the run."""
+        return self.pipeline_run.name
+
+    @property
+    def step_name(self) -> str:
+        """The step's key in the pipeline."""
+        return self.step_run.key
+
+    @property
+    def attempt(self) -> int:
+        """Which try this is, from 1."""
+        return self.step_run.attempt
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the step's outputs, in order."""
+        return tuple(self.output_ids)
+
+    @property
+    def model(self) -> ModelVersion:
+        """The model version that this step's outputs and metadata belong to.
+
+        Raises:
+            UsageError: neither the step nor its pipeline names a model.
+        """
+        if self.model_version_id is None:
+            raise UsageError(
+                f"Step '{self.step_name}' has no model.",
+                hint="Name one with `@pipeline(model=Model(...))` or `@step(model=Model(...))`.",
+            )
+        # By ID alone: which model it is doesn't matter here.
+        return self.stack.catalog.get_model_version(self.model_version_id)
+
+    # -- adding -------------------------------------------------------------------------------------------
+    def add_output_metadata(self, metadata: Mapping[str, Any], output_name: str | None = None) -> None:
+        """Add metadata to an artifact version that this step makes.
+
+        Args:
+            metadata: JSON values by name; a name that is there already is replaced.
+            output_name: which output; may be left out where the step has one.
+
+        Raises:
+            NotFoundError: the step has no output of this name.
+            UsageError: the step has several outputs, or none, and no name is given.
+        """
+        self._output_metadata.setdefault(self._output(output_name), {}).update(metadata)
+
+    def add_output_tags(self, tags: Sequence[str], output_name: str | None = None) -> None:
+        """Add tags to an artifact version that this step makes; arguments and errors as above."""
+        known = self._output_tags.setdefault(self._output(output_name), [])
+        known += [tag for tag in tags if tag not in known]
+
+    def remove_output_tags(self, tags: Sequence[str], output_name: str | None = None) -> None:
+        """Take back tags that `add_output_tags` added."""
+        known = self._output_tags.get(self._output(output_name), [])
+        known[:] = [tag for tag in known if tag not in tags]
+
+    def add_output_visualization(
+        self, file_name: str, content: str | bytes, output_name: str | None = None
+    ) -> None:
+        """Keep a picture with an output: the suffix of `file_name` tells its kind (html, png, csv, md, json)."""
+        self._output_visualizations.setdefault(self._output(output_name), {})[file_name] = content
+
+    def add_step_metadata(self, metadata: Mapping[str, Any]) -> None:
+        """Add metadata to this step run."""
+        self._step_metadata.update(metadata)
+
+    def add_run_metadata(self, metadata: Mapping[str, Any]) -> None:
+        """Add metadata to the run."""
+        self._run_metadata.update(metadata)
+
+    def add_model_metadata(self, metadata: Mapping[str, Any]) -> None:
+        """Add metadata to the step's model version.
+
+        Raises:
+            UsageError: neither the step nor its pipeline names a model.
+        """
+        if self.model_version_id is None:
+            _ = self.model  # raises, and says what to do
+        self._model_metadata.update(metadata)
+
+    def add_cleanup(self, function: Callable[[], object]) -> None:
+        """Call `function` in this worker when the step has ended, however it ended; last added goes first."""
+        self._cleanups.append(function)
+
+    def get_output_id(self, output_name: str | None = None) -> UUID:
+        """Return the ID that the output's artifact version will have."""
+        return self.output_ids[self._output(output_name)]
+
+    def _output(self, name: str | None) -> str:
+        if name is None:
+            if len(self.output_ids) == 1:
+                return next(iter(self.output_ids))
+            raise UsageError(
+                f"Step '{self.step_name}' has {len(self.output_ids) or 'no'} outputs.",
+                hint="Say which with `output_name`: " + ", ".join(self.output_ids) + "."
+                if self.output_ids
+                else "Annotate what it returns.",
+            )
+        if name not in self.output_ids:
+            raise NotFoundError(f"output of step '{self.step_name}'", name, known=self.output_ids)
+        return name
+
+
+def get_step_context() -> StepContext:
+    """Return the context of the step that is running.
+
+    Raises:
+        UsageError: called outside of a running step.
+    """
+    context = _current.get()
+    if context is None:
+        raise UsageError(
+            "No step is running here.",
+            why="get_step_context() only works while a step runs in a pipeline.",
+            hint="Call it in the step's function, and not when its module is imported; a thread that the step "
+            "starts needs `contextvars.copy_context().run`.",
+        )
+    return context
+
+
+def is_in_step() -> bool:
+    """Whether a step is running here."""
+    return _current.get() is not None
+
+
+@contextmanager
+def running_step(context: StepContext) -> Iterator[StepContext]:
+    """Make `context` the current one; calls its cleanups at the end."""
+    token = _current.set(context)
+    try:
+        yield context
+    finally:
+        _current.reset(token)
+        while context._cleanups:
+            context._cleanups.pop()()

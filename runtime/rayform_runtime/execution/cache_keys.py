@@ -1,0 +1,197 @@
+"""Cache keys: what must be equal for a step's earlier result to stand for a new one.
+
+A key is readable: `v1` and one digest for each part, `v1.code=….parameters=….inputs=…` and so on. So a miss
+can be explained from two keys alone, and nothing but the key needs to be kept with a step run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rayform_runtime.execution.interface import CacheDecision
+
+if TYPE_CHECKING:
+    from rayform_runtime.catalog.interface import ArtifactVersion, StepRun
+    from rayform_runtime.spec import PipelineSpec, StepSpec
+
+__all__ = ["KeyInput", "StaticParts", "cache_key", "explain_miss", "parts_of", "static_parts"]
+
+_VERSION = "v1"
+_PARTS = ("code", "parameters", "inputs", "outputs", "image", "environment")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInput:
+    """An input as the key sees it: digests of content, so that equal data made anew still hits.
+
+    Args:
+        digests: of the versions, in order.
+        joined: whether they are given as a list.
+        index: which element of a list a mapped step takes.
+    """
+
+    digests: Sequence[str]
+    joined: bool = False
+    index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StaticParts:
+    """The parts of a step's key that are known before the run starts; made once a step, not once an instance."""
+
+    code: str
+    outputs: str
+    image: str
+    environment: str
+    why_not: str | None = field(default=None)
+    """Why the step is never taken from the cache, or `None`."""
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str, ensure_ascii=False)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
+
+
+def static_parts(spec: PipelineSpec, step: StepSpec) -> StaticParts:
+    """Return what a step's key holds of its code, outputs, image and environment."""
+    why_not = None
+    if not spec.enable_cache:
+        why_not = "Caching is off for the pipeline."
+    elif not step.enable_cache:
+        why_not = "Caching is off for the step."
+    elif not step.code_digest:
+        why_not = "Its source can't be read, so that a change in it couldn't be seen."
+    outputs = [
+        [
+            o.name,
+            o.artifact_name,
+            str(o.type or ""),
+            str(o.materializer or ""),
+            str(o.artifact_type or ""),
+            o.version,
+        ]
+        for o in step.outputs
+    ]
+    image = step.image or spec.image
+    return StaticParts(
+        code=_digest([step.source.qualname, step.code_digest]),
+        outputs=_digest(outputs),
+        image=_digest(image.model_dump(mode="json") if image is not None else None),
+        environment=_digest({**spec.environment, **step.environment}),
+        why_not=why_not,
+    )
+
+
+def cache_key(static: StaticParts, parameters: Mapping[str, Any], inputs: Mapping[str, KeyInput]) -> str:
+    """Return the key of one step run.
+
+    Args:
+        static: of its step.
+        parameters: JSON values by argument name.
+        inputs: its artifact inputs by argument name.
+    """
+    given = {n: [list(i.digests), i.joined, i.index] for n, i in inputs.items()}
+    parts = {
+        "code": static.code,
+        "parameters": _digest(parameters),
+        "inputs": _digest(given),
+        "outputs": static.outputs,
+        "image": static.image,
+        "environment": static.environment,
+    }
+    return ".".join([_VERSION, *(f"{name}={parts[name]}" for name in _PARTS)])
+
+
+def parts_of(key: str) -> dict[str, str]:
+    """Return a key's parts; empty for a key of another version.
+
+    Example:
+        >>> parts_of("v1.code=ab.inputs=cd")
+        {'code': 'ab', 'inputs': 'cd'}
+    """
+    version, *parts = key.split(".")
+    if version != _VERSION:
+        return {}
+    return dict(part.split("=", 1) for part in parts if "=" in part)
+
+
+_WORDS = {
+    "code": "the step's code, or project code that it calls",
+    "outputs": "its outputs or their materializers",
+    "image": "its image",
+    "environment": "its environment variables",
+}
+
+
+def explain_miss(
+    key: str,
+    parameters: Mapping[str, Any],
+    inputs: Mapping[str, KeyInput],
+    candidates: Iterable[StepRun],
+    versions: Mapping[Any, ArtifactVersion],
+) -> CacheDecision:
+    """Say what kept a step from being taken from the cache, compared with its nearest earlier run.
+
+    Args:
+        key: that wasn't found.
+        parameters, inputs: what it was made from.
+        candidates: earlier successful runs of the step, newest first.
+        versions: the artifact versions that the candidates took, by ID.
+    """
+    ours = parts_of(key)
+    nearest: tuple[int, StepRun, list[str]] | None = None
+    for candidate in candidates:
+        theirs = parts_of(candidate.cache_key or "")
+        if not theirs:
+            continue
+        different = [name for name in _PARTS if ours.get(name) != theirs.get(name)]
+        if nearest is None or len(different) < nearest[0]:
+            nearest = (len(different), candidate, different)
+    if nearest is None:
+        return CacheDecision(False, "No earlier run of it succeeded with caching on.", key)
+    _, candidate, different = nearest
+    if not different:
+        return CacheDecision(False, "Its earlier result is no longer whole: an output was deleted.", key)
+    changed: list[str] = []
+    for part in different:
+        if part == "parameters":
+            changed += _changed_parameters(parameters, candidate.parameters)
+        elif part == "inputs":
+            changed += _changed_inputs(inputs, candidate, versions)
+        else:
+            changed.append(_WORDS[part])
+    return CacheDecision(
+        False, f"Changed since run {candidate.run_id}: {'; '.join(changed)}.", key, changed=tuple(changed)
+    )
+
+
+def _changed_parameters(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    missing = object()
+    names = [n for n in {**ours, **theirs} if ours.get(n, missing) != theirs.get(n, missing)]
+    shown = []
+    for name in names:
+        before = _short(theirs[name]) if name in theirs else "nothing"
+        after = _short(ours[name]) if name in ours else "nothing"
+        shown.append(f"parameter '{name}' was {before} and is {after}")
+    return shown or ["its parameters"]
+
+
+def _changed_inputs(
+    ours: Mapping[str, KeyInput], candidate: StepRun, versions: Mapping[Any, ArtifactVersion]
+) -> list[str]:
+    changed = []
+    for name, given in ours.items():
+        before = [versions[v].digest for v in candidate.inputs.get(name, ()) if v in versions]
+        if list(given.digests) != before:
+            changed.append(f"input '{name}'")
+    changed += [f"input '{name}' is gone" for name in candidate.inputs if name not in ours]
+    return changed or ["how its inputs are taken apart"]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= 40 else text[:39] + "…"

@@ -1,0 +1,238 @@
+"""The fork server: a process with Rayform already imported, from which a worker forks in milliseconds.
+
+One *base* server lives as long as the orchestrator. For each run it forks a *run* server, which imports the
+person's code once, so that twenty workers don't import scikit-learn twenty times. Both speak the same
+protocol over a Unix socket: a frame per request, with file descriptors sent beside it (`SCM_RIGHTS`).
+
+Forking happens only here, in a process with one thread; the person's own process is never forked, since it
+may hold threads and locks. A library that starts Python threads when it is imported makes the run server
+refuse to serve, and its workers fork from the base server and import by themselves.
+
+Requests: `("worker", slot, environment)` with two descriptors (task socket, output pipe); `("server",
+environment, code_root, import_paths, sources)` with two (control socket, output pipe); `("quit",)`.
+Answers: `("ready", may_fork, why)`; `("server", pid)`; `("started", slot, pid)`; `("ended", slot, pid, wait status)`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import Any, NoReturn
+
+from rayform_runtime.execution.framing import FrameReader, send
+from rayform_runtime.execution.process_death import die_with_parent, kill_group, leave_terminal
+
+__all__ = ["main", "serve"]
+
+_UNSAFE_AFTER_IMPORT = ("jax", "tensorflow", "grpc", "cupy", "numba.cuda")
+"""Packages that warn against forking once they are imported."""
+
+GRACE_SECONDS = 3.0
+
+
+class _Server:
+    def __init__(self, control: socket.socket) -> None:
+        self.control = control
+        self.workers: dict[int, int] = {}
+        self.servers: set[int] = set()
+        self.descriptors: list[int] = []
+        self.wakeup_read, self.wakeup_write = os.pipe()
+        os.set_blocking(self.wakeup_read, False)
+        os.set_blocking(self.wakeup_write, False)
+
+    def install_signals(self) -> None:
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self.wakeup_write, warn_on_full_buffer=False)
+
+    def reset_after_fork(self) -> None:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.close(self.wakeup_read)
+        os.close(self.wakeup_write)
+        self.control.close()
+
+    def reap(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.wakeup_read, 4096)
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self.servers.discard(pid)
+            slot = self.workers.pop(pid, None)
+            if slot is not None:
+                with contextlib.suppress(OSError):
+                    send(self.control, ("ended", slot, pid, status))
+
+    def fork_worker(self, slot: int, environment: dict[str, str], task_fd: int, output_fd: int) -> None:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self.reset_after_fork()
+                die_with_parent(parent)
+                from rayform_runtime.execution.worker_process import run_worker
+
+                run_worker(task_fd, output_fd, environment)
+            finally:
+                os._exit(70)
+        os.close(task_fd)
+        os.close(output_fd)
+        self.workers[pid] = slot
+        send(self.control, ("started", slot, pid))
+
+    def fork_server(self, request: tuple[Any, ...], control_fd: int, output_fd: int) -> None:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self.reset_after_fork()
+                die_with_parent(parent)
+                _, environment, code_root, import_paths, sources = request
+                serve_run(control_fd, output_fd, environment, code_root, import_paths, sources)
+            finally:
+                os._exit(70)
+        os.close(control_fd)
+        os.close(output_fd)
+        self.servers.add(pid)
+        send(self.control, ("server", pid))
+
+    def handle(self, request: tuple[Any, ...]) -> bool:
+        if request[0] == "quit":
+            return False
+        task_fd, output_fd = self.descriptors[:2]
+        del self.descriptors[:2]
+        if request[0] == "worker":
+            self.fork_worker(request[1], request[2], task_fd, output_fd)
+        else:
+            self.fork_server(request, task_fd, output_fd)
+        return True
+
+    def end_children(self) -> None:
+        """Let workers whose socket closed end by themselves for a moment, then kill what is left."""
+        deadline = time.monotonic() + GRACE_SECONDS
+        self.reap()
+        while (self.workers or self.servers) and (left := deadline - time.monotonic()) > 0:
+            select.select([self.wakeup_read], [], [], left)
+            self.reap()
+        for pid in self.workers:
+            kill_group(pid)
+        for pid in self.servers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def kill_workers(self) -> None:
+        for pid in self.workers:
+            kill_group(pid)
+
+
+def serve(control: socket.socket) -> NoReturn:
+    """Answer requests until the other end says quit or is gone; then end all children and exit.
+
+    An end of file without `quit` means that the run's process died: workers are killed at once, together
+    with the processes that their steps started.
+    """
+    server = _Server(control)
+    server.install_signals()
+    gc.collect()
+    gc.freeze()  # keeps the collector from touching, and so copying, pages shared with the workers
+    reader = _DescriptorReader(control, server.descriptors)
+    said_quit = False
+    while not said_quit:
+        wanted: list[Any] = [control, server.wakeup_read]
+        readable, _, _ = select.select(wanted, [], [])
+        if server.wakeup_read in readable:
+            server.reap()
+        if control in readable:
+            for request in reader.read():
+                said_quit = not server.handle(request) or said_quit
+            if reader.ended:
+                break
+    if not said_quit:
+        server.kill_workers()
+    server.end_children()
+    os._exit(0)
+
+
+class _DescriptorReader(FrameReader):
+    """A `FrameReader` that also collects the file descriptors sent beside the frames."""
+
+    def __init__(self, sock: socket.socket, descriptors: list[int]) -> None:
+        super().__init__(_DescriptorSocket(sock, descriptors))  # type: ignore[arg-type]
+
+
+class _DescriptorSocket:
+    def __init__(self, sock: socket.socket, descriptors: list[int]) -> None:
+        self._sock = sock
+        self._descriptors = descriptors
+
+    def recv(self, size: int, flags: int) -> bytes:
+        data, descriptors, _, _ = socket.recv_fds(self._sock, size, 16, flags)
+        self._descriptors += descriptors
+        return data
+
+
+def serve_run(
+    control_fd: int,
+    output_fd: int,
+    environment: dict[str, str],
+    code_root: str | None,
+    import_paths: list[str],
+    sources: list[dict[str, Any]],
+) -> NoReturn:
+    """Import a run's code, say whether workers may be forked from here, and serve."""
+    control = socket.socket(fileno=control_fd)
+    os.dup2(output_fd, 1)
+    os.dup2(output_fd, 2)
+    os.close(output_fd)
+    os.environ.update(environment)
+    may_fork, why = _preload(code_root, import_paths, sources)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    send(control, ("ready", may_fork, why))
+    serve(control)
+
+
+def _preload(
+    code_root: str | None, import_paths: list[str], sources: list[dict[str, Any]]
+) -> tuple[bool, str]:
+    from rayform_runtime.execution.user_code import add_code_root, load_source
+    from rayform_runtime.spec import SourceRef
+
+    add_code_root(code_root, import_paths)
+    try:
+        for source in sources:
+            load_source(SourceRef.model_validate(source))
+    except BaseException as error:  # noqa: BLE001 - the worker meets it again and reports it with its step
+        return False, f"importing the code failed ({type(error).__name__})"
+    if threading.active_count() > 1:
+        names = ", ".join(t.name for t in threading.enumerate() if t is not threading.main_thread())
+        return False, f"importing the code started threads ({names})"
+    unsafe = [name for name in _UNSAFE_AFTER_IMPORT if name in sys.modules]
+    if unsafe:
+        return False, f"the code imports {', '.join(unsafe)}"
+    return True, ""
+
+
+def main(control_fd: int, parent: int, modules: list[str]) -> NoReturn:
+    """Run the base server: the entry point of `python -c` in `launchers.ForkLauncher`."""
+    leave_terminal()
+    die_with_parent(parent)
+    control = socket.socket(fileno=control_fd)
+    for name in ("rayform_runtime.execution.worker_process", *modules):
+        # What only this release's laptop has is no reason not to serve.
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+    send(control, ("ready", True, ""))
+    serve(control)

@@ -1,0 +1,126 @@
+"""The orchestrator of flavor `local`: the scheduler in this process, workers beside it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from rayform_core.errors import ConflictError
+from rayform_runtime.execution.interface import Executor, Listener, Orchestrator, RunOutcome, RunRequest
+from rayform_runtime.execution.launchers import Launcher, default_launcher
+from rayform_runtime.execution.local_resources import (
+    LocalResources,
+    machine_cpus,
+    machine_gpus,
+    machine_memory,
+)
+
+if TYPE_CHECKING:
+    from rayform_runtime.components import Stack
+    from rayform_runtime.execution.config import LocalOrchestratorConfig
+
+__all__ = ["LocalOrchestrator"]
+
+_STOP_SECONDS = 10.0
+
+
+class LocalOrchestrator(Orchestrator):
+    """Runs pipelines in warm worker processes on this machine.
+
+    Args:
+        config: what steps may share.
+        stack_name: the stack that it belongs to.
+    """
+
+    def __init__(self, config: LocalOrchestratorConfig, *, stack_name: str) -> None:
+        self.config = config
+        self.stack_name = stack_name
+        self._launcher: Launcher | None = None
+
+    def warm_up(self) -> None:
+        """Start the fork server; it imports Rayform while the caller traces the pipeline."""
+        if self._launcher is None:
+            # What this process has of the SDK, the person's code will import too.
+            modules = [m for m in sys.modules if m.split(".")[0] == "rayform" and ".cli" not in m]
+            self._launcher = default_launcher(modules)
+
+    def resources(self) -> LocalResources:
+        """Return what steps may share: what the settings declare, else what the machine has."""
+        config = self.config
+        gpus = machine_gpus()
+        if config.gpus is not None:
+            gpus = [*gpus, *(str(i) for i in range(len(gpus), int(config.gpus)))][: int(config.gpus)]
+        return LocalResources(config.cpus or machine_cpus(), config.memory or machine_memory(), gpus)
+
+    def run(self, request: RunRequest, stack: Stack, listener: Listener) -> RunOutcome:
+        """See `Orchestrator.run`; `request.detach` has no meaning here, since this process does the work."""
+        from rayform_runtime.execution.scheduler import Scheduler
+
+        return Scheduler(request, stack, self._executor(request, stack), listener).run()
+
+    def _executor(self, request: RunRequest, stack: Stack) -> Executor:
+        if request.debug:
+            from rayform_runtime.execution.in_process_executor import InProcessExecutor
+
+            return InProcessExecutor(stack)
+        from rayform_runtime.execution.local_executor import LocalExecutor
+
+        self.warm_up()
+        assert self._launcher is not None
+        spec = request.spec
+        resources = self.resources()
+        resources.check(spec)  # before anything is started
+        first_of_module: dict[tuple[str, str | None, str | None], dict[str, Any]] = {}
+        for step in spec.steps:
+            source = step.source
+            place = (source.module, source.file, source.pickled)
+            if source.pickled is None and place not in first_of_module:
+                first_of_module[place] = source.model_dump(mode="json")
+        return LocalExecutor(
+            self._launcher,
+            resources,
+            log_store=None if stack.artifact_store.uri.startswith("file:") else stack.artifact_store,
+            max_workers=self.config.max_workers,
+            environment=spec.environment,
+            code_root=spec.code_root,
+            import_paths=spec.import_paths or (".",),
+            sources=list(first_of_module.values()),
+        )
+
+    def stop(self, run_id: UUID, stack: Stack) -> None:
+        """Ask the run's process to end the run, and wait until it did; a process that is dead is cleaned up.
+
+        Raises:
+            ConflictError: the process lives and didn't end the run.
+        """
+        import time
+
+        from rayform_runtime.execution.liveness import mark_dead_runs
+
+        mark_dead_runs(stack.catalog)
+        run = stack.catalog.get_run(run_id)
+        if run.status.is_finished:
+            return
+        stack.catalog.request_stop(run_id)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while time.monotonic() < deadline:
+            if stack.catalog.get_run(run_id, hydrate=False).status.is_finished:
+                return
+            time.sleep(0.1)
+        mark_dead_runs(stack.catalog)
+        if not stack.catalog.get_run(run_id, hydrate=False).status.is_finished:
+            raise ConflictError(
+                f"Run '{run.name}' was asked to stop and is still at work.",
+                why=f"Its process ({run.pid} on {run.host}) hasn't answered for {_STOP_SECONDS:g} seconds.",
+                hint="Try again in a moment, or end that process.",
+            )
+
+    def check(self) -> None:
+        """This machine can always run steps."""
+
+    def close(self) -> None:
+        """End the fork server and all workers. Idempotent."""
+        launcher, self._launcher = self._launcher, None
+        if launcher is not None:
+            launcher.shutdown()

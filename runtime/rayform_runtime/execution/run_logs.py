@@ -1,0 +1,147 @@
+"""Where the output of steps is kept, and how it is read again.
+
+A step's log lies at one key, `logs/<run>/<step run>.log`. The local orchestrator writes it below
+`RAYFORM_HOME` while the step runs; where the stack's store is remote it is copied there when the step ends,
+so that the others who share the stack can read it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from rayform_core.errors import NotFoundError
+from rayform_core.files import home, private_folder, storage_error
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from rayform_runtime.artifacts.interface import ArtifactStore
+
+__all__ = ["LogFile", "LogUploads", "local_log_path", "log_key", "read_log"]
+
+
+def log_key(run_id: UUID | str, step_run_id: UUID | str) -> str:
+    """Return the key of a step run's log below a store's root."""
+    return f"logs/{run_id}/{step_run_id}.log"
+
+
+def local_log_path(run_id: UUID | str, step_run_id: UUID | str) -> Path:
+    """Return where the local orchestrator writes a step run's log."""
+    return home() / log_key(run_id, step_run_id)
+
+
+class LogFile:
+    """A step run's log while it is written: made with its first output, readable by its owner alone.
+
+    Args:
+        path: the file; what it holds of earlier tries is kept.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.is_written = False
+        self._descriptor = -1
+
+    def write(self, data: bytes) -> None:
+        """Append output.
+
+        Raises:
+            PrerequisiteError: the disk is full, or the folder can't be written.
+        """
+        try:
+            if self._descriptor < 0:
+                private_folder(self.path.parent)
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+                self._descriptor = os.open(self.path, flags, 0o600)
+                self.is_written = True
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except OSError as error:
+            raise storage_error(error, self.path) from error
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class LogUploads:
+    """Copies finished logs to a remote store, beside the run rather than in its way.
+
+    Args:
+        store: where to.
+    """
+
+    def __init__(self, store: ArtifactStore) -> None:
+        self._store = store
+        self._queue: queue.SimpleQueue[tuple[str, Path] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def uri(self, run_id: str, step_run_id: str) -> str:
+        """Return where a log will lie."""
+        return f"{self._store.uri.rstrip('/')}/{log_key(run_id, step_run_id)}"
+
+    def add(self, run_id: str, step_run_id: str, path: Path) -> None:
+        """Copy a log soon."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="rayform-logs", daemon=True)
+            self._thread.start()
+        self._queue.put((log_key(run_id, step_run_id), path))
+
+    def _work(self) -> None:
+        while (item := self._queue.get()) is not None:
+            key, path = item
+            try:
+                self._store.put_bytes(key, path.read_bytes())
+            except Exception:
+                logging.getLogger("rayform.execution").warning("log %s wasn't kept", key, exc_info=True)
+
+    def finish(self, timeout: float = 30.0) -> None:
+        """Wait for what is under way. Idempotent."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join(timeout)
+            self._thread = None
+
+
+def read_log(log_uri: str | None, store: ArtifactStore | None, *, start: int = 0) -> bytes:
+    """Return a step run's output from byte `start` on; empty where it printed nothing.
+
+    Args:
+        log_uri: `StepRun.log_uri`.
+        store: the stack's artifact store, for logs that are kept there.
+        start: what has been read already, in bytes.
+
+    Raises:
+        NotFoundError: the log is on another machine, or in another store.
+    """
+    if log_uri is None:
+        return b""
+    parts = urlsplit(log_uri)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        path = Path(unquote(parts.path))
+        try:
+            with path.open("rb") as file:
+                file.seek(start)
+                return file.read()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise storage_error(error, path) from error
+    root = store.uri.rstrip("/") + "/" if store is not None else None
+    if store is None or root is None or not log_uri.startswith(root):
+        raise NotFoundError(
+            "log", log_uri, hint="It lies outside of this stack's store; switch to the stack that ran it."
+        )
+    try:
+        return store.get_bytes(log_uri[len(root) :], start=start)
+    except NotFoundError:
+        return b""

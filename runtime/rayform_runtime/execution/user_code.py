@@ -1,0 +1,124 @@
+"""Finds a person's functions and classes from their `SourceRef`, in any process."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rayform_core.errors import NotFoundError
+from rayform_runtime.execution.script_loading import ends_quietly
+from rayform_runtime.spec import SourceRef
+
+__all__ = ["SCRIPT_MODULE", "add_code_root", "load_function", "load_source"]
+
+_scripts: dict[str, ModuleType] = {}
+_pickled: dict[str, Any] = {}
+_roots: set[tuple[str, tuple[str, ...]]] = set()
+
+SCRIPT_MODULE = "__rayform_main__"
+"""What a script's module is called in a worker, where it can't be `__main__`."""
+
+
+def add_code_root(code_root: str | None, import_paths: Sequence[str] = (".",)) -> None:
+    """Put the project's folders on the import path, before everything else, as they stood for the person.
+
+    Args:
+        code_root: the project's folder on this machine.
+        import_paths: folders below it, relative to it; see `PipelineSpec.import_paths`.
+    """
+    if not code_root or (code_root, tuple(import_paths)) in _roots:
+        return
+    _roots.add((code_root, tuple(import_paths)))
+    folders = [os.path.normpath(os.path.join(code_root, path)) for path in import_paths or (".",)]  # noqa: PTH118
+    for folder in reversed(folders):
+        if folder in sys.path:
+            sys.path.remove(folder)
+        sys.path.insert(0, folder)
+
+
+def _load_script(file: str) -> ModuleType:
+    """Run a script's top level without its `if __name__ == "__main__"` block."""
+    loaded = _scripts.get(file)
+    if loaded is not None:
+        return loaded
+    main = sys.modules.get("__main__")
+    if main is not None and getattr(main, "__file__", None) == file:
+        return main  # this very process runs the script (a debugger, an in-process run)
+    path = Path(file)
+    if not path.is_file():
+        raise NotFoundError(
+            "script", file, hint="It was there when the pipeline was traced; put it back and resume the run."
+        )
+    add_code_root(str(path.parent))
+    # A script may have any suffix, or none.
+    loader = SourceFileLoader(SCRIPT_MODULE, file)
+    spec = importlib.util.spec_from_file_location(SCRIPT_MODULE, file, loader=loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[SCRIPT_MODULE] = module
+    try:
+        with ends_quietly(module):
+            loader.exec_module(module)
+    except BaseException:
+        del sys.modules[SCRIPT_MODULE]
+        raise
+    # What was pickled as `__main__.X`, and a step that starts processes of its own, look here.
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = module
+    _scripts[file] = module
+    return module
+
+
+def load_source(ref: SourceRef) -> Any:
+    """Return the object that `ref` names.
+
+    Raises:
+        NotFoundError: the module has no such name.
+        ImportError: the module can't be found; whatever else its top level raises passes through.
+    """
+    if ref.pickled is not None:
+        found = _pickled.get(ref.pickled)
+        if found is None:
+            import cloudpickle
+
+            found = _pickled[ref.pickled] = cloudpickle.loads(base64.b64decode(ref.pickled))
+        return found
+    if ref.module in ("__main__", "__mp_main__", SCRIPT_MODULE) and ref.file is not None:
+        module = _load_script(ref.file)
+    else:
+        module = _import(ref)
+    found = module
+    for part in ref.qualname.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError as error:
+            raise NotFoundError(
+                f"name in module '{ref.module}'",
+                ref.qualname,
+                known=[n for n in vars(module) if not n.startswith("_")],
+                hint="It must stand at the top level of its module under the name that it was traced with.",
+            ) from error
+    return found
+
+
+def _import(ref: SourceRef) -> Any:
+    try:
+        return importlib.import_module(ref.module)
+    except ModuleNotFoundError as error:
+        # A module that was loaded from a file outside of the import path.
+        if error.name != ref.module or ref.file is None or not Path(ref.file).is_file():
+            raise
+        return _load_script(ref.file)
+
+
+def load_function(ref: SourceRef) -> Any:
+    """Return the plain function behind `ref`: a step or pipeline object gives the function that it wraps."""
+    found = load_source(ref)
+    return getattr(found, "entrypoint", found)

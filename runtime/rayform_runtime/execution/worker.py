@@ -1,0 +1,312 @@
+"""The step worker: runs one `StepTask`. The same code in a local process and in a Ray task.
+
+It never writes the catalog. It commits outputs to the artifact store under the IDs that the scheduler chose,
+and answers with what the scheduler records.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from rayform_core.errors import PipelineFailedError, RayformError, UsageError
+from rayform_runtime.artifacts.values import load_value, save_value
+from rayform_runtime.catalog.interface import NewArtifactVersion, StepStatus
+from rayform_runtime.components import Stack, StackSpec
+from rayform_runtime.context import PipelineInfo, RunInfo, StepContext, StepRunInfo, running_step
+from rayform_runtime.execution.call_arguments import coerced, type_hints_of
+from rayform_runtime.execution.interface import StepResult, StepTask, TaskInput
+from rayform_runtime.execution.person_traceback import step_error
+from rayform_runtime.execution.user_code import add_code_root, load_function, load_source
+from rayform_runtime.spec import OutputSpec, SourceRef, StepSpec
+
+__all__ = ["close_stacks", "failed_result", "run_step"]
+
+_stacks: dict[str, Stack] = {}
+_LARGEST_KEPT_LIST = 1 << 16
+_kept_list: tuple[str, Any] | None = None
+"""The list that mapped instances take their elements from, kept from one to the next."""
+
+
+def run_step(task: StepTask, stack: Stack | None = None) -> StepResult:
+    """Run one step and commit its outputs; never raises for what the step does.
+
+    Args:
+        task: what to run.
+        stack: the stack; built from the task, and kept for the next one, unless given.
+
+    Returns:
+        the result: completed with its outputs, or failed with the person's own traceback.
+    """
+    started = _now()
+    try:
+        step = StepSpec.model_validate(task.step)
+        add_code_root(task.code_root, task.pipeline.get("import_paths") or (".",))
+        opened = stack if stack is not None else _stack_of(task.stack)
+        if task.pipeline.get("run_hook"):
+            return _run_hook(task, step, started)
+        return _run(task, step, opened, started)
+    except Exception as error:  # noqa: BLE001 - everything a step raises is its result
+        if task.pipeline.get("debug"):
+            _debug(error)
+        return failed_result(task, error, started)
+
+
+def _stack_of(spec: Mapping[str, Any]) -> Stack:
+    key = json.dumps(spec, sort_keys=True)
+    if key not in _stacks:
+        _stacks[key] = Stack(StackSpec.model_validate(spec))
+    return _stacks[key]
+
+
+def close_stacks() -> None:
+    """Release what the stacks of earlier tasks hold."""
+    while _stacks:
+        _stacks.popitem()[1].close()
+
+
+def failed_result(task: StepTask, error: BaseException, started: datetime | None = None) -> StepResult:
+    """Return the result of a task that raised `error`."""
+    return StepResult(
+        task.step_run_id,
+        StepStatus.FAILED,
+        error=step_error(error),
+        retryable=_is_retryable(error),
+        started_at=started,
+        ended_at=_now(),
+    )
+
+
+def _is_retryable(error: BaseException) -> bool:
+    """Whether a second try could end differently: wrong input and missing types stay wrong."""
+    from rayform_core.errors import IntegrityError, NotFoundError, PrerequisiteError
+
+    lasting = (UsageError, NotFoundError, IntegrityError, PrerequisiteError)
+    return not isinstance(error, (*lasting, SyntaxError, ImportError))
+
+
+def _run(task: StepTask, step: StepSpec, stack: Stack, started: datetime) -> StepResult:
+    function = load_function(step.source)
+    hints = type_hints_of(function)
+    arguments = {
+        name: _load_input(name, given, hints.get(name), step, stack) for name, given in task.inputs.items()
+    }
+    context = _context(task, step, stack)
+    with running_step(context):
+        try:
+            returned = function(**arguments)
+            outputs, lengths, summaries = _save_outputs(returned, task, step, stack, context)
+        except BaseException as error:
+            if step.on_failure is not None and _is_final(task, error):
+                _call_hook(step.on_failure, error)
+            raise
+        if step.on_success is not None:
+            _call_hook(step.on_success, None)
+    return StepResult(
+        task.step_run_id,
+        StepStatus.COMPLETED,
+        outputs=outputs,
+        metadata=context._step_metadata,
+        run_metadata=context._run_metadata,
+        model_metadata=context._model_metadata,
+        started_at=started,
+        ended_at=_now(),
+        map_lengths=lengths,
+        summaries=summaries,
+    )
+
+
+def _is_final(task: StepTask, error: BaseException) -> bool:
+    return task.is_final_attempt or not _is_retryable(error)
+
+
+def _context(task: StepTask, step: StepSpec, stack: Stack) -> StepContext:
+    return StepContext(
+        pipeline=PipelineInfo(task.pipeline.get("name", ""), task.pipeline.get("parameters") or {}),
+        pipeline_run=RunInfo(UUID(task.run_id), task.run_name),
+        step_run=StepRunInfo(UUID(task.step_run_id), step.key, step.name, task.attempt),
+        map_index=task.map_index,
+        inputs={
+            n: [UUID(v[0]) for v in i.versions] for n, i in task.inputs.items() if i.versions is not None
+        },
+        parameters={n: i.value for n, i in task.inputs.items() if i.versions is None},
+        output_ids={name: UUID(chosen) for name, chosen in task.output_ids.items()},
+        model_version_id=UUID(task.model_version_id) if task.model_version_id else None,
+        stack=stack,
+    )
+
+
+# -- inputs ---------------------------------------------------------------------------------------------------
+
+
+def _load_input(name: str, given: TaskInput, hint: Any, step: StepSpec, stack: Stack) -> Any:
+    if given.versions is None:
+        return coerced(given.value, hint, step=step.key, argument=name)
+    if given.joined:
+        return [_load_version(version, stack) for version in given.versions]
+    version = given.versions[0]
+    if given.index is None:
+        return _load_version(version, stack)
+    return _load_list(version, stack)[given.index]
+
+
+def _load_version(version: tuple[str, str, str, str, str], stack: Stack) -> Any:
+    _, uri, digest, kind, materializer = version
+    return load_value(stack.artifact_store, uri, digest=digest, type=kind, materializer=materializer)
+
+
+def _load_list(version: tuple[str, str, str, str, str], stack: Stack) -> Any:
+    """Load the list that a mapped step's instances take their elements from.
+
+    A short list of plain values is kept for the next instance; a large one, or one of objects that the step
+    may change, is loaded anew each time.
+    """
+    global _kept_list
+    if _kept_list is not None and _kept_list[0] == version[1]:
+        return _kept_list[1]
+    values = _load_version(version, stack)
+    plain = all(isinstance(v, str | bytes | int | float | bool | type(None)) for v in values)
+    _kept_list = (version[1], values) if plain and len(values) < _LARGEST_KEPT_LIST else None
+    return values
+
+
+# -- outputs --------------------------------------------------------------------------------------------------
+
+
+def _save_outputs(
+    returned: Any,
+    task: StepTask,
+    step: StepSpec,
+    stack: Stack,
+    context: StepContext,
+) -> tuple[list[NewArtifactVersion], dict[str, int], dict[str, str]]:
+    values = _split(returned, step)
+    versions, lengths, summaries = [], {}, {}
+    for spec, value in zip(step.outputs, values, strict=True):
+        metadata = {**spec.run_metadata, **context._output_metadata.get(spec.name, {})}
+        if isinstance(value, list | tuple):
+            lengths[spec.name] = len(value)
+            # A later run that takes this from the cache learns from it how wide a map over it is.
+            metadata.setdefault("length", len(value))
+        saved = save_value(
+            stack.artifact_store,
+            UUID(task.output_ids[spec.name]),
+            value,
+            declared_type=_declared_type(spec),
+            materializer=_materializer(spec),
+            metadata=metadata,
+            visualizations=context._output_visualizations.get(spec.name),
+            step=step.key,
+            output=spec.name,
+        )
+        manifest = saved.manifest
+        versions.append(
+            NewArtifactVersion(
+                id=UUID(task.output_ids[spec.name]),
+                artifact_name=spec.artifact_name,
+                uri=saved.uri,
+                type=manifest.type,
+                materializer=manifest.materializer,
+                digest=manifest.digest,
+                size=manifest.size,
+                artifact_type=str(spec.artifact_type or saved.artifact_type),
+                version=_version_name(spec, task),
+                tags=list(dict.fromkeys([*spec.tags, *context._output_tags.get(spec.name, ())])),
+                metadata=manifest.metadata,
+                visualizations=saved.visualizations,
+                output_name=spec.name,
+            )
+        )
+        summaries[spec.name] = saved.summary
+    return versions, lengths, summaries
+
+
+def _version_name(spec: OutputSpec, task: StepTask) -> str | None:
+    if spec.version is None or task.map_index is None:
+        return spec.version
+    return f"{spec.version}-{task.map_index}"  # the instances of a mapped step can't share one name
+
+
+def _split(returned: Any, step: StepSpec) -> list[Any]:
+    """Return one value for each output.
+
+    Raises:
+        UsageError: the step returned another number of values than it declares.
+    """
+    count = len(step.outputs)
+    if count == 0:
+        return []
+    if count == 1:
+        return [returned]
+    if not isinstance(returned, tuple | list) or len(returned) != count:
+        got = f"{len(returned)} values" if isinstance(returned, tuple | list) else type(returned).__name__
+        names = ", ".join(f"'{o.name}'" for o in step.outputs)
+        raise UsageError(
+            f"Step '{step.key}' returned {got}, and it declares {count} outputs: {names}.",
+            hint=f"Return a tuple of {count} values.",
+        )
+    return list(returned)
+
+
+def _declared_type(spec: OutputSpec) -> Any:
+    """Return the annotated type, or `None` where there is none that this process can find."""
+    if spec.type is None:
+        return None
+    try:
+        return load_source(spec.type)
+    except Exception:  # noqa: BLE001 - only a hint; the value's own type is what counts
+        return None
+
+
+def _materializer(spec: OutputSpec) -> Any:
+    return None if spec.materializer is None else load_source(spec.materializer)
+
+
+# -- hooks ----------------------------------------------------------------------------------------------------
+
+
+def _call_hook(source: SourceRef, error: BaseException | None) -> None:
+    """Call a person's hook; what it raises is printed to the step's log and changes nothing else."""
+    try:
+        hook = load_function(source)
+        if error is None or not _takes_an_argument(hook):
+            hook()
+        else:
+            hook(error)
+    except Exception as broken:  # noqa: BLE001 - a broken hook must not turn a result into another
+        print(f"Hook '{source}' failed:\n{step_error(broken).traceback}", flush=True)  # noqa: T201
+
+
+def _takes_an_argument(hook: Callable[..., Any]) -> bool:
+    import inspect
+
+    try:
+        parameters = inspect.signature(hook).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return any(p.kind in (*positional, inspect.Parameter.VAR_POSITIONAL) for p in parameters)
+
+
+def _run_hook(task: StepTask, step: StepSpec, started: datetime) -> StepResult:
+    """Run a hook of the whole run, which the scheduler sends as a task without outputs."""
+    message = task.pipeline.get("run_error")
+    error = PipelineFailedError(message) if message else None
+    _call_hook(step.source, error)
+    return StepResult(task.step_run_id, StepStatus.COMPLETED, started_at=started, ended_at=_now())
+
+
+def _debug(error: BaseException) -> None:
+    """Open pdb where the step raised (`rayform spin --debug`; only in a process with a terminal)."""
+    import pdb
+    import sys
+
+    if error.__traceback__ is not None and sys.stdin.isatty() and not isinstance(error, RayformError):
+        pdb.post_mortem(error.__traceback__)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
