@@ -39,6 +39,7 @@ _EXACT: dict[str, str] = {
             "uuid:UUID", "decimal:Decimal", "fractions:Fraction", "pathlib:PurePosixPath",
             "collections:OrderedDict", "collections:Counter", "collections:deque", "collections:defaultdict",
             "pandas._libs.tslibs.timestamps:Timestamp", "pandas._libs.tslibs.timedeltas:Timedelta",
+            "pandas:Timestamp", "pandas:Timedelta",
         ],
         _JSON,
     ),
