@@ -17,8 +17,8 @@ _FILE = "estimator.skops"
 class SklearnMaterializer(Materializer):
     """Stores fitted and unfitted estimators, pipelines and transformers.
 
-    Only types of scikit-learn and those that skops trusts are stored. To let it store others, such as an estimator of your own, subclass
-    and name them:
+    Only types of scikit-learn and those that skops trusts are stored. To let it store others, such as an
+    estimator of your own, subclass and name them:
 
     Attributes:
         TRUSTED: full names of further types that may be loaded, as in `"my_project.models.MyEstimator"`.
