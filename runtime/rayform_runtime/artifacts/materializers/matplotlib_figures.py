@@ -26,9 +26,11 @@ class FigureMaterializer(Materializer):
 
         before = value.canvas
         try:
-            FigureCanvasAgg(value).print_png(str(folder / _PNG), metadata={"Software": None})
+            png: Any = FigureCanvasAgg(value)  # Matplotlib's canvases aren't typed
+            png.print_png(str(folder / _PNG), metadata={"Software": None})
             with mpl.rc_context({"svg.hashsalt": "rayform"}):
-                FigureCanvasSVG(value).print_svg(str(folder / _SVG), metadata={"Date": None})
+                svg: Any = FigureCanvasSVG(value)
+                svg.print_svg(str(folder / _SVG), metadata={"Date": None})
         finally:
             value.set_canvas(before)  # a canvas takes its figure over
 

@@ -76,7 +76,7 @@ class NumpyMaterializer(Materializer):
         array = np.asarray(value) if isinstance(value, np.generic) else value
         known = {"dtype": str(array.dtype), "shape": list(array.shape), "nbytes": int(array.nbytes)}
         if isinstance(array, np.ma.MaskedArray):
-            return {**known, "masked": int(np.ma.count_masked(array)), **statistics(array.compressed())}
+            return {**known, "masked": int(np.ma.getmaskarray(array).sum()), **statistics(array.compressed())}
         return {**known, **statistics(np.asarray(array))}
 
     def save_visualizations(self, value: Any, folder: Path) -> dict[str, str]:

@@ -147,7 +147,7 @@ class Rebuilder:
         if number in self.built:
             return self.built[number]
         node = self.nodes[number]
-        kind = resolve(node["type"])
+        kind: Any = resolve(node["type"])
         if not (isinstance(kind, type) and issubclass(kind, self.torch.nn.Module)):
             from rayform_runtime.artifacts.import_paths import TypeChangedError
 
