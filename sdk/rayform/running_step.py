@@ -19,7 +19,9 @@ __all__ = ["running_model_version", "running_stack", "running_step"]
 def running_step() -> Any | None:
     """Return the context of the step that runs in this thread, or `None` outside of steps."""
     context = sys.modules.get("rayform_runtime.context")
-    return None if context is None else context.current_step()
+    if context is None or not context.is_in_step():
+        return None
+    return context.get_step_context()
 
 
 def running_stack() -> Stack | None:

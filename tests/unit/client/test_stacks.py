@@ -14,18 +14,6 @@ from rayform_runtime.components import ComponentKind
 pytestmark = pytest.mark.usefixtures("rayform_home")
 
 
-@pytest.fixture
-def rayform_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    home = tmp_path / "home"
-    monkeypatch.setenv("RAYFORM_HOME", str(home))
-    for variable in ("RAYFORM_STACK", "RAYFORM_PROFILE"):
-        monkeypatch.delenv(variable, raising=False)
-    project = tmp_path / "project"
-    project.mkdir()
-    monkeypatch.chdir(project)
-    return home
-
-
 OUTPUTS = {
     "reference": "rf-prod-1",
     "orchestrator": {
