@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from rayform.steps import current_trace
 from rayform_core.errors import UsageError
+from rayform_runtime import context as runtime_context
 
 if TYPE_CHECKING:
-    from rayform_runtime.context import StepContext  # type: ignore[import-not-found,unused-ignore]
+    from rayform.views import ModelVersionView
     from rayform_runtime.spec import ModelSpec
 
-__all__ = ["PipelineContext", "get_pipeline_context", "get_step_context"]
+__all__ = ["PipelineContext", "StepContext", "get_pipeline_context", "get_step_context"]
+
+
+class StepContext(runtime_context.StepContext):
+    """The context of the step that is running; its model is one that can load artifacts and be promoted."""
+
+    __slots__ = ()
+
+    @property
+    def model(self) -> ModelVersionView:  # type: ignore[override]
+        """The model version that this step's outputs and metadata belong to.
+
+        Raises:
+            UsageError: neither the step nor its pipeline names a model.
+        """
+        from rayform.client import Client
+
+        record = super().model
+        return Client().get_model_version_by_id(record.id)
 
 
 def get_step_context() -> StepContext:
@@ -24,11 +43,11 @@ def get_step_context() -> StepContext:
     Example:
         >>> @step
         ... def train() -> None:
-        ...     get_step_context().add_output_metadata(metadata={"accuracy": 0.9})
+        ...     get_step_context().add_output_metadata({"accuracy": 0.9})
     """
-    from rayform_runtime.context import get_step_context as get  # type: ignore[import-not-found,unused-ignore]
-
-    return get()
+    running = runtime_context.get_step_context()
+    # The same dictionaries, so that what is added here travels with the step's result.
+    return StepContext(**{f.name: getattr(running, f.name) for f in fields(running)})
 
 
 @dataclass(frozen=True, slots=True)

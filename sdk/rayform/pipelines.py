@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from rayform.models import Model  # type: ignore[import-not-found,unused-ignore]
-    from rayform.views import RunView  # type: ignore[import-not-found,unused-ignore]
+    from rayform.models import Model
+    from rayform.views import RunView
     from rayform_runtime.spec import ImageSpec, PipelineSpec
 
 __all__ = ["Pipeline", "pipeline"]

@@ -35,6 +35,7 @@ def resume_run(client: Client, run: RunView, *, no_cache: bool = False) -> RunVi
     """
     from pydantic import ValidationError
 
+    from rayform.again import with_current_code
     from rayform.running import execute
     from rayform_runtime.execution.interface import RunRequest
     from rayform_runtime.spec import PipelineSpec
@@ -54,5 +55,7 @@ def resume_run(client: Client, run: RunView, *, no_cache: bool = False) -> RunVi
             why=f"{error.error_count()} fields of its stored pipeline are wrong.",
             hint="It was written by another version of Rayform; run the pipeline anew.",
         ) from error
-    request = RunRequest(run_id=run.id, run_name=run.name, spec=spec, resume=True, no_cache=no_cache)
+    request = RunRequest(
+        run_id=run.id, run_name=run.name, spec=with_current_code(spec), resume=True, no_cache=no_cache
+    )
     return execute(request, client.active_stack)

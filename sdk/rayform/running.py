@@ -26,7 +26,7 @@ from rayform_runtime.execution.script_loading import PipelineCalledWhileLoading,
 
 if TYPE_CHECKING:
     from rayform.pipelines import Pipeline
-    from rayform.views import RunView  # type: ignore[import-not-found,unused-ignore]
+    from rayform.views import RunView
     from rayform_runtime.spec import PipelineSpec
 
 __all__ = ["RunOptions", "execute", "open_stack", "run_name_for", "run_pipeline", "traced"]
@@ -92,6 +92,7 @@ def run_pipeline(
     place = code_place(pipeline.entrypoint.__module__)
     code = git_facts_soon(place.root)
     stack = open_stack(options.stack)
+    stack.orchestrator.warm_up()
     spec = traced(pipeline, args, kwargs, options)
     run_id = new_id()
     request = RunRequest(
@@ -100,6 +101,7 @@ def run_pipeline(
         spec=spec,
         no_cache=options.no_cache,
         detach=options.detach,
+        explain_cache=options.explain_cache,
         code=code.result(),
         environment=environment_facts(),
         user=user_name(),
@@ -134,7 +136,7 @@ def execute(
         shown.out.write("\n" + "\n".join(cache_table(request.spec, outcome.cache)) + "\n")
     if outcome.status not in (RunStatus.COMPLETED, RunStatus.RUNNING):
         raise failed_run_error(request, outcome, shown=bool(type(shown) is not Progress))
-    from rayform.client import Client  # type: ignore[import-not-found,unused-ignore]
+    from rayform.client import Client
 
     return Client(stack=stack).get_pipeline_run(request.run_id)
 

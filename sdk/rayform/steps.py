@@ -14,7 +14,7 @@ from rayform_core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from rayform.models import Model  # type: ignore[import-not-found,unused-ignore]
+    from rayform.models import Model
     from rayform.tracing import Trace
     from rayform_runtime.spec import ImageSpec, Resources, RetryPolicy
 

@@ -13,6 +13,7 @@ from rayform.steps import Unmapped, current_trace
 from rayform.stored_inputs import stored_version_id
 from rayform.values import frozen, validated
 from rayform_core.errors import NotFoundError, UsageError, nearest
+from rayform_runtime.artifacts.values import check_type
 from rayform_runtime.execution.source_digest import source_digest
 from rayform_runtime.spec import (
     ArtifactInput,
@@ -304,6 +305,8 @@ class Trace:
             config = output.config
             type_ = concrete_type(output.annotation)
             materializer = (config and config.materializer) or by_output.get(output.name)
+            if materializer is None:
+                check_type(output.annotation, step=key, output=output.name)
             specs.append(
                 OutputSpec(
                     name=output.name,

@@ -575,3 +575,19 @@ def test_a_step_is_named_and_documented_like_its_function() -> None:
     assert isinstance(double, Step)
     assert (double.__name__, double.__module__) == ("double", __name__)
     assert "double" in repr(double)
+
+
+class Sketch:
+    """A type that no materializer takes."""
+
+
+def test_a_type_without_a_materializer_is_refused_before_anything_runs() -> None:
+    """The error names step, output and type, and shows the lines that would fix it."""
+
+    @step
+    def draw() -> Annotated[Sketch, "sketch"]:
+        return Sketch()
+
+    with pytest.raises(UsageError, match=r"Output 'sketch' of step 'draw' has type .*Sketch") as caught:
+        spec_of(pipeline(lambda: draw()))
+    assert "class SketchMaterializer(Materializer)" in str(caught.value)

@@ -1,0 +1,78 @@
+"""Runs that start from an earlier run: one step of it alone, with today's code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rayform_core.errors import NotFoundError
+from rayform_core.ids import new_id
+from rayform_runtime.execution.interface import RunRequest
+from rayform_runtime.execution.source_digest import source_digest
+from rayform_runtime.execution.user_code import add_code_root, load_function
+from rayform_runtime.spec import PipelineSpec
+
+if TYPE_CHECKING:
+    from rayform.views import RunView
+    from rayform_runtime.components import Stack
+
+__all__ = ["spin_step", "with_current_code"]
+
+
+def with_current_code(spec: PipelineSpec) -> PipelineSpec:
+    """Return the spec of an earlier run with the digests of the code as it is now.
+
+    A person resumes a run, or runs a step again, after mending the code. Results of the new code under the
+    old code's digest would later be taken from the cache as if the old code had made them.
+
+    Raises:
+        NotFoundError: a step's function is gone from its module.
+    """
+    add_code_root(spec.code_root, spec.import_paths)
+    steps = [
+        step
+        if step.source.pickled is not None
+        else step.model_copy(update={"code_digest": source_digest(load_function(step.source))})
+        for step in spec.steps
+    ]
+    return spec.model_copy(update={"steps": steps})
+
+
+def spin_step(run: RunView, key: str, stack: Stack, *, debug: bool = False) -> RunView:
+    """Run one step of an earlier run again, alone, on the inputs that it had.
+
+    It makes a run of its own, so that nothing of the earlier run changes.
+
+    Args:
+        run: the earlier run.
+        key: the step's key in the pipeline, or its name where that is the same.
+        stack: the stack that the earlier run was on.
+        debug: run it in this process and open pdb where it raises.
+
+    Raises:
+        NotFoundError: the run has no such step.
+        PipelineFailedError: the step failed.
+    """
+    from rayform.code_facts import environment_facts, git_facts, user_name
+    from rayform.running import execute
+
+    spec = PipelineSpec.model_validate(run.config)
+    if key not in {step.key for step in spec.steps}:
+        raise NotFoundError(f"step in run '{run.name}'", key, known=[s.key for s in spec.steps])
+    chosen = spec.model_copy(update={"steps": [spec.step(key)]})
+    current = with_current_code(chosen).step(key)
+    spec = spec.model_copy(update={"steps": [current if s.key == key else s for s in spec.steps]})
+    run_id = new_id()
+    request = RunRequest(
+        run_id=run_id,
+        run_name=f"{run.name}-{key}-{run_id.hex[-6:]}",
+        spec=spec,
+        no_cache=True,
+        only=[key],
+        inputs_from=run.id,
+        debug=debug,
+        code=git_facts(Path(spec.code_root or ".")),
+        environment=environment_facts(),
+        user=user_name(),
+    )
+    return execute(request, stack)

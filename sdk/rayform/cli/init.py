@@ -1,0 +1,39 @@
+"""`rayform init`: make a working project to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["init"]
+
+_TEMPLATES = {
+    "starter": "Training and inference pipelines on handwritten digits, with configuration and a test."
+}
+
+
+@click.command("init")
+@click.argument("folder", required=False, default=".", metavar="[FOLDER]")
+@click.option(
+    "--template", type=click.Choice(sorted(_TEMPLATES)), help="Start from a working project: starter."
+)
+def init(folder: str, template: str | None) -> None:
+    """Make a project.
+
+    Without a template it writes one small pipeline. No project needs this: any script that imports rayform
+    runs wherever it lies. Files that are there already are never changed.
+
+    \b
+    Examples:
+      rayform init
+      rayform init digits --template starter
+    """
+    from rayform.projects import make_project
+
+    target = Path(folder).expanduser()
+    made = make_project(target, template or "minimal")
+    for path in made:
+        click.echo(f"  {path}")
+    where = "" if target.resolve() == Path.cwd().resolve() else f"cd {folder} && "
+    click.echo(f"\nRun it: {where}python run.py")

@@ -1,0 +1,34 @@
+"""`rayform spin`: one step of an earlier run again, alone."""
+
+from __future__ import annotations
+
+import click
+
+from rayform.cli.options import stack_option
+
+__all__ = ["spin"]
+
+
+@click.command("spin")
+@click.argument("run", metavar="RUN")
+@click.argument("step", metavar="STEP")
+@click.option("--debug", is_flag=True, help="Run it in this process and open pdb where it raises.")
+@stack_option
+def spin(run: str, step: str, debug: bool, stack: str | None) -> None:
+    """Run one step of an earlier run again, alone, on the inputs that it had.
+
+    RUN is a run's name, its ID or the beginning of it; STEP is the step's key in the pipeline. The code is
+    today's. It makes a run of its own and changes nothing of the earlier one.
+
+    \b
+    Examples:
+      rayform spin training-20261120-224301-a1b2c3 fit
+      rayform spin 0193 evaluate --debug
+    """
+    from rayform.again import spin_step
+    from rayform.client import Client
+    from rayform.running import open_stack
+
+    opened = open_stack(stack)
+    client = Client(stack=opened)
+    spin_step(client.get_pipeline_run(run), step, opened, debug=debug)

@@ -1,0 +1,122 @@
+"""Finds the pipeline that `rayform run FILE_OR_MODULE[:PIPELINE]` names."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rayform.pipelines import Pipeline
+from rayform_core.errors import NotFoundError, UsageError
+from rayform_runtime.execution.script_loading import ends_quietly
+from rayform_runtime.execution.user_code import SCRIPT_MODULE
+
+__all__ = ["find_pipeline", "load_target"]
+
+
+def find_pipeline(target: str) -> Pipeline[Any, Any]:
+    """Load a file or module and return its pipeline.
+
+    Args:
+        target: `path/to/file.py`, `package.module`, either with `:pipeline` behind it. The pipeline is named
+            by its variable or by its own name; it may be left out where there is only one.
+
+    Raises:
+        NotFoundError: there is no such file, module or pipeline.
+        UsageError: there are several pipelines and none is named.
+    """
+    place, _, wanted = target.partition(":")
+    module = load_target(place)
+    found = {name: value for name, value in vars(module).items() if isinstance(value, Pipeline)}
+    own = {name: value for name, value in found.items() if value.__module__ == module.__name__}
+    if wanted:
+        for name, value in found.items():
+            if wanted in (name, value.name):
+                return value
+        raise NotFoundError(f"pipeline in '{place}'", wanted, known=found)
+    candidates = list({id(p): (n, p) for n, p in (own or found).items()}.values())
+    if not candidates:
+        raise UsageError(
+            f"'{place}' has no pipeline.",
+            why="No name at its top level is a function that is decorated with @pipeline.",
+            hint="Decorate one, or name the file that has one.",
+        )
+    if len(candidates) > 1:
+        names = [name for name, _ in candidates]
+        raise UsageError(
+            f"'{place}' has {len(names)} pipelines: {', '.join(names)}.",
+            hint=f"Name one: {place}:{names[0]}.",
+        )
+    return candidates[0][1]
+
+
+def load_target(place: str) -> ModuleType:
+    """Load a file as `import` would, or a module by its name.
+
+    The block under `if __name__ == "__main__"` isn't run, and a pipeline that the top level calls isn't
+    started: the command line decides what runs.
+    """
+    path = Path(place)
+    if place.endswith(".py") or path.is_file() or "/" in place:
+        return _load_file(path)
+    if path.is_dir() and not (path / "__init__.py").exists():
+        raise UsageError(f"'{place}' is a folder.", hint="Name a file in it, or a module.")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # modules of the working folder, as `python -m` sees them
+    try:
+        found = importlib.util.find_spec(place)
+    except (ModuleNotFoundError, ValueError):
+        found = None
+    if found is None:
+        known = [p.name for p in Path().glob("*.py")]
+        raise NotFoundError("file or module", place, known=known)
+    if found.origin and Path(found.origin).is_file() and place not in sys.modules:
+        return _execute(place, Path(found.origin), found)
+    return importlib.import_module(place)
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        folder = path.parent
+        known = [str(p) for p in folder.glob("*.py")] if folder.is_dir() else []
+        raise NotFoundError("file", str(path), known=known)
+    path = path.absolute()
+    folder, parts = path.parent, [path.stem]
+    if path.stem == "__init__":
+        folder, parts = folder.parent, [folder.name]
+    while (folder / "__init__.py").is_file():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    name = ".".join(parts)
+    loaded = sys.modules.get(name)
+    if loaded is not None and getattr(loaded, "__file__", None) == str(path):
+        return loaded
+    if loaded is not None or not all(p.isidentifier() for p in parts) or name in sys.stdlib_module_names:
+        name = SCRIPT_MODULE  # its own name is another module's, or none's: workers load it by its file
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"'{path}' can't be run as Python.", hint="Give the file a name that ends in .py.")
+    if len(parts) > 1:
+        importlib.import_module(".".join(parts[:-1]))
+    return _execute(name, path, spec)
+
+
+def _execute(name: str, path: Path, spec: Any) -> ModuleType:
+    module = importlib.util.module_from_spec(spec)
+    previous = sys.modules.get(name)
+    sys.modules[name] = module
+    try:
+        with ends_quietly(module):
+            spec.loader.exec_module(module)
+    except BaseException:
+        if previous is None:
+            sys.modules.pop(name, None)
+        else:
+            sys.modules[name] = previous
+        raise
+    return module
