@@ -6,6 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 what=${1:-all}
+unset PYTHONDONTWRITEBYTECODE
 
 say() { printf '== %s\n' "$*"; }
 
