@@ -20,15 +20,7 @@ if TYPE_CHECKING:
     from rayform_runtime.catalog.interface import ModelVersion
     from rayform_runtime.components import Stack
 
-__all__ = [
-    "PipelineInfo",
-    "RunInfo",
-    "StepContext",
-    "StepRunInfo",
-    "current_step",
-    "get_step_context",
-    "is_in_step",
-]
+__all__ = ["PipelineInfo", "RunInfo", "StepContext", "StepRunInfo", "get_step_context", "is_in_step"]
 
 _current: ContextVar[StepContext | None] = ContextVar("rayform_step_context", default=None)
 
@@ -223,11 +215,6 @@ def get_step_context() -> StepContext:
             "starts needs `contextvars.copy_context().run`.",
         )
     return context
-
-
-def current_step() -> StepContext | None:
-    """Return the context of the step that is running here, or `None`."""
-    return _current.get()
 
 
 def is_in_step() -> bool:

@@ -30,6 +30,8 @@ def import_path(kind: type) -> str:
         'builtins:dict'
     """
     module = kind.__module__
+    if module == "pathlib._local":  # where Python 3.13 alone keeps what 3.11 and 3.12 have in `pathlib`
+        module = "pathlib"
     return f"{'__main__' if module in _MAIN else module}:{kind.__qualname__}"
 
 

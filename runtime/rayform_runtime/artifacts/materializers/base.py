@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import abc
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-__all__ = ["Materializer", "short"]
+__all__ = ["Materializer", "needs", "short"]
 
 
 def short(text: str, limit: int = 72) -> str:
     """Return `text` on one line of at most `limit` characters."""
     line = " ".join(text[: limit * 8].split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+@contextlib.contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """Turn a package that is missing into an error that names the extra of `rayform` which brings it.
+
+    Raises:
+        PrerequisiteError: an import inside failed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        from rayform_core.errors import PrerequisiteError
+
+        raise PrerequisiteError(
+            f"A value can't be stored or loaded without the Python package '{error.name}'.",
+            hint=f"Install it: pip install 'rayform[{extra}]'.",
+        ) from error
 
 
 class Materializer(abc.ABC):

@@ -216,13 +216,22 @@ _ENCODERS: dict[str, Callable[[Encoder, Any, str], Any]] = {
     "collections:Counter": lambda e, v, w: {"$counter": e._pairs(v, w)},
     "collections:deque": lambda e, v, w: {"$deque": [e._list(list(v), w), v.maxlen]},
     "collections:defaultdict": _encode_default_dict,
-    "pandas._libs.tslibs.timestamps:Timestamp": lambda e, v, w: {
-        "$timestamp": [v.tz_localize(None).isoformat(), _zone(v, w), v.unit, v.fold]
-    },
-    "pandas._libs.tslibs.timedeltas:Timedelta": lambda e, v, w: {
-        "$pdtimedelta": [int(v.asm8.view("i8")), v.unit]
-    },
 }
+
+
+def _encode_timestamp(encoder: Encoder, value: Any, where: str) -> Any:
+    return {"$timestamp": [value.tz_localize(None).isoformat(), _zone(value, where), value.unit, value.fold]}
+
+
+def _encode_pandas_timedelta(encoder: Encoder, value: Any, where: str) -> Any:
+    return {"$pdtimedelta": [int(value.asm8.view("i8")), value.unit]}
+
+
+# pandas 3 shows its types at the top of the package, pandas 2 where they are defined.
+for _place in ("pandas", "pandas._libs.tslibs.timestamps"):
+    _ENCODERS[_place + ":Timestamp"] = _encode_timestamp
+for _place in ("pandas", "pandas._libs.tslibs.timedeltas"):
+    _ENCODERS[_place + ":Timedelta"] = _encode_pandas_timedelta
 
 
 class Decoder:

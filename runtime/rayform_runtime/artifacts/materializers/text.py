@@ -33,7 +33,7 @@ class StrMaterializer(Materializer):
 
     def summary(self, value: str) -> str:
         """Return its beginning."""
-        return short(value)
+        return short(value) or "empty text"
 
 
 class BytesMaterializer(Materializer):

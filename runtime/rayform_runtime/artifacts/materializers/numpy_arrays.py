@@ -1,0 +1,100 @@
+"""NumPy arrays and scalars as `.npy` files, loaded by mapping them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rayform_core.errors import UsageError
+from rayform_runtime.artifacts.materializers.base import Materializer
+from rayform_runtime.artifacts.materializers.numbers import histogram_html, statistics
+
+__all__ = ["NumpyMaterializer"]
+
+_ARRAY, _MASK = "array.npy", "mask.npy"
+# Below this size reading is cheaper than the page faults of a mapping.
+_MAPPED = 1 << 20
+
+
+class NumpyMaterializer(Materializer):
+    """Stores arrays of any type but `object`, masked arrays, record arrays, matrices, and scalars.
+
+    Large arrays are mapped copy-on-write when loaded: nothing is copied until it is looked at, and what a
+    person writes into the array stays in memory.
+    """
+
+    def save(self, value: Any, folder: Path) -> None:
+        """Write the array.
+
+        Raises:
+            UsageError: it holds Python objects, or is of a subclass that would come back as something else.
+        """
+        import numpy as np
+
+        kind = type(value)
+        if isinstance(value, np.ndarray):
+            known = (np.ndarray, np.memmap, np.matrix, np.recarray, np.ma.MaskedArray)
+            if kind not in known:
+                from rayform_runtime.artifacts.materializers.registry import unsupported
+
+                raise unsupported(kind)
+        data = np.ma.getdata(value) if isinstance(value, np.ma.MaskedArray) else np.asarray(value)
+        if data.dtype.hasobject or data.dtype.kind == "T":
+            raise UsageError(
+                f"A NumPy array of dtype '{data.dtype}' can't be stored.",
+                why="Its elements are Python objects, which could only be pickled.",
+                hint="Give it a plain dtype, for instance array.astype(float) or array.astype(str), or return a list.",
+            )
+        np.save(folder / _ARRAY, data, allow_pickle=False)
+        if isinstance(value, np.ma.MaskedArray):
+            np.save(folder / _MASK, np.ma.getmaskarray(value), allow_pickle=False)
+            np.save(folder / "fill.npy", np.asarray(value.fill_value), allow_pickle=False)
+
+    def load(self, folder: Path, data_type: type) -> Any:
+        """Read or map the array."""
+        import numpy as np
+
+        path = folder / _ARRAY
+        mapped = path.stat().st_size >= _MAPPED
+        data = np.load(path, mmap_mode="c" if mapped else None, allow_pickle=False)
+        if mapped:
+            data = np.asarray(data)  # a plain array whose base is the mapping
+        if issubclass(data_type, np.generic):
+            return data[()]
+        if (folder / _MASK).exists():
+            mask = np.load(folder / _MASK, allow_pickle=False)
+            fill = np.load(folder / "fill.npy", allow_pickle=False)[()]
+            return np.ma.MaskedArray(data, mask=mask, fill_value=fill)
+        if data_type in (np.matrix, np.recarray):
+            return data.view(data_type)
+        return data
+
+    def extract_metadata(self, value: Any) -> dict[str, Any]:
+        """Return dtype, shape, bytes, and min, max and mean of real numbers."""
+        import numpy as np
+
+        array = np.asarray(value) if isinstance(value, np.generic) else value
+        known = {"dtype": str(array.dtype), "shape": list(array.shape), "nbytes": int(array.nbytes)}
+        if isinstance(array, np.ma.MaskedArray):
+            return {**known, "masked": int(np.ma.getmaskarray(array).sum()), **statistics(array.compressed())}
+        return {**known, **statistics(np.asarray(array))}
+
+    def save_visualizations(self, value: Any, folder: Path) -> dict[str, str]:
+        """Draw a histogram of an array of numbers."""
+        import numpy as np
+
+        if isinstance(value, np.generic):
+            return {}
+        page = histogram_html(np.asarray(value), f"{value.dtype} {tuple(value.shape)}")
+        if page is None:
+            return {}
+        (folder / "histogram.html").write_text(page, encoding="utf-8")
+        return {"histogram.html": "html"}
+
+    def summary(self, value: Any) -> str:
+        """Return type, dtype and shape, or a scalar itself."""
+        import numpy as np
+
+        if isinstance(value, np.generic):
+            return f"{value!s:.60}"
+        return f"{type(value).__name__} {value.dtype} {tuple(value.shape)}"

@@ -1,0 +1,68 @@
+"""PIL images, without loss."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rayform_runtime.artifacts.materializers.base import Materializer
+
+__all__ = ["PILMaterializer"]
+
+_PNG_MODES = frozenset(("1", "L", "LA", "P", "RGB", "RGBA", "I;16"))
+_IMAGE, _RAW, _ABOUT = "image.png", "image.raw", "image.json"
+_LONGEST_SIDE = 1024
+
+
+class PILMaterializer(Materializer):
+    """Stores images as PNG, and those that PNG can't hold (CMYK, floats, very large ones) as raw pixels."""
+
+    def save(self, value: Any, folder: Path) -> None:
+        """Write the image."""
+        from PIL import Image
+
+        value.load()
+        pixels = value.width * value.height
+        # PIL refuses to open larger files as possible bombs; ours are verified, but the limit is global.
+        small = 0 < pixels <= (Image.MAX_IMAGE_PIXELS or pixels)
+        as_png = value.mode in _PNG_MODES and small
+        about = {"mode": value.mode, "size": list(value.size), "png": as_png}
+        if as_png:
+            value.save(folder / _IMAGE, format="PNG", compress_level=3)
+        else:
+            (folder / _RAW).write_bytes(value.tobytes())
+        (folder / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
+
+    def load(self, folder: Path, data_type: type) -> Any:
+        """Read the image."""
+        from PIL import Image
+
+        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+        if not about["png"]:
+            return Image.frombytes(about["mode"], tuple(about["size"]), (folder / _RAW).read_bytes())
+        with Image.open(folder / _IMAGE, formats=["PNG"]) as image:
+            loaded = image.copy()  # the copy is a plain Image that holds no file open
+        return loaded if loaded.mode == about["mode"] else loaded.convert(about["mode"])
+
+    def extract_metadata(self, value: Any) -> dict[str, Any]:
+        """Return width, height, mode and the format that it was read from."""
+        known: dict[str, Any] = {"width": value.width, "height": value.height, "mode": value.mode}
+        if getattr(value, "format", None):
+            known["format"] = value.format
+        return known
+
+    def save_visualizations(self, value: Any, folder: Path) -> dict[str, str]:
+        """Show the image, at most 1,024 pixels wide and high."""
+        if not (value.width and value.height):
+            return {}
+        picture = value.copy()
+        picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+        if picture.mode not in ("L", "RGB", "RGBA"):
+            picture = picture.convert("RGBA" if "A" in picture.mode or picture.mode == "P" else "RGB")
+        picture.save(folder / "image.png", format="PNG")
+        return {"image.png": "image"}
+
+    def summary(self, value: Any) -> str:
+        """Return mode and size."""
+        return f"image {value.mode} {value.width} x {value.height}"

@@ -1,0 +1,128 @@
+"""scikit-learn estimators by skops, which runs no code when it loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from rayform_core.errors import UsageError
+from rayform_runtime.artifacts.import_paths import import_path
+from rayform_runtime.artifacts.materializers.base import Materializer, needs, short
+
+__all__ = ["SklearnMaterializer"]
+
+_FILE = "estimator.skops"
+
+
+class SklearnMaterializer(Materializer):
+    """Stores fitted and unfitted estimators, pipelines and transformers.
+
+    Only types of scikit-learn and those that skops trusts are stored. To let it store others, such as an
+    estimator of your own, subclass and name them:
+
+    Attributes:
+        TRUSTED: full names of further types that may be loaded, as in `"my_project.models.MyEstimator"`.
+    """
+
+    ASSOCIATED_ARTIFACT_TYPE = "model"
+    TRUSTED: ClassVar[tuple[str, ...]] = ()
+
+    def save(self, value: Any, folder: Path) -> None:
+        """Write the estimator.
+
+        Raises:
+            UsageError: it holds types that skops doesn't trust.
+        """
+        with needs("sklearn"):
+            import skops.io
+
+        path = folder / _FILE
+        try:
+            skops.io.dump(value, path)
+        except Exception as error:
+            raise UsageError(
+                f"An estimator of type '{import_path(type(value))}' can't be stored.",
+                why=f"skops says: {type(error).__name__}: {error}.",
+                hint=_CHOICE,
+            ) from error
+        self._trusted(path, type(value))
+
+    def load(self, folder: Path, data_type: type) -> Any:
+        """Read the estimator."""
+        with needs("sklearn"):
+            import skops.io
+
+        path = folder / _FILE
+        return skops.io.load(path, trusted=self._trusted(path, data_type))
+
+    def _trusted(self, path: Path, kind: type) -> list[str]:
+        import skops.io
+
+        found = skops.io.get_untrusted_types(file=path)
+        unknown = sorted(
+            name for name in set(found) - set(self.TRUSTED) - _HARMLESS if not name.startswith("sklearn.")
+        )
+        if unknown:
+            raise UsageError(
+                f"An estimator of type '{import_path(kind)}' can't be stored or loaded as it is.",
+                why=f"It holds types that skops doesn't trust: {', '.join(unknown)}.",
+                hint=_CHOICE.replace("...", ", ".join(f'"{name}"' for name in unknown)),
+            )
+        return list(found)
+
+    def extract_metadata(self, value: Any) -> dict[str, Any]:
+        """Return class, parameters, and what fitting found out."""
+        import sklearn
+
+        known: dict[str, Any] = {"class": type(value).__name__, "sklearn_version": sklearn.__version__}
+        parameters = value.get_params(deep=False) if hasattr(value, "get_params") else {}
+        known["parameters"] = {name: _plain(item) for name, item in parameters.items()}
+        for name in ("n_features_in_", "n_iter_", "n_outputs_"):
+            found = getattr(value, name, None)
+            if isinstance(found, int):
+                known[name.rstrip("_")] = found
+        classes = getattr(value, "classes_", None)
+        if classes is not None and hasattr(classes, "tolist") and len(classes) <= 100:
+            known["classes"] = [_plain(item) for item in classes.tolist()]
+        names = getattr(value, "feature_names_in_", None)
+        if names is not None and len(names) <= 500:
+            known["feature_names"] = [str(name) for name in names]
+        return known
+
+    def save_visualizations(self, value: Any, folder: Path) -> dict[str, str]:
+        """Draw the estimator as scikit-learn does in notebooks."""
+        from sklearn.utils import estimator_html_repr
+
+        (folder / "estimator.html").write_text(estimator_html_repr(value), encoding="utf-8")
+        return {"estimator.html": "html"}
+
+    def summary(self, value: Any) -> str:
+        """Return its text."""
+        return short(repr(value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value - value == 0 else str(value)
+    return value if value is None or isinstance(value, str | bool | int) else short(repr(value), 200)
+
+
+# skops lists what it wasn't told of. scikit-learn's own classes and functions (trees, kernels, losses) come with
+# the library that the estimator needs anyway, and these others hold or compute plain numbers.
+_HARMLESS = frozenset(
+    {
+        "numpy.dtype",
+        "numpy.max",
+        "numpy.mean",
+        "numpy.median",
+        "numpy.min",
+        "numpy.sum",
+        "scipy._lib.array_api_compat.numpy._aliases.asarray",
+        "scipy.interpolate._bsplines.BSpline",
+    }
+)
+_CHOICE = (
+    "Either trust them, in a subclass that you choose with ArtifactConfig(materializer=...): "
+    "class TrustingMaterializer(SklearnMaterializer): TRUSTED = (...,); "
+    "or choose to pickle it: ArtifactConfig(materializer=CloudpickleMaterializer)."
+)
