@@ -62,7 +62,7 @@ def save_artifact(
     from rayform_core.ids import new_id
     from rayform_runtime.artifacts.values import save_value
     from rayform_runtime.catalog.interface import NewArtifactVersion
-    from rayform_runtime.catalog.metadata import encode  # type: ignore[import-not-found,unused-ignore]
+    from rayform_runtime.catalog.metadata import encode
 
     _check(name, tags)
     metadata = dict(user_metadata or {})
@@ -151,8 +151,8 @@ def register_artifact(
         >>> register_artifact("s3://bucket/artifacts/raw/2026", "raw")  # doctest: +SKIP
     """
     from rayform.client import Client
-    from rayform.registered_data import MATERIALIZER, describe_data
     from rayform_core.ids import new_id
+    from rayform_runtime.artifacts.registered_data import MATERIALIZER, describe_data
     from rayform_runtime.catalog.interface import NewArtifactVersion
 
     _check(name, tags)
@@ -214,7 +214,7 @@ def log_metadata(
     Example:
         >>> log_metadata({"accuracy": 0.97}, model_name="digits", model_version="production")  # doctest: +SKIP
     """
-    from rayform_runtime.catalog.metadata import encode  # type: ignore[import-not-found,unused-ignore]
+    from rayform_runtime.catalog.metadata import encode
 
     if not isinstance(metadata, Mapping):
         raise UsageError(f"Metadata is a dict, and {type(metadata).__name__} is none.")

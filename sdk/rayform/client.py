@@ -182,14 +182,14 @@ class Client:
         return self.get_pipeline_run(run).step_runs
 
     def step_log(self, step: StepRun) -> str:
-        """Return what a step run printed and logged.
+        """Return what a step run printed and logged; empty where it printed nothing.
 
         Raises:
-            NotFoundError: no log was kept.
+            NotFoundError: the log is on another machine.
         """
-        from rayform.run_logs import read_step_log
+        from rayform_runtime.execution.run_logs import read_log
 
-        return read_step_log(step, self.artifact_store)
+        return read_log(step.log_uri, self.artifact_store).decode(errors="replace")
 
     # -- pipelines ----------------------------------------------------------------------------------------
     def get_pipeline(self, name: str) -> PipelineView:
@@ -395,9 +395,15 @@ class Client:
 
     def load_version(self, record: ArtifactVersion) -> Any:
         """Load the value of a version; `ArtifactVersionView.load` calls this."""
-        from rayform.loading import load_version
+        from rayform_runtime.artifacts.values import load_value
 
-        return load_version(record, self.artifact_store)
+        return load_value(
+            self.artifact_store,
+            record.uri,
+            digest=record.digest,
+            type=record.type,
+            materializer=record.materializer,
+        )
 
     def download_version(self, record: ArtifactVersion, path: Path, *, overwrite: bool = False) -> Path:
         """Copy a version's files; `ArtifactVersionView.download` calls this."""

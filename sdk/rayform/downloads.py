@@ -51,7 +51,7 @@ def _copy(record: ArtifactVersion, store: ArtifactStore, target: Path) -> None:
     if not record.external:
         store.download(record.uri, target)
         return
-    from rayform.registered_data import fetch
+    from rayform_runtime.artifacts.registered_data import fetch
 
     source = fetch(store, record.uri, digest=record.digest)
     if source.is_dir():

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["SavedValue", "check_type", "load_value", "save_value"]
 
 _PICTURES = "visualizations"
+REGISTERED = "registered"
+"""In place of a materializer: data that a person put into the store by other means; see `registered_data`."""
 
 
 class SavedValue(NamedTuple):
@@ -132,6 +134,10 @@ def load_value(
         TypeGoneError: its type or materializer can't be imported here.
         TypeChangedError: its type has changed so that the stored value doesn't fit.
     """
+    if materializer == REGISTERED:
+        from rayform_runtime.artifacts.registered_data import fetch
+
+        return fetch(store, uri, digest=digest)
     with store.open_local(uri, digest=digest) as folder:
         if type is None or materializer is None:
             manifest = store.read_manifest(uri)

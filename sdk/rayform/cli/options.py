@@ -33,10 +33,15 @@ def stack_option(command: Callable[..., R]) -> Callable[..., R]:
 
 @contextmanager
 def opened_client(stack: str | None) -> Iterator[Client]:
-    """Give a client of a stack (the active one for `None`) that is closed afterwards."""
+    """Give a client of a stack (the active one for `None`) that is closed afterwards.
+
+    Runs whose process died without saying so are marked as `interrupted` first.
+    """
     from rayform.client import Client
+    from rayform_runtime.execution.liveness import mark_dead_runs
 
     with Client(stack) as client:
+        mark_dead_runs(client.catalog)
         yield client
 
 

@@ -168,8 +168,8 @@ class _LogPrinter:
         self.rest: dict[str, bytes] = {}
 
     def print_new(self, steps: Sequence[StepRun]) -> None:
-        from rayform.run_logs import read_log_bytes
         from rayform_core.errors import NotFoundError
+        from rayform_runtime.execution.run_logs import read_log
 
         for step in steps:
             title = step_title(step)
@@ -177,7 +177,7 @@ class _LogPrinter:
                 continue
             start = self.read.get(title, 0)
             try:
-                new = read_log_bytes(step, self.client.artifact_store, start=start)
+                new = read_log(step.log_uri, self.client.artifact_store, start=start)
             except NotFoundError:
                 continue  # nothing was printed yet, or the log is on another machine until the step ends
             self.read[title] = start + len(new)

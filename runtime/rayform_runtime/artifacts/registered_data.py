@@ -16,13 +16,14 @@ from urllib.parse import unquote
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_core.files import home, private_folder
 from rayform_runtime.artifacts.interface import ArtifactMissingError, CorruptArtifactError
+from rayform_runtime.artifacts.values import REGISTERED
 
 if TYPE_CHECKING:
     from rayform_runtime.artifacts.interface import ArtifactStore, StoredObject
 
 __all__ = ["MATERIALIZER", "RegisteredData", "describe_data", "fetch"]
 
-MATERIALIZER = "rayform_runtime.artifacts.materializers.paths:PathMaterializer"
+MATERIALIZER = REGISTERED
 
 
 @dataclass(frozen=True, slots=True)
