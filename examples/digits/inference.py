@@ -14,11 +14,12 @@ from rayform import Model, get_step_context, log_metadata, pipeline, step
 def load_unseen(
     count: int = 20, seed: int = 1
 ) -> tuple[Annotated[np.ndarray, "batch"], Annotated[list[int], "truth"]]:
-    """Take some images and shift them by a pixel, as a new writer's would be."""
+    """Take some images and smudge them, as a bad scan would."""
     digits = load_digits()
-    chosen = np.random.default_rng(seed).choice(len(digits.images), count, replace=False)
-    shifted = np.roll(digits.images[chosen], 1, axis=1)
-    return shifted.reshape(count, -1) / 16.0, [int(digit) for digit in digits.target[chosen]]
+    random = np.random.default_rng(seed)
+    chosen = random.choice(len(digits.images), count, replace=False)
+    smudged = np.clip(digits.images[chosen] + random.normal(0, 1.5, (count, 8, 8)), 0, 16)
+    return smudged.reshape(count, -1) / 16.0, [int(digit) for digit in digits.target[chosen]]
 
 
 @step

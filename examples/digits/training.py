@@ -34,7 +34,7 @@ def propose_widths() -> Annotated[list[float], "widths"]:
 @step
 def fit(width: float, train_x: np.ndarray, train_y: np.ndarray) -> ClassifierMixin:
     """Train one classifier; this step runs once for each width, side by side."""
-    return SVC(gamma=width, probability=True, random_state=0).fit(train_x, train_y)
+    return SVC(gamma=width).fit(train_x, train_y)
 
 
 @step

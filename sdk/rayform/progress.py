@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any
 
 from rayform_runtime.catalog.interface import RunStatus, StepStatus
@@ -97,14 +98,18 @@ class Progress:
         """Say how it ended; `None` where it ended by an error of Rayform's own."""
 
     def final_outputs(self) -> list[tuple[str, str]]:
-        """Return `step.output` and a summary for what the pipeline returns, or else for its last steps."""
+        """Return step key and output name of what the pipeline returns, or else of its last steps."""
         wanted = [(key, output) for key, output in self.spec.outputs]
         if not wanted:
             fed = {key for step in self.spec.steps for key in step.upstream}
             wanted = [(s.key, o.name) for s in self.spec.steps if s.key not in fed for o in s.outputs]
+        return list(dict.fromkeys(wanted))
+
+    def final_values(self) -> list[tuple[str, str]]:
+        """Return `step.output` and a summary of each final output that has one."""
         return [
             (key if output == "output" else f"{key}.{output}", self.summaries[key, output])
-            for key, output in dict.fromkeys(wanted)
+            for key, output in self.final_outputs()
             if (key, output) in self.summaries
         ]
 
@@ -112,9 +117,28 @@ class Progress:
 class PlainProgress(Progress):
     """Plain lines, one an event: for files, pipes and continuous integration."""
 
+    _cached: tuple[str, str, int] | None = None
+    """A mapped step whose cached instances are being counted: key, earlier run, how many."""
+
     def _write(self, text: str) -> None:
         self.out.write(text + "\n")
         self.out.flush()
+
+    def _count_cached(self, event: RunEvent) -> bool:
+        """Count a cached instance of a mapped step instead of giving it a line of its own."""
+        is_instance = event.step_status is StepStatus.CACHED and event.map_index is not None
+        counted = self._cached
+        earlier = (event.cache.from_run if event.cache else None) or ""
+        if is_instance and counted and counted[:2] == (event.step_key, earlier):
+            self._cached = (*counted[:2], counted[2] + 1)
+            return True
+        if counted:
+            self._cached = None
+            key, run, count = counted
+            self._write(f"  {key:<{self.width}}  {count} cached" + (f" from run {run}" if run else ""))
+        if is_instance:
+            self._cached = (event.step_key or "", earlier, 1)
+        return is_instance
 
     def begin(self) -> None:
         count = len(self.spec.steps)
@@ -122,10 +146,13 @@ class PlainProgress(Progress):
         self._write(f"Run {self.run_name} on stack '{self.stack_name}': {steps}")
 
     def show(self, event: RunEvent, seconds: float | None) -> None:
-        for line in event_lines(event, seconds, self.width):
-            self._write(line)
+        if not self._count_cached(event):
+            for line in event_lines(event, seconds, self.width):
+                self._write(line)
 
     def finish(self, outcome: RunOutcome | None) -> None:
+        if self._cached and outcome is not None:
+            self._count_cached(RunEvent("run", datetime.now(), str(outcome.run_id)))
         for line in closing_lines(self, outcome):
             self._write(line)
 
@@ -188,7 +215,7 @@ def closing_lines(progress: Progress, outcome: RunOutcome | None) -> list[str]:
 
     took = f" in {duration(time.time() - progress.began)}" if progress.began is not None else ""
     lines.append(f"Run {progress.run_name} {outcome.status}{took}")
-    outputs = progress.final_outputs() if outcome.status is RunStatus.COMPLETED else []
+    outputs = progress.final_values() if outcome.status is RunStatus.COMPLETED else []
     width = max((len(name) for name, _ in outputs), default=0)
     lines += [f"  {name:<{width}}  {summary}" for name, summary in outputs]
     return lines

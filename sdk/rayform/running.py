@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from rayform.cached_values import cached_summaries
 from rayform.code_facts import code_place, environment_facts, git_facts_soon, user_name
 from rayform.configuration import PipelineConfiguration, read_configuration
 from rayform.failing import failed_run_error, keep_tracebacks_short
@@ -131,6 +132,10 @@ def execute(
     except BaseException:
         shown.finish(None)
         raise
+    if outcome.status is RunStatus.COMPLETED and type(shown) is not Progress:
+        unseen = [one for one in shown.final_outputs() if one not in shown.summaries]
+        if unseen:
+            shown.summaries.update(cached_summaries(stack, request.run_id, unseen))
     shown.finish(outcome)
     if explain_cache:
         shown.out.write("\n" + "\n".join(cache_table(request.spec, outcome.cache)) + "\n")

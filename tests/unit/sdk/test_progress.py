@@ -109,6 +109,26 @@ def test_instances_of_a_wide_map_are_not_all_named() -> None:
     assert len(lines) == 21 and any("train[700]" in line for line in lines)
 
 
+def test_cached_instances_of_a_map_are_counted() -> None:
+    """Cached instances of a mapped step make one line together."""
+    out = io.StringIO()
+    cached = [
+        event(
+            "step",
+            "load",
+            0,
+            step_status=StepStatus.CACHED,
+            map_index=i,
+            cache=CacheDecision(True, "", from_run="r0"),
+        )
+        for i in range(5)
+    ]
+    end = event("step", "train", 0, step_status=StepStatus.RUNNING)
+    play(PlainProgress(spec("load", "train"), "run-1", "default", out), *cached, end, *cached, outcome=None)
+    lines = out.getvalue().splitlines()
+    assert lines[1:] == ["  load   5 cached from run r0", "  train  started"]
+
+
 def test_the_live_list_redraws_and_ends_with_the_values() -> None:
     """On a terminal the list of steps is drawn by rich, with log lines above it."""
     out = io.StringIO()

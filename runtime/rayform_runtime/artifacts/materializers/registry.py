@@ -66,6 +66,17 @@ _FAMILIES: dict[str, str] = {
     "pyarrow.lib:Table": _PACKAGE + "arrow_tables:ArrowMaterializer",
     "pyarrow.lib:RecordBatch": _PACKAGE + "arrow_tables:ArrowMaterializer",
     "sklearn.base:BaseEstimator": _PACKAGE + "sklearn_estimators:SklearnMaterializer",
+    # What people annotate when they mean any estimator of a kind.
+    **dict.fromkeys(
+        [
+            "sklearn.base:ClassifierMixin",
+            "sklearn.base:RegressorMixin",
+            "sklearn.base:TransformerMixin",
+            "sklearn.base:ClusterMixin",
+            "sklearn.base:OutlierMixin",
+        ],
+        _PACKAGE + "sklearn_estimators:SklearnMaterializer",
+    ),
     "torch.nn.modules.module:Module": _PACKAGE + "torch_modules:TorchModuleMaterializer",
     "torch:Tensor": _PACKAGE + "torch_modules:TorchTensorMaterializer",
     "torch._tensor:Tensor": _PACKAGE + "torch_modules:TorchTensorMaterializer",
