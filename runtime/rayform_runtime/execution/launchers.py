@@ -24,6 +24,7 @@ from rayform_runtime.execution.process_death import kill_group
 __all__ = ["ForkLauncher", "Launcher", "SpawnLauncher", "WorkerProcess", "default_launcher"]
 
 _slots = itertools.count(1)
+_MOST_RESTARTS = 3
 
 
 @dataclass(eq=False, slots=True)
@@ -192,6 +193,7 @@ class ForkLauncher(Launcher):
         self._base: _ServerConnection | None = None
         self._run: _ServerConnection | None = None
         self._environment: dict[str, str] = {}
+        self._restarts = 0
         self.start()
 
     def start(self) -> None:
@@ -284,13 +286,25 @@ class ForkLauncher(Launcher):
         return ended, printed
 
     def _raise_if_it_never_started(self) -> None:
-        if self._base is None or self._base.ready or self._errors is None:
+        """A server that was killed is started again when the next worker is wanted; one that can't start isn't.
+
+        Raises:
+            PrerequisiteError: it ended by itself before it served.
+        """
+        if self._base is None or self._base.ready or self._errors is None or self._process is None:
+            return
+        try:
+            code = self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            return
+        if code < 0 and self._restarts < _MOST_RESTARTS:
+            self._restarts += 1
             return
         self._errors.seek(0)
         said = self._errors.read().decode(errors="replace").strip()
         raise PrerequisiteError(
             "Worker processes can't be started.",
-            why=said.splitlines()[-1] if said else "The process that starts them ended at once.",
+            why=said.splitlines()[-1] if said else f"The process that starts them ended with code {code}.",
             hint="Check that Rayform is installed in this interpreter's environment, and that memory is free.",
         )
 

@@ -150,7 +150,7 @@ class RunGraph:
                         why="No step of that key stands before it.",
                     )
                 node.upstream.append(upstream)
-                if not upstream.is_given:
+                if not upstream.is_given and not node.is_given:
                     upstream.downstream.append(node)
                     node.waiting_for += 1
             self.nodes[step.key] = node
@@ -160,9 +160,9 @@ class RunGraph:
         """An unfinished step run of this run, to be taken up under its own ID."""
         self._earlier[key, map_index] = (id, attempt)
 
-    def earlier_id(self, key: str) -> UUID | None:
-        """Return the ID of a step run of this step, not mapped, that an earlier process left unfinished."""
-        known = self._earlier.get((key, None))
+    def earlier_id(self, key: str, map_index: int | None) -> UUID | None:
+        """Return the ID of a step run that an earlier process of this run left unfinished."""
+        known = self._earlier.get((key, map_index))
         return known[0] if known else None
 
     def finished_before(

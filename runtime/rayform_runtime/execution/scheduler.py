@@ -322,7 +322,7 @@ class Scheduler:
 
     def _take(self, reports: list[StepTask | StepResult | RunEvent]) -> None:
         """Record and follow up what the executor reports."""
-        starts, results = [], []
+        starts, results, events = [], [], []
         for report in reports:
             if isinstance(report, StepTask):
                 instance = self._at_work.get(report.step_run_id)
@@ -333,7 +333,7 @@ class Scheduler:
                             instance, self.executor.log_uri(report.run_id, report.step_run_id)
                         )
                     )
-                    self._step_event(instance, StepStatus.RUNNING)
+                    events.append(self._make_event(instance, StepStatus.RUNNING))
             elif isinstance(report, StepResult):
                 instance = self._at_work.pop(report.step_run_id, None)
                 if instance is not None:
@@ -343,8 +343,10 @@ class Scheduler:
                         starts.append(self.records.start_of(instance))
                     results.append((instance, report))
             else:
-                self.listener(report)
+                events.append(report)
         self.records.start(starts)
+        for event in events:  # a listener that hears of a step finds it in the catalog
+            self.listener(event)
         if results:
             self._record_results(results)
 
@@ -426,8 +428,11 @@ class Scheduler:
             self._close(node)
 
     def _end_unrun(self, node: Node, status: StepStatus, error: StepError | None) -> None:
-        earlier = self.graph.earlier_id(node.key)
-        instance = Instance(node, None, earlier or new_id(), {}, status=status)
+        # A mapped step that can't run stands in the catalog as its first element, which a resume takes up.
+        index = 0 if node.spec.is_mapped else None
+        instance = Instance(
+            node, index, self.graph.earlier_id(node.key, index) or new_id(), {}, status=status
+        )
         self._ended_unrun.append((instance, status, error))
         text = ""
         if status is StepStatus.SKIPPED:
@@ -436,7 +441,9 @@ class Scheduler:
             )
         if error is not None:
             self._errors[node.key] = error
-        self._events_of_unrun.append(self._make_event(instance, status, text=text or _text(error)))
+        self._events_of_unrun.append(
+            self._make_event(instance, status, map_index=None, text=text or _text(error))
+        )
         self._freed.extend(self.graph.close_node(node, status))
 
     def _ended(
@@ -643,12 +650,12 @@ class Scheduler:
     def _make_event(self, instance: Instance, status: StepStatus, **facts: Any) -> RunEvent:
         if facts.get("summaries") is None:
             facts.pop("summaries", None)
+        facts.setdefault("map_index", instance.map_index)
         return RunEvent(
             "step",
             datetime.now(UTC),
             str(self.request.run_id),
             step_key=instance.node.key,
-            map_index=instance.map_index,
             step_status=status,
             **facts,
         )
