@@ -12,6 +12,7 @@ import click
 from rayform.cli import LazyGroup
 from rayform.cli.options import confirm, list_options, opened_client, stack_option, yes_option
 from rayform.cli.output import (
+    DROPPED,
     Column,
     as_json,
     emit_list,
@@ -49,8 +50,8 @@ _VERSION_COLUMNS = [
     Column("kind", lambda v: v.artifact_type),
     Column("size", lambda v: human_size(v.size), right=True),
     Column("tags", lambda v: ", ".join(v.tags), shrink=3),
-    Column("created", lambda v: human_time(v.created_at), shrink=4),
-    Column("id", lambda v: str(v.id)),
+    Column("created", lambda v: human_time(v.created_at, seconds=False), shrink=DROPPED),
+    Column("id", lambda v: str(v.id)[:18]),  # enough to be unique, and taken wherever an ID is
 ]
 
 

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import click
 
 __all__ = [
+    "DROPPED",
     "Column",
     "as_json",
     "emit_item",
@@ -55,6 +56,9 @@ _STATUS_COLOURS = {
 }
 
 
+DROPPED = 9
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of a table.
@@ -62,7 +66,8 @@ class Column:
     Args:
         title: its heading.
         value: gives the cell for an item.
-        shrink: how willingly it is shortened where the terminal is narrow; 0 never.
+        shrink: how willingly it is shortened where the terminal is narrow; 0 never. From `DROPPED` on it is left
+            out rather than shortened.
         right: set to the right, as numbers are.
     """
 
@@ -109,12 +114,12 @@ def styled_status(status: str) -> str:
     return click.style(status, fg=colour) if colour and use_colour() else status
 
 
-def human_time(moment: datetime | None) -> str:
-    """Return a moment in local time, to the second."""
+def human_time(moment: datetime | None, *, seconds: bool = True) -> str:
+    """Return a moment in local time, to the second, or to the minute."""
     if moment is None:
         return "-"
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return aware.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return aware.astimezone().strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M")
 
 
 def human_duration(start: datetime | None, end: datetime | None) -> str:
@@ -238,6 +243,8 @@ def print_table(items: Sequence[Any], columns: Sequence[Column]) -> None:
     for number, row in enumerate([titles, *cells]):
         parts = []
         for text, width, column in zip(row, widths, columns, strict=True):
+            if not width:
+                continue
             shown = _shorten(text, width)
             padding = " " * (width - _width(shown))
             parts.append(padding + shown if column.right else shown + padding)
@@ -259,10 +266,12 @@ def _fit(widths: list[int], columns: Sequence[Column]) -> None:
     if room is None:
         return
     for index in sorted(range(len(columns)), key=lambda i: -columns[i].shrink):
-        excess = sum(widths) + 2 * (len(widths) - 1) - room
+        excess = sum(widths) + 2 * (sum(1 for width in widths if width) - 1) - room
         if excess <= 0:
             return
-        if columns[index].shrink:
+        if columns[index].shrink >= DROPPED:
+            widths[index] = 0
+        elif columns[index].shrink:
             widths[index] = max(min(widths[index], max(len(columns[index].title), 8)), widths[index] - excess)
 
 

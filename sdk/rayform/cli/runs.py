@@ -11,6 +11,7 @@ import click
 from rayform.cli import LazyGroup
 from rayform.cli.options import confirm, list_options, opened_client, stack_option, yes_option
 from rayform.cli.output import (
+    DROPPED,
     Column,
     as_json,
     emit_list,
@@ -41,8 +42,8 @@ def runs() -> None:
 _COLUMNS = [
     Column("status", lambda run: run.status.value),
     Column("run", lambda run: run.name, shrink=2),
-    Column("pipeline", lambda run: run.pipeline, shrink=3),
-    Column("started", lambda run: human_time(run.started_at or run.created_at), shrink=1),
+    Column("pipeline", lambda run: run.pipeline, shrink=DROPPED),
+    Column("started", lambda run: human_time(run.started_at or run.created_at, seconds=False), shrink=1),
     Column("took", lambda run: _took(run), right=True),
     Column("stack", lambda run: run.stack_name, shrink=4),
 ]
