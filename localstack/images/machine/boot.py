@@ -121,7 +121,10 @@ def start_sshd() -> subprocess.Popen[bytes]:
     if not key.exists():
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    return subprocess.Popen(["/usr/sbin/sshd", "-D", "-e"], stdin=subprocess.DEVNULL)
+    # Logins see what the machine's own processes see: sshd passes nothing of its environment on by itself.
+    names = ("PATH", "VIRTUAL_ENV", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
+    values = " ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ)
+    return subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-o", f"SetEnv={values}"], stdin=subprocess.DEVNULL)
 
 
 def start_docker_socket() -> subprocess.Popen[bytes] | None:
@@ -267,6 +270,8 @@ def main() -> int:
     route_metadata(os.environ["RAYFORM_METADATA"])
     metadata = Metadata()
     machine = json.loads(metadata.get("rayform/machine") or b"{}")
+    machine["cpu_limit"] = int(os.environ.get("RAYFORM_CPU_LIMIT", "0")) or None
+    machine["memory_limit_bytes"] = int(os.environ.get("RAYFORM_MEMORY_LIMIT", "0")) or None
     Path("/etc/rayform").mkdir(mode=0o755, exist_ok=True)
     Path("/etc/rayform/machine.json").write_text(json.dumps(machine, indent=2) + "\n")
     let_in(machine.get("public_keys", []))

@@ -1,0 +1,148 @@
+"""Starts the API process: `python -m rayform_localstack.api.server STATE_FILE READY_FD`.
+
+Writes one line to the file descriptor READY_FD once every port answers, or the error that kept it from it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from rayform_localstack.api.authorization import Authorizer
+from rayform_localstack.api.backends import Backends
+from rayform_localstack.api.gateway import Application, Gateway
+from rayform_localstack.api.metadata import MetadataService
+from rayform_localstack.api.registry import RegistryGate
+
+__all__ = ["main"]
+
+log = logging.getLogger("rayform.api")
+
+
+def settings(state: dict[str, Any]) -> None:
+    """Set what moto and botocore read from the environment when they are imported."""
+    os.environ["MOTO_ACCOUNT_ID"] = state["account"]
+    os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "true")
+    os.environ["AWS_DEFAULT_REGION"] = state["region"]
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        os.environ.pop(name, None)
+
+
+def serve(application: Any, address: str, port: int, handler: Any = None) -> None:
+    """Serve an application in threads of its own, one for each connection."""
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    class Quiet(handler or WSGIRequestHandler):  # type: ignore[misc]
+        timeout = 300
+
+        def log_request(self, *args: Any, **kwargs: Any) -> None: ...
+
+    server = make_server(address, port, application, threaded=True, request_handler=Quiet)
+    server.daemon_threads = True  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True, name=f"serve-{port}").start()
+
+
+def build(state: dict[str, Any], folder: Path) -> tuple[Gateway, MetadataService, Any]:
+    """Put the parts together."""
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+    try:
+        from moto.moto_server.werkzeug_app import MotoRequestHandler as handler
+    except ImportError:
+        handler = None
+    registry_address = f"127.77.{state['slot']}.1:{state['registry_port']}"
+    endpoint = f"http://{state['gateway']}:{state['api_port']}"
+    backends = Backends(
+        state["account"], state["region"], state["slot"], registry_address, state["registry_password"]
+    )
+    backends.patch()
+    registry = RegistryGate(backends, registry_address)
+    registry.write_certificate(folder / "registry.pem")
+    registry.follow_deletions()
+    authorizer = Authorizer(
+        state["access_key"], state["secret_key"], state["account"], enforce=state["enforce_iam"]
+    )
+    others: dict[str, Application] = {}
+    versions: dict[str, Any] = {}
+    if state["engine"] == "localstack":
+        from rayform_localstack.api.localstack_services import start_localstack
+
+        others = start_localstack(state, folder)
+        versions["localstack_services"] = sorted(others)
+    gateway = Gateway(
+        authorizer,
+        backends,
+        registry,
+        state["token"],
+        DomainDispatcherApplication(create_backend_app),
+        others,
+        {"engine": state["engine"], "cloud": state["id"], "region": state["region"], **versions},
+        state["notice_seconds"],
+    )
+    return gateway, MetadataService(backends, endpoint), handler
+
+
+def warm_up(gateway: Gateway) -> None:
+    """Load the services of every stack now, in the background: the first call to each costs up to a second."""
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication
+
+    application = gateway.default
+    if isinstance(application, DomainDispatcherApplication):
+        for service in ("ec2", "iam", "sts", "s3", "rds", "ecr", "secretsmanager", "autoscaling", "tagging"):
+            with contextlib.suppress(Exception):
+                application.get_application(
+                    {
+                        "PATH_INFO": "/",
+                        "HTTP_HOST": "localhost",
+                        "HTTP_AUTHORIZATION": f"AWS4-HMAC-SHA256 Credential=k/20200101/us-east-1/{service}/aws4_request, x",
+                    }
+                )
+
+
+def main(arguments: list[str]) -> int:
+    """Run until SIGTERM."""
+    state_file, ready = Path(arguments[0]), int(arguments[1])
+    state = json.loads(state_file.read_text())
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    settings(state)
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    try:
+        gateway, metadata, handler = build(state, state_file.parent)
+        serve(gateway, state["gateway"], state["api_port"], handler)
+        serve(metadata, state["gateway"], state["metadata_port"])
+    except Exception as error:
+        log.exception("The API could not start")
+        os.write(ready, f"error: {error}\n".encode())
+        return 1
+    warm_up(gateway)
+    os.write(ready, b"ready\n")
+    os.close(ready)
+    stopped.wait()
+    return 0
+
+
+def free_port(address: str, wanted: int) -> int:
+    """Return `wanted` if it is free at this address, else any port that is."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind((address, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise OSError(f"no port is free at {address}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,503 @@
+"""The emulated cloud's life: up, status, down, and the faults that tests order.
+
+Every step is written down before it is taken, so that whatever a crash leaves is found: processes by the state
+file, everything in Docker by its label.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rayform_core.errors import ConflictError, NotFoundError, PrerequisiteError, RemoteError, UsageError
+from rayform_core.files import file_lock, private_folder
+from rayform_localstack import images, processes
+from rayform_localstack.control import Control
+from rayform_localstack.engine import docker_client, space_in_gib
+from rayform_localstack.labels import CLOUD, HOME, KIND, SLOT, Kind, container_name
+from rayform_localstack.state import ENGINES, CloudState, folder
+
+if TYPE_CHECKING:
+    import docker
+
+__all__ = ["Report", "cut", "down", "interrupt", "kill", "log_of", "reset", "status", "up"]
+
+Report = Callable[[str], None]
+"""Told what is being done, one line each time."""
+
+SLOTS = range(1, 250)
+API_PORT, METADATA_PORT, REGISTRY_PORT = 4566, 4567, 5000
+MIN_FREE_GIB = 1.0
+START_WITHIN = 90.0
+
+
+def _quiet(_: str) -> None: ...
+
+
+def _locked() -> Any:
+    return file_lock(private_folder(folder()) / "lock", timeout=60, what="The emulated cloud of this home")
+
+
+def up(
+    engine: str = "moto",
+    *,
+    region: str = "us-east-1",
+    enforce_iam: bool = True,
+    notice_seconds: float = 120.0,
+    port: int | None = None,
+    report: Report = _quiet,
+) -> CloudState:
+    """Start the emulated cloud of this home, or take up again what runs of it.
+
+    Idempotent: a cloud that runs stays as it is, a supervisor that died is started again and adopts what there is.
+    Where the API process died, its state is gone, and what depended on it is removed first.
+
+    Args:
+        engine: `"moto"`, or `"localstack"` for real LocalStack with moto for what it lacks.
+        region: where the services' own resources live.
+        enforce_iam: check callers' policies.
+        notice_seconds: time between the notice of a spot interruption and the end.
+        port: port of the API; taken if free, else an error. Unless told: 4566, or the next free one.
+        report: told what is being done.
+
+    Returns:
+        The cloud that runs.
+
+    Raises:
+        PrerequisiteError: no engine, no disk, no image, a port that is taken: before anything is started.
+        ConflictError: the cloud runs with another engine or region.
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"There is no engine '{engine}'.", hint=f"Known: {', '.join(ENGINES)}.")
+    client = docker_client()
+    _check_disk()
+    with _locked():
+        state = CloudState.load()
+        if state is not None and processes.alive(state.processes.get("api")):
+            _same_cloud(state, engine, region)
+        elif state is not None:
+            report("The API process is gone and its state with it: removing what it had started")
+            _remove_everything(client, state)
+            state = None
+        tags = images.ensure(report)
+        localstack = _localstack_ready(engine, report)
+        if state is None:
+            state = _new_state(client, engine, region, enforce_iam, notice_seconds, port)
+        state.images = tags
+        state.save()
+        _start_processes(state, localstack, report)
+        state.save()
+        return state
+
+
+def _same_cloud(state: CloudState, engine: str, region: str) -> None:
+    if (state.engine, state.region) != (engine, region):
+        raise ConflictError(
+            f"The emulated cloud of this home runs with engine '{state.engine}' in {state.region}.",
+            hint="Take it down first (rayform localstack down), or set RAYFORM_HOME to another folder.",
+        )
+
+
+def _check_disk() -> None:
+    free = space_in_gib()
+    if free is not None and free < MIN_FREE_GIB:
+        raise PrerequisiteError(
+            f"The emulated cloud needs at least {MIN_FREE_GIB:.0f} GiB of disk, and {free:.1f} GiB are free.",
+            hint="Free some space where Docker keeps its data, for example: docker system prune.",
+        )
+
+
+def _localstack_ready(engine: str, report: Report) -> Path | None:
+    if engine != "localstack":
+        return None
+    from rayform_localstack.localstack_engine import ensure_localstack
+
+    return ensure_localstack(report)
+
+
+def _new_state(
+    client: docker.DockerClient,
+    engine: str,
+    region: str,
+    enforce_iam: bool,
+    notice_seconds: float,
+    port: int | None,
+) -> CloudState:
+    """Take a slot, which is a network that no other cloud can have, and choose ports at its addresses."""
+    identifier = secrets.token_hex(4)
+    slot = _take_slot(client, identifier)
+    gateway = f"198.18.{slot}.1"
+    state = CloudState(
+        id=identifier,
+        slot=slot,
+        engine=engine,
+        region=region,
+        gateway=gateway,
+        api_port=0,
+        metadata_port=0,
+        registry_port=0,
+        token=secrets.token_urlsafe(32),
+        access_key="AKIA" + secrets.token_hex(8).upper(),
+        secret_key=secrets.token_urlsafe(30),
+        registry_password=secrets.token_urlsafe(24),
+        enforce_iam=enforce_iam,
+        notice_seconds=notice_seconds,
+        account="000000000000" if engine == "localstack" else "123456789012",
+        started=time.time(),
+    )
+    try:
+        state.api_port = _port(gateway, port or API_PORT, exact=port is not None)
+        state.metadata_port = _port(gateway, METADATA_PORT, exact=False, besides=state.api_port)
+        state.registry_port = _port(f"127.77.{slot}.1", REGISTRY_PORT, exact=False)
+        state.save()
+    except PrerequisiteError:
+        client.api.remove_network(container_name(identifier, "net"))
+        raise
+    return state
+
+
+def _take_slot(client: docker.DockerClient, identifier: str) -> int:
+    from docker.errors import APIError
+    from docker.types import IPAMConfig, IPAMPool
+
+    from rayform_localstack.supervisor.networks import bridge_options, overlapping
+
+    taken = {n.get("Labels", {}).get(SLOT) for n in client.api.networks(filters={"label": SLOT})}
+    for slot in SLOTS:
+        cidr = f"198.18.{slot}.0/24"
+        if str(slot) in taken or overlapping(client, cidr) is not None:
+            continue
+        try:
+            client.api.create_network(
+                container_name(identifier, "net"),
+                driver="bridge",
+                options=bridge_options(),
+                ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=cidr, gateway=f"198.18.{slot}.1")]),
+                labels={CLOUD: identifier, KIND: Kind.MANAGEMENT, SLOT: str(slot), HOME: str(folder())},
+            )
+        except APIError as error:
+            if "overlap" in str(error.explanation).lower():
+                continue  # another cloud took it at this moment
+            raise PrerequisiteError(
+                "Docker Engine can't make a bridge network.",
+                why=str(error.explanation),
+                hint="Its iptables or kernel modules may be missing; its log says more.",
+            ) from error
+        return slot
+    raise PrerequisiteError(
+        "Every slot for emulated clouds on this machine is taken.",
+        hint="Take one down: rayform localstack down. `docker network ls --filter label=rayform.slot` lists them.",
+    )
+
+
+def _port(address: str, wanted: int, *, exact: bool, besides: int = 0) -> int:
+    """Return a free port at this address: `wanted`, or any where it needn't be exactly that."""
+    for port in (wanted, *(() if exact else (0, 0, 0))):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError as error:
+                cause = error
+                continue
+            found = int(probe.getsockname()[1])
+            if found != besides:
+                return found
+    raise PrerequisiteError(
+        f"Port {wanted} at {address} is taken.",
+        why=str(cause),
+        hint="End what listens there (`ss -ltnp` names it), or choose another with --port.",
+    )
+
+
+def _start_processes(state: CloudState, localstack: Path | None, report: Report) -> None:
+    """Start what doesn't run, both at once; each says when it is ready."""
+    home = folder()
+    state_file = str(home / "cloud.json")
+    starting = {}
+    if not processes.alive(state.processes.get("api")):
+        report(f"Starting the API ({state.engine})")
+        python, environment = sys.executable, _environment()
+        if localstack is not None:
+            from rayform_localstack.localstack_engine import localstack_environment
+
+            python, environment = str(localstack), localstack_environment(home, environment)
+        command = [python, "-m", "rayform_localstack.api.server", state_file]
+        starting["api"] = processes.start("API process", command, home / "api.log", environment)
+        # Written down at once: a crash of this command must not leave a process that nobody knows.
+        _note(state, "api", starting["api"])
+    if not processes.alive(state.processes.get("supervisor")):
+        report("Starting the supervisor and the registry")
+        command = [sys.executable, "-m", "rayform_localstack.supervisor.main", state_file]
+        starting["supervisor"] = processes.start(
+            "supervisor", command, home / "supervisor.log", _environment()
+        )
+        _note(state, "supervisor", starting["supervisor"])
+    failed = None
+    for name, process in starting.items():
+        try:
+            state.processes[name] = process.wait(START_WITHIN)
+        except PrerequisiteError as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
+
+
+def _note(state: CloudState, name: str, starting: processes.Starting) -> None:
+    import psutil
+
+    pid = starting.process.pid
+    state.processes[name] = (pid, psutil.Process(pid).create_time())
+    state.save()
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of our processes: this one's, less what could send them to a real cloud."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("AWS_") or k == "AWS_CA_BUNDLE"}
+    # `-m` must find the same packages that this process runs, installed or editable.
+    kept["PYTHONPATH"] = os.pathsep.join(p for p in (os.environ.get("PYTHONPATH", ""), *_editable_roots()) if p)
+    return kept
+
+
+def _editable_roots() -> list[str]:
+    import rayform_core
+    import rayform_localstack
+
+    return sorted({str(Path(str(m.__file__)).resolve().parent.parent) for m in (rayform_core, rayform_localstack)})
+
+
+def down(report: Report = _quiet) -> list[str]:
+    """End the emulated cloud of this home with everything that it made.
+
+    Idempotent. Works from labels too, so that it cleans up what a lost state file described.
+
+    Returns:
+        Names of what was removed.
+    """
+    client = docker_client()
+    with _locked():
+        return _remove_everything(client, CloudState.load(), report)
+
+
+def _remove_everything(
+    client: docker.DockerClient, state: CloudState | None, report: Report = _quiet
+) -> list[str]:
+    from docker.errors import APIError, NotFound
+
+    if state is not None:
+        for name in ("supervisor", "api"):
+            processes.stop(state.processes.get(name))
+    removed: list[str] = []
+
+    def remove(item: dict[str, Any]) -> None:
+        try:
+            client.api.remove_container(item["Id"], force=True, v=True)
+        except (NotFound, APIError):
+            pass  # gone already, or on its way out: the check below counts
+        removed.append(item["Names"][0].lstrip("/") if item.get("Names") else item["Id"][:12])
+
+    for cloud in _clouds_of_home(client, state):
+        filters = {"label": f"{CLOUD}={cloud}"}
+        for _ in range(3):  # a machine's last breath may have started a step container
+            containers = client.api.containers(all=True, filters=filters)
+            steps = [c for c in containers if c["Labels"].get(KIND) == Kind.STEP]
+            for batch in (steps, [c for c in containers if c not in steps]):
+                with ThreadPoolExecutor(8) as pool:
+                    list(pool.map(remove, batch))
+            if not containers:
+                break
+        for volume in client.api.volumes(filters=filters).get("Volumes") or []:
+            client.api.remove_volume(volume["Name"], force=True)
+            removed.append(volume["Name"])
+        for network in client.api.networks(filters=filters):
+            client.api.remove_network(network["Id"])
+            removed.append(network["Name"])
+    for name in ("cloud.json", "endpoints.json", "registry.pem"):
+        (folder() / name).unlink(missing_ok=True)
+    if removed:
+        report(f"Removed {len(removed)} containers, volumes and networks")
+    return removed
+
+
+def _clouds_of_home(client: docker.DockerClient, state: CloudState | None) -> list[str]:
+    """Return the identifiers of this home's clouds: the one on file, and any whose file was lost."""
+    found = {state.id} if state is not None else set()
+    for network in client.api.networks(filters={"label": f"{HOME}={folder()}"}):
+        found.add(network["Labels"][CLOUD])
+    return sorted(found)
+
+
+def reset(report: Report = _quiet) -> CloudState:
+    """Start over: the same engine and settings, an empty cloud."""
+    state = _running()
+    down(report)
+    return up(
+        state.engine,
+        region=state.region,
+        enforce_iam=state.enforce_iam,
+        notice_seconds=state.notice_seconds,
+        report=report,
+    )
+
+
+def _running() -> CloudState:
+    state = CloudState.load()
+    if state is None:
+        raise NotFoundError("emulated cloud", str(folder()), hint="Start one: rayform localstack up.")
+    return state
+
+
+def status() -> dict[str, Any]:
+    """Return the state of the emulated cloud as plain data; `{"running": False}` where there is none."""
+    state = CloudState.load()
+    if state is None:
+        return {"running": False}
+    control = Control(state)
+    health = control.health()
+    found: dict[str, Any] = {
+        "running": health is not None,
+        "cloud": state.id,
+        "engine": state.engine,
+        "region": state.region,
+        "endpoint": state.endpoint,
+        "registry": state.registry,
+        "started": state.started,
+        "processes": {
+            name: {"pid": identity[0], "alive": processes.alive(identity)}
+            for name, identity in state.processes.items()
+        },
+        "health": health,
+        "instances": [],
+        "databases": [],
+    }
+    if health is not None:
+        desired = control.desired()
+        cpus, memory = _limits()
+        found["instances"] = [_instance_row(item, cpus, memory) for item in desired["instances"]]
+        found["databases"] = desired["databases"]
+        found["limits"] = {"cpus": cpus, "memory_bytes": memory}
+    return found
+
+
+def _limits() -> tuple[int, int]:
+    from rayform_localstack.supervisor.machines import host_limits
+
+    return host_limits(docker_client())
+
+
+def _instance_row(item: dict[str, Any], cpus: int, memory: int) -> dict[str, Any]:
+    machine = item["machine"]
+    return {
+        **{k: item[k] for k in ("id", "name", "state", "type", "private_ip", "public_ip", "lifecycle", "boot")},
+        "ssh": f"ssh -i KEY ubuntu@{item['loopback']}",
+        "interruption": item["interruption"],
+        "cpus": machine["cpus"],
+        "cpu_limit": min(machine["cpus"], cpus),
+        "memory_bytes": machine["memory_bytes"],
+        "memory_limit_bytes": min(machine["memory_bytes"], memory),
+        "gpus": machine["gpus"],
+        "accelerator_type": machine["accelerator_type"],
+    }
+
+
+def _instance(identifier: str) -> tuple[CloudState, dict[str, Any]]:
+    """Find an instance by its identifier or its Name tag."""
+    state = _running()
+    items = Control(state).desired()["instances"]
+    for item in items:
+        if identifier in {item["id"], item["name"]}:
+            return state, item
+    raise NotFoundError("instance", identifier, known=[n for i in items for n in (i["id"], i["name"]) if n])
+
+
+def interrupt(identifier: str, notice_seconds: float | None = None) -> dict[str, Any]:
+    """Order a spot interruption: the notice appears in the instance's metadata now, the end follows.
+
+    Args:
+        identifier: the instance's identifier or Name.
+        notice_seconds: time until the end; the cloud's setting (two minutes) unless told.
+
+    Returns:
+        The notice: `{"action": "terminate", "time": …}`, and under `spot` whether it is a spot instance.
+    """
+    state, item = _instance(identifier)
+    return Control(state).interrupt(item["id"], notice_seconds)
+
+
+def kill(identifier: str) -> None:
+    """Let an instance's hardware fail: it ends at once, unwarned, and the API says `terminated`."""
+    state, item = _instance(identifier)
+    Control(state).end(item["id"], "shutting-down", "Server.InternalError", "killed by rayform localstack kill")
+
+
+def cut(identifier: str, *, restore: bool = False) -> None:
+    """Cut an instance from the network: packets both ways are lost without a word, as with a broken cable.
+
+    Args:
+        identifier: the instance's identifier or Name.
+        restore: mend it instead.
+    """
+    state, item = _instance(identifier)
+    client = docker_client()
+    name = container_name(state.id, item["id"])
+    for chain, direction in (("INPUT", "-i"), ("OUTPUT", "-o")):
+        rule = ["!", direction, "lo", "-j", "DROP"]
+        _in_machine(client, name, ["sh", "-c", _drop(chain, rule, restore=restore)])
+
+
+def _drop(chain: str, rule: list[str], *, restore: bool) -> str:
+    """Return the shell line that adds or removes a rule once, however often it is asked."""
+    words = " ".join(rule)
+    check = f"iptables -w -C {chain} {words} 2>/dev/null"
+    if restore:
+        return f"while {check}; do iptables -w -D {chain} {words}; done"
+    return f"{check} || iptables -w -I {chain} 1 {words}"
+
+
+def _in_machine(client: docker.DockerClient, name: str, command: list[str]) -> str:
+    from docker.errors import APIError
+
+    try:
+        run = client.api.exec_create(name, command, user="root")
+        output = client.api.exec_start(run["Id"]).decode(errors="replace")
+        code = client.api.exec_inspect(run["Id"])["ExitCode"]
+    except APIError as error:
+        raise RemoteError(f"The machine '{name}' can't be reached.", why=str(error.explanation)) from error
+    if code != 0:
+        raise RemoteError(f"The machine '{name}' refused a command.", why=output.strip()[-300:])
+    return output
+
+
+def log_of(what: str, lines: int = 200) -> str:
+    """Return the last lines of a log.
+
+    Args:
+        what: `"api"`, `"supervisor"`, `"registry"`, a database's identifier, or an instance's (its console and
+            its user data's output).
+        lines: how many.
+    """
+    state = _running()
+    if what in {"api", "supervisor"}:
+        file = folder() / f"{what}.log"
+        text = file.read_text(errors="replace") if file.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+    client = docker_client()
+    if what == "registry":
+        return client.api.logs(container_name(state.id, "registry"), tail=lines).decode(errors="replace")
+    desired = Control(state).desired()
+    if what in {d["id"] for d in desired["databases"]}:
+        return client.api.logs(container_name(state.id, f"db-{what}"), tail=lines).decode(errors="replace")
+    _, item = _instance(what)
+    name = container_name(state.id, item["id"])
+    console = client.api.logs(name, tail=lines).decode(errors="replace")
+    if item["state"] != "running":
+        return console
+    output = _in_machine(client, name, ["tail", "-n", str(lines), "/var/log/cloud-init-output.log"])
+    return f"{console}--- user data ---\n{output}"

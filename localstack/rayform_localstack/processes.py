@@ -1,0 +1,111 @@
+"""The cloud's two processes: started apart from the caller, awaited by their own word, known by their start time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from rayform_core.errors import PrerequisiteError
+
+__all__ = ["Starting", "alive", "start", "stop"]
+
+
+@dataclass
+class Starting:
+    """A process that was started and hasn't said yet that it is ready."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    ready: int
+    log: Path
+
+    def wait(self, seconds: float) -> tuple[int, float]:
+        """Return (process ID, start time) once it is ready.
+
+        Raises:
+            PrerequisiteError: it ended or said why it can't; the message holds its last words.
+        """
+        try:
+            readable, _, _ = select.select([self.ready], [], [], seconds)
+            word = os.read(self.ready, 4096).decode(errors="replace").strip() if readable else ""
+        finally:
+            os.close(self.ready)
+        if word == "ready":
+            return self.process.pid, psutil.Process(self.process.pid).create_time()
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        self.process.wait()
+        tail = " | ".join(self.log.read_text(errors="replace").strip().splitlines()[-5:])
+        raise PrerequisiteError(
+            f"The emulated cloud's {self.name} did not start.",
+            why=word.removeprefix("error: ") or tail or "It said nothing.",
+            hint=f"Its log is {self.log}.",
+        )
+
+
+def start(name: str, command: list[str], log: Path, environment: dict[str, str] | None = None) -> Starting:
+    """Start a process in a session of its own; its output goes to `log`.
+
+    Args:
+        name: what it is, for errors.
+        command: words of the command; a file descriptor to write "ready" to is added as the last one.
+        log: file that its output is appended to.
+        environment: its environment; this process's own unless told.
+    """
+    receive, send = os.pipe()
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        process = subprocess.Popen(
+            [*command, str(send)],
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            start_new_session=True,
+            pass_fds=[send],
+            env=environment,
+            cwd="/",
+        )
+    finally:
+        os.close(descriptor)
+        os.close(send)
+    return Starting(name, process, receive, log)
+
+
+def alive(identity: tuple[int, float] | None) -> bool:
+    """Return whether the process with this ID and start time still runs."""
+    if identity is None:
+        return False
+    try:
+        process = psutil.Process(identity[0])
+        return abs(process.create_time() - identity[1]) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def stop(identity: tuple[int, float] | None, patience: float = 3.0) -> None:
+    """End the process with this ID and start time: asked first, then by force. A reused ID is left alone."""
+    if identity is None or not alive(identity):
+        return
+    try:
+        process = psutil.Process(identity[0])
+        children = process.children(recursive=True)
+        process.terminate()
+        try:
+            process.wait(patience)
+        except psutil.TimeoutExpired:
+            process.kill()
+            process.wait(patience)
+    except psutil.NoSuchProcess:
+        return
+    for child in children:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    deadline = time.monotonic() + patience
+    psutil.wait_procs(children, timeout=max(0.0, deadline - time.monotonic()))

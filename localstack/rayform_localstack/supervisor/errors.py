@@ -1,0 +1,9 @@
+"""Why a machine or database can't come up, in words for the API's state reason."""
+
+from __future__ import annotations
+
+__all__ = ["BootError"]
+
+
+class BootError(Exception):
+    """Something wanted by the API can't be made real, and trying again won't help."""

@@ -1,0 +1,261 @@
+"""Compares what the API wants with what Docker runs, and acts on each difference, many at a time."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from docker import DockerClient
+from docker.errors import APIError, DockerException
+
+from rayform_core.errors import RayformError
+from rayform_localstack.control import Control
+from rayform_localstack.labels import CLOUD, INSTANCE, KIND, Kind, container_name
+from rayform_localstack.state import CloudState
+from rayform_localstack.supervisor.errors import BootError
+from rayform_localstack.supervisor.machines import Machines
+from rayform_localstack.supervisor.networks import Networks
+from rayform_localstack.supervisor.services import Services
+
+__all__ = ["Reconciler"]
+
+WORKERS = 10
+HEARTBEAT = 5.0
+POWERED_OFF, REBOOT_ASKED = 0, 3
+RECOVERIES = 3
+log = logging.getLogger("rayform.supervisor")
+
+
+class Reconciler:
+    """One pass after another until stopped; each pass starts from what is, so a crash loses nothing.
+
+    Args:
+        client: Docker Engine.
+        state: the cloud.
+        control: its API process.
+        folder: its state folder.
+    """
+
+    def __init__(self, client: DockerClient, state: CloudState, control: Control, folder: Path) -> None:
+        self.client = client
+        self.state = state
+        self.control = control
+        self.networks = Networks(client, state.id)
+        self.machines = Machines(client, state, self.networks)
+        self.services = Services(client, state, self.networks, folder)
+        self.pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="work")
+        self.wake: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.busy: set[str] = set()
+        self.lock = threading.Lock()
+        self.reboots: dict[str, int] = {}
+        self.recoveries: dict[str, int] = {}
+        self.seen_version = 0
+        self.stopped = threading.Event()
+
+    # Sources of work ------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Work until `stopped` is set or the API process is gone."""
+        for source in (self._follow_api, self._follow_docker):
+            threading.Thread(target=source, daemon=True, name=source.__name__).start()
+        told = 0.0
+        while not self.stopped.is_set():
+            try:
+                self.pass_once()
+                if time.monotonic() - told > HEARTBEAT / 2:
+                    self.control.supervisor_lives({"busy": sorted(self.busy)})
+                    told = time.monotonic()
+            except (RayformError, DockerException, OSError) as error:
+                log.warning("A pass failed: %s", error)
+                self.stopped.wait(0.5)
+            self._pause()
+
+    def _pause(self) -> None:
+        try:
+            self.wake.get(timeout=HEARTBEAT)
+        except queue.Empty:
+            return
+        while not self.wake.empty():
+            self.wake.get()
+
+    def _follow_api(self) -> None:
+        while not self.stopped.is_set():
+            try:
+                answer = self.control.desired(self.seen_version, wait=20)
+                if answer["version"] != self.seen_version:
+                    self.seen_version = answer["version"]
+                    self.wake.put("api")
+            except RayformError:
+                self.stopped.wait(0.5)
+
+    def _follow_docker(self) -> None:
+        filters = {"type": "container", "label": f"{CLOUD}={self.state.id}", "event": ["die", "destroy"]}
+        while not self.stopped.is_set():
+            try:
+                for _ in self.client.events(filters=filters, decode=True):
+                    self.wake.put("docker")
+            except (DockerException, OSError):
+                self.stopped.wait(0.5)
+
+    def _submit(self, key: str, work: Callable[[], None]) -> None:
+        with self.lock:
+            if key in self.busy:
+                return
+            self.busy.add(key)
+
+        def run() -> None:
+            try:
+                work()
+            except (RayformError, DockerException, OSError) as error:
+                log.warning("%s: %s", key, error)
+                self.stopped.wait(0.3)
+            except Exception:
+                log.exception("%s", key)
+                self.stopped.wait(1)
+            finally:
+                with self.lock:
+                    self.busy.discard(key)
+                self.wake.put(key)
+
+        self.pool.submit(run)
+
+    # One pass ---------------------------------------------------------------------------------------------------
+
+    def pass_once(self) -> None:
+        """Start what differs; what is already being worked on is left to that work."""
+        desired = self.control.desired()
+        with self.lock:
+            busy = set(self.busy)
+        found = self._containers()
+        self._machines(desired, found.get(Kind.MACHINE, {}))
+        self._databases(desired, found.get(Kind.DATABASE, {}))
+        self._addresses(desired, found.get(Kind.ADDRESS, {}))
+        wanted = {item["vpc"] for item in (*desired["instances"], *desired["databases"])}
+        if not busy:
+            self.networks.forget(wanted)
+
+    def _containers(self) -> dict[str, dict[str, dict[str, Any]]]:
+        found: dict[str, dict[str, dict[str, Any]]] = {}
+        for item in self.client.api.containers(all=True, filters={"label": f"{CLOUD}={self.state.id}"}):
+            labels = item["Labels"]
+            found.setdefault(labels.get(KIND, ""), {})[labels.get(INSTANCE, item["Id"])] = item
+        return found
+
+    def _machines(self, desired: dict[str, Any], containers: dict[str, dict[str, Any]]) -> None:
+        wanted = {item["id"]: item for item in desired["instances"]}
+        for identifier, container in containers.items():
+            if identifier not in wanted:
+                self._submit(identifier, lambda c=container: self.machines.remove(c["Id"], abruptly=True))  # type: ignore[misc]
+        for identifier, item in wanted.items():
+            action = self._machine_action(item, containers.get(identifier))
+            if action is not None:
+                self._submit(identifier, action)
+
+    def _machine_action(self, item: dict[str, Any], container: dict[str, Any] | None) -> Callable[[], None] | None:
+        identifier, running = item["id"], bool(container) and container["State"] == "running"
+        match item["state"]:
+            case "pending":
+                return lambda: self._boot(item)
+            case "running" if container is None:
+                return lambda: self._lost(identifier, "its container was removed")
+            case "running" if not running:
+                return lambda: self._ended_by_itself(item)
+            case "running" if item["reboots"] > self.reboots.setdefault(identifier, item["reboots"]):
+                return lambda: self._reboot(item)
+            case "stopping":
+                return lambda: self._stop(identifier)
+            case "stopped" if running:
+                return lambda: self.machines.stop(identifier)
+            case "shutting-down":
+                return lambda: self._terminate(item)
+        return None
+
+    def _boot(self, item: dict[str, Any]) -> None:
+        try:
+            self.machines.boot(item)
+        except BootError as error:
+            log.error("%s can't boot: %s", item["id"], error)
+            self._lost(item["id"], str(error))
+            return
+        self.reboots[item["id"]] = item["reboots"]
+        if self.control.report(item["id"], "running", ["pending"]):
+            log.info("%s runs at %s", item["id"], item["private_ip"])
+
+    def _lost(self, identifier: str, why: str) -> None:
+        self.control.end(identifier, "terminated", "Server.InternalError", why)
+        self.machines.remove(self.machines.name(identifier), abruptly=True)
+
+    def _ended_by_itself(self, item: dict[str, Any]) -> None:
+        identifier = item["id"]
+        facts = self.client.api.inspect_container(self.machines.name(identifier))["State"]
+        if facts["Running"]:
+            return
+        if facts["ExitCode"] == POWERED_OFF:
+            to = "stopped" if item["shutdown_behavior"] == "stop" else "shutting-down"
+            self.control.end(identifier, to, "Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
+            return
+        count = self.recoveries.get(identifier, 0)
+        if facts["ExitCode"] != REBOOT_ASKED:
+            if count >= RECOVERIES:
+                self._lost(identifier, f"its machine ended {count + 1} times (exit code {facts['ExitCode']})")
+                return
+            self.recoveries[identifier] = count + 1
+            log.warning("%s ended with %s: started again", identifier, facts["ExitCode"])
+        self.machines.restart(identifier)
+
+    def _reboot(self, item: dict[str, Any]) -> None:
+        self.machines.restart(item["id"])
+        self.reboots[item["id"]] = item["reboots"]
+        log.info("%s rebooted", item["id"])
+
+    def _stop(self, identifier: str) -> None:
+        self.machines.stop(identifier)
+        self.control.report(identifier, "stopped", ["stopping"])
+        log.info("%s stopped", identifier)
+
+    def _terminate(self, item: dict[str, Any]) -> None:
+        self.machines.remove(self.machines.name(item["id"]), abruptly=item["abrupt"])
+        self.control.report(item["id"], "terminated", ["shutting-down"])
+        self.reboots.pop(item["id"], None)
+        log.info("%s is gone", item["id"])
+
+    def _databases(self, desired: dict[str, Any], containers: dict[str, dict[str, Any]]) -> None:
+        wanted = {item["id"]: item for item in desired["databases"]}
+        for identifier, container in containers.items():
+            if identifier not in wanted:
+                volume = f"{container_name(self.state.id, f'db-{identifier}')}-data"
+                self._submit(f"db/{identifier}", lambda c=container, v=volume: self.services.remove(c["Id"], [v]))  # type: ignore[misc]
+        for identifier, item in wanted.items():
+            container = containers.get(identifier)
+            running = container is not None and container["State"] == "running"
+            if item["status"] == "creating" or (item["status"] == "available" and not running):
+                self._submit(f"db/{identifier}", lambda i=item: self._start_database(i))  # type: ignore[misc]
+            elif item["status"] in {"stopped", "stopping"} and running:
+                self._submit(f"db/{identifier}", lambda i=identifier: self.services.stop_database(i))  # type: ignore[misc]
+
+    def _start_database(self, item: dict[str, Any]) -> None:
+        identifier = item["id"]
+        try:
+            self.services.start_database(item, self.control.database_password(identifier))
+        except BootError as error:
+            log.error("Database %s can't start: %s", identifier, error)
+            self.control.report_database(identifier, "failed", str(error))
+            return
+        self.control.report_database(identifier, "available")
+        log.info("Database %s answers at %s:%s", identifier, item["private_ip"], item["port"])
+
+    def _addresses(self, desired: dict[str, Any], containers: dict[str, dict[str, Any]]) -> None:
+        wanted = {f"{item['id']}/{item['private_ip']}": item for item in desired["addresses"]}
+        for key, container in containers.items():
+            if key not in wanted:
+                self._submit(f"eip/{key}", lambda c=container: self.services.remove(c["Id"]))  # type: ignore[misc]
+        for key, item in wanted.items():
+            known = containers.get(key)
+            if known is None or known["State"] != "running":
+                self._submit(f"eip/{key}", lambda i=item: self.services.start_address(i))  # type: ignore[misc]
