@@ -199,6 +199,7 @@ def _take_slot(client: docker.DockerClient, identifier: str) -> int:
 
 def _port(address: str, wanted: int, *, exact: bool, besides: int = 0) -> int:
     """Return a free port at this address: `wanted`, or any where it needn't be exactly that."""
+    cause: OSError | None = None
     for port in (wanted, *(() if exact else (0, 0, 0))):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -260,17 +261,7 @@ def _note(state: CloudState, name: str, starting: processes.Starting) -> None:
 
 def _environment() -> dict[str, str]:
     """Return the environment of our processes: this one's, less what could send them to a real cloud."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("AWS_") or k == "AWS_CA_BUNDLE"}
-    # `-m` must find the same packages that this process runs, installed or editable.
-    kept["PYTHONPATH"] = os.pathsep.join(p for p in (os.environ.get("PYTHONPATH", ""), *_editable_roots()) if p)
-    return kept
-
-
-def _editable_roots() -> list[str]:
-    import rayform_core
-    import rayform_localstack
-
-    return sorted({str(Path(str(m.__file__)).resolve().parent.parent) for m in (rayform_core, rayform_localstack)})
+    return {k: v for k, v in os.environ.items() if not k.startswith("AWS_") or k == "AWS_CA_BUNDLE"}
 
 
 def down(report: Report = _quiet) -> list[str]:
@@ -292,8 +283,9 @@ def _remove_everything(
     from docker.errors import APIError, NotFound
 
     if state is not None:
-        for name in ("supervisor", "api"):
-            processes.stop(state.processes.get(name))
+        # The supervisor survives `kill -9` by design, so it needs no time to end what it is at.
+        processes.stop(state.processes.get("supervisor"), patience=0.1)
+        processes.stop(state.processes.get("api"))
     removed: list[str] = []
 
     def remove(item: dict[str, Any]) -> None:
@@ -395,7 +387,10 @@ def _limits() -> tuple[int, int]:
 def _instance_row(item: dict[str, Any], cpus: int, memory: int) -> dict[str, Any]:
     machine = item["machine"]
     return {
-        **{k: item[k] for k in ("id", "name", "state", "type", "private_ip", "public_ip", "lifecycle", "boot")},
+        **{
+            k: item[k]
+            for k in ("id", "name", "state", "type", "private_ip", "public_ip", "lifecycle", "boot")
+        },
         "ssh": f"ssh -i KEY ubuntu@{item['loopback']}",
         "interruption": item["interruption"],
         "cpus": machine["cpus"],
@@ -434,7 +429,9 @@ def interrupt(identifier: str, notice_seconds: float | None = None) -> dict[str,
 def kill(identifier: str) -> None:
     """Let an instance's hardware fail: it ends at once, unwarned, and the API says `terminated`."""
     state, item = _instance(identifier)
-    Control(state).end(item["id"], "shutting-down", "Server.InternalError", "killed by rayform localstack kill")
+    Control(state).end(
+        item["id"], "shutting-down", "Server.InternalError", "killed by rayform localstack kill"
+    )
 
 
 def cut(identifier: str, *, restore: bool = False) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import select
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,11 +100,10 @@ def stop(identity: tuple[int, float] | None, patience: float = 3.0) -> None:
             process.wait(patience)
         except psutil.TimeoutExpired:
             process.kill()
-            process.wait(patience)
+            process.wait(3)
     except psutil.NoSuchProcess:
         return
     for child in children:
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
-    deadline = time.monotonic() + patience
-    psutil.wait_procs(children, timeout=max(0.0, deadline - time.monotonic()))
+    psutil.wait_procs(children, timeout=3)

@@ -122,9 +122,18 @@ def start_sshd() -> subprocess.Popen[bytes]:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     # Logins see what the machine's own processes see: sshd passes nothing of its environment on by itself.
-    names = ("PATH", "VIRTUAL_ENV", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
+    names = (
+        "PATH",
+        "VIRTUAL_ENV",
+        "SSL_CERT_FILE",
+        "REQUESTS_CA_BUNDLE",
+        "AWS_ENDPOINT_URL",
+        "AWS_DEFAULT_REGION",
+    )
     values = " ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ)
-    return subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-o", f"SetEnv={values}"], stdin=subprocess.DEVNULL)
+    return subprocess.Popen(
+        ["/usr/sbin/sshd", "-D", "-e", "-o", f"SetEnv={values}"], stdin=subprocess.DEVNULL
+    )
 
 
 def start_docker_socket() -> subprocess.Popen[bytes] | None:

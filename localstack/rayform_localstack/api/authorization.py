@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from rayform_localstack.api.moto_parts import part
 from rayform_localstack.api.policies import allowed
-from rayform_localstack.api.signature import Signed, SignatureError, parse, read_body, verify
+from rayform_localstack.api.signature import SignatureError, Signed, parse, read_body, verify
 
-__all__ = ["Authorizer", "Caller", "Refusal", "action_of"]
+__all__ = ["Authorizer", "Caller", "RefusedError", "action_of"]
 
 S3_SUBRESOURCES = (
     "acl", "accelerate", "cors", "encryption", "lifecycle", "location", "logging", "notification",
@@ -28,7 +29,8 @@ S3_SUBRESOURCES = (
 )  # fmt: skip
 S3_NAMES = {
     "cors": "CORS", "acl": "Acl", "encryption": "EncryptionConfiguration", "lifecycle": "LifecycleConfiguration",
-    "publicAccessBlock": "PublicAccessBlock", "ownershipControls": "OwnershipControls", "accelerate": "AccelerateConfiguration",
+    "publicAccessBlock": "PublicAccessBlock", "ownershipControls": "OwnershipControls",
+    "accelerate": "AccelerateConfiguration",
     "replication": "ReplicationConfiguration", "object-lock": "ObjectLockConfiguration",
 }  # fmt: skip
 SERVICE_PREFIX = {"monitoring": "cloudwatch", "tagging": "tag", "email": "ses"}
@@ -45,7 +47,7 @@ class Caller:
 
 
 @dataclass(frozen=True)
-class Refusal(Exception):
+class RefusedError(Exception):
     """A request that is turned away, in the words of the service that it called."""
 
     status: int
@@ -73,21 +75,23 @@ class Authorizer:
         """Let a request pass, or raise why not.
 
         Raises:
-            Refusal: not signed, not by a known key, not rightly, or not allowed.
+            RefusedError: not signed, not by a known key, not rightly, or not allowed.
         """
         try:
             signed = parse(environ)
         except SignatureError as error:
-            raise Refusal(400, "IncompleteSignature", str(error), "s3") from error
+            raise RefusedError(400, "IncompleteSignature", str(error), "s3") from error
         if signed is None:
-            service = "s3" if not environ.get("HTTP_X_AMZ_TARGET") and environ["REQUEST_METHOD"] != "POST" else ""
+            service = (
+                "s3" if not environ.get("HTTP_X_AMZ_TARGET") and environ["REQUEST_METHOD"] != "POST" else ""
+            )
             code = "AccessDenied" if service == "s3" else "MissingAuthenticationToken"
-            raise Refusal(403, code, "The request isn't signed: it carries no credentials.", service)
+            raise RefusedError(403, code, "The request isn't signed: it carries no credentials.", service)
         caller = self._caller(signed)
         try:
             verify(signed, caller.secret, environ)
         except SignatureError as error:
-            raise Refusal(403, "SignatureDoesNotMatch", str(error), signed.service) from error
+            raise RefusedError(403, "SignatureDoesNotMatch", str(error), signed.service) from error
         if caller.policies is None or not self.enforce:
             return
         action, resources, context = action_of(signed, environ, self.account)
@@ -95,8 +99,10 @@ class Authorizer:
             return
         if not allowed(caller.policies(), action, resources, context):
             on = f" on resource: {resources[0]}" if resources else ""
-            code = {"s3": "AccessDenied", "ec2": "UnauthorizedOperation"}.get(signed.service, "AccessDeniedException")
-            raise Refusal(
+            code = {"s3": "AccessDenied", "ec2": "UnauthorizedOperation"}.get(
+                signed.service, "AccessDeniedException"
+            )
+            raise RefusedError(
                 403, code, f"User: {caller.arn} is not authorized to perform: {action}{on}", signed.service
             )
 
@@ -106,14 +112,17 @@ class Authorizer:
         caller = self._role(signed) or self._user(signed)
         if caller is None or (caller.token is not None and caller.token != signed.token):
             code = "InvalidAccessKeyId" if signed.service == "s3" else "InvalidClientTokenId"
-            raise Refusal(
-                403, code, f"The access key '{signed.access_key}' isn't known to this emulated cloud.", signed.service
+            raise RefusedError(
+                403,
+                code,
+                f"The access key '{signed.access_key}' isn't known to this emulated cloud.",
+                signed.service,
             )
         return caller
 
     def _role(self, signed: Signed) -> Caller | None:
-        from moto.iam.models import iam_backends
-        from moto.sts.models import sts_backends
+        iam_backends = part("iam.models:iam_backends")
+        sts_backends = part("sts.models:sts_backends")
 
         backend = sts_backends[self.account]["aws"]
         role = backend.get_assumed_role_from_access_key(signed.access_key)
@@ -123,19 +132,23 @@ class Authorizer:
         if expires.tzinfo is None:
             expires = expires.replace(tzinfo=datetime.UTC)
         if expires < datetime.datetime.now(datetime.UTC):
-            raise Refusal(403, "ExpiredToken", "The security token included in the request is expired.", signed.service)
+            raise RefusedError(
+                403, "ExpiredToken", "The security token included in the request is expired.", signed.service
+            )
 
         def policies() -> Iterable[str]:
             iam = iam_backends[self.account]["aws"]
             name = role.role_arn.rsplit("/", 1)[-1]
-            yield from (_text(iam.get_role_policy(name, policy)[1]) for policy in iam.list_role_policies(name))
+            yield from (
+                _text(iam.get_role_policy(name, policy)[1]) for policy in iam.list_role_policies(name)
+            )
             attached = iam.list_attached_role_policies(name)[0]
             yield from (_default_version(policy) for policy in attached)
 
         return Caller(role.arn, role.secret_access_key, role.session_token, policies)
 
     def _user(self, signed: Signed) -> Caller | None:
-        from moto.iam.models import iam_backends
+        iam_backends = part("iam.models:iam_backends")
 
         iam = iam_backends[self.account]["aws"]
         for user in list(iam.users.values()):
@@ -167,7 +180,11 @@ def action_of(
     signed: Signed, environ: dict[str, Any], account: str
 ) -> tuple[str, list[str] | None, dict[str, str]]:
     """Return the action that a request asks for, the ARNs it touches where they can be told, and the context."""
-    context = {"aws:RequestedRegion": signed.region, "aws:SecureTransport": "true", "aws:PrincipalAccount": account}
+    context = {
+        "aws:RequestedRegion": signed.region,
+        "aws:SecureTransport": "true",
+        "aws:PrincipalAccount": account,
+    }
     if signed.service == "s3":
         action, resources = _s3_action(environ)
         query = dict(urllib.parse.parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True))
@@ -225,7 +242,12 @@ def _s3_action(environ: dict[str, Any]) -> tuple[str, list[str] | None]:
 def _s3_bucket_action(verb: str, name: str) -> str:
     word = S3_NAMES.get(name, name[0].upper() + name[1:])
     verb = "Put" if verb == "Delete" and name not in {"policy", "website"} else verb
-    plain = {"EncryptionConfiguration", "LifecycleConfiguration", "ReplicationConfiguration", "AccelerateConfiguration"}
+    plain = {
+        "EncryptionConfiguration",
+        "LifecycleConfiguration",
+        "ReplicationConfiguration",
+        "AccelerateConfiguration",
+    }
     return f"s3:{verb}{'' if word in plain else 'Bucket'}{word}"
 
 
@@ -242,10 +264,12 @@ def _json_resources(service: str, arguments: dict[str, Any], region: str, accoun
 def _secret_arn(identifier: str, region: str, account: str) -> str:
     if identifier.startswith("arn:"):
         return identifier
-    from moto.secretsmanager.models import secretsmanager_backends
+    secretsmanager_backends = part("secretsmanager.models:secretsmanager_backends")
 
     secret = secretsmanager_backends[account][region].secrets.get(identifier)
-    return str(secret.arn) if secret else f"arn:aws:secretsmanager:{region}:{account}:secret:{identifier}-??????"
+    return (
+        str(secret.arn) if secret else f"arn:aws:secretsmanager:{region}:{account}:secret:{identifier}-??????"
+    )
 
 
 def _form_resources(
@@ -260,7 +284,7 @@ def _form_resources(
     named = [value for key, value in form.items() if re.fullmatch(r"InstanceId(\.\d+)?", key)]
     if not named or form["Action"].startswith("Describe"):
         return None
-    from moto.ec2.models import ec2_backends
+    ec2_backends = part("ec2.models:ec2_backends")
 
     for identifier in named:
         instance = ec2_backends[account][region].get_instance_by_id(identifier)

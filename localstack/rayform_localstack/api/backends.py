@@ -26,6 +26,7 @@ from typing import Any
 
 from rayform_localstack.api.addresses import AddressPool
 from rayform_localstack.api.changes import Changes
+from rayform_localstack.api.moto_parts import part
 
 __all__ = ["Backends"]
 
@@ -43,9 +44,7 @@ class Backends:
         registry_password: what ECR's login hands out.
     """
 
-    def __init__(
-        self, account: str, region: str, slot: int, registry: str, registry_password: str
-    ) -> None:
+    def __init__(self, account: str, region: str, slot: int, registry: str, registry_password: str) -> None:
         self.account = account
         self.region = region
         self.registry = registry
@@ -69,10 +68,15 @@ class Backends:
         self._patch_registry()
 
     def _patch_instances(self) -> None:
-        from moto.ec2.models.instances import Instance
+        instance_class = part("ec2.models.instances:Instance")
 
         outer = self
-        init, start, stop, terminate = Instance.__init__, Instance.start, Instance.stop, Instance.terminate
+        init, start, stop, terminate = (
+            instance_class.__init__,
+            instance_class.start,
+            instance_class.stop,
+            instance_class.terminate,
+        )
 
         def set_state(instance: Any, name: str) -> None:
             instance._state.name, instance._state.code = name, STATES[name]
@@ -117,15 +121,15 @@ class Backends:
                     outer.reboots[instance.id] = outer.reboots.get(instance.id, 0) + 1
                     outer.changes.bump()
 
-        Instance.__init__ = new_init
-        Instance.start, Instance.stop = new_start, new_stop
-        Instance.terminate, Instance.reboot = new_terminate, new_reboot
+        instance_class.__init__ = new_init
+        instance_class.start, instance_class.stop = new_start, new_stop
+        instance_class.terminate, instance_class.reboot = new_terminate, new_reboot
         # No name server knows ec2-127-77-…; the address itself is a name that works.
-        Instance.public_dns_name = property(lambda instance: instance.public_ip)
+        instance_class.public_dns_name = property(lambda instance: instance.public_ip)
 
     def _patch_addresses(self) -> None:
-        from moto.ec2.models import elastic_ip_addresses
-        from moto.ec2.models.elastic_network_interfaces import NetworkInterface
+        elastic_ip_addresses = part("ec2.models:elastic_ip_addresses")
+        interface_class = part("ec2.models.elastic_network_interfaces:NetworkInterface")
 
         outer = self
         address_class = elastic_ip_addresses.ElasticAddress
@@ -140,16 +144,21 @@ class Backends:
             if address.allocation_id:
                 address.public_ip = outer.addresses.take(address.allocation_id)
 
-        NetworkInterface.check_auto_public_ip = check_auto_public_ip
+        interface_class.check_auto_public_ip = check_auto_public_ip
         address_class.__init__ = new_init
 
     def _patch_launches(self) -> None:
-        from moto.ec2.models.instances import InstanceBackend
+        backend_class = part("ec2.models.instances:InstanceBackend")
 
-        run_instances = InstanceBackend.run_instances
+        run_instances = backend_class.run_instances
 
         def new_run_instances(
-            backend: Any, image_id: str, count: int, user_data: Any, security_group_names: list[str], **kwargs: Any
+            backend: Any,
+            image_id: str,
+            count: int,
+            user_data: Any,
+            security_group_names: list[str],
+            **kwargs: Any,
         ) -> Any:
             profile = None
             if kwargs.get("launch_template"):
@@ -161,22 +170,28 @@ class Backends:
             named = kwargs.get("iam_instance_profile_name") or kwargs.get("iam_instance_profile_arn")
             reservation = run_instances(backend, image_id, count, user_data, security_group_names, **kwargs)
             for index, instance in enumerate(reservation.instances):
-                instance.subnet_private_ip = instance.private_ip
                 if named and index > 0:
                     # moto's response associates the profile that was named with the first instance alone.
-                    _associate(backend, instance.id, {"Name": kwargs.get("iam_instance_profile_name"),
-                                                      "Arn": kwargs.get("iam_instance_profile_arn")})
+                    _associate(
+                        backend,
+                        instance.id,
+                        {
+                            "Name": kwargs.get("iam_instance_profile_name"),
+                            "Arn": kwargs.get("iam_instance_profile_arn"),
+                        },
+                    )
                 elif profile and not named:
                     _associate(backend, instance.id, profile)
             return reservation
 
-        InstanceBackend.run_instances = new_run_instances
+        backend_class.run_instances = new_run_instances
 
     def _patch_databases(self) -> None:
-        from moto.rds.models import DBInstance, MasterUserSecret
+        database_class = part("rds.models:DBInstance")
+        secret_class = part("rds.models:MasterUserSecret")
 
         outer = self
-        init = DBInstance.__init__
+        init = database_class.__init__
 
         def new_init(database: Any, *args: Any, **kwargs: Any) -> None:
             init(database, *args, **kwargs)
@@ -193,14 +208,14 @@ class Backends:
                 }
             )
 
-        address = DBInstance.address.fget
-        DBInstance.__init__ = new_init
-        DBInstance.address = property(lambda db: getattr(db, "private_ip", None) or address(db))
-        MasterUserSecret._generate_secret_string = secret_string
+        address = database_class.address.fget
+        database_class.__init__ = new_init
+        database_class.address = property(lambda db: getattr(db, "private_ip", None) or address(db))
+        secret_class._generate_secret_string = secret_string
 
     def _database_address(self, database: Any) -> str:
         """Reserve an address for a database in its first subnet."""
-        from moto.ec2.models import ec2_backends
+        ec2_backends = part("ec2.models:ec2_backends")
 
         backend = ec2_backends[database.account_id][database.region]
         group = getattr(database, "db_subnet_group", None)
@@ -210,12 +225,12 @@ class Backends:
         return address
 
     def _patch_registry(self) -> None:
-        from moto.core.responses import ActionResult
-        from moto.ecr.models import Repository
-        from moto.ecr.responses import ECRResponse
+        result_class = part("core.responses:ActionResult")
+        repository_class = part("ecr.models:Repository")
+        response_class = part("ecr.responses:ECRResponse")
 
         outer = self
-        init = Repository.__init__
+        init = repository_class.__init__
 
         def new_init(repository: Any, *args: Any, **kwargs: Any) -> None:
             init(repository, *args, **kwargs)
@@ -225,7 +240,7 @@ class Backends:
             login = base64.b64encode(f"AWS:{outer.registry_password}".encode()).decode()
             expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=12)
             endpoint = f"http://{outer.registry}"
-            return ActionResult(
+            return result_class(
                 {
                     "authorizationData": [
                         {"authorizationToken": login, "expiresAt": expires, "proxyEndpoint": endpoint}
@@ -233,13 +248,13 @@ class Backends:
                 }
             )
 
-        Repository.__init__ = new_init
-        ECRResponse.get_authorization_token = get_authorization_token
+        repository_class.__init__ = new_init
+        response_class.get_authorization_token = get_authorization_token
 
     # What is wanted ------------------------------------------------------------------------------------------
 
     def _ec2(self) -> Iterator[Any]:
-        from moto.ec2.models import ec2_backends
+        ec2_backends = part("ec2.models:ec2_backends")
 
         for account in list(ec2_backends.values()):
             yield from list(account.values())
@@ -257,7 +272,8 @@ class Backends:
     def instance_at(self, private_ip: str) -> Any:
         """Return the instance with this private address that isn't gone, or `None`."""
         return next(
-            (i for i in self.instances() if i._state.name != "terminated" and i.private_ip == private_ip), None
+            (i for i in self.instances() if i._state.name != "terminated" and i.private_ip == private_ip),
+            None,
         )
 
     def profile_role(self, instance: Any) -> tuple[Any, Any] | None:
@@ -304,7 +320,9 @@ class Backends:
             "name": _tag(instance, "Name"),
             "abrupt": instance.state_reason.code == "Server.InternalError",
             "lifecycle": instance.lifecycle or "on-demand",
-            "launched": instance.launch_time.timestamp() if hasattr(instance.launch_time, "timestamp") else None,
+            "launched": instance.launch_time.timestamp()
+            if hasattr(instance.launch_time, "timestamp")
+            else None,
             "shutdown_behavior": instance.instance_initiated_shutdown_behavior,
             "reboots": self.reboots.get(instance.id, 0),
             "boot": self.boots.get(instance.id),
@@ -314,9 +332,9 @@ class Backends:
 
     def machine(self, instance: Any) -> dict[str, Any]:
         """Return what the instance's type has, by the API's own catalog of types."""
-        from moto.ec2.models.instance_types import INSTANCE_TYPES
+        types = part("ec2.models.instance_types:INSTANCE_TYPES")
 
-        facts = INSTANCE_TYPES.get(instance.instance_type, {})
+        facts = types.get(instance.instance_type, {})
         gpus = (facts.get("GpuInfo") or {}).get("Gpus") or []
         return {
             "cpus": int((facts.get("VCpuInfo") or {}).get("DefaultVCpus", 2)),
@@ -326,7 +344,7 @@ class Backends:
         }
 
     def _databases(self) -> Iterator[dict[str, Any]]:
-        from moto.rds.models import rds_backends
+        rds_backends = part("rds.models:rds_backends")
 
         for account in list(rds_backends.values()):
             for backend in list(account.values()):
@@ -335,7 +353,7 @@ class Backends:
                         yield self._describe_database(database)
 
     def _describe_database(self, database: Any) -> dict[str, Any]:
-        from moto.ec2.models import ec2_backends
+        ec2_backends = part("ec2.models:ec2_backends")
 
         ec2 = ec2_backends[database.account_id][database.region]
         subnet = ec2.get_subnet(database.subnet_id)
@@ -365,7 +383,7 @@ class Backends:
 
     def database(self, identifier: str) -> Any:
         """Return one database, or `None`."""
-        from moto.rds.models import rds_backends
+        rds_backends = part("rds.models:rds_backends")
 
         for account in list(rds_backends.values()):
             for backend in list(account.values()):
@@ -401,7 +419,7 @@ class Backends:
 
     def end_instance(self, identifier: str, state: str, code: str, message: str) -> bool:
         """Say that an instance ended by itself (powered off, crashed, reclaimed) and why."""
-        from moto.ec2.models.instances import StateReason
+        reason_class = part("ec2.models.instances:StateReason")
 
         with self.lock:
             instance = self.instance(identifier)
@@ -413,7 +431,7 @@ class Backends:
                 instance.stop()
             instance._state.name, instance._state.code = state, STATES[state]
             instance._reason = message
-            instance.state_reason = StateReason(f"{code}: {message}", code)
+            instance.state_reason = reason_class(f"{code}: {message}", code)
             if state == "terminated":
                 self._release(instance)
         self._tell_groups(instance)
@@ -430,7 +448,7 @@ class Backends:
 
     def _tell_groups(self, instance: Any) -> None:
         """Let auto-scaling groups replace an instance that ended by itself, as they do for one terminated."""
-        from moto.autoscaling.models import autoscaling_backends
+        autoscaling_backends = part("autoscaling.models:autoscaling_backends")
 
         if instance._state.name in {"terminated", "shutting-down"}:
             backend = autoscaling_backends[instance.owner_id][instance.region_name]
@@ -457,9 +475,9 @@ def _tag(instance: Any, key: str) -> str | None:
 
 
 def _refuse_state(identifier: str, state: str, verb: str) -> None:
-    from moto.ec2.exceptions import EC2ClientError
+    error_class = part("ec2.exceptions:EC2ClientError")
 
-    raise EC2ClientError(
+    raise error_class(
         "IncorrectInstanceState",
         f"The instance '{identifier}' is not in a state from which it can be {verb} (it is {state}).",
     )
@@ -499,7 +517,9 @@ def _take_from_template(data: dict[str, Any], kwargs: dict[str, Any]) -> dict[st
         kwargs["instance_market_options"] = market["MarketType"]
     if data.get("MetadataOptions") and not kwargs.get("metadata_options"):
         kwargs["metadata_options"] = data["MetadataOptions"]
-    if data.get("InstanceInitiatedShutdownBehavior") and not kwargs.get("instance_initiated_shutdown_behavior"):
+    if data.get("InstanceInitiatedShutdownBehavior") and not kwargs.get(
+        "instance_initiated_shutdown_behavior"
+    ):
         kwargs["instance_initiated_shutdown_behavior"] = data["InstanceInitiatedShutdownBehavior"]
     profile = data.get("IamInstanceProfile") or None
     return dict(profile) if profile else None

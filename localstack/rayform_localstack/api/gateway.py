@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from xml.sax.saxutils import escape
 
-from rayform_localstack.api.authorization import Authorizer, Refusal
+from rayform_localstack.api.authorization import Authorizer, RefusedError
 from rayform_localstack.api.backends import Backends
 from rayform_localstack.api.registry import RegistryGate
 
@@ -72,10 +72,12 @@ class Gateway:
         if path == "/_registry/events":
             return self._json(start_response, *self._registry_events(environ))
         if path.startswith("/moto-api"):
-            return self._refuse(Refusal(403, "AccessDenied", "moto's own API is closed.", "s3"), start_response)
+            return self._refuse(
+                RefusedError(403, "AccessDenied", "moto's own API is closed.", "s3"), start_response
+            )
         try:
             self.authorizer.check(environ)
-        except Refusal as refusal:
+        except RefusedError as refusal:
             return self._refuse(refusal, start_response)
         service = _service(environ)
         application = self.others.get(service, self.default)
@@ -93,7 +95,7 @@ class Gateway:
         return [body]
 
     @staticmethod
-    def _refuse(refusal: Refusal, start_response: Callable[..., Any]) -> list[bytes]:
+    def _refuse(refusal: RefusedError, start_response: Callable[..., Any]) -> list[bytes]:
         request_id = secrets.token_hex(8)
         code, message = escape(refusal.code), escape(refusal.message)
         kind = XML
@@ -104,7 +106,15 @@ class Gateway:
                 f"<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors>"
                 f"<RequestID>{request_id}</RequestID></Response>"
             )
-        elif refusal.service in {"iam", "sts", "rds", "autoscaling", "sns", "monitoring", "elasticloadbalancing"}:
+        elif refusal.service in {
+            "iam",
+            "sts",
+            "rds",
+            "autoscaling",
+            "sns",
+            "monitoring",
+            "elasticloadbalancing",
+        }:
             text = (
                 f"<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>"
                 f"<RequestId>{request_id}</RequestId></ErrorResponse>"
@@ -113,7 +123,11 @@ class Gateway:
             kind = "application/x-amz-json-1.1"
             text = json.dumps({"__type": refusal.code, "message": refusal.message})
         body = text.encode()
-        headers = [("Content-Type", kind), ("Content-Length", str(len(body))), ("x-amzn-requestid", request_id)]
+        headers = [
+            ("Content-Type", kind),
+            ("Content-Length", str(len(body))),
+            ("x-amzn-requestid", request_id),
+        ]
         start_response(f"{refusal.status} Refused", headers)
         return [body]
 
@@ -129,7 +143,9 @@ class Gateway:
         length = int(environ.get("CONTENT_LENGTH") or 0)
         body = json.loads(environ["wsgi.input"].read(length)) if length else {}
         if path == "desired":
-            self.backends.changes.wait(int(query.get("since", "0")), min(float(query.get("wait", "0")), MAX_WAIT))
+            self.backends.changes.wait(
+                int(query.get("since", "0")), min(float(query.get("wait", "0")), MAX_WAIT)
+            )
             return 200, self.backends.desired()
         if path == "supervisor":
             self.supervisor = {**body, "at": time.time()}
@@ -183,7 +199,11 @@ class Gateway:
     def _database(self, identifier: str, what: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if what == "password":
             password = self.backends.database_password(identifier)
-            return (200, {"password": password}) if password is not None else (404, {"error": "no such database"})
+            return (
+                (200, {"password": password})
+                if password is not None
+                else (404, {"error": "no such database"})
+            )
         return 200, {"done": self.backends.report_database(identifier, body["status"], body.get("fault"))}
 
     def _registry_events(self, environ: dict[str, Any]) -> tuple[int, dict[str, Any]]:

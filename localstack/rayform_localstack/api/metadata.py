@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from rayform_localstack.api.backends import Backends
+from rayform_localstack.api.moto_parts import part
 
 __all__ = ["MetadataService"]
 
@@ -107,15 +108,19 @@ class MetadataService:
             listed = f"0={instance.key_name}" if self.backends.public_keys(instance) else ""
             return (200, "text/plain", listed.encode()) if listed else (404, "text/plain", b"")
         node: Any = self._tree(instance)
-        for part in [p for p in path.split("/") if p]:
-            if not isinstance(node, dict) or part not in node:
+        for name in [p for p in path.split("/") if p]:
+            if not isinstance(node, dict) or name not in node:
                 return 404, "text/plain", b""
-            node = node[part]
+            node = node[name]
             node = node() if callable(node) else node
         if node is None:
             return 404, "text/plain", b""
         if isinstance(node, dict):
-            names = [f"{name}/" if isinstance(value, dict) else name for name, value in node.items() if value is not None]
+            names = [
+                f"{name}/" if isinstance(value, dict) else name
+                for name, value in node.items()
+                if value is not None
+            ]
             return 200, "text/plain", "\n".join(names).encode()
         if isinstance(node, (list, tuple)):
             return 200, "application/json", json.dumps(node[0]).encode()
@@ -144,12 +149,16 @@ class MetadataService:
                 "ami-id": instance.image_id,
                 "ami-launch-index": str(instance.ami_launch_index),
                 "events": {
-                    "recommendations": {"rebalance": [{"noticeTime": interruption["notice"]}] if interruption else None}
+                    "recommendations": {
+                        "rebalance": [{"noticeTime": interruption["notice"]}] if interruption else None
+                    }
                 },
                 "hostname": instance.private_dns_name,
                 "iam": {
                     "info": [self._profile(profile)],
-                    "security-credentials": {profile[1].name: lambda: [self._credentials_of(instance, profile[1])]},
+                    "security-credentials": {
+                        profile[1].name: lambda: [self._credentials_of(instance, profile[1])]
+                    },
                 }
                 if profile
                 else None,
@@ -193,7 +202,9 @@ class MetadataService:
             "imageId": instance.image_id,
             "instanceId": instance.id,
             "instanceType": instance.instance_type,
-            "pendingTime": launched.strftime("%Y-%m-%dT%H:%M:%SZ") if hasattr(launched, "strftime") else str(launched),
+            "pendingTime": launched.strftime("%Y-%m-%dT%H:%M:%SZ")
+            if hasattr(launched, "strftime")
+            else str(launched),
             "privateIp": instance.private_ip,
             "region": instance.region_name,
             "version": "2017-09-30",
@@ -209,7 +220,7 @@ class MetadataService:
 
     def _credentials_of(self, instance: Any, role: Any) -> dict[str, str]:
         """Return the role's credentials, renewed well before they end."""
-        from moto.sts.models import sts_backends
+        sts_backends = part("sts.models:sts_backends")
 
         key = f"{instance.id}/{role.arn}"
         with self._lock:

@@ -32,7 +32,8 @@ def allowed(
         context: values of the condition keys that are known.
     """
     statements = [s for document in documents for s in _statements(document)]
-    for resource in resources or [None]:
+    touched: list[str | None] = [*resources] if resources else [None]
+    for resource in touched:
         verdict = False
         for statement in statements:
             if not _matches(statement, action, resource):

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from rayform_localstack.api.backends import Backends
+from rayform_localstack.api.moto_parts import part
 
 __all__ = ["RegistryGate"]
 
@@ -85,7 +86,9 @@ class RegistryGate:
         """Answer the token request of a Docker client."""
         query = urllib.parse.parse_qs(environ.get("QUERY_STRING", ""))
         if not self._logged_in(environ.get("HTTP_AUTHORIZATION", "")):
-            return 401, _error("UNAUTHORIZED", "Not logged in to the registry, or the login is wrong: use ECR's.")
+            return 401, _error(
+                "UNAUTHORIZED", "Not logged in to the registry, or the login is wrong: use ECR's."
+            )
         granted = []
         for scope in (s for value in query.get("scope", []) for s in value.split()):
             kind, _, rest = scope.partition(":")
@@ -109,7 +112,11 @@ class RegistryGate:
         except ValueError:
             return False
         wanted = self.backends.registry_password
-        return kind.lower() == "basic" and user == "AWS" and hmac.compare_digest(password.encode(), wanted.encode())
+        return (
+            kind.lower() == "basic"
+            and user == "AWS"
+            and hmac.compare_digest(password.encode(), wanted.encode())
+        )
 
     def _sign(self, access: list[dict[str, Any]]) -> str:
         from cryptography.hazmat.primitives import hashes
@@ -139,7 +146,7 @@ class RegistryGate:
         return None
 
     def _backends(self) -> Iterable[Any]:
-        from moto.ecr.models import ecr_backends
+        ecr_backends = part("ecr.models:ecr_backends")
 
         for account in list(ecr_backends.values()):
             yield from list(account.values())
@@ -171,10 +178,10 @@ class RegistryGate:
 
     def follow_deletions(self) -> None:
         """Delete from the registry what is deleted from the API."""
-        from moto.ecr.models import ECRBackend
+        backend_class = part("ecr.models:ECRBackend")
 
         gate = self
-        batch_delete, delete_repository = ECRBackend.batch_delete_image, ECRBackend.delete_repository
+        batch_delete, delete_repository = backend_class.batch_delete_image, backend_class.delete_repository
 
         def digests(backend: Any, name: str) -> set[str]:
             repository = backend.repositories.get(name)
@@ -192,8 +199,8 @@ class RegistryGate:
             gate._delete(repository_name, before)
             return result
 
-        ECRBackend.batch_delete_image = new_batch_delete
-        ECRBackend.delete_repository = new_delete_repository
+        backend_class.batch_delete_image = new_batch_delete
+        backend_class.delete_repository = new_delete_repository
 
     def _delete(self, name: str, digests: set[str]) -> None:
         def work() -> None:

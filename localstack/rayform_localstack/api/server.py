@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 from pathlib import Path
@@ -20,6 +19,7 @@ from rayform_localstack.api.authorization import Authorizer
 from rayform_localstack.api.backends import Backends
 from rayform_localstack.api.gateway import Application, Gateway
 from rayform_localstack.api.metadata import MetadataService
+from rayform_localstack.api.moto_parts import part
 from rayform_localstack.api.registry import RegistryGate
 
 __all__ = ["main"]
@@ -50,13 +50,13 @@ def serve(application: Any, address: str, port: int, handler: Any = None) -> Non
     threading.Thread(target=server.serve_forever, daemon=True, name=f"serve-{port}").start()
 
 
-def build(state: dict[str, Any], folder: Path) -> tuple[Gateway, MetadataService, Any]:
+def build(state: dict[str, Any], folder: Path, localstack_port: int) -> tuple[Gateway, MetadataService, Any]:
     """Put the parts together."""
-    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-
+    dispatcher = part("moto_server.werkzeug_app:DomainDispatcherApplication")
+    create_backend_app = part("moto_server.werkzeug_app:create_backend_app")
     try:
-        from moto.moto_server.werkzeug_app import MotoRequestHandler as handler
-    except ImportError:
+        handler = part("moto_server.werkzeug_app:MotoRequestHandler")
+    except AttributeError:  # the fork inside LocalStack is older
         handler = None
     registry_address = f"127.77.{state['slot']}.1:{state['registry_port']}"
     endpoint = f"http://{state['gateway']}:{state['api_port']}"
@@ -73,16 +73,16 @@ def build(state: dict[str, Any], folder: Path) -> tuple[Gateway, MetadataService
     others: dict[str, Application] = {}
     versions: dict[str, Any] = {}
     if state["engine"] == "localstack":
-        from rayform_localstack.api.localstack_services import start_localstack
+        from rayform_localstack.api.localstack_services import FORWARDED, Forwarder
 
-        others = start_localstack(state, folder)
+        others = {name: Forwarder(localstack_port, state["account"], name) for name in FORWARDED}
         versions["localstack_services"] = sorted(others)
     gateway = Gateway(
         authorizer,
         backends,
         registry,
         state["token"],
-        DomainDispatcherApplication(create_backend_app),
+        dispatcher(create_backend_app),
         others,
         {"engine": state["engine"], "cloud": state["id"], "region": state["region"], **versions},
         state["notice_seconds"],
@@ -92,17 +92,17 @@ def build(state: dict[str, Any], folder: Path) -> tuple[Gateway, MetadataService
 
 def warm_up(gateway: Gateway) -> None:
     """Load the services of every stack now, in the background: the first call to each costs up to a second."""
-    from moto.moto_server.werkzeug_app import DomainDispatcherApplication
-
-    application = gateway.default
-    if isinstance(application, DomainDispatcherApplication):
+    application: Any = gateway.default
+    if hasattr(application, "get_application"):
         for service in ("ec2", "iam", "sts", "s3", "rds", "ecr", "secretsmanager", "autoscaling", "tagging"):
             with contextlib.suppress(Exception):
                 application.get_application(
                     {
                         "PATH_INFO": "/",
                         "HTTP_HOST": "localhost",
-                        "HTTP_AUTHORIZATION": f"AWS4-HMAC-SHA256 Credential=k/20200101/us-east-1/{service}/aws4_request, x",
+                        "HTTP_AUTHORIZATION": (
+                            f"AWS4-HMAC-SHA256 Credential=k/20200101/us-east-1/{service}/aws4_request, x"
+                        ),
                     }
                 )
 
@@ -114,11 +114,16 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     settings(state)
-    stopped = threading.Event()
+    localstack_port = 0
+    if state["engine"] == "localstack":
+        from rayform_localstack.api.localstack_services import prepare
+
+        localstack_port = prepare(state, state_file.parent)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
+        # Everything is in memory and its end is the cloud's end: nothing is left to wait for.
+        signal.signal(number, lambda *_: os._exit(0))
     try:
-        gateway, metadata, handler = build(state, state_file.parent)
+        gateway, metadata, handler = build(state, state_file.parent, localstack_port)
         serve(gateway, state["gateway"], state["api_port"], handler)
         serve(metadata, state["gateway"], state["metadata_port"])
     except Exception as error:
@@ -126,22 +131,19 @@ def main(arguments: list[str]) -> int:
         os.write(ready, f"error: {error}\n".encode())
         return 1
     warm_up(gateway)
-    os.write(ready, b"ready\n")
-    os.close(ready)
-    stopped.wait()
+
+    def tell_ready() -> None:
+        os.write(ready, b"ready\n")
+        os.close(ready)
+
+    if localstack_port:
+        from rayform_localstack.api.localstack_services import run
+
+        run(tell_ready)
+    else:
+        tell_ready()
+        threading.Event().wait()
     return 0
-
-
-def free_port(address: str, wanted: int) -> int:
-    """Return `wanted` if it is free at this address, else any port that is."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            try:
-                probe.bind((address, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise OSError(f"no port is free at {address}")
 
 
 if __name__ == "__main__":

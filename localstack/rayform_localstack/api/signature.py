@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["Signed", "SignatureError", "parse", "read_body", "verify"]
+__all__ = ["SignatureError", "Signed", "parse", "read_body", "verify"]
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 CLOCK_SKEW = datetime.timedelta(minutes=15)
@@ -59,14 +59,28 @@ def parse(environ: dict[str, Any]) -> Signed | None:
             key, date, region, service, _ = fields["Credential"].rsplit("/", 4)
             timestamp = environ.get("HTTP_X_AMZ_DATE") or ""
             return Signed(
-                key, date, region, service, tuple(fields["SignedHeaders"].split(";")), fields["Signature"],
-                timestamp, environ.get("HTTP_X_AMZ_SECURITY_TOKEN"), False,
+                key,
+                date,
+                region,
+                service,
+                tuple(fields["SignedHeaders"].split(";")),
+                fields["Signature"],
+                timestamp,
+                environ.get("HTTP_X_AMZ_SECURITY_TOKEN"),
+                False,
             )
         if query.get("X-Amz-Algorithm") == ALGORITHM:
             key, date, region, service, _ = query["X-Amz-Credential"].rsplit("/", 4)
             return Signed(
-                key, date, region, service, tuple(query["X-Amz-SignedHeaders"].split(";")),
-                query["X-Amz-Signature"], query["X-Amz-Date"], query.get("X-Amz-Security-Token"), True,
+                key,
+                date,
+                region,
+                service,
+                tuple(query["X-Amz-SignedHeaders"].split(";")),
+                query["X-Amz-Signature"],
+                query["X-Amz-Date"],
+                query.get("X-Amz-Security-Token"),
+                True,
             )
     except (KeyError, ValueError) as error:
         raise SignatureError("The request's signature can't be read.") from error
@@ -129,7 +143,9 @@ def _canonical_query(query: str) -> str:
         name, _, value = piece.partition("=")
         if name == "X-Amz-Signature":
             continue
-        pairs.append(tuple(urllib.parse.quote(urllib.parse.unquote_plus(p), safe="-_.~") for p in (name, value)))
+        pairs.append(
+            tuple(urllib.parse.quote(urllib.parse.unquote_plus(p), safe="-_.~") for p in (name, value))
+        )
     return "&".join(f"{name}={value}" for name, value in sorted(pairs))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from docker import DockerClient
 from docker.errors import APIError, NotFound
+from docker.types import LogConfig
 
 from rayform_localstack.labels import CLOUD, INSTANCE, KIND, NODE, Kind, container_name
 from rayform_localstack.state import CloudState
@@ -39,7 +40,7 @@ class Machines:
 
     def __init__(self, client: DockerClient, state: CloudState, networks: Networks) -> None:
         self.client = client
-        self.api = client.api
+        self.api: Any = client.api  # its stubs know neither networks by name nor log settings
         self.state = state
         self.networks = networks
         self.cpus, self.memory = host_limits(client)
@@ -72,24 +73,28 @@ class Machines:
 
     def _create(self, name: str, network: str, instance: dict[str, Any]) -> None:
         cpus, memory = self.limits(instance["machine"])
+        engine = _socket()
         host_config = self.api.create_host_config(
             init=True,
             # NET_ADMIN for the route to the metadata service, in the machine's own network namespace;
             # SYS_PTRACE for py-spy and debuggers. `--privileged` is refused on some hosts and not needed.
             cap_add=["NET_ADMIN", "SYS_PTRACE"],
-            binds={_socket(): {"bind": "/run/host/docker.sock", "mode": "rw"}} if _socket() else None,
+            binds={engine: {"bind": "/run/host/docker.sock", "mode": "rw"}} if engine else None,
             port_bindings={22: (instance["loopback"], 22)},
             ipc_mode="shareable",
             shm_size=int(memory * SHARED_MEMORY_SHARE),
             mem_limit=memory,
             nano_cpus=cpus * 1_000_000_000,
-            ulimits=[{"name": "nofile", "soft": 65536, "hard": 65536}],
-            log_config={"type": "json-file", "config": {"max-size": "20m", "max-file": "2"}},
+            log_config=LogConfig(type="json-file", config={"max-size": "20m", "max-file": "2"}),
         )
         hostname = "ip-" + instance["private_ip"].replace(".", "-")
         endpoint = self.api.create_endpoint_config(
             ipv4_address=instance["private_ip"],
-            aliases=[hostname, f"{hostname}.ec2.internal", f"{hostname}.{self.state.region}.compute.internal"],
+            aliases=[
+                hostname,
+                f"{hostname}.ec2.internal",
+                f"{hostname}.{self.state.region}.compute.internal",
+            ],
         )
         self.api.create_container(
             self.state.images["machine"],

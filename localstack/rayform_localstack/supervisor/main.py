@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
         os.write(ready, f"error: {error}\n".encode())
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: reconciler.stopped.set() or reconciler.wake.put("stop"))
+        signal.signal(number, lambda *_: reconciler.stop())
     control.supervisor_lives({})
     os.write(ready, b"ready\n")
     os.close(ready)

@@ -43,7 +43,9 @@ def overlapping(client: DockerClient, cidr: str) -> str | None:
         device, target, _, _, _, _, _, mask = line.split()[:8]
         if device in bridges or target == "00000000":
             continue
-        address, netmask = (ipaddress.ip_address(int.from_bytes(bytes.fromhex(h), "little")) for h in (target, mask))
+        address, netmask = (
+            ipaddress.ip_address(int.from_bytes(bytes.fromhex(h), "little")) for h in (target, mask)
+        )
         taken = ipaddress.ip_network(f"{address}/{netmask}", strict=False)
         if taken.overlaps(wanted):
             return f"this machine's own network {taken} at '{device}'"
@@ -96,7 +98,9 @@ class Networks:
                 check_duplicate=True,
             )
         except APIError as error:
-            raise BootError(f"the network of VPC {vpc} ({cidr}) can't be made: {error.explanation}") from error
+            raise BootError(
+                f"the network of VPC {vpc} ({cidr}) can't be made: {error.explanation}"
+            ) from error
 
     def forget(self, wanted: set[str]) -> None:
         """Remove networks of VPCs in which nothing is wanted any more."""

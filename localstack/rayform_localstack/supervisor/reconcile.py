@@ -8,11 +8,12 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from docker import DockerClient
-from docker.errors import APIError, DockerException
+from docker.errors import DockerException
 
 from rayform_core.errors import RayformError
 from rayform_localstack.control import Control
@@ -75,6 +76,11 @@ class Reconciler:
                 log.warning("A pass failed: %s", error)
                 self.stopped.wait(0.5)
             self._pause()
+
+    def stop(self) -> None:
+        """End `run` after the pass it is in."""
+        self.stopped.set()
+        self.wake.put("stop")
 
     def _pause(self) -> None:
         try:
@@ -151,14 +157,17 @@ class Reconciler:
         wanted = {item["id"]: item for item in desired["instances"]}
         for identifier, container in containers.items():
             if identifier not in wanted:
-                self._submit(identifier, lambda c=container: self.machines.remove(c["Id"], abruptly=True))  # type: ignore[misc]
+                self._submit(identifier, partial(self.machines.remove, container["Id"], abruptly=True))
         for identifier, item in wanted.items():
             action = self._machine_action(item, containers.get(identifier))
             if action is not None:
                 self._submit(identifier, action)
 
-    def _machine_action(self, item: dict[str, Any], container: dict[str, Any] | None) -> Callable[[], None] | None:
-        identifier, running = item["id"], bool(container) and container["State"] == "running"
+    def _machine_action(
+        self, item: dict[str, Any], container: dict[str, Any] | None
+    ) -> Callable[[], None] | None:
+        identifier = item["id"]
+        running = container is not None and container["State"] == "running"
         match item["state"]:
             case "pending":
                 return lambda: self._boot(item)
@@ -198,7 +207,9 @@ class Reconciler:
             return
         if facts["ExitCode"] == POWERED_OFF:
             to = "stopped" if item["shutdown_behavior"] == "stop" else "shutting-down"
-            self.control.end(identifier, to, "Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
+            self.control.end(
+                identifier, to, "Client.InstanceInitiatedShutdown", "Instance initiated shutdown"
+            )
             return
         count = self.recoveries.get(identifier, 0)
         if facts["ExitCode"] != REBOOT_ASKED:
@@ -230,14 +241,14 @@ class Reconciler:
         for identifier, container in containers.items():
             if identifier not in wanted:
                 volume = f"{container_name(self.state.id, f'db-{identifier}')}-data"
-                self._submit(f"db/{identifier}", lambda c=container, v=volume: self.services.remove(c["Id"], [v]))  # type: ignore[misc]
+                self._submit(f"db/{identifier}", partial(self.services.remove, container["Id"], [volume]))
         for identifier, item in wanted.items():
-            container = containers.get(identifier)
-            running = container is not None and container["State"] == "running"
+            known = containers.get(identifier)
+            running = known is not None and known["State"] == "running"
             if item["status"] == "creating" or (item["status"] == "available" and not running):
-                self._submit(f"db/{identifier}", lambda i=item: self._start_database(i))  # type: ignore[misc]
+                self._submit(f"db/{identifier}", partial(self._start_database, item))
             elif item["status"] in {"stopped", "stopping"} and running:
-                self._submit(f"db/{identifier}", lambda i=identifier: self.services.stop_database(i))  # type: ignore[misc]
+                self._submit(f"db/{identifier}", partial(self.services.stop_database, identifier))
 
     def _start_database(self, item: dict[str, Any]) -> None:
         identifier = item["id"]
@@ -254,8 +265,8 @@ class Reconciler:
         wanted = {f"{item['id']}/{item['private_ip']}": item for item in desired["addresses"]}
         for key, container in containers.items():
             if key not in wanted:
-                self._submit(f"eip/{key}", lambda c=container: self.services.remove(c["Id"]))  # type: ignore[misc]
+                self._submit(f"eip/{key}", partial(self.services.remove, container["Id"]))
         for key, item in wanted.items():
             known = containers.get(key)
             if known is None or known["State"] != "running":
-                self._submit(f"eip/{key}", lambda i=item: self.services.start_address(i))  # type: ignore[misc]
+                self._submit(f"eip/{key}", partial(self.services.start_address, item))

@@ -13,6 +13,7 @@ from typing import Any
 
 from docker import DockerClient
 from docker.errors import APIError, NotFound
+from docker.types import LogConfig
 
 from rayform_localstack.labels import CLOUD, INSTANCE, KIND, SLOT, Kind, container_name
 from rayform_localstack.state import CloudState
@@ -23,7 +24,7 @@ __all__ = ["Services"]
 
 DATABASE_READY_WITHIN = 60.0
 REGISTRY_READY_WITHIN = 20.0
-LOGS = {"type": "json-file", "config": {"max-size": "20m", "max-file": "2"}}
+LOGS = LogConfig(type="json-file", config={"max-size": "20m", "max-file": "2"})
 
 
 class Services:
@@ -37,7 +38,7 @@ class Services:
     """
 
     def __init__(self, client: DockerClient, state: CloudState, networks: Networks, folder: Path) -> None:
-        self.api = client.api
+        self.api: Any = client.api  # its stubs know neither networks by name nor log settings
         self.state = state
         self.networks = networks
         self.folder = folder
@@ -87,8 +88,8 @@ class Services:
                     shm_size=256 << 20,
                     log_config=LOGS,
                 ),
-                networking_config=self.api.create_networking_config(
-                    {network: self.api.create_endpoint_config(ipv4_address=database["private_ip"])}
+                networking_config=_attached(
+                    network, self.api.create_endpoint_config(ipv4_address=database["private_ip"])
                 ),
             )
         except APIError as error:
@@ -170,8 +171,8 @@ class Services:
                     port_bindings={5000: (host, self.state.registry_port)},
                     log_config=LOGS,
                 ),
-                networking_config=self.api.create_networking_config(
-                    {container_name(self.state.id, "net"): self.api.create_endpoint_config()}
+                networking_config=_attached(
+                    container_name(self.state.id, "net"), self.api.create_endpoint_config()
                 ),
             )
         except APIError as error:
@@ -179,9 +180,7 @@ class Services:
                 raise BootError(f"the registry's container can't be made: {error.explanation}") from error
         certificate = (self.folder / "registry.pem").read_bytes()
         settings = json.dumps(self._registry_settings()).encode()  # JSON is YAML
-        self._put(
-            name, "/etc", {"rayform/registry.yml": settings, "rayform/registry.pem": certificate}
-        )
+        self._put(name, "/etc", {"rayform/registry.yml": settings, "rayform/registry.pem": certificate})
         self._start(name)
         self._await_port(name, host, self.state.registry_port, REGISTRY_READY_WITHIN)
 
@@ -228,7 +227,14 @@ class Services:
         try:
             self.api.create_container(
                 self.state.images["services"],
-                command=["python3", "/usr/lib/rayform-services/forward.py", address["public_ip"], "22", target, "22"],
+                command=[
+                    "python3",
+                    "/usr/lib/rayform-services/forward.py",
+                    address["public_ip"],
+                    "22",
+                    target,
+                    "22",
+                ],
                 name=name,
                 labels=self._labels(Kind.ADDRESS, f"{address['id']}/{target}"),
                 host_config=self.api.create_host_config(init=True, network_mode="host", log_config=LOGS),
@@ -237,6 +243,11 @@ class Services:
             if error.status_code != 409:
                 raise BootError(f"its forwarder can't be made: {error.explanation}") from error
         self._start(name)
+
+
+def _attached(network: str, endpoint: Any) -> dict[str, Any]:
+    """Return a networking configuration with one network."""
+    return {"EndpointsConfig": {network: endpoint}}
 
 
 def _psql(value: str) -> str:

@@ -36,6 +36,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "rayform.cli.info:info",
         "Show versions, paths and the active stack, for bug reports; no secrets.",
     ),
+    "localstack": (
+        "rayform.cli.localstack:localstack",
+        "Run an emulated cloud whose instances really boot.",
+    ),
     "model": ("rayform.cli.models:model", "List, describe, compare and promote models."),
     "orchestrator": (
         "rayform.cli.components:orchestrator",
