@@ -145,7 +145,7 @@ def build_error(plan: BuildPlan, failure: str, said: list[str]) -> RayformError:
             why=_line(text, "no space left on device"),
             hint="Free space, for instance with `docker system prune`.",
         )
-    if found := re.search(rf"{CHECK_MARK} (.+)", text):
+    if found := re.search(rf"{CHECK_MARK} (Python \d[\d.]* and Ray \S+)", text):
         wanted = re.search(r"w=\('([\d.]+)', '([\d.]+)'\)", plan.dockerfile)
         has = f"Python {wanted.group(1)} and Ray {wanted.group(2)}" if wanted else "other versions"
         return UsageError(
