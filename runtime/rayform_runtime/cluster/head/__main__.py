@@ -1,0 +1,56 @@
+"""Commands of the cluster's machines, called by user data and by the laptop through SSH.
+
+- `start`: this machine becomes the head.
+- `worker start`: this machine joins as a worker.
+- `watch`: the daemon that `start` leaves behind (autostop, spot notice, Ray's health).
+- `status`: what the head knows, as JSON on one line.
+- `stop`: workers end, then the head stops itself.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from rayform_core.errors import RayformError
+
+__all__ = ["main"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        match arguments:
+            case ["start"]:
+                from rayform_runtime.cluster.head.start import start_head
+
+                start_head()
+            case ["worker", "start"]:
+                from rayform_runtime.cluster.head.start import start_worker
+
+                start_worker()
+            case ["watch"]:
+                from rayform_runtime.cluster.head.watch import watch
+
+                watch()
+            case ["status"]:
+                from rayform_runtime.cluster.head.status import read_status
+
+                sys.stdout.write(json.dumps(read_status()) + "\n")
+            case ["stop"]:
+                from rayform_runtime.cluster.head.autostop import stop_cluster
+                from rayform_runtime.cluster.machine_settings import MachineSettings
+
+                stop_cluster(MachineSettings.read(), why="asked for")
+            case _:
+                sys.stderr.write("usage: start | worker start | watch | status | stop\n")
+                return 2
+    except RayformError as error:
+        sys.stderr.write(f"rayform: {error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""The settings of Ray's own autoscaler: which launch template to start for which need.
+
+Ray's format: https://docs.ray.io/en/latest/cluster/vms/references/ray-cluster-configuration.html. Nodes start Ray
+by their user data, so Ray's node updaters (SSH from the head) are off. `ray up`, which fills in defaults, is never
+run: what stands here is all that Ray's monitor knows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rayform_runtime.cluster.machine_settings import MachineSettings, WorkerGroupSettings
+
+__all__ = ["autoscaler_config"]
+
+_HEAD = "head"
+
+
+def autoscaler_config(settings: MachineSettings) -> dict[str, Any]:
+    """Return the autoscaler's settings for a stack.
+
+    Ray (its version 1 autoscaler) has one idle timeout for all groups: the shortest that a group asks for, since
+    a node that ends early costs a minute and one that ends late costs money.
+    """
+    groups = settings.worker_groups
+    types: dict[str, Any] = {_HEAD: {"resources": {}, "node_config": {}, "min_workers": 0, "max_workers": 0}}
+    for name, group in sorted(groups.items()):
+        types[name] = {
+            "min_workers": group.min,
+            "max_workers": group.max,
+            "resources": _whole(group.ray_resources()),
+            "node_config": _node_config(group),
+        }
+    return {
+        "cluster_name": settings.reference,
+        "max_workers": sum(group.max for group in groups.values()),
+        "upscaling_speed": 10.0,
+        "idle_timeout_minutes": min((group.idle_timeout_minutes for group in groups.values()), default=5),
+        "provider": {
+            "type": "aws",
+            "region": settings.region,
+            "cache_stopped_nodes": False,
+            "disable_node_updaters": True,
+            "use_internal_ips": True,
+        },
+        "auth": {"ssh_user": "ubuntu"},
+        "available_node_types": types,
+        "head_node_type": _HEAD,
+        "file_mounts": {},
+        "cluster_synced_files": [],
+        "initialization_commands": [],
+        "setup_commands": [],
+        "head_setup_commands": [],
+        "worker_setup_commands": [],
+        "head_start_ray_commands": [],
+        "worker_start_ray_commands": [],
+    }
+
+
+def _node_config(group: WorkerGroupSettings) -> dict[str, Any]:
+    return {
+        "LaunchTemplate": {"LaunchTemplateName": group.launch_template, "Version": "$Default"},
+        "SubnetIds": list(group.subnet_ids),
+    }
+
+
+def _whole(resources: dict[str, float]) -> dict[str, float]:
+    return {name: int(amount) if float(amount).is_integer() else amount for name, amount in resources.items()}

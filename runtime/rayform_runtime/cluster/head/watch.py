@@ -1,0 +1,117 @@
+"""The daemon on each machine: on the head autostop and Ray's own health, on workers the spot notice.
+
+It holds nothing that a restart would lose, and survives whatever it asks not answering.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rayform_core.errors import ConflictError, RayformError
+from rayform_core.files import file_lock
+from rayform_runtime.cluster.head.autostop import IdleTimer, observe, stop_cluster
+from rayform_runtime.cluster.head.instance_metadata import spot_notice
+from rayform_runtime.cluster.head.start import RAY_PORT, TOKEN_PATH, ray_environment, start_head
+from rayform_runtime.cluster.head.status import write_status
+from rayform_runtime.cluster.machine_settings import MachineSettings
+
+__all__ = ["watch"]
+
+_log = logging.getLogger("rayform.watch")
+_HEAD_EVERY = float(os.environ.get("RAYFORM_WATCH_SECONDS", "10"))
+_SPOT_EVERY = 2.0
+_DEAD_AFTER = 3
+
+
+def watch() -> None:
+    """Watch this machine until it goes down. One watcher a machine: a second one ends at once."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    settings = MachineSettings.read()
+    try:
+        with file_lock(Path("/run/rayform/watch.lock"), timeout=0, what="the machine's watch"):
+            if settings.node.role == "head":
+                _watch_head(settings)
+            else:
+                _watch_worker(settings)
+    except ConflictError:
+        _log.info("This machine is watched already.")
+
+
+def _watch_head(settings: MachineSettings) -> None:
+    autostop = settings.autostop
+    timer = IdleTimer(autostop.idle_minutes * 60 if autostop.enabled else None, now=time.monotonic())
+    unanswered = 0
+    while True:
+        activity = observe(settings, token=TOKEN_PATH.read_text().strip())
+        left = timer.look(activity, now=time.monotonic())
+        write_status(
+            activity=str(activity),
+            jobs=activity.jobs,
+            workers=activity.workers,
+            autostop={
+                "enabled": autostop.enabled,
+                "idle_minutes": autostop.idle_minutes,
+                "stops_at": None if left is None else time.time() + left,
+            },
+        )
+        unanswered = 0 if activity.known else unanswered + 1
+        try:
+            if left == 0:
+                write_status(phase="stopped itself: idle", ready=False)
+                stop_cluster(settings, why=f"idle for {autostop.idle_minutes:g} minutes")
+                time.sleep(60)
+            elif unanswered >= _DEAD_AFTER and not _ray_lives():
+                _log.warning("Ray is dead; starting it again.")
+                start_head()
+                unanswered = 0
+        except RayformError as error:
+            _log.error("%s", error)
+        except Exception:  # noqa: BLE001 - the cloud's API may fail in any way; the next look tries again
+            _log.exception("The watch failed; it goes on.")
+        time.sleep(_HEAD_EVERY)
+
+
+def _watch_worker(settings: MachineSettings) -> None:
+    """Drain Ray on a spot notice, so that nothing new starts here and what is lost is lost with its cause."""
+    while True:
+        notice = spot_notice()
+        if notice is not None:
+            _log.info("Spot notice: %s", notice)
+            _drain(settings)
+            return
+        time.sleep(_SPOT_EVERY)
+
+
+def _drain(settings: MachineSettings) -> None:
+    import ray
+
+    head = f"{settings.node.head_private_ip}:{RAY_PORT}"
+    script = (
+        "import ray,sys;ray.init(address='auto',logging_level='ERROR');"
+        "print(ray.get_runtime_context().get_node_id())"
+    )
+    environment = ray_environment(settings)
+    asked = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    node_id = (asked.stdout.strip().splitlines() or [""])[-1]
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "ray.scripts.scripts", "drain-node", f"--address={head}", f"--node-id={node_id}",
+            "--reason=DRAIN_NODE_REASON_PREEMPTION",
+            "--reason-message=the cloud takes the spot machine back (two minutes' notice)",
+            "--deadline-remaining-seconds=110",
+        ],
+        env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    _log.info(
+        "Drained node %s of Ray %s: %s", node_id, ray.__version__, (done.stdout + done.stderr).strip()[-500:]
+    )
+
+
+def _ray_lives() -> bool:
+    done = subprocess.run(["pgrep", "-f", "gcs_server"], capture_output=True, check=False)
+    return done.returncode == 0

@@ -1,0 +1,151 @@
+"""What a machine of the cluster knows of its stack: `/etc/rayform/stack.json`, written when it boots.
+
+The provisioner renders it (`system/bootstrap/stack.json` in the bucket), user data puts it here with the machine's
+own part under `node`. There is no secret in it: the Ray token is read from Secrets Manager by the machine's role.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rayform_core.errors import IntegrityError, PrerequisiteError
+from rayform_runtime.execution.ray_placement import NodeGroup
+
+__all__ = ["Autostop", "MachineSettings", "WorkerGroupSettings"]
+
+
+class _Part(BaseModel):
+    # A newer provisioner may say more than this version reads.
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Autostop(_Part):
+    """When the head stops itself."""
+
+    enabled: bool = True
+    idle_minutes: float = 60
+
+
+class HeadSettings(_Part):
+    """The head's own shape."""
+
+    instance_type: str = ""
+    subnet_id: str | None = None
+    cpus: float | None = None
+    memory_mb: int | None = None
+    gpus: float = 0
+
+
+class WorkerGroupSettings(_Part):
+    """One group of workers, as Ray's autoscaler starts them."""
+
+    launch_template: str
+    instance_type: str = ""
+    subnet_ids: list[str] = Field(default_factory=list)
+    security_group_ids: list[str] = Field(default_factory=list)
+    instance_profile: str | None = None
+    image_id: str | None = None
+    min: int = 0
+    max: int = 1
+    spot: bool = False
+    cpus: float | None = None
+    memory_mb: int | None = None
+    gpus: float = 0
+    accelerator_type: str | None = None
+    resources: dict[str, float] = Field(default_factory=dict)
+    idle_timeout_minutes: float = 5
+
+    def ray_resources(self) -> dict[str, float]:
+        """Return what one node of the group offers, by Ray's names."""
+        offered: dict[str, float] = {"CPU": self.cpus if self.cpus is not None else 1}
+        if self.gpus:
+            offered["GPU"] = self.gpus
+        if self.memory_mb:
+            # What Ray leaves to steps of a machine's memory, after its object store (30 %) and the system.
+            offered["memory"] = float(int(self.memory_mb * 2**20 * 0.6))
+        if self.accelerator_type:
+            offered[f"accelerator_type:{self.accelerator_type}"] = 1.0
+        return {**offered, **self.resources}
+
+
+class NodeSettings(_Part):
+    """Which machine this is."""
+
+    role: str = "head"
+    group: str | None = None
+    head_private_ip: str | None = None
+
+
+class MachineSettings(_Part):
+    """The stack, as its machines see it."""
+
+    name: str
+    reference: str
+    region: str
+    bucket: str
+    prefix: str = "artifacts"
+    ray_version: str
+    python_version: str
+    ray_token_secret: str
+    registry: str | None = None
+    endpoints: dict[str, str] = Field(default_factory=dict)
+    tags: dict[str, str] = Field(default_factory=dict)
+    autostop: Autostop = Autostop()
+    head: HeadSettings = HeadSettings()
+    worker_groups: dict[str, WorkerGroupSettings] = Field(default_factory=dict)
+    node: NodeSettings = NodeSettings()
+
+    @staticmethod
+    def path() -> Path:
+        """Return where the file lies; `RAYFORM_STACK_SETTINGS` names another."""
+        return Path(os.environ.get("RAYFORM_STACK_SETTINGS", "/etc/rayform/stack.json"))
+
+    @classmethod
+    def read(cls) -> MachineSettings:
+        """Read this machine's settings.
+
+        Raises:
+            PrerequisiteError: this is no machine of a cluster.
+            IntegrityError: the file can't be understood.
+        """
+        path = cls.path()
+        try:
+            return cls.model_validate(json.loads(path.read_text()))
+        except FileNotFoundError as error:
+            raise PrerequisiteError(
+                f"'{path}' is missing: this is no machine of a Rayform cluster.",
+                hint="Its user data writes the file at boot; look into /var/log/rayform-boot.log.",
+            ) from error
+        except (ValueError, ValidationError) as error:
+            raise IntegrityError(f"'{path}' can't be understood.", why=f"{error}") from error
+
+    @classmethod
+    def read_if_present(cls) -> MachineSettings | None:
+        """Read this machine's settings, or return `None` on a machine that has none."""
+        return cls.read() if cls.path().exists() else None
+
+    def groups(self) -> list[NodeGroup]:
+        """Return the worker groups that the autoscaler can grow."""
+        return [
+            NodeGroup(name, group.instance_type, group.ray_resources(), group.min, group.max)
+            for name, group in sorted(self.worker_groups.items())
+        ]
+
+    def client(self, service: str) -> Any:
+        """Return a boto3 client with the machine's own rights."""
+        import boto3
+
+        make: Any = boto3.client  # the stubs know each service by its literal name alone
+        return make(service, region_name=self.region, endpoint_url=self.endpoints.get(service))
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that point every AWS client on the machine at the right region and endpoints."""
+        variables = {"AWS_DEFAULT_REGION": self.region, "AWS_REGION": self.region}
+        for service, url in self.endpoints.items():
+            variables[f"AWS_ENDPOINT_URL_{service.upper().replace('-', '_')}"] = url
+        return variables

@@ -1,0 +1,180 @@
+"""Runs Ray's workers inside step images: a Ray runtime-environment plugin of ours.
+
+Registered on every node by `RAY_RUNTIME_ENV_PLUGINS`. A task whose runtime environment has `rayform_image` gets a
+worker whose command is `docker run … IMAGE`, in the node's own network, PID and IPC namespaces and with Ray's
+folder mounted, so that Ray sees a worker like any other. Ray's own `image_uri` needs podman and passes no GPU.
+
+An error raised here fails the task with its text, so each begins with a mark and a kind that
+`execution.ray_failures` turns into the step's error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ray._private.runtime_env.plugin import RuntimeEnvPlugin
+
+from rayform_runtime.cluster.machine_settings import MachineSettings
+from rayform_runtime.execution.ray_failures import IMAGE_ERROR_MARK
+from rayform_runtime.images.build_context import LABEL_PYTHON, LABEL_RAY
+
+__all__ = ["PLUGIN_CLASS", "PLUGIN_NAME", "StepImagePlugin"]
+
+PLUGIN_NAME = "rayform_image"
+PLUGIN_CLASS = "rayform_runtime.cluster.step_image_plugin.StepImagePlugin"
+_ROOM_FOR_THE_WORKER = 256 * 1024 * 1024
+_SLACK = 1.25
+
+
+class StepImageError(RuntimeError):
+    """Why a step's container can't be started: a kind, and the sentence for the person."""
+
+    def __init__(self, kind: str, sentence: str) -> None:
+        super().__init__(f"{IMAGE_ERROR_MARK}[{kind}] {' '.join(sentence.split())}")
+
+
+class StepImagePlugin(RuntimeEnvPlugin):
+    """Sets a worker's command to run in the image that its runtime environment names.
+
+    The environment's value is `{"image": reference, "environment": {...}, "memory": bytes or absent}`. Memory is
+    what the step asked for; its container may use a quarter more, and room for the worker itself, before the
+    kernel ends it: a runaway step then hurts only itself.
+    """
+
+    name = PLUGIN_NAME
+
+    @staticmethod
+    def validate(runtime_env_dict: dict[str, Any]) -> None:
+        """Refuse a value of another form, as Ray asks of each plugin."""
+        value = runtime_env_dict[PLUGIN_NAME]
+        if not isinstance(value, Mapping) or not isinstance(value.get("image"), str):
+            raise ValueError(f"{PLUGIN_NAME} must be a mapping with the name of an image.")
+
+    async def create(
+        self, uri: str | None, runtime_env: Any, context: Any, logger: logging.Logger | None = None
+    ) -> float:
+        """Have the image on this node, and check that its versions are the cluster's."""
+        image = str(runtime_env[PLUGIN_NAME]["image"])
+        await asyncio.get_running_loop().run_in_executor(None, have_image, image)
+        return 0.0
+
+    def modify_context(
+        self, uris: list[str], runtime_env: Any, context: Any, logger: logging.Logger | None = None
+    ) -> None:
+        """Put `step_container.sh` in Python's place."""
+        value = runtime_env[PLUGIN_NAME]
+        variables = {str(k): str(v) for k, v in (value.get("environment") or {}).items()}
+        context.env_vars.update(variables)
+        context.env_vars["RAYFORM_STEP_VARIABLES"] = " ".join(sorted(variables))
+        memory = value.get("memory")
+        limit = int(memory * _SLACK) + _ROOM_FOR_THE_WORKER if memory else 0
+        script = Path(__file__).with_name("step_container.sh")
+        context.py_executable = shlex.join(["/bin/sh", str(script), str(value["image"]), str(limit)])
+        # As one argument: Ray quotes it. A path would have to be known for each image.
+        context.override_worker_entrypoint = "-mray._private.workers.default_worker"
+
+
+def have_image(image: str) -> None:
+    """Pull an image that this node lacks, with the node's own rights, and check what is in it.
+
+    Raises:
+        StepImageError: Docker is missing, the registry refuses or doesn't answer, the image doesn't exist, the
+            disk is full, or its Ray or Python differs from the cluster's.
+    """
+    import docker
+    from docker.errors import APIError, DockerException, ImageNotFound
+
+    try:
+        client = docker.from_env(timeout=600)
+        client.ping()
+    except (DockerException, OSError) as error:
+        raise StepImageError(
+            "DockerMissing",
+            f"This node has no Docker Engine that answers, and steps run in images: {_first(error)}. "
+            "Use a machine image with Docker, or let the node's user data install it.",
+        ) from error
+    try:
+        try:
+            found = client.images.get(image)
+        except ImageNotFound:
+            found = _pull(client, image)
+        _check_versions(image, found.labels)
+    except APIError as error:
+        raise StepImageError(
+            "ImagePullError", f"Image '{image}' can't be had: {_explained(error)}."
+        ) from error
+    finally:
+        client.close()
+
+
+def _pull(client: Any, image: str) -> Any:
+    from docker.errors import APIError
+
+    login = _registry_login(image)
+    reference, _, digest = image.partition("@")
+    repository, _, tag = reference.rpartition(":")
+    try:
+        return client.images.pull(repository, tag=digest or tag, auth_config=login)
+    except APIError as error:
+        said = _explained(error)
+        lowered = said.lower()
+        if "no space left" in lowered:
+            raise StepImageError(
+                "DiskFull", f"Image '{image}' can't be pulled: the node's disk is full."
+            ) from error
+        if any(word in lowered for word in ("denied", "unauthorized", "forbidden", "no basic auth")):
+            raise StepImageError(
+                "RegistryRefused", f"The registry refuses image '{image}' to this node: {said}."
+            ) from error
+        if any(word in lowered for word in ("not found", "manifest unknown", "name unknown")):
+            raise StepImageError("ImageMissing", f"The registry has no image '{image}': {said}.") from error
+        raise StepImageError("RegistryUnavailable", f"Image '{image}' can't be pulled: {said}.") from error
+
+
+def _registry_login(image: str) -> dict[str, str] | None:
+    settings = MachineSettings.read_if_present()
+    if (
+        settings is None
+        or not settings.registry
+        or image.partition("/")[0] != settings.registry.partition("/")[0]
+    ):
+        return None
+    from rayform_core.errors import RayformError
+    from rayform_runtime.images.config import ECRConfig
+    from rayform_runtime.images.ecr import ECRRegistry
+
+    config = ECRConfig(
+        uri=settings.registry, region=settings.region, endpoint_url=settings.endpoints.get("ecr")
+    )
+    try:
+        found = ECRRegistry(config, stack_name=settings.name).credentials()
+    except RayformError as error:
+        raise StepImageError("RegistryRefused", str(error)) from error
+    return {"username": found.username, "password": found.password} if found else None
+
+
+def _check_versions(image: str, labels: Mapping[str, str]) -> None:
+    import ray
+
+    node = {LABEL_RAY: ray.__version__, LABEL_PYTHON: f"{sys.version_info[0]}.{sys.version_info[1]}"}
+    for label, word in ((LABEL_RAY, "Ray"), (LABEL_PYTHON, "Python")):
+        has = labels.get(label)
+        if has is not None and has != node[label]:
+            raise StepImageError(
+                "VersionMismatch",
+                f"Image '{image}' has {word} {has}, and the cluster has {word} {node[label]}.",
+            )
+
+
+def _explained(error: Any) -> str:
+    return str(getattr(error, "explanation", None) or error).strip().rstrip(".")
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
