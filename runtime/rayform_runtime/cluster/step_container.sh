@@ -11,6 +11,7 @@ shift 2
 name="rayform-step-$$-$(date +%s)"
 folder=${RAYFORM_STEP_EXITS:-/tmp/ray/rayform/exits}
 mkdir -p "$folder"
+find "$folder" -type f -mmin +1440 -delete 2>/dev/null
 export RAYFORM_STEP_CONTAINER="$name"
 
 options="--env RAYFORM_STEP_CONTAINER"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shlex
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +31,7 @@ PLUGIN_NAME = "rayform_image"
 PLUGIN_CLASS = "rayform_runtime.cluster.step_image_plugin.StepImagePlugin"
 _ROOM_FOR_THE_WORKER = 256 * 1024 * 1024
 _SLACK = 1.25
+_SCRIPT = Path(__file__).with_name("step_container.sh")
 
 
 class StepImageError(RuntimeError):
@@ -74,8 +76,7 @@ class StepImagePlugin(RuntimeEnvPlugin):
         context.env_vars["RAYFORM_STEP_VARIABLES"] = " ".join(sorted(variables))
         memory = value.get("memory")
         limit = int(memory * _SLACK) + _ROOM_FOR_THE_WORKER if memory else 0
-        script = Path(__file__).with_name("step_container.sh")
-        context.py_executable = shlex.join(["/bin/sh", str(script), str(value["image"]), str(limit)])
+        context.py_executable = shlex.join(["/bin/sh", str(_SCRIPT), str(value["image"]), str(limit)])
         # As one argument: Ray quotes it. A path would have to be known for each image.
         context.override_worker_entrypoint = "-mray._private.workers.default_worker"
 
@@ -105,6 +106,7 @@ def have_image(image: str) -> None:
         except ImageNotFound:
             found = _pull(client, image)
         _check_versions(image, found.labels)
+        _try_out(image, str(found.id))
     except APIError as error:
         raise StepImageError(
             "ImagePullError", f"Image '{image}' can't be had: {_explained(error)}."
@@ -170,6 +172,28 @@ def _check_versions(image: str, labels: Mapping[str, str]) -> None:
                 "VersionMismatch",
                 f"Image '{image}' has {word} {has}, and the cluster has {word} {node[label]}.",
             )
+
+
+def _try_out(image: str, image_id: str) -> None:
+    """Start a container of the image once on this node: Ray would try a worker that can't start for ever."""
+    marker = Path("/tmp/ray/rayform/tried") / image_id.replace(":", "-")  # noqa: S108 - Ray's own folder
+    if marker.exists():
+        return
+    done = subprocess.run(
+        ["/bin/sh", str(_SCRIPT), image, "0", "-c", "pass"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if done.returncode != 0:
+        said = " ".join((done.stderr or done.stdout).strip().splitlines()[-3:])
+        raise StepImageError(
+            "ContainerFailed",
+            f"A container of image '{image}' doesn't start (exit code {done.returncode}): {said}",
+        )
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.touch()
 
 
 def _explained(error: Any) -> str:

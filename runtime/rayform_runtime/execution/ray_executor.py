@@ -30,7 +30,7 @@ from rayform_runtime.execution.ray_local import (
     stop_local_ray,
 )
 from rayform_runtime.execution.ray_placement import NodeGroup, check_placeable, ray_resources, waiting_for
-from rayform_runtime.execution.ray_worker import CodeBundleRef, run_task
+from rayform_runtime.execution.ray_worker import CodeBundleRef, container_end, run_task
 from rayform_runtime.spec import PipelineSpec, Resources
 
 __all__ = ["WORKER_ENTRY", "RayExecutor"]
@@ -60,6 +60,7 @@ class _Running:
     announced: bool = False
     node: str | None = None
     pid: int | None = None
+    container: str | None = None
     connection: int | None = None
     lines_ended: bool = False
     exit_code: int | None = None
@@ -287,6 +288,7 @@ class RayExecutor(Executor):
             case "start":
                 running.connection = item.connection
                 running.node, running.pid = item.content.get("node"), item.content.get("pid")
+                running.container = item.content.get("container")
                 running.lines_ended = False
                 running.exit_code = None
                 self._announce(running, happened)
@@ -351,7 +353,8 @@ class RayExecutor(Executor):
         assert error is not None
         node = self._view.death_of(running.node)
         detail = "" if node else self._raylet.about(running.pid)
-        failure = explain(error, exit_code=running.exit_code, detail=detail, node=node)
+        end = self._container_end(running) if node is None else None
+        failure = explain(error, exit_code=running.exit_code, detail=detail, node=node, container=end)
         if failure.elsewhere and running.node_losses < NODE_LOSSES:
             running.node_losses += 1
             self._try_again(running, failure, happened)
@@ -360,6 +363,22 @@ class RayExecutor(Executor):
             self._try_again(running, failure, happened)
         else:
             self._give_up(running, failure, happened)
+
+    def _container_end(self, running: _Running) -> Mapping[str, Any] | None:
+        """Ask the node how the step's container ended; `None` without one, or where the node doesn't say."""
+        if running.container is None or running.node is None:
+            return None
+        import ray
+        from ray.exceptions import RayError
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        there = NodeAffinitySchedulingStrategy(running.node, soft=False)
+        ask = ray.remote(container_end).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+        try:
+            found: Mapping[str, Any] | None = ray.get(ask.remote(running.container), timeout=15)
+        except RayError:
+            return None
+        return found
 
     def _try_again(
         self, running: _Running, failure: Failure, happened: list[StepTask | StepResult | RunEvent]
@@ -370,7 +389,7 @@ class RayExecutor(Executor):
         running.outcome = None
         running.started = None
         running.connection = None
-        running.node = running.pid = running.exit_code = None
+        running.node = running.pid = running.exit_code = running.container = None
         running.lines_ended = False
         self._launch(running)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rayform_runtime.catalog.interface import StepError
 
@@ -30,7 +32,14 @@ class Failure:
     retryable: bool = True
 
 
-def explain(error: BaseException, *, exit_code: int | None, detail: str, node: str | None) -> Failure:
+def explain(
+    error: BaseException,
+    *,
+    exit_code: int | None,
+    detail: str,
+    node: str | None,
+    container: Mapping[str, Any] | None = None,
+) -> Failure:
     """Explain why Ray gave no result.
 
     Args:
@@ -38,6 +47,7 @@ def explain(error: BaseException, *, exit_code: int | None, detail: str, node: s
         exit_code: the code that the step's process said it ends with, or the container's, where known.
         detail: what the raylet said of the worker's end, or an empty string.
         node: why the worker's node is gone, or `None` where it lives.
+        container: how the step's container ended: `exit_code`, `oom_killed`.
     """
     from ray import exceptions as ray_errors
 
@@ -50,14 +60,24 @@ def explain(error: BaseException, *, exit_code: int | None, detail: str, node: s
                 f"The step's worker was stopped because its node ran out of memory. {_first(str(error))}",
             )
         )
-    if exit_code is not None:
-        if exit_code == 137:
+    if container is not None and container.get("oom_killed"):
+        return Failure(
+            StepError(
+                "OutOfMemory",
+                "The step's container was killed: it used more memory than the step asked for in `resources`.",
+            )
+        )
+    if exit_code is None and container is not None and container.get("exit_code") not in (None, 0, 137):
+        exit_code = int(container["exit_code"])
+        if exit_code > 128:
             return Failure(
                 StepError(
-                    "OutOfMemory",
-                    "The step's container was killed (exit code 137): it used more memory than it asked for.",
+                    "Crash",
+                    f"The step's process was ended by signal {exit_code - 128} (exit code {exit_code}).",
                 ),
+                process_died=True,
             )
+    if exit_code is not None:
         return Failure(StepError("Crash", f"The step ended its own process with exit code {exit_code}."))
     if isinstance(error, ray_errors.NodeDiedError | ray_errors.OwnerDiedError) or node is not None:
         return Failure(StepError("NodeLost", node or _first(str(error))), elsewhere=True)

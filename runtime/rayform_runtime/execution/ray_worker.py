@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from rayform_runtime.execution.interface import StepResult, StepTask
 from rayform_runtime.execution.ray_channel import ChannelAddress, ChannelClient
 
-__all__ = ["CodeBundleRef", "run_task"]
+__all__ = ["CodeBundleRef", "container_end", "run_task"]
 
 _BATCH_BYTES = 64 * 1024
 _clients: dict[tuple[str, int], ChannelClient] = {}
@@ -50,7 +52,15 @@ def run_task(
     """
     client = _client(line)
     told = {"step": task.step_run_id, "try": try_number}
-    client.send({**told, "kind": "start", "at": time.time(), "pid": os.getpid(), "node": _node_id()})
+    container = os.environ.get("RAYFORM_STEP_CONTAINER")
+    start = {
+        "kind": "start",
+        "at": time.time(),
+        "pid": os.getpid(),
+        "node": _node_id(),
+        "container": container,
+    }
+    client.send({**told, **start})
     try:
         with _passed_on(client, told), _exit_code_told(client, told):
             if code is not None:
@@ -60,6 +70,21 @@ def run_task(
             return _resolve(entry)(task)
     finally:
         client.send({**told, "kind": "end"})
+
+
+def container_end(name: str, patience: float = 3.0) -> dict[str, Any] | None:
+    """Return how a step's container on this node ended, as `step_container.sh` wrote it down.
+
+    Runs as a Ray task on that node, outside of any image.
+    """
+    path = Path(os.environ.get("RAYFORM_STEP_EXITS", "/tmp/ray/rayform/exits")) / f"{Path(name).name}.json"  # noqa: S108
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if path.exists():
+            found: dict[str, Any] = json.loads(path.read_text())
+            return found
+        time.sleep(0.05)
+    return None
 
 
 def _client(line: ChannelAddress | None) -> ChannelClient:
