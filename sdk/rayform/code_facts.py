@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import platform
 import subprocess
 import sys
-import sysconfig
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,8 +41,7 @@ def code_place(module: str) -> CodePlace:
         root = start  # a home folder under git is no project
     folders = [start, *(Path(entry or Path.cwd()) for entry in sys.path)]
     installed = tuple(
-        str(Path(p).resolve())
-        for p in {sys.prefix, sys.base_prefix, *(sysconfig.get_paths()[k] for k in ("stdlib", "purelib"))}
+        str(Path(p).resolve()) for p in {sys.prefix, sys.base_prefix, str(Path(os.__file__).parent)}
     )
     paths = []
     for folder in folders:
@@ -99,27 +96,40 @@ def git_facts(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def git_facts_soon(folder: Path) -> Future[dict[str, Any]]:
-    """Ask git in the background: it takes as long as the rest of a run's start."""
-    pool = ThreadPoolExecutor(1, thread_name_prefix="rayform-git")
-    try:
-        return pool.submit(git_facts, folder)
-    finally:
-        pool.shutdown(wait=False)
+def git_facts_soon(folder: Path) -> Callable[[], dict[str, Any]]:
+    """Ask git in the background, since it takes as long as the rest of a run's start.
+
+    Returns:
+        a function that waits for the facts and returns them.
+    """
+    found: dict[str, Any] = {}
+    asking = threading.Thread(target=lambda: found.update(git_facts(folder)), name="rayform-git", daemon=True)
+    asking.start()
+
+    def wait() -> dict[str, Any]:
+        asking.join()
+        return found
+
+    return wait
 
 
 def environment_facts() -> dict[str, Any]:
     """Return what the machine that started a run is."""
+    machine = os.uname()
     return {
-        "python": platform.python_version(),
+        "python": ".".join(map(str, sys.version_info[:3])),
         "rayform": __version__,
-        "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "platform": f"{machine.sysname} {machine.release} {machine.machine}",
     }
 
 
 def user_name() -> str | None:
     """Return the name of the user who runs this process; `None` where it has none (some containers)."""
+    if name := os.environ.get("LOGNAME") or os.environ.get("USER"):
+        return name
+    import pwd
+
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
         return None

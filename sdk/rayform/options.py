@@ -13,7 +13,8 @@ from rayform_core.errors import UsageError, nearest
 from rayform_runtime.spec import ImageSpec, ModelSpec, Resources, RetryPolicy, SourceRef
 
 if TYPE_CHECKING:
-    from rayform.configuration import PipelineConfiguration, StepConfiguration
+    from rayform.configuration import StepConfiguration
+    from rayform.overrides import Overrides
 
 __all__ = ["StepOptions", "hook_source", "image_spec", "model_spec", "retry_policy"]
 
@@ -125,7 +126,7 @@ class StepOptions:
             )
         return cls(**checked)
 
-    def overridden_by(self, configuration: PipelineConfiguration, name: str, key: str) -> StepOptions:
+    def overridden_by(self, configuration: Overrides, name: str, key: str) -> StepOptions:
         """Return these options as the configuration wants them; the step's key goes before its name.
 
         A pipeline-wide setting in the configuration is a default for its steps: a step's own option in code

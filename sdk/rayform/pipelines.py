@@ -69,7 +69,7 @@ class Pipeline(Generic[P, R]):
         trace = current_trace.get()
         if trace is not None:
             return trace.inline(self, args, kwargs)
-        from rayform.running import run_pipeline
+        from rayform.starting import run_pipeline
 
         return run_pipeline(self, args, kwargs)
 

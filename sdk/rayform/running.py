@@ -12,18 +12,17 @@ from uuid import UUID
 
 from rayform.cached_values import cached_summaries
 from rayform.code_facts import code_place, environment_facts, git_facts_soon, user_name
-from rayform.configuration import PipelineConfiguration, read_configuration
 from rayform.failing import failed_run_error, keep_tracebacks_short
+from rayform.overrides import NOTHING, Overrides
 from rayform.progress import Progress, cache_table, progress_for
-from rayform.running_step import running_step
 from rayform.stacks import active_stack
 from rayform.tracing import trace_pipeline
 from rayform_core.errors import UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.interface import RunStatus
-from rayform_runtime.components import Stack
+from rayform_runtime.components import ComponentKind, Stack
+from rayform_runtime.execution.early_start import discard_early_launcher
 from rayform_runtime.execution.interface import RunRequest
-from rayform_runtime.execution.script_loading import PipelineCalledWhileLoading, script_being_loaded
 
 if TYPE_CHECKING:
     from rayform.pipelines import Pipeline
@@ -67,7 +66,11 @@ def traced(
     """
     options = options or RunOptions()
     path = options.config_path or pipeline.options.get("config_path")
-    configuration = read_configuration(path) if path else PipelineConfiguration()
+    configuration: Overrides = NOTHING
+    if path:
+        from rayform.configuration import read_configuration
+
+        configuration = read_configuration(path)
     if options.parameters:
         configuration = configuration.with_parameters(options.parameters)
     spec = trace_pipeline(pipeline, args, dict(kwargs or {}), configuration)
@@ -87,12 +90,13 @@ def run_pipeline(
         PipelineFailedError: a step failed, or the run was stopped.
         UsageError: the pipeline, an argument or the configuration is wrong; nothing ran.
     """
-    refuse_within_a_worker(pipeline.name)
     keep_tracebacks_short()
     options = options or RunOptions()
     place = code_place(pipeline.entrypoint.__module__)
     code = git_facts_soon(place.root)
     stack = open_stack(options.stack)
+    if stack.component(ComponentKind.ORCHESTRATOR).flavor != "local":
+        discard_early_launcher()
     stack.orchestrator.warm_up()
     spec = traced(pipeline, args, kwargs, options)
     run_id = new_id()
@@ -103,7 +107,7 @@ def run_pipeline(
         no_cache=options.no_cache,
         detach=options.detach,
         explain_cache=options.explain_cache,
-        code=code.result(),
+        code=code(),
         environment=environment_facts(),
         user=user_name(),
     )
@@ -190,21 +194,3 @@ def open_stack(name: str | None = None) -> Stack:
 def _close_stacks() -> None:
     while _stacks:
         _stacks.popitem()[1].close()
-
-
-def refuse_within_a_worker(name: str) -> None:
-    """Keep a pipeline call in a worker from starting a run.
-
-    Raises:
-        PipelineCalledWhileLoading: the call stands at the top level of a script that is loaded for its
-            functions; that ends the loading.
-        UsageError: the call is in a running step.
-    """
-    if script_being_loaded() is not None:
-        raise PipelineCalledWhileLoading
-    if running_step() is not None:
-        raise UsageError(
-            f"Pipeline '{name}' is called in a running step.",
-            why="A run within a run would wait for workers that the outer run holds.",
-            hint="Call it in another pipeline's body: it becomes part of that pipeline.",
-        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from rayform.annotations import Argument, arguments_of, concrete_type, outputs_of
 from rayform.options import StepOptions, hook_source, image_spec, model_spec
@@ -13,7 +13,6 @@ from rayform.steps import Unmapped, current_trace
 from rayform.stored_inputs import stored_version_id
 from rayform.values import frozen, validated
 from rayform_core.errors import NotFoundError, UsageError, nearest
-from rayform_runtime.artifacts.values import check_type
 from rayform_runtime.execution.source_digest import source_digest
 from rayform_runtime.spec import (
     ArtifactInput,
@@ -30,7 +29,7 @@ from rayform_runtime.spec import (
 )
 
 if TYPE_CHECKING:
-    from rayform.configuration import PipelineConfiguration
+    from rayform.overrides import Overrides
     from rayform.pipelines import Pipeline
     from rayform.steps import Step
 
@@ -45,7 +44,7 @@ class Trace:
         configuration: what the YAML file and the command line say, which overrides code.
     """
 
-    def __init__(self, pipeline: Pipeline[Any, Any], configuration: PipelineConfiguration) -> None:
+    def __init__(self, pipeline: Pipeline[Any, Any], configuration: Overrides) -> None:
         self.pipeline = pipeline
         self.configuration = configuration
         self.steps: dict[str, StepSpec] = {}
@@ -305,7 +304,9 @@ class Trace:
             config = output.config
             type_ = concrete_type(output.annotation)
             materializer = (config and config.materializer) or by_output.get(output.name)
-            if materializer is None:
+            if materializer is None and not _is_plain(output.annotation):
+                from rayform_runtime.artifacts.values import check_type
+
                 check_type(output.annotation, step=key, output=output.name)
             specs.append(
                 OutputSpec(
@@ -335,13 +336,13 @@ def trace_pipeline(
     pipeline: Pipeline[Any, Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    configuration: PipelineConfiguration,
+    configuration: Overrides,
 ) -> PipelineSpec:
     """Run a pipeline's body with placeholders and return what it says.
 
     Args:
         args, kwargs: the call's arguments.
-        configuration: what overrides code; `PipelineConfiguration()` for nothing.
+        configuration: what overrides code; `NOTHING` for none.
 
     Raises:
         UsageError: an argument, an option or the body is wrong.
@@ -503,6 +504,13 @@ def _frozen_default(key: str, argument: Argument) -> ValueInput | None:
         )
     except UsageError:
         return None
+
+
+def _is_plain(annotation: Any) -> bool:
+    """Whether a type is Python's own through and through: stored as JSON, with nothing to look up."""
+    if annotation in (int, float, str, bool, bytes, None, list, dict, tuple, set, Any):
+        return True
+    return get_origin(annotation) in (list, dict, tuple, set) and all(map(_is_plain, get_args(annotation)))
 
 
 def _holds_placeholder(value: Any) -> bool:

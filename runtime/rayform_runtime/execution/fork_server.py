@@ -27,6 +27,7 @@ import threading
 import time
 from typing import Any, NoReturn
 
+from rayform_core.startup import without_pydantic_plugins
 from rayform_runtime.execution.framing import FrameReader, send
 from rayform_runtime.execution.process_death import die_with_parent, kill_group, leave_terminal
 
@@ -230,9 +231,10 @@ def main(control_fd: int, parent: int, modules: list[str]) -> NoReturn:
     leave_terminal()
     die_with_parent(parent)
     control = socket.socket(fileno=control_fd)
-    for name in ("rayform_runtime.execution.worker_process", *modules):
-        # What only this release's laptop has is no reason not to serve.
-        with contextlib.suppress(Exception):
-            importlib.import_module(name)
+    with without_pydantic_plugins():
+        for name in ("rayform_runtime.execution.worker_process", *modules):
+            # What only this release's laptop has is no reason not to serve.
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
     send(control, ("ready", True, ""))
     serve(control)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from rayform_core.errors import ConflictError
+from rayform_runtime.execution.early_start import take_early_launcher
 from rayform_runtime.execution.interface import Executor, Listener, Orchestrator, RunOutcome, RunRequest
 from rayform_runtime.execution.launchers import Launcher, default_launcher
 from rayform_runtime.execution.local_resources import (
@@ -40,6 +41,8 @@ class LocalOrchestrator(Orchestrator):
 
     def warm_up(self) -> None:
         """Start the fork server; it imports Rayform while the caller traces the pipeline."""
+        if self._launcher is None:
+            self._launcher = take_early_launcher()
         if self._launcher is None:
             # What this process has of the SDK, the person's code will import too.
             modules = [m for m in sys.modules if m.split(".")[0] == "rayform" and ".cli" not in m]

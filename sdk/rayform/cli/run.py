@@ -49,7 +49,8 @@ def run(
       rayform run project.pipelines:nightly --config nightly.yaml --stack cloud
     """
     from rayform.finding import find_pipeline
-    from rayform.running import RunOptions, run_pipeline
+    from rayform.running import RunOptions
+    from rayform.starting import run_pipeline
 
     pipeline = find_pipeline(target)
     options = RunOptions(
