@@ -38,6 +38,15 @@ _UNSAFE_AFTER_IMPORT = ("jax", "tensorflow", "grpc", "cupy", "numba.cuda")
 
 GRACE_SECONDS = 3.0
 
+_WORKERS_MODULES = (
+    "rayform_runtime.execution.worker_process",
+    "rayform_runtime.artifacts.config",
+    "rayform_runtime.artifacts.local",
+    "rayform_runtime.artifacts.materializers.json_values",
+    "rayform_runtime.artifacts.materializers.text",
+)
+"""What nearly every worker needs, imported once for all."""
+
 
 class _Server:
     def __init__(self, control: socket.socket) -> None:
@@ -146,8 +155,8 @@ def serve(control: socket.socket) -> NoReturn:
     """
     server = _Server(control)
     server.install_signals()
-    gc.collect()
     gc.freeze()  # keeps the collector from touching, and so copying, pages shared with the workers
+    gc.enable()
     reader = _DescriptorReader(control, server.descriptors)
     said_quit = False
     while not said_quit:
@@ -209,12 +218,13 @@ def _preload(
     code_root: str | None, import_paths: list[str], sources: list[dict[str, Any]]
 ) -> tuple[bool, str]:
     from rayform_runtime.execution.user_code import add_code_root, load_source
-    from rayform_runtime.spec import SourceRef
+    from rayform_runtime.execution.worker_step import CodeRef
 
     add_code_root(code_root, import_paths)
     try:
         for source in sources:
-            load_source(SourceRef.model_validate(source))
+            if (ref := CodeRef.read(source)) is not None:
+                load_source(ref)
     except BaseException as error:  # noqa: BLE001 - the worker meets it again and reports it with its step
         return False, f"importing the code failed ({type(error).__name__})"
     if threading.active_count() > 1:
@@ -228,11 +238,12 @@ def _preload(
 
 def main(control_fd: int, parent: int, modules: list[str]) -> NoReturn:
     """Run the base server: the entry point of `python -c` in `launchers.ForkLauncher`."""
+    gc.disable()  # nothing that is imported is garbage
     leave_terminal()
     die_with_parent(parent)
     control = socket.socket(fileno=control_fd)
     with without_pydantic_plugins():
-        for name in ("rayform_runtime.execution.worker_process", *modules):
+        for name in (*_WORKERS_MODULES, *modules):
             # What only this release's laptop has is no reason not to serve.
             with contextlib.suppress(Exception):
                 importlib.import_module(name)

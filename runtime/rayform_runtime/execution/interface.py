@@ -12,11 +12,13 @@ import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from rayform_runtime.catalog.interface import NewArtifactVersion, RunStatus, StepError, StepStatus
-from rayform_runtime.spec import PipelineSpec
+
+if TYPE_CHECKING:
+    from rayform_runtime.spec import PipelineSpec
 
 __all__ = [
     "CacheDecision",

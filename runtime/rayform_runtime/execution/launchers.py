@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,13 @@ from rayform_core.errors import PrerequisiteError
 from rayform_runtime.execution.framing import FrameReader, pack
 from rayform_runtime.execution.process_death import kill_group
 
-__all__ = ["ForkLauncher", "Launcher", "SpawnLauncher", "WorkerProcess", "default_launcher"]
+__all__ = [
+    "ForkLauncher",
+    "Launcher",
+    "SpawnLauncher",
+    "WorkerProcess",
+    "default_launcher",
+]
 
 _slots = itertools.count(1)
 _MOST_RESTARTS = 3
@@ -202,7 +207,8 @@ class ForkLauncher(Launcher):
             return
         self._discard_base()
         ours, theirs = socket.socketpair()
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
+        # What it says when it can't start; a file in memory, since `tempfile` takes long to import.
+        self._errors = os.fdopen(os.memfd_create("rayform-fork-server"), "w+b")
         code = (
             "import sys; sys.path[:] = sys.argv[3].split('\\n')\n"
             "from rayform_runtime.execution.fork_server import main\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -42,11 +41,7 @@ class LocalOrchestrator(Orchestrator):
     def warm_up(self) -> None:
         """Start the fork server; it imports Rayform while the caller traces the pipeline."""
         if self._launcher is None:
-            self._launcher = take_early_launcher()
-        if self._launcher is None:
-            # What this process has of the SDK, the person's code will import too.
-            modules = [m for m in sys.modules if m.split(".")[0] == "rayform" and ".cli" not in m]
-            self._launcher = default_launcher(modules)
+            self._launcher = take_early_launcher() or default_launcher()
 
     def resources(self) -> LocalResources:
         """Return what steps may share: what the settings declare, else what the machine has."""

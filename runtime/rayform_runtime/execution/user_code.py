@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rayform_core.errors import NotFoundError
 from rayform_runtime.execution.script_loading import ends_quietly
-from rayform_runtime.spec import SourceRef
+
+if TYPE_CHECKING:
+    from rayform_runtime.execution.worker_step import CodeRef
+    from rayform_runtime.spec import SourceRef
 
 __all__ = ["SCRIPT_MODULE", "add_code_root", "load_function", "load_source"]
 
@@ -76,7 +79,7 @@ def _load_script(file: str) -> ModuleType:
     return module
 
 
-def load_source(ref: SourceRef) -> Any:
+def load_source(ref: SourceRef | CodeRef) -> Any:
     """Return the object that `ref` names.
 
     Raises:
@@ -108,7 +111,7 @@ def load_source(ref: SourceRef) -> Any:
     return found
 
 
-def _import(ref: SourceRef) -> Any:
+def _import(ref: SourceRef | CodeRef) -> Any:
     try:
         return importlib.import_module(ref.module)
     except ModuleNotFoundError as error:
@@ -118,7 +121,7 @@ def _import(ref: SourceRef) -> Any:
         return _load_script(ref.file)
 
 
-def load_function(ref: SourceRef) -> Any:
+def load_function(ref: SourceRef | CodeRef) -> Any:
     """Return the plain function behind `ref`: a step or pipeline object gives the function that it wraps."""
     found = load_source(ref)
     return getattr(found, "entrypoint", found)

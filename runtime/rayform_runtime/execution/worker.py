@@ -21,7 +21,7 @@ from rayform_runtime.execution.call_arguments import coerced, type_hints_of
 from rayform_runtime.execution.interface import StepResult, StepTask, TaskInput
 from rayform_runtime.execution.person_traceback import step_error
 from rayform_runtime.execution.user_code import add_code_root, load_function, load_source
-from rayform_runtime.spec import OutputSpec, SourceRef, StepSpec
+from rayform_runtime.execution.worker_step import CodeRef, WorkerOutput, WorkerStep
 
 __all__ = ["close_stacks", "failed_result", "run_step"]
 
@@ -43,7 +43,7 @@ def run_step(task: StepTask, stack: Stack | None = None) -> StepResult:
     """
     started = _now()
     try:
-        step = StepSpec.model_validate(task.step)
+        step = WorkerStep.read(task.step)
         add_code_root(task.code_root, task.pipeline.get("import_paths") or (".",))
         opened = stack if stack is not None else _stack_of(task.stack)
         if task.pipeline.get("run_hook"):
@@ -88,7 +88,7 @@ def _is_retryable(error: BaseException) -> bool:
     return not isinstance(error, (*lasting, SyntaxError, ImportError))
 
 
-def _run(task: StepTask, step: StepSpec, stack: Stack, started: datetime) -> StepResult:
+def _run(task: StepTask, step: WorkerStep, stack: Stack, started: datetime) -> StepResult:
     function = load_function(step.source)
     hints = type_hints_of(function)
     arguments = {
@@ -123,7 +123,7 @@ def _is_final(task: StepTask, error: BaseException) -> bool:
     return task.is_final_attempt or not _is_retryable(error)
 
 
-def _context(task: StepTask, step: StepSpec, stack: Stack) -> StepContext:
+def _context(task: StepTask, step: WorkerStep, stack: Stack) -> StepContext:
     return StepContext(
         pipeline=PipelineInfo(task.pipeline.get("name", ""), task.pipeline.get("parameters") or {}),
         pipeline_run=RunInfo(UUID(task.run_id), task.run_name),
@@ -142,7 +142,7 @@ def _context(task: StepTask, step: StepSpec, stack: Stack) -> StepContext:
 # -- inputs ---------------------------------------------------------------------------------------------------
 
 
-def _load_input(name: str, given: TaskInput, hint: Any, step: StepSpec, stack: Stack) -> Any:
+def _load_input(name: str, given: TaskInput, hint: Any, step: WorkerStep, stack: Stack) -> Any:
     if given.versions is None:
         return coerced(given.value, hint, step=step.key, argument=name)
     if given.joined:
@@ -179,7 +179,7 @@ def _load_list(version: tuple[str, str, str, str, str], stack: Stack) -> Any:
 def _save_outputs(
     returned: Any,
     task: StepTask,
-    step: StepSpec,
+    step: WorkerStep,
     stack: Stack,
     context: StepContext,
 ) -> tuple[list[NewArtifactVersion], dict[str, int], dict[str, str]]:
@@ -224,13 +224,13 @@ def _save_outputs(
     return versions, lengths, summaries
 
 
-def _version_name(spec: OutputSpec, task: StepTask) -> str | None:
+def _version_name(spec: WorkerOutput, task: StepTask) -> str | None:
     if spec.version is None or task.map_index is None:
         return spec.version
     return f"{spec.version}-{task.map_index}"  # the instances of a mapped step can't share one name
 
 
-def _split(returned: Any, step: StepSpec) -> list[Any]:
+def _split(returned: Any, step: WorkerStep) -> list[Any]:
     """Return one value for each output.
 
     Raises:
@@ -251,7 +251,7 @@ def _split(returned: Any, step: StepSpec) -> list[Any]:
     return list(returned)
 
 
-def _declared_type(spec: OutputSpec) -> Any:
+def _declared_type(spec: WorkerOutput) -> Any:
     """Return the annotated type, or `None` where there is none that this process can find."""
     if spec.type is None:
         return None
@@ -261,14 +261,14 @@ def _declared_type(spec: OutputSpec) -> Any:
         return None
 
 
-def _materializer(spec: OutputSpec) -> Any:
+def _materializer(spec: WorkerOutput) -> Any:
     return None if spec.materializer is None else load_source(spec.materializer)
 
 
 # -- hooks ----------------------------------------------------------------------------------------------------
 
 
-def _call_hook(source: SourceRef, error: BaseException | None) -> None:
+def _call_hook(source: CodeRef, error: BaseException | None) -> None:
     """Call a person's hook; what it raises is printed to the step's log and changes nothing else."""
     try:
         hook = load_function(source)
@@ -291,7 +291,7 @@ def _takes_an_argument(hook: Callable[..., Any]) -> bool:
     return any(p.kind in (*positional, inspect.Parameter.VAR_POSITIONAL) for p in parameters)
 
 
-def _run_hook(task: StepTask, step: StepSpec, started: datetime) -> StepResult:
+def _run_hook(task: StepTask, step: WorkerStep, started: datetime) -> StepResult:
     """Run a hook of the whole run, which the scheduler sends as a task without outputs."""
     message = task.pipeline.get("run_error")
     error = PipelineFailedError(message) if message else None
