@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# The main job: the examples on the default stack, in a home of their own, and what the catalog then knows.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PWD/.venv/bin:$PATH"
+export RAYFORM_HOME="${RAYFORM_DEMO_HOME:-$PWD/.rayform/demo}"
+
+say() { printf '\n== %s\n' "$*"; }
+
+say "Handwritten digits: features, training, inference (examples/digits)"
+python examples/digits/run.py
+say "Versions of a data set (examples/dataset_versions)"
+python examples/dataset_versions/run.py
+say "What is in the catalog now (RAYFORM_HOME=$RAYFORM_HOME)"
+rayform runs list
+rayform model list
+rayform artifact list
