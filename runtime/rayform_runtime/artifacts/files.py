@@ -24,11 +24,13 @@ from rayform_runtime.artifacts.keys import is_safe_key
 
 __all__ = [
     "check_digest",
+    "list_staged",
     "read_whole",
     "seal_folder",
     "start_writing",
     "sync_folder",
     "syncing",
+    "verify_file",
     "verify_folder",
     "walk_files",
     "write_new_file",
@@ -124,13 +126,8 @@ def _map(function: Callable[[T], U], items: list[T]) -> list[U]:
         return list(pool.map(function, items))
 
 
-def seal_folder(folder: Path, *, durable: list[int] | None = None) -> tuple[StoredFile, ...]:
-    """Make a materializer's files private, digest them, and begin to write them through to the disk.
-
-    Args:
-        folder: what the materializer wrote into.
-        durable: gets the descriptors of files and folders that the caller must still sync and close; `None`
-            where nothing need be durable.
+def list_staged(folder: Path) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return `(relative path, path)` of a materializer's files, and the folders that they lie in.
 
     Raises:
         UsageError: a link, a special file or a name that can't be a key is among them.
@@ -152,6 +149,21 @@ def seal_folder(folder: Path, *, durable: list[int] | None = None) -> tuple[Stor
                 hint="Rename the file: no backslashes or control characters, and 255 bytes a name at most.",
             )
         items.append((relative, entry.path))
+    return items, folders
+
+
+def seal_folder(folder: Path, *, durable: list[int] | None = None) -> tuple[StoredFile, ...]:
+    """Make a materializer's files private, digest them, and begin to write them through to the disk.
+
+    Args:
+        folder: what the materializer wrote into.
+        durable: gets the descriptors of files and folders that the caller must still sync and close; `None`
+            where nothing need be durable.
+
+    Raises:
+        UsageError: a link, a special file or a name that can't be a key is among them.
+    """
+    items, folders = list_staged(folder)
     few = len(items) <= _FEW
 
     def seal(item: tuple[str, str]) -> StoredFile:
@@ -233,6 +245,37 @@ def check_digest(uri: str, manifest: Manifest, digest: str | None) -> None:
         )
 
 
+def verify_file(uri: str, folder: Path, file: StoredFile) -> None:
+    """Check size and digest of one file of the artifact at `uri`.
+
+    Raises:
+        ArtifactMissingError: it is gone.
+        CorruptArtifactError: it differs.
+    """
+    try:
+        descriptor = os.open(folder / file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ArtifactMissingError(
+            f"File '{file.path}' of artifact '{uri}' is gone.",
+            why="It was removed from the store behind Rayform's back.",
+            hint="Restore it from a backup, or run the step that made it again.",
+        ) from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _differs(uri, file, "a link stands in its place") from None
+        raise
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise _differs(uri, file, "it is no plain file any more")
+        if status.st_size != file.size:
+            raise _differs(uri, file, f"it has {status.st_size:,} bytes and should have {file.size:,}")
+        if descriptor_digest(descriptor, file.size) != file.digest:
+            raise _differs(uri, file, "its digest differs")
+    finally:
+        os.close(descriptor)
+
+
 def verify_folder(uri: str, folder: Path, manifest: Manifest) -> None:
     """Check sizes and digests of all files, and that there are no others.
 
@@ -240,31 +283,6 @@ def verify_folder(uri: str, folder: Path, manifest: Manifest) -> None:
         ArtifactMissingError: a file is gone.
         CorruptArtifactError: a file differs, or one too many is there.
     """
-
-    def verify(file: StoredFile) -> None:
-        try:
-            descriptor = os.open(folder / file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError):
-            raise ArtifactMissingError(
-                f"File '{file.path}' of artifact '{uri}' is gone.",
-                why="It was removed from the store behind Rayform's back.",
-                hint="Restore it from a backup, or run the step that made it again.",
-            ) from None
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise _differs(uri, file, "a link stands in its place") from None
-            raise
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise _differs(uri, file, "it is no plain file any more")
-            if status.st_size != file.size:
-                raise _differs(uri, file, f"it has {status.st_size:,} bytes and should have {file.size:,}")
-            if descriptor_digest(descriptor, file.size) != file.digest:
-                raise _differs(uri, file, "its digest differs")
-        finally:
-            os.close(descriptor)
-
     expected = {file.path for file in manifest.files}
     for relative, _, _ in walk_files(folder):
         if relative not in expected and relative != MANIFEST_NAME:
@@ -273,7 +291,7 @@ def verify_folder(uri: str, folder: Path, manifest: Manifest) -> None:
                 why="Something else wrote into the store.",
                 hint="Move that file away.",
             )
-    _map(verify, list(manifest.files))
+    _map(lambda file: verify_file(uri, folder, file), list(manifest.files))
 
 
 def _differs(uri: str, file: StoredFile, how: str) -> CorruptArtifactError:

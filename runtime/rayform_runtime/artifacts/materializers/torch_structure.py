@@ -155,7 +155,8 @@ class Rebuilder:
                 f"A stored PyTorch module can't be loaded: '{node['type']}' is no module class any more.",
                 hint="Restore the class.",
             )
-        module = kind.__new__(kind)
+        make: Any = kind.__new__
+        module = make(kind)
         self.torch.nn.Module.__init__(module)
         self.built[number] = module
         module.training = node["training"]

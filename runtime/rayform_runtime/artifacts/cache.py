@@ -1,0 +1,140 @@
+"""Artifacts of remote stores that lie on this machine, shared by all of a user's processes.
+
+Every entry has a lock file: readers hold it shared, a download or an eviction exclusively, so that no folder goes
+while someone reads it. The kernel frees the locks of a process that dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rayform_core.errors import UsageError
+from rayform_core.files import home, private_folder, storage_error
+
+__all__ = ["ArtifactCache", "cache_limit"]
+
+_DEFAULT_LIMIT = 20 << 30
+
+
+def cache_limit() -> int:
+    """Return how many bytes the cache may hold: `$RAYFORM_CACHE_SIZE`, or 20 GiB.
+
+    Raises:
+        UsageError: the variable isn't a number of bytes.
+    """
+    text = os.environ.get("RAYFORM_CACHE_SIZE", "")
+    if not text:
+        return _DEFAULT_LIMIT
+    if not text.isdigit():
+        raise UsageError(
+            f"RAYFORM_CACHE_SIZE is {text!r}.",
+            why="It isn't a number of bytes.",
+            hint="Set it as in 20000000000.",
+        )
+    return int(text)
+
+
+class ArtifactCache:
+    """Folders of artifacts by name, the ones used longest ago removed first.
+
+    Args:
+        store: the store that they come from; each has a cache of its own.
+    """
+
+    def __init__(self, store: str) -> None:
+        from rayform_runtime.artifacts.digest import bytes_digest
+
+        self.root = home() / "cache" / "artifacts" / bytes_digest(store.encode())[:16]
+        self._added = 0
+        self._guard = threading.Lock()
+
+    def staging(self) -> Path:
+        """Return a folder in the cache's own file system to stage new artifacts in."""
+        return private_folder(self.root / "staging")
+
+    @contextlib.contextmanager
+    def _locked(self, name: str, kind: int) -> Iterator[int]:
+        path = private_folder(self.root / "locks") / name
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise storage_error(error, path) from error
+        try:
+            fcntl.flock(descriptor, kind)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def open(self, name: str, fill: Callable[[Path], None]) -> Iterator[Path]:
+        """Give an entry's folder; it stays while the context is open.
+
+        Args:
+            name: the entry.
+            fill: writes the entry's files into an empty folder, where the cache doesn't hold it.
+        """
+        folder = private_folder(self.root / "entries") / name
+        while True:
+            with self._locked(name, fcntl.LOCK_SH) as lock:
+                if folder.is_dir():
+                    os.utime(lock)
+                    yield folder
+                    return
+            with self._locked(name, fcntl.LOCK_EX):
+                if not folder.is_dir():
+                    partial = self.staging() / f"{name}-{os.urandom(6).hex()}"
+                    partial.mkdir(mode=0o700)
+                    try:
+                        fill(partial)
+                        partial.rename(folder)
+                    finally:
+                        shutil.rmtree(partial, ignore_errors=True)
+            self._added_one(folder)
+
+    def add(self, name: str, folder: Path) -> None:
+        """Take `folder` over as an entry; where there is one already, or it is in use, leave things as they are."""
+        target = private_folder(self.root / "entries") / name
+        with contextlib.suppress(BlockingIOError), self._locked(name, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            if not target.exists():
+                folder.rename(target)
+        self._added_one(target)
+
+    def drop(self, name: str) -> None:
+        """Remove an entry, waiting for those who read it."""
+        if (self.root / "entries" / name).exists():
+            with self._locked(name, fcntl.LOCK_EX):
+                shutil.rmtree(self.root / "entries" / name, ignore_errors=True)
+
+    def _added_one(self, folder: Path) -> None:
+        limit = cache_limit()
+        with self._guard:
+            first = self._added == 0
+            self._added += sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) + 4096
+            if not first and self._added < limit // 20:
+                return
+            # Looking through all entries costs, so it is done at first and then each time a twentieth is added.
+            self._added = 1
+        self.evict(limit)
+
+    def evict(self, limit: int) -> None:
+        """Remove entries used longest ago, none that is in use, until the rest fits into `limit` bytes."""
+        entries = []
+        total = 0
+        for folder in (self.root / "entries").glob("*"):
+            with contextlib.suppress(OSError):
+                size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+                used = (self.root / "locks" / folder.name).stat().st_mtime
+                entries.append((used, size, folder.name))
+                total += size
+        for _, size, name in sorted(entries):
+            if total <= limit:
+                return
+            with contextlib.suppress(BlockingIOError), self._locked(name, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                shutil.rmtree(self.root / "entries" / name, ignore_errors=True)
+                total -= size

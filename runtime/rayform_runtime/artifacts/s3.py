@@ -1,0 +1,277 @@
+"""The S3 store: boto3 with its own multipart and parallel transfers, retries and checksums."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rayform_core.errors import ConflictError, NotFoundError, RemoteError
+from rayform_runtime.artifacts.interface import StoredObject
+from rayform_runtime.artifacts.remote import RemoteArtifactStore
+from rayform_runtime.artifacts.s3_errors import error_code, translated
+
+if TYPE_CHECKING:
+    from rayform_runtime.artifacts.config import S3StoreConfig
+
+__all__ = ["S3ArtifactStore"]
+
+_MB = 1 << 20
+# Measured against emulators and sized for real S3: parts large enough that their requests don't count, and few
+# enough at once that memory stays far below 300 MB.
+_PART = 16 * _MB
+_PARALLEL = 10
+_WRITER = "rayform-writer"
+
+
+class S3ArtifactStore(RemoteArtifactStore):
+    """Keeps artifacts in an S3 bucket, or in one of a store that speaks S3.
+
+    Credentials come from the AWS chain (environment, profile, SSO, instance role); none is kept.
+
+    Args:
+        config: bucket, prefix, region, endpoint and KMS key.
+        stack_name: the stack that it belongs to, for errors.
+    """
+
+    def __init__(self, config: S3StoreConfig, *, stack_name: str) -> None:
+        self.bucket = config.bucket
+        self.prefix = config.prefix.strip("/")
+        self.config = config
+        super().__init__(f"s3://{self.bucket}/{self.prefix}".rstrip("/"), stack_name=stack_name)
+        self._guard = threading.Lock()
+        self._clients: dict[int, Any] = {}
+
+    # -- the client ---------------------------------------------------------------------------------------
+    @property
+    def _client(self) -> Any:
+        """boto3's client; one for each process, since connections don't survive a fork."""
+        pid = os.getpid()
+        client = self._clients.get(pid)
+        if client is None:
+            with self._guard:
+                client = self._clients.get(pid) or self._make_client()
+                self._clients[pid] = client
+        return client
+
+    def _make_client(self) -> Any:
+        import boto3
+        from botocore.config import Config
+
+        with translated(self.bucket, region=self.config.region):
+            return boto3.Session().client(
+                "s3",
+                region_name=self.config.region or (None if not self.config.endpoint_url else "us-east-1"),
+                endpoint_url=self.config.endpoint_url,
+                config=Config(
+                    retries={"mode": "standard", "total_max_attempts": 8},
+                    connect_timeout=10,
+                    read_timeout=60,
+                    max_pool_connections=_PARALLEL * 3,
+                    tcp_keepalive=True,
+                    # Every file is checked against our own digest after a download; CRCs of its parts on top
+                    # would be work done twice. Uploads carry CRC32, which the server verifies.
+                    response_checksum_validation="when_required",
+                    request_checksum_calculation="when_supported",
+                    s3={
+                        "payload_signing_enabled": False,
+                        **({"addressing_style": "path"} if self.config.endpoint_url else {}),
+                    },
+                ),
+            )
+
+    @cached_property
+    def _encryption(self) -> dict[str, str]:
+        if self.config.kms_key_id is None:
+            return {}
+        return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self.config.kms_key_id}
+
+    def _key(self, key: str) -> str:
+        return f"{self.prefix}/{key}" if self.prefix else key
+
+    def _relative(self, key: str) -> str:
+        return key[len(self.prefix) + 1 :] if self.prefix else key
+
+    def _manager(self) -> Any:
+        from s3transfer.manager import TransferConfig, TransferManager
+
+        return TransferManager(
+            self._client,
+            TransferConfig(
+                multipart_threshold=2 * _PART,
+                multipart_chunksize=_PART,
+                max_request_concurrency=_PARALLEL,
+                max_io_queue_size=64,
+                io_chunksize=_MB,
+                num_download_attempts=8,
+            ),
+        )
+
+    # -- transfers ----------------------------------------------------------------------------------------
+    def _upload(self, files: Sequence[tuple[Path, str]]) -> None:
+        if not files:
+            return
+        extra = {"ChecksumAlgorithm": "CRC32", **self._encryption}
+        with self._translated(), self._manager() as manager:
+            pending = [manager.upload(str(path), self.bucket, self._key(key), extra) for path, key in files]
+            for future, (_, key) in zip(pending, files, strict=True):
+                with self._translated(key):
+                    future.result()
+        if self.config.endpoint_url is not None:
+            self._verify_uploads(files)
+
+    def _verify_uploads(self, files: Sequence[tuple[Path, str]]) -> None:
+        """Compare what arrived with what was sent.
+
+        Amazon's S3 refuses a body whose checksum differs. Other servers may keep the checksum and never
+        compute it (moto does), so they are asked for the size and the MD5 of what they have.
+        """
+        from concurrent.futures import ThreadPoolExecutor
+
+        from rayform_runtime.artifacts.etags import matches_etag
+
+        def verify(item: tuple[Path, str]) -> None:
+            path, key = item
+            with self._translated(key):
+                head = self._client.head_object(Bucket=self.bucket, Key=self._key(key))
+            encrypted = str(head.get("ServerSideEncryption", "")).startswith("aws:kms")
+            right = head["ContentLength"] == path.stat().st_size
+            if right and not encrypted:
+                right = matches_etag(path, str(head["ETag"]).strip('"'), _PART)
+            if not right:
+                raise RemoteError(
+                    f"'{key}' arrived in bucket '{self.bucket}' other than it was sent.",
+                    why="Something between here and the store changed it. Nothing was committed.",
+                    hint="Run it again; if it goes on, look for a proxy or a failing disk on the way.",
+                )
+
+        if len(files) == 1:
+            verify(files[0])
+            return
+        with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
+            list(pool.map(verify, files))
+
+    def _download(self, files: Sequence[tuple[str, Path, int]]) -> None:
+        with self._translated(), self._manager() as manager:
+            pending = []
+            for key, path, size in files:
+                if size == 0:
+                    # A range of nothing can't be asked for; the object must be there all the same.
+                    if not self._has(key):
+                        raise NotFoundError("object", key)
+                    path.write_bytes(b"")
+                    continue
+                pending.append((key, manager.download(self.bucket, self._key(key), str(path))))
+            for key, future in pending:
+                with self._translated(key):
+                    future.result()
+
+    # -- objects ------------------------------------------------------------------------------------------
+    def _put(self, key: str, data: bytes, *, if_absent: bool) -> None:
+        writer = os.urandom(12).hex()
+        arguments: dict[str, Any] = {"Metadata": {_WRITER: writer}, **self._encryption}
+        if if_absent:
+            arguments["IfNoneMatch"] = "*"
+        for attempt in range(6):
+            try:
+                with self._translated(key):
+                    answer = self._client.put_object(
+                        Bucket=self.bucket, Key=self._key(key), Body=data, **arguments
+                    )
+                    self._verify_put(key, data, answer)
+                return
+            except ConflictError:
+                # A retry of a write that had arrived, though its answer had not, meets itself.
+                if self._writer_of(key) == writer:
+                    return
+                raise
+            except RemoteError as error:
+                # S3 answers so while another conditional write of the key is under way.
+                if error_code(error.__cause__ or error) != "ConditionalRequestConflict" or attempt == 5:
+                    raise
+                time.sleep(0.1 * 2**attempt)
+
+    def _verify_put(self, key: str, data: bytes, answer: dict[str, Any]) -> None:
+        from rayform_runtime.artifacts.etags import md5_of
+
+        if self.config.endpoint_url is None or answer.get("ServerSideEncryption", "").startswith("aws:kms"):
+            return
+        etag = str(answer.get("ETag", "")).strip('"')
+        if len(etag) == 32 and etag != md5_of(data):
+            self._client.delete_object(Bucket=self.bucket, Key=self._key(key))
+            raise RemoteError(
+                f"'{key}' arrived in bucket '{self.bucket}' other than it was sent.",
+                why="Something between here and the store changed it. It was removed again.",
+                hint="Run it again; if it goes on, look for a proxy or a failing disk on the way.",
+            )
+
+    def _writer_of(self, key: str) -> str | None:
+        try:
+            with self._translated(key):
+                head = self._client.head_object(Bucket=self.bucket, Key=self._key(key))
+        except NotFoundError:
+            return None
+        found: dict[str, str] = head.get("Metadata", {})
+        return found.get(_WRITER)
+
+    def _get(self, key: str, start: int) -> bytes:
+        arguments = {"Range": f"bytes={start}-"} if start else {"ChecksumMode": "ENABLED"}
+        problem: RemoteError | None = None
+        # boto3 retries requests, and leaves a body that breaks off to its caller.
+        for attempt in range(5):
+            try:
+                with self._translated(key):
+                    answer = self._client.get_object(Bucket=self.bucket, Key=self._key(key), **arguments)
+                    data: bytes = answer["Body"].read()
+                    return data
+            except RemoteError as error:
+                if error_code(error.__cause__ or error) in ("InvalidRange", "416"):
+                    return b""
+                if error_code(error.__cause__ or error):
+                    raise
+                problem = error
+                time.sleep(0.05 * 2**attempt)
+        assert problem is not None
+        raise problem
+
+    def _has(self, key: str) -> bool:
+        try:
+            with self._translated(key):
+                self._client.head_object(Bucket=self.bucket, Key=self._key(key))
+        except NotFoundError:
+            return False
+        return True
+
+    def _list(self, prefix: str) -> Iterator[StoredObject]:
+        with self._translated(prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=self._key(prefix)
+            )
+            for page in pages:
+                for found in page.get("Contents", ()):
+                    yield StoredObject(
+                        self._relative(found["Key"]), found["Size"], found["LastModified"].timestamp()
+                    )
+
+    def _remove(self, keys: Sequence[str]) -> None:
+        for start in range(0, len(keys), 1000):
+            batch = [{"Key": self._key(key)} for key in keys[start : start + 1000]]
+            with self._translated():
+                answer = self._client.delete_objects(
+                    Bucket=self.bucket, Delete={"Objects": batch, "Quiet": True}
+                )
+            failed = [e for e in answer.get("Errors", ()) if e.get("Code") != "NoSuchKey"]
+            if failed:
+                first = failed[0]
+                raise RemoteError(
+                    f"{len(failed)} objects of bucket '{self.bucket}' can't be removed.",
+                    why=f"'{first.get('Key')}': {first.get('Code')} {first.get('Message')}.",
+                    hint="The role needs s3:DeleteObject on the bucket's objects.",
+                )
+
+    def _translated(self, key: str = "") -> Any:
+        return translated(self.bucket, key=key, region=self.config.region)
