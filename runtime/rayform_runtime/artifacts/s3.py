@@ -62,6 +62,9 @@ class S3ArtifactStore(RemoteArtifactStore):
         import boto3
         from botocore.config import Config
 
+        options: Any = {"payload_signing_enabled": False}
+        if self.config.endpoint_url:
+            options["addressing_style"] = "path"
         with translated(self.bucket, region=self.config.region):
             return boto3.Session().client(
                 "s3",
@@ -77,10 +80,7 @@ class S3ArtifactStore(RemoteArtifactStore):
                     # would be work done twice. Uploads carry CRC32, which the server verifies.
                     response_checksum_validation="when_required",
                     request_checksum_calculation="when_supported",
-                    s3={
-                        "payload_signing_enabled": False,
-                        **({"addressing_style": "path"} if self.config.endpoint_url else {}),
-                    },
+                    s3=options,
                 ),
             )
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.gcs_server import gcs_server
 from support.localstack_server import localstack_server
-from support.loopback import free_port, server_process
 from support.moto_server import CREDENTIALS, moto_server
 
 from rayform_runtime.artifacts.config import LocalStoreConfig, S3StoreConfig
@@ -42,21 +41,8 @@ def localstack_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def gcs_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """gcp-storage-emulator."""
-    folder = tmp_path_factory.mktemp("gcs")
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    command = [
-        sys.executable,
-        "-m",
-        "gcp_storage_emulator",
-        "start",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    with server_process([*command, "--in-memory"], url=url, log=folder / "log"):
+    """gcp-storage-emulator, with preconditions."""
+    with gcs_server(tmp_path_factory.mktemp("gcs") / "log") as url:
         yield url
 
 
