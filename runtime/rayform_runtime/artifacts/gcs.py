@@ -68,9 +68,10 @@ class GCSArtifactStore(RemoteArtifactStore):
         if endpoint:
             arguments["client_options"] = {"api_endpoint": endpoint}
             if _is_here(endpoint):
-                from google.auth.credentials import AnonymousCredentials
+                from google.auth import credentials
 
-                arguments["credentials"] = AnonymousCredentials()
+                nobody: Any = credentials.AnonymousCredentials  # not typed
+                arguments["credentials"] = nobody()
                 arguments["project"] = self.config.project or "emulated"
         with translated(self.bucket):
             return storage.Client(**arguments)

@@ -301,7 +301,8 @@ def test_a_listing_of_many_objects_is_whole(store: ArtifactStore) -> None:
     """Pages of a listing are joined, and many keys are removed at once."""
     from concurrent.futures import ThreadPoolExecutor
 
-    names = [f"many/{n:04}" for n in range(1105)]
+    # S3's pages hold 1,000; the GCS emulator has no pages, and takes minutes for as many objects.
+    names = [f"many/{n:04}" for n in range(60 if store.uri.startswith("gs:") else 1105)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda key: store.put_bytes(key, b"1"), names))
     assert sorted(o.key for o in store.list_objects("many/")) == names
