@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rayform_runtime.catalog.interface import StepError, StepStatus
 from rayform_runtime.execution.interface import Executor, RunEvent, StepResult, StepTask
@@ -29,9 +29,13 @@ from rayform_runtime.execution.ray_local import (
     start_local_ray,
     stop_local_ray,
 )
+from rayform_runtime.execution.ray_logs import StepLogs
 from rayform_runtime.execution.ray_placement import NodeGroup, check_placeable, ray_resources, waiting_for
 from rayform_runtime.execution.ray_worker import CodeBundleRef, container_end, run_task
 from rayform_runtime.spec import PipelineSpec, Resources
+
+if TYPE_CHECKING:
+    from rayform_runtime.artifacts.interface import ArtifactStore
 
 __all__ = ["WORKER_ENTRY", "RayExecutor"]
 
@@ -107,6 +111,7 @@ class RayExecutor(Executor):
         cpus, gpus: of a local Ray; the machine's unless told.
         environment: variables that every worker gets (region, endpoints of an emulated cloud); no secrets.
         view: what words the messages about nodes; for tests.
+        log_store: bucket that logs are copied to while steps run; they stay on this machine unless given.
         secrets_environment: variables that every worker gets (endpoints of an emulated cloud, region).
     """
 
@@ -123,6 +128,7 @@ class RayExecutor(Executor):
         gpus: float | None = None,
         environment: Mapping[str, str] | None = None,
         view: ClusterView | None = None,
+        log_store: ArtifactStore | None = None,
     ) -> None:
         import ray
 
@@ -141,6 +147,7 @@ class RayExecutor(Executor):
         self._raylet = RayletMessages()
         self._raylet.install()
         self._view = view or ClusterView()
+        self._logs = StepLogs(log_store)
         self._inbox: queue.SimpleQueue[_Message | _Outcome] = queue.SimpleQueue()
         self._line = ChannelServer(
             host,
@@ -189,6 +196,9 @@ class RayExecutor(Executor):
             running.cancelled = True
             self._cancel_ref(running)
 
+    def log_uri(self, run_id: str, step_run_id: str) -> str | None:
+        return self._logs.uri(run_id, step_run_id)
+
     def close(self, *, kill: bool = False) -> None:
         if self._closed:
             return
@@ -198,6 +208,7 @@ class RayExecutor(Executor):
         self._tasks.clear()
         self._line.close()
         self._view.close()
+        self._logs.close()
         if self._owns_ray:
             stop_local_ray(kill=kill)
 
@@ -243,17 +254,22 @@ class RayExecutor(Executor):
             options["accelerator_type"] = accelerator
         if custom:
             options["resources"] = custom
-        if runtime_env := self._runtime_env(key, wanted):
+        if runtime_env := self._runtime_env(task, key, wanted):
             options["runtime_env"] = runtime_env
         handle = self._handles.function.options(**options)
         self._handles.by_options[key, resources] = handle
         return handle
 
-    def _runtime_env(self, key: str, wanted: Mapping[str, float]) -> dict[str, Any] | None:
+    def _runtime_env(self, task: StepTask, key: str, wanted: Mapping[str, float]) -> dict[str, Any] | None:
         image = self._images.get(key)
+        environment = {
+            **self._environment,
+            **(task.pipeline.get("environment") or {}),
+            **(task.step.get("environment") or {}),
+        }
         if image is None:
-            return {"env_vars": self._environment} if self._environment else None
-        asked: dict[str, Any] = {"image": image, "environment": self._environment}
+            return {"env_vars": environment} if environment else None
+        asked: dict[str, Any] = {"image": image, "environment": environment}
         if memory := wanted.get("memory"):
             asked["memory"] = int(memory)
         return {"rayform_image": asked}
@@ -293,8 +309,9 @@ class RayExecutor(Executor):
                 running.exit_code = None
                 self._announce(running, happened)
             case "log":
-                lines = str(item.content.get("text", "")).split("\n")
-                happened.extend(self._event(running, "log", line) for line in lines)
+                text = str(item.content.get("text", ""))
+                self._logs.write(running.task.run_id, running.task.step_run_id, text)
+                happened.append(self._event(running, "log", text))
             case "exit":
                 code = item.content.get("code")
                 running.exit_code = code if isinstance(code, int) else None
@@ -336,7 +353,7 @@ class RayExecutor(Executor):
         step_run_id = running.task.step_run_id
         if isinstance(value, StepResult):
             self._announce(running, happened)
-            del self._tasks[step_run_id]
+            self._forget(running)
             happened.append(value)
             return
         if running.timed_out:
@@ -344,7 +361,7 @@ class RayExecutor(Executor):
             self._give_up(running, Failure(StepError("Timeout", text)), happened)
             return
         if running.cancelled:
-            del self._tasks[step_run_id]
+            self._forget(running)
             stopped = StepError("Stopped", "The step was stopped.")
             happened.append(
                 StepResult(step_run_id, StepStatus.STOPPED, error=stopped, ended_at=datetime.now(UTC))
@@ -363,6 +380,11 @@ class RayExecutor(Executor):
             self._try_again(running, failure, happened)
         else:
             self._give_up(running, failure, happened)
+
+    def _forget(self, running: _Running) -> None:
+        task = running.task
+        del self._tasks[task.step_run_id]
+        self._logs.end(task.run_id, task.step_run_id)
 
     def _container_end(self, running: _Running) -> Mapping[str, Any] | None:
         """Ask the node how the step's container ended; `None` without one, or where the node doesn't say."""
@@ -398,7 +420,7 @@ class RayExecutor(Executor):
     ) -> None:
         self._announce(running, happened)
         step_run_id = running.task.step_run_id
-        del self._tasks[step_run_id]
+        self._forget(running)
         happened.append(
             StepResult(
                 step_run_id,

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rayform_runtime.execution.code_paths import moved
 from rayform_runtime.execution.interface import StepResult, StepTask
 from rayform_runtime.execution.ray_channel import ChannelAddress, ChannelClient
 
@@ -66,7 +67,9 @@ def run_task(
             if code is not None:
                 from rayform_runtime.images.code_bundle import fetch_bundle
 
-                task = replace(task, code_root=str(fetch_bundle(task.stack, code.key, code.digest)))
+                root = fetch_bundle(task.stack, code.key, code.digest)
+                step = moved(task.step, task.code_root or "", root)
+                task = replace(task, code_root=str(root), step=step)
             return _resolve(entry)(task)
     finally:
         client.send({**told, "kind": "end"})

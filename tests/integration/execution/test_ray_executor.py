@@ -68,7 +68,9 @@ def test_a_task_starts_prints_and_ends_in_that_order(executor):
     assert result.status is StepStatus.COMPLETED
     kinds = [type(i).__name__ for i in happened if not (isinstance(i, RunEvent) and i.kind == "phase")]
     assert kinds[0] == "StepTask" and kinds[-1] == "StepResult"
-    lines = {i.text for i in happened if isinstance(i, RunEvent) and i.kind == "log"}
+    lines = {
+        line for i in happened if isinstance(i, RunEvent) and i.kind == "log" for line in i.text.splitlines()
+    }
     assert lines == {"to stdout", "to stderr", "from a library"}
 
 

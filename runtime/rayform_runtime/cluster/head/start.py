@@ -52,7 +52,14 @@ def start_head() -> None:
         command = [word for word in command if not word.startswith("--autoscaling-config")]
     _ray("stop", "--force", settings=settings, check=False)
     _ray(*command, settings=settings)
-    write_status(phase="Ray runs", ready=True, private_ip=facts.private_ip, instance_id=facts.instance_id)
+    write_status(
+        phase="Ray runs",
+        ready=True,
+        private_ip=facts.private_ip,
+        instance_id=facts.instance_id,
+        ray_version=settings.ray_version,
+        python_version=settings.python_version,
+    )
     _leave_behind("watch", settings)
 
 

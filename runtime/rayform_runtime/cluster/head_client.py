@@ -1,0 +1,114 @@
+"""A cluster's head, as a laptop reaches it: commands and files by SSH, the job server through a tunnel."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, Protocol
+
+from rayform_core.errors import ConflictError, RemoteError
+from rayform_core.version import __version__
+from rayform_runtime.cluster.jobs import JobServer
+from rayform_runtime.cluster.ssh import SSHTarget
+from rayform_runtime.cluster.tunnel import Tunnel
+
+__all__ = ["DASHBOARD_PORT", "HEAD_PYTHON", "ClusterHead"]
+
+HEAD_PYTHON = "/opt/rayform/venv/bin/python"
+DASHBOARD_PORT = 8265
+_STATUS = "/run/rayform/status.json"
+_TOKEN = "/etc/rayform/ray_token"  # noqa: S105 - a path
+
+
+class _Config(Protocol):
+    @property
+    def address(self) -> str | None: ...
+    @property
+    def ssh_key(self) -> str | None: ...
+    @property
+    def known_hosts(self) -> str | None: ...
+
+
+class ClusterHead:
+    """The head of a stack's cluster. Connects on first use; close it after.
+
+    Args:
+        config: address, key and known hosts: the stack's orchestrator.
+    """
+
+    def __init__(self, config: _Config) -> None:
+        assert config.address is not None
+        self.target = SSHTarget.parse(config.address, key=config.ssh_key, known_hosts=config.known_hosts)
+        self._tunnel: Tunnel | None = None
+        self._lock = threading.Lock()
+
+    def status(self) -> dict[str, Any]:
+        """Return what the head says of itself: `ready`, `phase`, versions, autostop, activity.
+
+        Raises:
+            RemoteError: it can't be reached.
+        """
+        said = self.target.run(
+            "sudo", "-n", "sh", "-c", f"cat {_STATUS} 2>/dev/null || echo '{{}}'", timeout=30
+        )
+        try:
+            found: dict[str, Any] = json.loads(said)
+        except ValueError:
+            found = {}
+        return {"ready": False, "phase": "booting", **found}
+
+    def require_ready(self) -> dict[str, Any]:
+        """Return the status of a head that can run something.
+
+        Raises:
+            RemoteError: it isn't ready.
+            ConflictError: it runs another version of Rayform than this laptop.
+        """
+        status = self.status()
+        if not status["ready"]:
+            raise RemoteError(
+                f"The cluster's head isn't ready: {status['phase']}.",
+                hint="Wait for its boot to end (`rayform cluster logs head` shows it).",
+            )
+        if status.get("version") not in (None, __version__):
+            raise ConflictError(
+                f"The cluster runs Rayform {status['version']}, and this machine has {__version__}.",
+                hint="Run `rayform stack deploy` to bring the cluster to this version.",
+            )
+        return status
+
+    @cached_property
+    def token(self) -> str:
+        """The cluster's token, kept in memory alone."""
+        return self.target.run("sudo", "-n", "cat", _TOKEN, timeout=30).decode().strip()
+
+    def tunnel(self) -> Tunnel:
+        """Return the tunnel to dashboard and job server, opened on first use."""
+        with self._lock:
+            if self._tunnel is None:
+                self._tunnel = Tunnel(self.target, "127.0.0.1", DASHBOARD_PORT)
+            return self._tunnel
+
+    def jobs(self) -> JobServer:
+        """Return the job server."""
+        return JobServer(self.tunnel().local_port, self.token)
+
+    def follow_file(self, path: str, offset: int, stop: threading.Event) -> Iterator[bytes]:
+        """Give a file's lines from byte `offset` on, as they are written; waits for the file to come to be.
+
+        Raises:
+            RemoteError: the connection broke; go on from where it was.
+        """
+        yield from self.target.lines(
+            "sudo", "-n", "tail", "--quiet", f"--bytes=+{offset + 1}", "--follow=name", "--retry",
+            "--sleep-interval=0.1", path, stop=stop,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """End the tunnel; the shared SSH connection ends by itself after a minute."""
+        with self._lock:
+            if self._tunnel is not None:
+                self._tunnel.close()
+                self._tunnel = None
