@@ -286,6 +286,8 @@ def _remove_everything(
         # The supervisor survives `kill -9` by design, so it needs no time to end what it is at.
         processes.stop(state.processes.get("supervisor"), patience=0.1)
         processes.stop(state.processes.get("api"))
+    for identity in processes.with_argument(str(folder() / "cloud.json")):
+        processes.stop(identity)  # a lost state file left it unknown
     removed: list[str] = []
 
     def remove(item: dict[str, Any]) -> None:

@@ -30,10 +30,13 @@ def docker_client() -> docker.DockerClient:
             "The emulated cloud needs the Python package 'docker'.",
             hint="Install it: pip install 'rayform[localstack]'.",
         ) from error
+    client = None
     try:
         client = docker.from_env(timeout=120, max_pool_size=32)
         client.version()
     except (DockerException, OSError) as error:
+        if client is not None:
+            client.close()
         text = str(error)
         if "Permission denied" in text or "PermissionError" in text:
             why, hint = "This user may not use it.", "Run `sudo usermod -aG docker $USER` and log in again."

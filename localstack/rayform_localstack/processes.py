@@ -13,7 +13,11 @@ import psutil
 
 from rayform_core.errors import PrerequisiteError
 
-__all__ = ["Starting", "alive", "start", "stop"]
+__all__ = ["Starting", "alive", "start", "stop", "with_argument"]
+
+_started: dict[int, subprocess.Popen[bytes]] = {}
+"""Processes that this one started and that are to outlive it. Kept, since a `Popen` that is collected complains
+about its running process; asked now and then, so that one that ended doesn't stay as a zombie."""
 
 
 @dataclass
@@ -74,12 +78,15 @@ def start(name: str, command: list[str], log: Path, environment: dict[str, str] 
     finally:
         os.close(descriptor)
         os.close(send)
+    _started[process.pid] = process
     return Starting(name, process, receive, log)
 
 
 def alive(identity: tuple[int, float] | None) -> bool:
     """Return whether the process with this ID and start time still runs."""
     if identity is None:
+        return False
+    if identity[0] in _started and _started[identity[0]].poll() is not None:
         return False
     try:
         process = psutil.Process(identity[0])
@@ -93,12 +100,13 @@ def stop(identity: tuple[int, float] | None, patience: float = 3.0) -> None:
     if identity is None or not alive(identity):
         return
     try:
-        process = psutil.Process(identity[0])
-        children = process.children(recursive=True)
+        process: psutil.Process | subprocess.Popen[bytes] = psutil.Process(identity[0])
+        children = psutil.Process(identity[0]).children(recursive=True)
+        process = _started.get(identity[0], process)
         process.terminate()
         try:
             process.wait(patience)
-        except psutil.TimeoutExpired:
+        except (psutil.TimeoutExpired, subprocess.TimeoutExpired):
             process.kill()
             process.wait(3)
     except psutil.NoSuchProcess:
@@ -107,3 +115,13 @@ def stop(identity: tuple[int, float] | None, patience: float = 3.0) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
     psutil.wait_procs(children, timeout=3)
+
+
+def with_argument(argument: str) -> list[tuple[int, float]]:
+    """Return (process ID, start time) of Rayform's processes whose command line has this argument."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "create_time"]):
+        words = process.info["cmdline"] or []
+        if argument in words and any(word.startswith("rayform_localstack.") for word in words):
+            found.append((process.pid, float(process.info["create_time"])))
+    return found

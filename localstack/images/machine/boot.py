@@ -27,7 +27,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 METADATA = "169.254.169.254"
@@ -37,7 +36,7 @@ LOGIN_USERS = ("ubuntu", "root")
 POWERED_OFF, REBOOT_ASKED, STOPPED = 0, 3, 143
 HERE = Path(__file__).parent
 
-_ended: list[int] = []
+WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2}
 
 
 def log(text: str) -> None:
@@ -46,11 +45,9 @@ def log(text: str) -> None:
     sys.stderr.flush()
 
 
-def on_signal(number: int, _frame: FrameType | None) -> None:
-    """Remember why the machine goes down; the main loop acts."""
-    _ended.append(
-        {signal.SIGUSR1: POWERED_OFF, signal.SIGUSR2: REBOOT_ASKED}.get(signal.Signals(number), STOPPED)
-    )
+def unblock() -> None:
+    """Give a child the usual signals back: this program waits for its own with `sigtimedwait`, so blocks them."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def route_metadata(service: str) -> None:
@@ -140,7 +137,9 @@ def start_docker_socket() -> subprocess.Popen[bytes] | None:
     """Serve `/var/run/docker.sock`: the host's engine as if it were this machine's own."""
     if not Path("/run/host/docker.sock").exists():
         return None
-    return subprocess.Popen([sys.executable, "-I", str(HERE / "docker_socket.py")], stdin=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [sys.executable, "-I", str(HERE / "docker_socket.py")], stdin=subprocess.DEVNULL, preexec_fn=unblock
+    )
 
 
 def parts(data: bytes) -> list[bytes]:
@@ -192,7 +191,7 @@ def run_script(text: bytes, name: str) -> int:
             cwd="/",
             env={**os.environ, "HOME": "/root", "USER": "root", "LOGNAME": "root"},
             start_new_session=True,
-            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, []),
+            preexec_fn=unblock,
         ).returncode
 
 
@@ -251,8 +250,7 @@ def first_boot(metadata: Metadata, instance_id: str) -> subprocess.Popen[bytes] 
     metadata.tell(phase="user-data")
     child = os.fork()
     if child == 0:
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
+        unblock()
         code = 1
         try:
             started = time.monotonic()
@@ -271,8 +269,6 @@ def first_boot(metadata: Metadata, instance_id: str) -> subprocess.Popen[bytes] 
 
 def main() -> int:
     """Boot, then wait for the machine's end."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, on_signal)
     Path("/run/rayform-boot.pid").write_text(f"{os.getpid()}\n")
     INSTANCE.mkdir(parents=True, exist_ok=True)
     docker = start_docker_socket()
@@ -288,22 +284,29 @@ def main() -> int:
     OUTPUT.touch(mode=0o600)
     first_boot(metadata, str(machine.get("instance_id")))
     children = [child for child in (docker, sshd) if child is not None]
-    while not _ended:
-        # PID 1 is Docker's init, which reaps orphans; ours are waited for here. A signal ends the pause.
-        signal.sigtimedwait([signal.SIGCHLD], 3600)
+    while True:
+        happened = signal.sigtimedwait(WATCHED, 3600)
+        if happened is not None and happened.si_signo != signal.SIGCHLD:
+            break
         for child in children[:]:
-            if child.poll() is not None and not _ended:
+            if child.poll() is not None:
                 log(f"{child.args} ended with {child.returncode}")
                 children.remove(child)
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-    return power_down()
+        reap()
+    ended = {signal.SIGUSR1: POWERED_OFF, signal.SIGUSR2: REBOOT_ASKED}
+    return power_down(ended.get(signal.Signals(happened.si_signo), STOPPED))
 
 
-def power_down() -> int:
-    """End every process as an operating system does: ask, wait a moment, insist."""
-    log({POWERED_OFF: "powering off", REBOOT_ASKED: "rebooting", STOPPED: "stopping"}[_ended[0]])
+def reap() -> None:
+    """Collect children that ended, such as the process of user data."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def power_down(code: int) -> int:
+    """End every process as an operating system does: ask, wait a moment, insist. Return `code`."""
+    log({POWERED_OFF: "powering off", REBOOT_ASKED: "rebooting", STOPPED: "stopping"}[code])
     own = {1, os.getpid()}
     for number, patience in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 0.5)):
         deadline = time.monotonic() + patience
@@ -312,14 +315,12 @@ def power_down() -> int:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, number)
         while others and time.monotonic() < deadline:
-            with contextlib.suppress(ChildProcessError):
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
+            reap()
             others = [pid for pid in others if Path(f"/proc/{pid}").exists()]
             time.sleep(0.02)
-    return _ended[0]
+    return code
 
 
 if __name__ == "__main__":
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+    signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
     sys.exit(main())

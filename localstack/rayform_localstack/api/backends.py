@@ -219,7 +219,8 @@ class Backends:
 
         backend = ec2_backends[database.account_id][database.region]
         group = getattr(database, "db_subnet_group", None)
-        subnet = group.subnets[0] if group else backend.get_subnet(_default_subnet(backend, None))
+        first = group.subnets[0]["SubnetIdentifier"] if group else _default_subnet(backend, None)
+        subnet = backend.get_subnet(first)
         database.subnet_id = subnet.id
         address: str = subnet.get_available_subnet_ip(instance=database)
         return address
