@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from rayform.pipelines import Pipeline
 from rayform_core.errors import NotFoundError, UsageError
-from rayform_runtime.execution.script_loading import ends_quietly
+from rayform_runtime.execution.script_loading import ends_quietly, import_without_running
 from rayform_runtime.execution.user_code import SCRIPT_MODULE
 
 __all__ = ["find_pipeline", "load_target"]
@@ -73,9 +72,7 @@ def load_target(place: str) -> ModuleType:
     if found is None:
         known = [p.name for p in Path().glob("*.py")]
         raise NotFoundError("file or module", place, known=known)
-    if found.origin and Path(found.origin).is_file() and place not in sys.modules:
-        return _execute(place, Path(found.origin), found)
-    return importlib.import_module(place)
+    return import_without_running(place)
 
 
 def _load_file(path: Path) -> ModuleType:
@@ -102,11 +99,7 @@ def _load_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise UsageError(f"'{path}' can't be run as Python.", hint="Give the file a name that ends in .py.")
     if len(parts) > 1:
-        importlib.import_module(".".join(parts[:-1]))
-    return _execute(name, path, spec)
-
-
-def _execute(name: str, path: Path, spec: Any) -> ModuleType:
+        import_without_running(".".join(parts[:-1]))
     module = importlib.util.module_from_spec(spec)
     previous = sys.modules.get(name)
     sys.modules[name] = module

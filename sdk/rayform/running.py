@@ -129,7 +129,12 @@ def execute(
         PipelineFailedError: the run ended without success.
         KeyboardInterrupt: it was stopped by Ctrl-C.
     """
-    shown = progress(request.spec, request.run_name, stack.name)
+    seen = request.spec
+    if request.only is not None:
+        seen = seen.model_copy(
+            update={"steps": [s for s in seen.steps if s.key in request.only], "outputs": []}
+        )
+    shown = progress(seen, request.run_name, stack.name)
     shown.begin()
     try:
         outcome = stack.orchestrator.run(request, stack, shown)

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 from rayform.running_step import running_step
 from rayform_core.errors import UsageError
 from rayform_core.startup import without_pydantic_plugins
-from rayform_runtime.execution.script_loading import PipelineCalledWhileLoading, script_being_loaded
+from rayform_runtime.execution.script_loading import (
+    PipelineCalledWhileLoading,
+    is_loading,
+    run_depth,
+    script_being_loaded,
+)
 
 if TYPE_CHECKING:
     from rayform.pipelines import Pipeline
@@ -18,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["refuse_within_a_worker", "run_pipeline"]
 
+_DEEPEST = 3
+"""A step may start a program that runs a pipeline of its own, and that one too; deeper is an accident."""
 _USUAL_MODULES = ("rayform.steps", "rayform.pipelines", "rayform_runtime.components")
 """What a person's module brings in when a worker imports it."""
 
@@ -47,10 +54,22 @@ def refuse_within_a_worker(name: str) -> None:
     Raises:
         PipelineCalledWhileLoading: the call stands at the top level of a script that is loaded for its
             functions; that ends the loading.
-        UsageError: the call is in a running step.
+        UsageError: the call is in a running step, or in a module that is imported for its functions.
     """
     if script_being_loaded() is not None:
         raise PipelineCalledWhileLoading
+    if is_loading():
+        raise UsageError(
+            f"Pipeline '{name}' is called while its module is imported.",
+            why="A worker imports the module for its steps, and the call would start another run there.",
+            hint='Put the call under `if __name__ == "__main__":`, or into a function.',
+        )
+    if run_depth() >= _DEEPEST:
+        raise UsageError(
+            f"Pipeline '{name}' is called within {_DEEPEST} runs that started one another.",
+            why="Runs that start runs without end would fill the machine.",
+            hint='Put the call under `if __name__ == "__main__":`.',
+        )
     if running_step() is not None:
         raise UsageError(
             f"Pipeline '{name}' is called in a running step.",

@@ -30,6 +30,7 @@ from typing import Any, NoReturn
 from rayform_core.startup import without_pydantic_plugins
 from rayform_runtime.execution.framing import FrameReader, send
 from rayform_runtime.execution.process_death import die_with_parent, kill_group, leave_terminal
+from rayform_runtime.execution.script_loading import enter_worker_process
 
 __all__ = ["main", "serve"]
 
@@ -241,6 +242,7 @@ def main(control_fd: int, parent: int, modules: list[str]) -> NoReturn:
     gc.disable()  # nothing that is imported is garbage
     leave_terminal()
     die_with_parent(parent)
+    enter_worker_process()
     control = socket.socket(fileno=control_fd)
     with without_pydantic_plugins():
         for name in (*_WORKERS_MODULES, *modules):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib
 import importlib.util
 import os
 import sys
@@ -14,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from rayform_core.errors import NotFoundError
-from rayform_runtime.execution.script_loading import ends_quietly
+from rayform_runtime.execution.script_loading import ends_quietly, import_without_running
 
 if TYPE_CHECKING:
     from rayform_runtime.execution.worker_step import CodeRef
@@ -113,7 +112,7 @@ def load_source(ref: SourceRef | CodeRef) -> Any:
 
 def _import(ref: SourceRef | CodeRef) -> Any:
     try:
-        return importlib.import_module(ref.module)
+        return import_without_running(ref.module)
     except ModuleNotFoundError as error:
         # A module that was loaded from a file outside of the import path.
         if error.name != ref.module or ref.file is None or not Path(ref.file).is_file():

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from rayform_runtime.execution import worker
 from rayform_runtime.execution.framing import receive, send
 from rayform_runtime.execution.process_death import die_with_parent, leave_terminal
+from rayform_runtime.execution.script_loading import enter_worker_process
 from rayform_runtime.execution.worker import failed_result, run_step
 
 __all__ = ["main", "run_worker"]
@@ -81,6 +82,7 @@ def main(task_fd: int, output_fd: int, parent: int, modules: list[str]) -> NoRet
     """Run a worker that was spawned rather than forked: the entry point of `python -c` in `launchers`."""
     import importlib
 
+    enter_worker_process()
     die_with_parent(parent)
     for name in modules:
         with contextlib.suppress(Exception):
