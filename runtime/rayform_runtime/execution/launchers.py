@@ -6,7 +6,6 @@ import abc
 import contextlib
 import itertools
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -169,19 +168,6 @@ class _ServerConnection:
             self.output = -1
 
 
-def _await(server: _ServerConnection, *, until_idle: bool, seconds: float) -> None:
-    """Wait until a server is gone, or, with `until_idle`, until it has no workers left."""
-    deadline = time.monotonic() + seconds
-    while not server.lost and (left := deadline - time.monotonic()) > 0:
-        if until_idle and not server.workers:
-            return
-        wanted = [server.sock.fileno()] + ([server.output] if server.output >= 0 else [])
-        readable, _, _ = select.select(wanted, [], [], left)
-        if server.output in readable:
-            server.read_output()
-        server.take()
-
-
 class ForkLauncher(Launcher):
     """Forks workers from a fork server. Linux only.
 
@@ -315,6 +301,11 @@ class ForkLauncher(Launcher):
         )
 
     def _close_run(self, *, kill: bool) -> None:
+        """Let the run's workers go; doesn't wait for them.
+
+        Idle workers end by themselves once their sockets close, and the base server kills what hasn't ended
+        after a moment; `shutdown` waits for it.
+        """
         for server in (self._run, self._base):
             if server is None:
                 continue
@@ -323,26 +314,18 @@ class ForkLauncher(Launcher):
                 if kill and worker.pid is not None:
                     kill_group(worker.pid)
                 worker.close()
-        if self._run is not None:
-            if not kill:
-                self._run.request(("quit",))
-            # With `kill` the end of file alone tells the server to kill its workers.
-            with contextlib.suppress(OSError):
-                self._run.sock.shutdown(socket.SHUT_WR)
-            _await(self._run, until_idle=False, seconds=0.5 if kill else 4.0)
-            if not self._run.lost and self._base is not None and self._base.server_pid is not None:
-                # It may still be importing the person's code; its workers die with it.
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(self._base.server_pid, signal.SIGKILL)
-                _await(self._run, until_idle=False, seconds=1.0)
-            self._run.close()
-            self._run = None
-        if self._base is not None and self._base.workers:
-            _await(self._base, until_idle=True, seconds=0.5 if kill else 3.0)
-            for worker in self._base.workers.values():
-                if worker.pid is not None:
-                    kill_group(worker.pid)
-            self._base.workers.clear()
+            server.workers.clear()
+        if self._run is None:
+            return
+        if not kill:
+            self._run.request(("quit",))
+        # With `kill` the end of file alone tells the server to kill its workers; one that still imports the
+        # person's code doesn't hear it.
+        elif not self._run.ready and self._base is not None and self._base.server_pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._base.server_pid, signal.SIGKILL)
+        self._run.close()
+        self._run = None
 
     def close(self, *, kill: bool) -> None:
         self._close_run(kill=kill)

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,9 +105,16 @@ class LocalExecutor(Executor):
         self._oom_kills = _oom_kills()
         self._closed = False
         self._uploads = LogUploads(log_store) if log_store is not None else None
-        launcher.prepare(environment or {}, code_root, import_paths, sources)
-        self._watch_launcher()
-        self._launch(())  # the first worker comes up while the scheduler still opens the catalog
+        self._is_ready = False
+        self._prepare = partial(launcher.prepare, environment or {}, code_root, import_paths, sources)
+
+    def get_ready(self) -> None:
+        """Start the first worker now rather than with the first task."""
+        if not self._is_ready:
+            self._is_ready = True
+            self._prepare()
+            self._watch_launcher()
+            self._launch(())
 
     # -- Executor -----------------------------------------------------------------------------------------
     def check(self, spec: PipelineSpec) -> None:
@@ -116,6 +124,7 @@ class LocalExecutor(Executor):
         resources = Resources.model_validate(task.step.get("resources") or {})
         queued = _Queued(task, resources, dict(task.step.get("environment") or {}))
         self._run_id = task.run_id
+        self.get_ready()
         queue = self._queues.setdefault(repr(resources), _Queue(resources))
         queue.tasks.append(queued)
         self._queued_ids[task.step_run_id] = queued

@@ -75,7 +75,7 @@ class LocalOrchestrator(Orchestrator):
             place = (source.module, source.file, source.pickled)
             if source.pickled is None and place not in first_of_module:
                 first_of_module[place] = source.model_dump(mode="json")
-        return LocalExecutor(
+        executor = LocalExecutor(
             self._launcher,
             resources,
             log_store=None if stack.artifact_store.uri.startswith("file:") else stack.artifact_store,
@@ -85,6 +85,10 @@ class LocalOrchestrator(Orchestrator):
             import_paths=spec.import_paths or (".",),
             sources=list(first_of_module.values()),
         )
+        if request.no_cache or not spec.enable_cache or not all(s.enable_cache for s in spec.steps):
+            # A worker will be needed for certain: it comes up while the scheduler opens the catalog.
+            executor.get_ready()
+        return executor
 
     def stop(self, run_id: UUID, stack: Stack) -> None:
         """Ask the run's process to end the run, and wait until it did; a process that is dead is cleaned up.

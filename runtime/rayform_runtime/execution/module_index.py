@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
 import sys
 import sysconfig
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from functools import lru_cache
 from importlib.machinery import SOURCE_SUFFIXES
 from pathlib import Path
 
-__all__ = ["Binding", "ModuleIndex", "find_module", "index_module", "is_project_file"]
+__all__ = ["Binding", "ModuleIndex", "file_stamp", "find_module", "index_module", "is_project_file"]
 
 Chain = tuple[str, ...]
 """A dotted name as it stands in code, `a.b.c`. `("*",)` is this whole module. What a function imports by itself
@@ -53,13 +54,18 @@ class ModuleIndex:
 _indexes: dict[Path, tuple[tuple[int, int], ModuleIndex]] = {}
 
 
+def file_stamp(file: str | Path) -> tuple[int, int]:
+    """Return what changes when a file is written."""
+    try:
+        status = os.stat(file)  # noqa: PTH116 - called for each file of each step
+    except OSError:
+        return (0, 0)
+    return (status.st_mtime_ns, status.st_size)
+
+
 def index_module(file: Path) -> ModuleIndex:
     """Parse a file, or take what was parsed before where it hasn't changed."""
-    try:
-        status = file.stat()
-        stamp = (status.st_mtime_ns, status.st_size)
-    except OSError:
-        stamp = (0, 0)
+    stamp = file_stamp(file)
     known = _indexes.get(file)
     if known is not None and known[0] == stamp:
         return known[1]
@@ -391,11 +397,11 @@ def find_module(name: str, *, relative_to: ModuleIndex | None = None) -> Path | 
     if file:
         path = Path(file)
         return path if is_project_file(path) else None
-    folders = [Path(entry) for entry in sys.path if entry]
+    folders = [entry for entry in sys.path if entry]
     if relative_to is not None:
-        folders.insert(0, _import_root(relative_to.file))
-    for folder in folders:
-        found = _in_folder(folder, parts)
+        folders.insert(0, str(_import_root(relative_to.file)))
+    for place in folders:
+        found = _in_folder(place, parts)
         if found is not None:
             return found if is_project_file(found) else None
     return None
@@ -408,13 +414,11 @@ def _import_root(file: Path) -> Path:
     return folder
 
 
-def _in_folder(folder: Path, parts: list[str]) -> Path | None:
-    target = folder.joinpath(*parts)
-    package = target / "__init__.py"
-    if package.is_file():
-        return package
-    if parts:
-        module = target.with_name(target.name + ".py")
-        if module.is_file():
-            return module
+def _in_folder(folder: Path | str, parts: list[str]) -> Path | None:
+    target = os.path.join(folder, *parts)  # noqa: PTH118 - tried for each folder of the import path
+    package = f"{target}/__init__.py"
+    if os.path.isfile(package):  # noqa: PTH113
+        return Path(package)
+    if parts and os.path.isfile(f"{target}.py"):  # noqa: PTH113
+        return Path(f"{target}.py")
     return None

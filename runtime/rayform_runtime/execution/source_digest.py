@@ -20,9 +20,19 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from rayform_runtime.execution.module_index import Binding, ModuleIndex, find_module, index_module
+from rayform_runtime.execution.module_index import (
+    Binding,
+    ModuleIndex,
+    file_stamp,
+    find_module,
+    index_module,
+)
 
 __all__ = ["reached_code", "source_digest"]
+
+_known: dict[Any, tuple[str, list[tuple[str, tuple[int, int]]]]] = {}
+"""Digests of functions that were asked for before, with the files that they hold for: a pipeline that calls one
+step fifty times asks fifty times."""
 
 _Unit = tuple[str, str]
 """A module's file and a name at its top level; `"*"` is the whole module."""
@@ -45,10 +55,20 @@ def source_digest(function: Callable[..., Any], *, also: Iterable[Any] = ()) -> 
         >>> len(source_digest(double))
         40
     """
+    plain, others = _plain(function), tuple(map(_plain, also))
+    known = _known.get((plain, others))
+    if known is not None and all(file_stamp(file) == stamp for file, stamp in known[1]):
+        return known[0]
+    walk = _Walk()
+    for found in (plain, *others):
+        walk.start(found)
     digest = hashlib.blake2b(digest_size=20)
-    for part in _parts([function, *also]):
+    for part in walk.parts():
         digest.update(part.encode("utf-8", "surrogatepass"))
         digest.update(b"\0")
+    if walk.is_static:
+        files = sorted({file for file, _ in walk.units})
+        _known[plain, others] = (digest.hexdigest(), [(file, file_stamp(file)) for file in files])
     return digest.hexdigest()
 
 
@@ -72,13 +92,6 @@ def _plain(found: Any) -> Any:
         found = inner
 
 
-def _parts(objects: Iterable[Any]) -> list[str]:
-    walk = _Walk()
-    for found in objects:
-        walk.start(_plain(found))
-    return walk.parts()
-
-
 class _Walk:
     """Follows names from some functions to all that they reach."""
 
@@ -95,6 +108,11 @@ class _Walk:
             texts = [index.whole] if name == "*" else [b.text for b in index.bindings.get(name, ())]
             found.append(f"{index.label}:{name}={hashlib.blake2b(repr(texts).encode()).hexdigest()}")
         return found + [f"{key}={value}" for key, value in sorted(self.loose.items())]
+
+    @property
+    def is_static(self) -> bool:
+        """Whether the files alone decide the digest, and no values of this process."""
+        return not self.loose
 
     # -- where to start -------------------------------------------------------------------------------------
     def start(self, found: Any) -> None:

@@ -1,0 +1,1 @@
+"""Measurements of Rayform against its bars: `python -m benchmarks`."""
