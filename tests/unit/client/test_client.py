@@ -14,6 +14,7 @@ from support.seeded_stack import Seeder, seed_training_run
 from rayform import stacks
 from rayform.client import Client
 from rayform_core.errors import ConflictError, IntegrityError, NotFoundError, UsageError
+from rayform_core.files import home
 from rayform_runtime.catalog.interface import RunStatus
 
 
@@ -173,7 +174,7 @@ def test_activate_stack_switches_the_client(client: Client) -> None:
     """After a switch the client reads the other stack, and the profile remembers it."""
     from rayform.registered_components import register_component
 
-    path = Path(stacks.home()) / "other.db"
+    path = home() / "other.db"
     register_component("catalog", "other", flavor="sqlite", config={"path": str(path)})
     stacks.register_stack("second", catalog="other")
     seed_training_run(client)

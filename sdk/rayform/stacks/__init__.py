@@ -1,0 +1,50 @@
+"""Registered stacks and profiles, and which stack is active.
+
+A stack is a file in its profile's folder that names one component of each kind. The `default` stack (local
+orchestrator, store and catalog under `$RAYFORM_HOME/local`) is always there and needs no file.
+
+Which stack is active, the first that is set: the `--stack` option or the `name` argument, `$RAYFORM_STACK`,
+the pin of the working folder or the nearest one above it (`rayform stack set NAME --here`), the active stack of
+the profile, `default`. The profile likewise: `$RAYFORM_PROFILE`, the pin, the one set with
+`rayform profile set`, `default`.
+"""
+
+from rayform.stacks.active import ActiveStack, active_stack, active_stack_name, set_active_stack
+from rayform.stacks.changing import copy_stack, delete_stack, register_stack, rename_stack, update_stack
+from rayform.stacks.deployed import register_deployed, unregister_deployed
+from rayform.stacks.portable import export_requirements, export_stack, import_stack
+from rayform.stacks.profiles import (
+    active_profile,
+    create_profile,
+    delete_profile,
+    list_profiles,
+    set_active_profile,
+)
+from rayform.stacks.registered import StackRecord, get_stack, list_stacks, read_stack, stack_names
+
+__all__ = [
+    "ActiveStack",
+    "StackRecord",
+    "active_profile",
+    "active_stack",
+    "active_stack_name",
+    "copy_stack",
+    "create_profile",
+    "delete_profile",
+    "delete_stack",
+    "export_requirements",
+    "export_stack",
+    "get_stack",
+    "import_stack",
+    "list_profiles",
+    "list_stacks",
+    "read_stack",
+    "register_deployed",
+    "register_stack",
+    "rename_stack",
+    "set_active_profile",
+    "set_active_stack",
+    "stack_names",
+    "unregister_deployed",
+    "update_stack",
+]

@@ -1,0 +1,108 @@
+"""Which stack is active, and who said so."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rayform import registry_files as files
+from rayform.stacks.profiles import DEFAULT, active_profile, read_pointer
+from rayform.stacks.registered import get_stack, read_stack
+from rayform_core.errors import NotFoundError, UsageError
+from rayform_core.files import home
+
+if TYPE_CHECKING:
+    from rayform_runtime.components import StackSpec
+
+__all__ = [
+    "ActiveStack",
+    "active_stack",
+    "active_stack_name",
+    "set_active_stack",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveStack:
+    """The active stack's name and who said so: an option, a variable, a pin file, or the profile."""
+
+    name: str
+    profile: str
+    source: str
+
+
+def active_stack_name(name: str | None = None) -> ActiveStack:
+    """Return which stack is active and who said so; it may not exist (`read_stack` tells).
+
+    Args:
+        name: a stack that was named for this once, such as by `--stack`.
+    """
+    profile = active_profile()
+    if name:
+        return ActiveStack(name, profile, "named here")
+    if chosen := os.environ.get("RAYFORM_STACK"):
+        return ActiveStack(chosen, profile, "$RAYFORM_STACK")
+    if (pin := files.find_pin()) and (chosen := read_pointer(pin).get("stack")):
+        return ActiveStack(chosen, profile, str(pin))
+    place = files.profile_file(profile)
+    if chosen := read_pointer(place).get("stack"):
+        return ActiveStack(chosen, profile, f"profile '{profile}'")
+    return ActiveStack(DEFAULT, profile, "built in")
+
+
+def active_stack(name: str | None = None) -> StackSpec:
+    """Return the active stack, whole.
+
+    Args:
+        name: a stack to take instead, such as the one of `--stack`.
+
+    Raises:
+        NotFoundError: the stack, or a component of it, doesn't exist.
+        IntegrityError: a file of it is corrupt.
+
+    Example:
+        >>> from rayform_runtime.components import Stack
+        >>> Stack(active_stack()).catalog.list_runs()  # doctest: +SKIP
+    """
+    active = active_stack_name(name)
+    try:
+        return get_stack(active.name, profile=active.profile)
+    except NotFoundError as error:
+        if error.kind == "stack" and active.source != "named here":
+            error.why = f"It is set as the active stack by {active.source}."
+        raise
+
+
+def set_active_stack(name: str, *, here: Path | None = None) -> Path:
+    """Make a stack the active one of the active profile, or of a folder.
+
+    Args:
+        name: the stack.
+        here: pin it for this folder and all below it instead.
+
+    Returns:
+        The file that now says so.
+
+    Raises:
+        NotFoundError: there is no such stack.
+    """
+    with files.registry_lock():
+        stack = read_stack(name)
+        if here is None:
+            path = files.profile_file(stack.profile)
+            pointer = {"stack": name}
+        else:
+            path = files.pin_file(here.absolute())
+            if path.parent == home():
+                raise UsageError(
+                    f"'{here}' can't pin a stack.",
+                    why=f"Its folder '{path.parent}' is the registry itself.",
+                    hint=f"Run `rayform stack set {name}` without --here.",
+                )
+            pointer = {**read_pointer(path), "stack": name}
+            if stack.profile != DEFAULT:
+                pointer["profile"] = stack.profile
+        files.write_yaml(path, pointer)
+    return path

@@ -1,0 +1,182 @@
+"""Registers, changes, copies and forgets stacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rayform import registered_components as components
+from rayform import registry_files as files
+from rayform.stacks.active import active_stack_name
+from rayform.stacks.profiles import DEFAULT, active_profile, read_pointer
+from rayform.stacks.registered import StackRecord, read_stack, stack_names, write
+from rayform_core.errors import ConflictError, UsageError
+
+__all__ = [
+    "copy_stack",
+    "delete_stack",
+    "register_stack",
+    "rename_stack",
+    "update_stack",
+]
+
+
+def register_stack(
+    name: str,
+    *,
+    orchestrator: str = DEFAULT,
+    artifact_store: str = DEFAULT,
+    catalog: str = DEFAULT,
+    container_registry: str | None = None,
+    reference: str | None = None,
+) -> StackRecord:
+    """Register a stack in the active profile.
+
+    Args:
+        name: its name, unique in the profile.
+        orchestrator, artifact_store, catalog: names of registered components; the local ones unless told.
+        container_registry: name of a registered registry; needed where steps run in images.
+        reference: unique reference of a deployed stack.
+
+    Raises:
+        ConflictError: the name is taken.
+        NotFoundError: a component isn't registered.
+    """
+    with files.registry_lock():
+        profile = active_profile()
+        files.check_name("stack", name)
+        if name in stack_names(profile):
+            raise ConflictError(
+                f"There is a stack '{name}' already.",
+                hint=f"Take another name, or change it: rayform stack update {name} …",
+            )
+        named = {
+            "orchestrator": orchestrator,
+            "artifact-store": artifact_store,
+            "container-registry": container_registry,
+            "catalog": catalog,
+        }
+        record = StackRecord(name, profile, _existing(named), reference)
+        write(record)
+    return record
+
+
+def _existing(named: Mapping[str, str | None]) -> dict[str, str]:
+    chosen = {kind: component for kind, component in named.items() if component is not None}
+    for kind, component in chosen.items():
+        components.read_component(kind, component)
+    return chosen
+
+
+def update_stack(name: str, *, remove_container_registry: bool = False, **changes: str | None) -> StackRecord:
+    """Give a stack other components.
+
+    Args:
+        name: the stack.
+        remove_container_registry: leave it without a registry.
+        changes: `orchestrator`, `artifact_store`, `container_registry`, `catalog`: names of registered
+            components; those left out, or `None`, stay.
+
+    Raises:
+        UsageError: it is the `default` stack.
+        NotFoundError: the stack or a component doesn't exist.
+    """
+    _refuse_default(name, "changed", f"Copy it: rayform stack copy default {name}-2")
+    with files.registry_lock():
+        old = read_stack(name)
+        new = _existing({files.check_kind(kind): component for kind, component in changes.items()})
+        merged = {**old.components, **new}
+        if remove_container_registry:
+            merged.pop("container-registry", None)
+        record = StackRecord(
+            name, old.profile, {k: merged[k] for k in files.KINDS if k in merged}, old.reference
+        )
+        write(record)
+    return record
+
+
+def rename_stack(name: str, new_name: str) -> StackRecord:
+    """Give a stack another name; if it is active it stays so.
+
+    Raises:
+        ConflictError: the new name is taken, or a pin or variable names it by the old one.
+        UsageError: it is the `default` stack, or the new name is no name.
+    """
+    _refuse_default(name, "renamed", "Copy it: rayform stack copy default NAME")
+    with files.registry_lock():
+        active = active_stack_name()
+        if active.name == name and not active.source.startswith("profile "):
+            raise ConflictError(
+                f"The stack '{name}' is active by {active.source}, which would then name no stack.",
+                hint=f"Unset it first; afterwards let it name '{new_name}'.",
+            )
+        record = _copy(name, new_name, keep_reference=True)
+        place = files.profile_file(record.profile)
+        if read_pointer(place).get("stack") == name:
+            files.write_yaml(place, {"stack": new_name})
+        files.remove_file(files.stack_file(record.profile, name))
+    return record
+
+
+def copy_stack(name: str, new_name: str) -> StackRecord:
+    """Register a second stack with the same components; it isn't tied to the deployment of the first.
+
+    Raises:
+        ConflictError: the new name is taken.
+    """
+    with files.registry_lock():
+        return _copy(name, new_name, keep_reference=False)
+
+
+def _copy(name: str, new_name: str, *, keep_reference: bool) -> StackRecord:
+    old = read_stack(name)
+    files.check_name("stack", new_name)
+    if new_name in stack_names(old.profile):
+        raise ConflictError(f"There is a stack '{new_name}' already.", hint="Take another name.")
+    record = StackRecord(new_name, old.profile, old.components, old.reference if keep_reference else None)
+    write(record)
+    return record
+
+
+def delete_stack(name: str, *, with_components: bool = False) -> list[str]:
+    """Forget a stack. What it stands for (cluster, bucket, database) is left as it is.
+
+    Args:
+        name: the stack.
+        with_components: also forget those of its components that no other stack uses.
+
+    Returns:
+        The forgotten components, as `kind/name`.
+
+    Raises:
+        ConflictError: it is the active stack, or a deployed one whose infrastructure is still there.
+        UsageError: it is the `default` stack.
+        NotFoundError: there is none.
+    """
+    _refuse_default(name, "deleted", None)
+    with files.registry_lock():
+        stack = read_stack(name)
+        active = active_stack_name()
+        if name in (active.name, read_pointer(files.profile_file(stack.profile)).get("stack")):
+            source = active.source if active.name == name else f"profile '{stack.profile}'"
+            raise ConflictError(
+                f"The stack '{name}' is active.",
+                why=f"It is set by {source}.",
+                hint="Set another first: rayform stack set default",
+            )
+        files.remove_file(files.stack_file(stack.profile, name))
+        return _forget_unused(stack) if with_components else []
+
+
+def _forget_unused(stack: StackRecord) -> list[str]:
+    forgotten = []
+    for kind, component in stack.components.items():
+        builtin = component == DEFAULT and components.builtin_component(kind) is not None
+        if not builtin and not components.users_of_component(kind, component):
+            files.remove_file(files.component_file(kind, component))
+            forgotten.append(f"{kind}/{component}")
+    return forgotten
+
+
+def _refuse_default(name: str, verb: str, hint: str | None) -> None:
+    if name == DEFAULT:
+        raise UsageError(f"The stack 'default' is built in and can't be {verb}.", hint=hint)
