@@ -50,7 +50,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("rayform.cli.runs:runs", "List, describe, follow, resume, stop and delete pipeline runs."),
     "init": ("rayform.cli.init:init", "Make a project."),
     "run": ("rayform.cli.run:run", "Run a pipeline of a file or module."),
-    "spin": ("rayform.cli.spin:spin", "Run one step of an earlier run again, alone."),
+    "spin": (
+        "rayform.cli.spin:spin",
+        "Run one step of an earlier run again, alone, on the inputs that it had.",
+    ),
     "stack": ("rayform.cli.stack:stack", "Register, switch, deploy and destroy stacks."),
     "version": ("rayform.cli.info:version", "Print Rayform's version."),
 }
