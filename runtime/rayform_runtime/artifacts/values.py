@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["SavedValue", "check_type", "load_value", "save_value"]
 
 _PICTURES = "visualizations"
+# The disk's own troubles; any other OSError is the materializer's.
+_DISK = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS))
 REGISTERED = "registered"
 """In place of a materializer: data that a person put into the store by other means; see `registered_data`."""
 
@@ -83,7 +86,14 @@ def save_value(
     kind = type(value)
     try:
         with store.staging(id) as folder:
-            worker.save(value, folder)
+            try:
+                worker.save(value, folder)
+            except OSError as error:
+                if error.errno in _DISK:
+                    from rayform_core.files import storage_error
+
+                    raise storage_error(error, store.uri) from error
+                raise
             known = {**_extract(worker, value), **(metadata or {})}
             pictures = _save_pictures(worker, value, folder, visualizations or {})
             try:

@@ -1,0 +1,198 @@
+"""Whatever the network does, a value comes back right or the error is clear."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import threading
+import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from support.fault_proxy import FAULTS, fault_proxy
+
+from rayform_core.errors import ConflictError, RayformError
+from rayform_core.ids import new_id
+from rayform_runtime.artifacts.config import S3StoreConfig
+from rayform_runtime.artifacts.interface import MANIFEST_NAME
+from rayform_runtime.artifacts.s3 import S3ArtifactStore
+
+pytestmark = [pytest.mark.moto, pytest.mark.fault]
+
+TRANSFERS = 1000
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait between tries for a fiftieth of the time."""
+    import botocore.retries.standard
+
+    slow = botocore.retries.standard.ExponentialBackoff.delay_amount
+    monkeypatch.setattr(
+        botocore.retries.standard.ExponentialBackoff,
+        "delay_amount",
+        lambda self, context: slow(self, context) / 50,
+    )
+
+
+def open_store(url: str, bucket: str) -> S3ArtifactStore:
+    return S3ArtifactStore(S3StoreConfig(bucket=bucket, endpoint_url=url), stack_name="test")
+
+
+def new_bucket(url: str) -> str:
+    import boto3
+
+    bucket = f"test-{uuid.uuid4().hex}"
+    boto3.Session().client("s3", endpoint_url=url, region_name="us-east-1").create_bucket(Bucket=bucket)
+    return bucket
+
+
+def content(number: int) -> dict[str, bytes]:
+    source = random.Random(number)
+    files = {"value.bin": source.randbytes(source.randrange(0, 60_000))}
+    if number % 7 == 0:
+        files["more/second.bin"] = source.randbytes(2000)
+    return files
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("aws", "quick_retries")
+def test_a_thousand_transfers_under_faults(moto_url: str) -> None:
+    """500 commits and 500 loads with every kind of fault: each value right or a clear error, none wrong."""
+    bucket = new_bucket(moto_url)
+    outcome: Counter[str] = Counter()
+    with fault_proxy(moto_url, rate=0.12, seed=7) as proxy:
+        store = open_store(proxy.url, bucket)
+
+        def transfer(number: int) -> None:
+            version, files = new_id(), content(number)
+            uri = f"{store.uri}/versions/{version}"
+            try:
+                with store.staging(version) as folder:
+                    for name, data in files.items():
+                        (folder / name).parent.mkdir(exist_ok=True)
+                        (folder / name).write_bytes(data)
+                    _, manifest = store.commit(version, folder, type="t:T", materializer="m:M")
+            except RayformError as error:
+                outcome[f"commit: {type(error).__name__}"] += 1
+                assert error.message
+                assert not isinstance(error, ConflictError), "its own retry was taken for another writer"
+                return
+            outcome["committed"] += 1
+            shutil.rmtree(store._cache.root / "entries" / str(version), ignore_errors=True)
+            try:
+                with store.open_local(uri, digest=manifest.digest) as folder:
+                    found = {
+                        p.relative_to(folder).as_posix(): p.read_bytes()
+                        for p in folder.rglob("*")
+                        if p.is_file() and p.name != MANIFEST_NAME
+                    }
+            except RayformError as error:
+                outcome[f"load: {type(error).__name__}"] += 1
+                return
+            assert found == files, f"transfer {number} came back wrong"
+            outcome["right"] += 1
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(transfer, range(TRANSFERS // 2)))
+        injected = proxy.done
+    print(dict(outcome), dict(injected))
+    assert set(injected) == set(FAULTS)
+    assert sum(injected.values()) > 100
+    # Faults that come once are mended by trying again; only a body changed on its way up is for the caller.
+    assert outcome["right"] > 0.9 * TRANSFERS / 2
+    # What failed left no manifest, and so is no artifact.
+    honest = open_store(moto_url, bucket)
+    manifests = sum(o.key.endswith(MANIFEST_NAME) for o in honest.list_objects("versions/"))
+    assert manifests >= outcome["committed"]
+
+
+@pytest.mark.usefixtures("aws", "quick_retries")
+@pytest.mark.parametrize("fault", ["lost answer", "reset", "503", "500"])
+def test_a_conditional_write_whose_answer_is_lost_is_ones_own(moto_url: str, fault: str) -> None:
+    """A retry that meets the object it wrote itself succeeds, and one that meets another's is refused."""
+    bucket = new_bucket(moto_url)
+    with fault_proxy(moto_url, rate=0.4, faults=(fault,), seed=3) as proxy:
+        store = open_store(proxy.url, bucket)
+        for number in range(10):
+            store.put_bytes(f"k{number}", b"mine", if_absent=True)
+            with pytest.raises(ConflictError):
+                store.put_bytes(f"k{number}", b"other", if_absent=True)
+            assert store.get_bytes(f"k{number}") == b"mine"
+
+
+@pytest.mark.usefixtures("aws", "quick_retries")
+def test_a_large_upload_that_is_changed_on_its_way_is_not_committed(moto_url: str) -> None:
+    """Every part is compared with what was sent."""
+    bucket = new_bucket(moto_url)
+    with fault_proxy(moto_url, rate=1.0, faults=("corrupt request",)) as proxy:
+        store = open_store(proxy.url, bucket)
+        version = new_id()
+        with store.staging(version) as folder:
+            (folder / "large").write_bytes(random.Random(1).randbytes(40 << 20))
+            with pytest.raises(RayformError, match="other than it was sent|did not answer|refused"):
+                store.commit(version, folder, type="t:T", materializer="m:M")
+    honest = open_store(moto_url, bucket)
+    assert not honest.exists(f"{honest.uri}/versions/{version}")
+    assert not list(honest.list_objects("versions/"))
+
+
+@pytest.mark.usefixtures("aws", "quick_retries")
+def test_a_server_that_is_always_busy_is_told(moto_url: str) -> None:
+    """After several tries the error says that it is busy, and names the bucket."""
+    bucket = new_bucket(moto_url)
+    with fault_proxy(moto_url, rate=1.0, faults=("503",)) as proxy:
+        with pytest.raises(RayformError, match=f"{bucket}.*busy"):
+            open_store(proxy.url, bucket).put_bytes("a", b"x")
+        assert proxy.done["503"] >= 5
+
+
+@pytest.mark.usefixtures("aws")
+def test_what_a_person_can_do_is_told(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No bucket, nobody there, and no credentials: each names the next thing to do."""
+    with pytest.raises(RayformError, match="no bucket 'never-made'.*stack deploy"):
+        open_store(moto_url, "never-made").check()
+    import botocore.httpsession
+
+    store = open_store("http://127.0.0.1:9", "some-bucket")
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
+    with pytest.raises(RayformError, match="did not answer.*endpoint_url"):
+        store.check()
+    del botocore
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    with pytest.raises(RayformError, match="credentials.*aws configure"):
+        open_store(moto_url, "some-bucket").check()
+
+
+@pytest.mark.usefixtures("aws")
+def test_readers_share_one_download(moto_url: str) -> None:
+    """Eight readers of one artifact at once fetch it once, and eviction leaves what is being read."""
+    bucket = new_bucket(moto_url)
+    with fault_proxy(moto_url, rate=0.0) as proxy:
+        store = open_store(proxy.url, bucket)
+        version = new_id()
+        with store.staging(version) as folder:
+            (folder / "a").write_bytes(b"x" * 1000)
+            uri, manifest = store.commit(version, folder, type="t:T", materializer="m:M")
+        shutil.rmtree(store._cache.root / "entries")
+        gets: list[str] = []
+        count = proxy.next_fault
+        proxy.next_fault = lambda m, b, p: (gets.append(p) if m == "GET" else None) or count(m, b, p)  # type: ignore[func-returns-value,method-assign]
+        barrier = threading.Barrier(8)
+
+        def read(_: int) -> bytes:
+            other = open_store(proxy.url, bucket)
+            barrier.wait()
+            with other.open_local(uri, digest=manifest.digest) as place:
+                other._cache.evict(0)
+                return (place / "a").read_bytes()
+
+        with ThreadPoolExecutor(8) as pool:
+            found: list[Any] = list(pool.map(read, range(8)))
+    assert found == [b"x" * 1000] * 8
+    assert len([p for p in gets if p.split("?")[0].endswith("/a")]) == 1
+    store._cache.evict(0)
+    assert not list((store._cache.root / "entries").iterdir())

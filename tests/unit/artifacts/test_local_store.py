@@ -1,0 +1,181 @@
+"""What only a folder on this machine can suffer: kills, full and read-only disks, links."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rayform_core.errors import ConflictError, PrerequisiteError, UsageError
+from rayform_core.ids import new_id
+from rayform_runtime.artifacts.config import LocalStoreConfig
+from rayform_runtime.artifacts.interface import CorruptArtifactError
+from rayform_runtime.artifacts.local import LocalArtifactStore
+from rayform_runtime.artifacts.values import load_value, save_value
+
+WRITER = """
+import sys, uuid
+from types import SimpleNamespace
+from rayform_core.ids import new_id
+from rayform_runtime.artifacts.local import LocalArtifactStore
+from rayform_runtime.artifacts.values import save_value
+store = LocalArtifactStore(SimpleNamespace(path=sys.argv[1]), stack_name="t")
+number = 0
+while True:
+    id = new_id()
+    print("begin", id, number, flush=True)
+    save_value(store, id, [number, b"x" * 100_000, "y" * 100_000])
+    print("done", id, number, flush=True)
+    number += 1
+"""
+
+
+@pytest.mark.fault
+def test_a_kill_at_any_moment_leaves_nothing_half_written(tmp_path: Path) -> None:
+    """What was said to be committed loads; anything else is whole or isn't there."""
+    source = random.Random(5)
+    for round_number in range(8):
+        root = tmp_path / str(round_number)
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(root)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        time.sleep(source.uniform(0.0, 0.08))  # the moment of the kill is what is tried
+        process.send_signal(signal.SIGKILL)
+        lines = [first, *process.stdout]
+        process.stdout.close()
+        process.wait()
+        store = LocalArtifactStore(LocalStoreConfig(path=str(root)), stack_name="t")
+        parts = [line.split() for line in lines if line.endswith("\n")]
+        done = {version for word, version, _ in parts if word == "done"}
+        for word, version, number in parts:
+            uri = f"{store.uri}/versions/{version}"
+            if word == "begin" and store.exists(uri):
+                assert load_value(store, uri)[0] == int(number)
+            assert store.exists(uri) or version not in done
+        folders = {p.name for p in (root / "versions").iterdir()} if (root / "versions").exists() else set()
+        assert all((root / "versions" / name / "rayform-manifest.json").exists() for name in folders)
+
+
+@pytest.mark.parametrize("name", ["fsync", "rename"])
+def test_a_full_disk_is_told_and_leaves_nothing(
+    local_store: LocalArtifactStore, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The error says to free space, and no part of the value stays."""
+
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    local_store.check()
+    monkeypatch.setattr(os, name, full)
+    with pytest.raises(PrerequisiteError, match="No space left.*Free some disk space"):
+        save_value(local_store, new_id(), [1, 2])
+    monkeypatch.undo()
+    assert not list(local_store.list_objects())
+    assert not list((local_store.root / ".staging").iterdir())
+
+
+@pytest.mark.slow
+def test_a_really_full_disk_is_told(tmp_path: Path) -> None:
+    """A quota of the kernel's (a limit on file size) stops a materializer half-way: clear, and nothing stays."""
+    script = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from types import SimpleNamespace\n"
+        "from rayform_core.ids import new_id\n"
+        "from rayform_runtime.artifacts.local import LocalArtifactStore\n"
+        "from rayform_runtime.artifacts.values import save_value\n"
+        "store = LocalArtifactStore(SimpleNamespace(path=sys.argv[1]), stack_name='t')\n"
+        "store.check()\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try:\n"
+        "    save_value(store, new_id(), 'x' * 5000)\n"
+        "except Exception as error:\n"
+        "    print(type(error).__name__, error, list(store.list_objects()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "s")], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("PrerequisiteError")
+    assert done.stdout.rstrip().endswith("[]")
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    """A file in the folder's place, and a path below it."""
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        store = LocalArtifactStore(LocalStoreConfig(path=str(path)), stack_name="mine")
+        with pytest.raises(PrerequisiteError, match="stack 'mine' can't be used"):
+            store.check()
+        with pytest.raises(PrerequisiteError):
+            save_value(store, new_id(), 1)
+
+
+def test_a_relative_path_is_refused() -> None:
+    """It would mean another folder in each process."""
+    with pytest.raises(UsageError, match="absolute"):
+        LocalArtifactStore(LocalStoreConfig(path="relative"), stack_name="t")
+
+
+def test_links_in_the_store_lead_nowhere(local_store: LocalArtifactStore, tmp_path: Path) -> None:
+    """A file swapped for a link isn't read, and a link to a folder isn't written through."""
+    saved = save_value(local_store, new_id(), "secret")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "value.txt").write_text("secret")
+    file = local_store.root / "versions" / str(saved.manifest.id) / "value.txt"
+    file.unlink()
+    file.symlink_to(outside / "value.txt")
+    with pytest.raises(CorruptArtifactError, match="link"):
+        load_value(local_store, saved.uri)
+    (local_store.root / "logs").symlink_to(outside)
+    with pytest.raises(UsageError, match="leads out"):
+        local_store.put_bytes("logs/a", b"x")
+    assert not (outside / "a").exists()
+
+
+def test_a_file_too_many_is_told(local_store: LocalArtifactStore) -> None:
+    """A folder artifact must not grow behind our back."""
+    saved = save_value(local_store, new_id(), "x")
+    (local_store.root / "versions" / str(saved.manifest.id) / "extra").write_text("x")
+    with pytest.raises(CorruptArtifactError, match="extra"):
+        load_value(local_store, saved.uri)
+
+
+def test_the_same_commit_again_is_the_same(local_store: LocalArtifactStore) -> None:
+    """A step tried again after its worker died past the commit succeeds; another value is refused."""
+    version = new_id()
+    first = save_value(local_store, version, {"a": 1})
+    again = save_value(local_store, version, {"a": 1})
+    assert again.manifest == first.manifest
+    with pytest.raises(ConflictError, match="another value"):
+        save_value(local_store, version, {"a": 2})
+    assert load_value(local_store, first.uri) == {"a": 1}
+
+
+def test_the_store_comes_back_after_its_folder_was_removed(local_store: LocalArtifactStore) -> None:
+    """A process that holds the store goes on."""
+    import shutil
+
+    save_value(local_store, new_id(), 1)
+    shutil.rmtree(local_store.root)
+    assert load_value(local_store, save_value(local_store, new_id(), 2).uri) == 2
+
+
+def test_many_files_are_stored(local_store: LocalArtifactStore, tmp_path: Path) -> None:
+    """A folder of hundreds of files goes through the pool of threads."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(300):
+        (folder / f"{number}.txt").write_text(str(number))
+    loaded = load_value(local_store, save_value(local_store, new_id(), folder).uri)
+    assert {p.name: p.read_text() for p in loaded.iterdir()} == {f"{n}.txt": str(n) for n in range(300)}
