@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,8 +34,10 @@ __all__ = [
     "Catalog",
     "Compute",
     "ContainerRegistry",
+    "ExistingCatalog",
     "ExistingNetwork",
     "Head",
+    "LoadedDefinition",
     "Network",
     "StackDefinition",
     "State",
@@ -42,6 +45,7 @@ __all__ = [
     "json_schema",
     "load_definition",
     "parse_definition",
+    "parse_located",
 ]
 
 
@@ -214,8 +218,10 @@ class ArtifactStore(_Section):
     """Keep old versions of overwritten and deleted objects."""
     kms_key_arn: KmsKey | None = None
     """Encrypt with this KMS key; with S3's own keys unless told."""
-    old_versions_days: Annotated[int, Field(ge=1, le=3650)] = 30
-    """Old versions go after so many days."""
+    old_versions_days: Annotated[int, Field(ge=1, le=3650)] | None = 30
+    """Old versions go after so many days; never where it is null."""
+    incomplete_uploads_days: Annotated[int, Field(ge=1, le=365)] | None = 7
+    """Parts of uploads that never ended go after so many days; never where it is null."""
     infrequent_access_days: Annotated[int, Field(ge=30, le=3650)] | None = None
     """Move artifacts to cheaper storage after so many days."""
     expire_days: Annotated[int, Field(ge=1, le=36500)] | None = None
@@ -243,6 +249,23 @@ class ContainerRegistry(_Section):
     """Take over this repository, which an earlier stack kept, instead of making one."""
 
 
+class ExistingCatalog(_Section):
+    """A PostgreSQL server that is there already, such as one that several stacks share."""
+
+    host: Annotated[str, _matching(r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", max_length=253)]
+    """Host name or address, as the head reaches it."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 5432
+    """Its port."""
+    database: Annotated[str, _matching(r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=63)] = "rayform"
+    """The database."""
+    user: Annotated[str, _matching(r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=63)] = "rayform"
+    """The user."""
+    secret_arn: Annotated[
+        str, _matching(r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@!-]+$")
+    ]
+    """Secret that holds the password: JSON with the key `password`."""
+
+
 class Catalog(_Section):
     """The PostgreSQL server that knows runs, artifacts and models."""
 
@@ -264,6 +287,8 @@ class Catalog(_Section):
     """Encrypt with this KMS key; with RDS's own key unless told."""
     restore_snapshot: Annotated[str, _matching(r"^[A-Za-z](-?[A-Za-z0-9])*$", max_length=255)] | None = None
     """Start from this snapshot, which an earlier stack kept."""
+    existing: ExistingCatalog | None = None
+    """Use a PostgreSQL server that is there already; the other settings of `catalog` then mean nothing."""
 
     @field_validator("max_storage_gb")
     @classmethod
@@ -359,6 +384,23 @@ class StackDefinition(_Section):
         return value
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedDefinition:
+    """A definition with the text it was read from, so that later checks can point at a line.
+
+    Args:
+        definition: what it says.
+        located: the text's keys and values with their places.
+        source: the file's name, for errors.
+        text: the text itself, comments and all.
+    """
+
+    definition: StackDefinition
+    located: LocatedYaml
+    source: str
+    text: str
+
+
 def parse_definition(text: str, source: str = "definition") -> StackDefinition:
     """Read a definition from YAML text.
 
@@ -373,15 +415,21 @@ def parse_definition(text: str, source: str = "definition") -> StackDefinition:
         >>> parse_definition("name: demo\\nregion: eu-central-1\\nowner: me").compute.head.disk_gb
         50
     """
+    return parse_located(text, source).definition
+
+
+def parse_located(text: str, source: str = "definition") -> LoadedDefinition:
+    """As `parse_definition`, and keep where everything stands."""
     located: LocatedYaml = read_located_yaml(text, source)
     try:
-        return StackDefinition.model_validate(located.data if located.data is not None else {})
+        definition = StackDefinition.model_validate(located.data if located.data is not None else {})
     except ValidationError as error:
         raise DefinitionError(source, problems_of(error, located, StackDefinition)) from None
+    return LoadedDefinition(definition, located, source, text)
 
 
-def load_definition(path: Path) -> StackDefinition:
-    """Read the definition in the file `path`; as `parse_definition`.
+def load_definition(path: Path) -> LoadedDefinition:
+    """Read the definition in the file `path`; as `parse_located`.
 
     Raises:
         NotFoundError: there is no such file.
@@ -411,7 +459,7 @@ def load_definition(path: Path) -> StackDefinition:
         ) from None
     except OSError as error:
         raise storage_error(error, path) from error
-    return parse_definition(text, str(path))
+    return parse_located(text, str(path))
 
 
 def json_schema() -> dict[str, Any]:

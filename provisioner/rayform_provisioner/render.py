@@ -21,6 +21,16 @@ __all__ = ["Resolved", "literal", "render", "render_keeping", "render_target", "
 PROVIDER_VERSION = ">= 5.100, < 6.0"
 TERRAFORM_VERSION = ">= 1.11"
 SSH_USER = "ubuntu"
+HEAD_TAGS_OF_RAY = tuple(
+    f'tags["{tag}"]'
+    for tag in (
+        "ray-node-name",
+        "ray-node-status",
+        "ray-launch-config",
+        "ray-user-node-type",
+        "rayform:status",
+    )
+)
 SETTINGS_KEY = "system/bootstrap/stack.json"
 
 
@@ -34,7 +44,6 @@ class Resolved:
         zones: availability zones.
         amis: `head` and each worker group to an AMI's ID.
         wheel: file name of Rayform's wheel in the working folder's `bootstrap/`.
-        node_endpoints: service endpoints as the machines reach them; empty on AWS proper.
         shapes: `head` and each worker group to what its instance type has (`cpus`, `memory_mb`, `gpus`,
             `accelerator_type`), which the autoscaler plans with.
     """
@@ -44,7 +53,6 @@ class Resolved:
     zones: tuple[str, ...]
     amis: dict[str, str]
     wheel: str
-    node_endpoints: dict[str, str] = field(default_factory=dict)
     shapes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -90,16 +98,18 @@ def render(definition: StackDefinition, resolved: Resolved) -> dict[str, Any]:
     root: dict[str, Any] = {
         "terraform": _settings(definition, resolved.reference),
         "provider": {"aws": {"region": definition.region, "default_tags": {"tags": literal(tags)}}},
-        "locals": {"stack": _machine_settings(definition, resolved)},
+        # Empty on AWS proper; a target's override file fills it.
+        "locals": {"endpoints": {}, "stack": _machine_settings(definition, resolved)},
         "module": {
             "network": _network(definition, resolved),
             "bucket": _bucket(definition, resolved),
             "registry": _registry(definition, resolved),
-            "catalog": _catalog(definition, resolved),
             "compute": _compute(definition, resolved, tags),
         },
-        "output": _outputs(),
+        "output": _outputs(definition),
     }
+    if definition.catalog.existing is None:
+        root["module"]["catalog"] = _catalog(definition, resolved)
     imports = []
     if definition.artifact_store.adopt:
         imports.append({"to": "module.bucket.aws_s3_bucket.this", "id": definition.artifact_store.adopt})
@@ -132,22 +142,55 @@ def render_keeping(definition: StackDefinition, reference: str, modules: list[st
     }
 
 
-def render_target(target: Target) -> dict[str, Any] | None:
-    """Return the override file that points the provider at an emulated cloud; `None` for AWS proper."""
+def render_target(target: Target) -> dict[str, dict[str, Any]]:
+    """Return the override files that point a working folder at an emulated cloud, by path; none for AWS proper.
+
+    Those inside modules silence differences that exist in emulators alone, so that there, too, a plan without
+    a change is empty and drift is real drift.
+    """
     if not target.emulated:
-        return None
+        return {}
+
+    def ignoring(kind: str, names: list[str], attribute: str) -> dict[str, Any]:
+        return {"resource": {kind: {name: {"lifecycle": {"ignore_changes": [attribute]}} for name in names}}}
+
+    rules = {
+        "aws_vpc_security_group_ingress_rule": ["cluster_self", "database"],
+        "aws_vpc_security_group_egress_rule": ["cluster_self", "database"],
+    }
     return {
-        "provider": {
-            "aws": {
-                "endpoints": [
-                    {name: target.endpoints[name] for name in SERVICES if name in target.endpoints}
-                ],
-                "s3_use_path_style": True,
-                "skip_credentials_validation": True,
-                "skip_metadata_api_check": "true",
-                "skip_region_validation": True,
+        "target_override.tf.json": {
+            "provider": {
+                "aws": {
+                    "endpoints": [
+                        {name: target.endpoints[name] for name in SERVICES if name in target.endpoints}
+                    ],
+                    "s3_use_path_style": True,
+                    "skip_credentials_validation": True,
+                    "skip_metadata_api_check": "true",
+                    "skip_region_validation": True,
+                }
+            },
+            "locals": {"endpoints": literal(target.node_endpoints)},
+            # A bucket that refuses plain HTTP would refuse an emulator that speaks nothing else.
+            "module": {"bucket": {"tls_only": target.endpoints.get("s3", "https:").startswith("https:")}},
+        },
+        # moto shows a template's own tags as if it gave them to what it starts, and forgets an instance's
+        # security groups when it gets an elastic address. An override replaces the module's own list, hence tags.
+        "modules/aws/compute/target_override.tf.json": {
+            "resource": {
+                "aws_launch_template": {"worker": {"lifecycle": {"ignore_changes": ["tag_specifications"]}}},
+                "aws_instance": {
+                    "head": {"lifecycle": {"ignore_changes": ["vpc_security_group_ids", *HEAD_TAGS_OF_RAY]}}
+                },
             }
-        }
+        },
+        # moto forgets the description of a rule between two groups.
+        "modules/aws/network/target_override.tf.json": {
+            "resource": {
+                kind: ignoring(kind, names, "description")["resource"][kind] for kind, names in rules.items()
+            }
+        },
     }
 
 
@@ -178,6 +221,9 @@ def _without_none(value: dict[str, Any]) -> dict[str, Any]:
 
 def _network(definition: StackDefinition, resolved: Resolved) -> dict[str, Any]:
     network = definition.network
+    ports = set(network.egress_ports)
+    if definition.catalog.existing is not None:
+        ports.add(definition.catalog.existing.port)
     return {
         "source": "./modules/aws/network",
         "reference": resolved.reference,
@@ -188,7 +234,7 @@ def _network(definition: StackDefinition, resolved: Resolved) -> dict[str, Any]:
                 "cidr": network.cidr,
                 "allowed_ingress_cidrs": list(network.allowed_ingress_cidrs),
                 "private_nodes": network.private_nodes,
-                "egress_ports": list(network.egress_ports),
+                "egress_ports": sorted(ports),
                 "existing": network.existing.model_dump() if network.existing else None,
             }
         ),
@@ -205,6 +251,7 @@ def _bucket(definition: StackDefinition, resolved: Resolved) -> dict[str, Any]:
                 "versioning": store.versioning,
                 "kms_key_arn": store.kms_key_arn,
                 "noncurrent_days": store.old_versions_days,
+                "abort_incomplete_days": store.incomplete_uploads_days,
                 "expire_days": store.expire_days,
                 "infrequent_access_days": store.infrequent_access_days,
             }
@@ -243,7 +290,7 @@ def _catalog(definition: StackDefinition, resolved: Resolved) -> dict[str, Any]:
             {
                 "subnet_ids": "${module.network.database_subnet_ids}",
                 "security_group_ids": ["${module.network.database_security_group_id}"],
-                **definition.catalog.model_dump(),
+                **definition.catalog.model_dump(exclude={"existing"}),
             }
         ),
     }
@@ -251,12 +298,13 @@ def _catalog(definition: StackDefinition, resolved: Resolved) -> dict[str, Any]:
 
 def _compute(definition: StackDefinition, resolved: Resolved, tags: dict[str, str]) -> dict[str, Any]:
     compute = definition.compute
+    existing = definition.catalog.existing
     return {
         "source": "./modules/aws/compute",
         "reference": resolved.reference,
         "tags": literal(tags),
         "ssh_public_key": literal(resolved.ssh_public_key),
-        "endpoints": literal(resolved.node_endpoints),
+        "endpoints": "${local.endpoints}",
         "placement": {
             "region": definition.region,
             "head_subnet_id": "${module.network.head_subnet_id}",
@@ -270,7 +318,7 @@ def _compute(definition: StackDefinition, resolved: Resolved, tags: dict[str, st
                 "bucket_arn": "${module.bucket.arn}",
                 "repository_arn": "${module.registry.arn}",
                 "with_repository": True,
-                "catalog_secret_arn": "${module.catalog.secret_arn}",
+                "catalog_secret_arn": existing.secret_arn if existing else "${module.catalog.secret_arn}",
                 "with_catalog": True,
                 "kms_key_arn": definition.artifact_store.kms_key_arn,
             }
@@ -307,7 +355,7 @@ def _machine_settings(definition: StackDefinition, resolved: Resolved) -> dict[s
         "python_version": compute.python_version,
         "ray_token_secret": f"rayform/{resolved.reference}/ray-token",
         "registry": "${module.registry.url}",
-        "endpoints": literal(resolved.node_endpoints),
+        "endpoints": "${local.endpoints}",
         "tags": literal(stack_tags(definition, resolved.reference)),
         "autostop": compute.autostop.model_dump(),
         "head": {
@@ -335,15 +383,27 @@ def _machine_settings(definition: StackDefinition, resolved: Resolved) -> dict[s
     }
 
 
-def _outputs() -> dict[str, Any]:
-    values = {
+def _outputs(definition: StackDefinition) -> dict[str, Any]:
+    existing = definition.catalog.existing
+    catalog: dict[str, Any] = (
+        {**existing.model_dump(), "identifier": None}
+        if existing
+        else {
+            key: f"${{module.catalog.{key}}}"
+            for key in ("host", "port", "database", "user", "secret_arn", "identifier")
+        }
+    )
+    values: dict[str, tuple[Any, str]] = {
         "bucket": ("${module.bucket.name}", "The stack's bucket."),
-        "catalog_database": ("${module.catalog.database}", "The catalog's database."),
-        "catalog_host": ("${module.catalog.host}", "Host of the catalog's server."),
-        "catalog_identifier": ("${module.catalog.identifier}", "The catalog's database instance."),
-        "catalog_port": ("${module.catalog.port}", "Port of the catalog's server."),
-        "catalog_secret_arn": ("${module.catalog.secret_arn}", "Secret with the catalog's password."),
-        "catalog_user": ("${module.catalog.user}", "User of the catalog."),
+        "catalog_database": (catalog["database"], "The catalog's database."),
+        "catalog_host": (catalog["host"], "Host of the catalog's server."),
+        "catalog_identifier": (
+            catalog["identifier"],
+            "The catalog's database instance, where it is the stack's own.",
+        ),
+        "catalog_port": (catalog["port"], "Port of the catalog's server."),
+        "catalog_secret_arn": (catalog["secret_arn"], "Secret with the catalog's password."),
+        "catalog_user": (catalog["user"], "User of the catalog."),
         "head_instance_id": ("${module.compute.head_instance_id}", "The head's instance."),
         "head_private_ip": ("${module.compute.head_private_ip}", "The head's address inside the VPC."),
         "head_public_ip": ("${module.compute.head_public_ip}", "The head's lasting public address."),
@@ -357,7 +417,9 @@ def _outputs() -> dict[str, Any]:
         "vpc_id": ("${module.network.vpc_id}", "The VPC."),
     }
     return {
-        name: {"value": value, "description": description} for name, (value, description) in values.items()
+        name: {"value": value, "description": text}
+        for name, (value, text) in values.items()
+        if value is not None
     }
 
 

@@ -4,8 +4,8 @@ variable "bucket" {
     name                       = string
     versioning                 = optional(bool, true)
     kms_key_arn                = optional(string)
-    noncurrent_days            = optional(number, 30)
-    abort_incomplete_days      = optional(number, 7)
+    noncurrent_days            = optional(number)
+    abort_incomplete_days      = optional(number)
     expire_days                = optional(number)
     infrequent_access_days     = optional(number)
     delete_objects_with_bucket = optional(bool, false)
@@ -23,12 +23,12 @@ variable "bucket" {
   }
 
   validation {
-    condition     = var.bucket.noncurrent_days >= 1
+    condition     = try(var.bucket.noncurrent_days >= 1, var.bucket.noncurrent_days == null)
     error_message = "bucket.noncurrent_days must be 1 or more."
   }
 
   validation {
-    condition     = var.bucket.abort_incomplete_days >= 1
+    condition     = try(var.bucket.abort_incomplete_days >= 1, var.bucket.abort_incomplete_days == null)
     error_message = "bucket.abort_incomplete_days must be 1 or more."
   }
 
@@ -61,4 +61,11 @@ variable "bootstrap" {
     condition     = alltrue([for file in values(var.bootstrap) : (file.source == null) != (file.content == null)])
     error_message = "bootstrap files have a source or content, not both."
   }
+}
+
+variable "tls_only" {
+  description = "Refuse plain HTTP. Off for an emulated cloud alone, which speaks nothing else."
+  type        = bool
+  default     = true
+  nullable    = false
 }

@@ -1,0 +1,90 @@
+# ruff: noqa: E501
+"""Finds the Terraform address of a resource that a crash kept out of the state, so that it is imported.
+
+Most names of a stack are made from its reference, and what has only an ID has a `Name` tag that is: so a
+resource that is in the cloud and not in the state has one place where it belongs. Importing it, rather than
+deleting it, keeps a database that took minutes to come up and a bucket that may hold data.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rayform_provisioner.aws.inventory import Found
+from rayform_provisioner.definition import StackDefinition
+
+__all__ = ["address_of", "state_index"]
+
+
+def address_of(found: Found, definition: StackDefinition, reference: str) -> tuple[str, str] | None:
+    """Return the address and the import ID of `found`, or `None` where it belongs nowhere."""
+    name = found.name.removeprefix(reference).removeprefix("-")
+    network, compute, catalog = "module.network", "module.compute", "module.catalog"
+    at: dict[str, str | None] = {
+        "aws_vpc": f"{network}.aws_vpc.this[0]",
+        "aws_internet_gateway": f"{network}.aws_internet_gateway.this[0]",
+        "aws_nat_gateway": f"{network}.aws_nat_gateway.this[0]",
+        "aws_vpc_endpoint": f"{network}.aws_vpc_endpoint.s3[0]",
+        "aws_subnet": _subnet(name),
+        "aws_route_table": f"{network}.aws_route_table.{name}[0]" if name in ("public", "private") else None,
+        "aws_security_group": f"{network}.aws_security_group.{name}" if name in ("cluster", "head", "database") else None,
+        "aws_eip": {"nat": f"{network}.aws_eip.nat[0]", "head": f"{compute}.aws_eip.head"}.get(name),
+        "aws_key_pair": f"{compute}.aws_key_pair.this",
+        "aws_instance": f"{compute}.aws_instance.head" if not found.worker else None,
+        "aws_launch_template": f'{compute}.aws_launch_template.worker["{name}"]' if name in definition.compute.workers else None,
+        "aws_iam_role": f"{compute}.aws_iam_role.{name}" if name in ("head", "worker") else None,
+        "aws_iam_instance_profile": f"{compute}.aws_iam_instance_profile.{name}" if name in ("head", "worker") else None,
+        "aws_secretsmanager_secret": f"{compute}.aws_secretsmanager_secret.ray_token",
+        "aws_s3_bucket": "module.bucket.aws_s3_bucket.this",
+        "aws_ecr_repository": "module.registry.aws_ecr_repository.this",
+        "aws_db_instance": f"{catalog}.aws_db_instance.this",
+        "aws_db_subnet_group": f"{catalog}.aws_db_subnet_group.this",
+        "aws_db_parameter_group": f"{catalog}.aws_db_parameter_group.this",
+    }  # fmt: skip
+    address = at.get(found.kind)
+    if address is None or (address.startswith(catalog) and definition.catalog.existing is not None):
+        return None
+    if (
+        address.startswith(network)
+        and definition.network.existing is not None
+        and "security_group" not in address
+    ):
+        return None
+    if "nat" in address and not definition.network.private_nodes:
+        return None
+    by_name = found.kind in (
+        "aws_db_instance", "aws_db_subnet_group", "aws_db_parameter_group", "aws_iam_instance_profile", "aws_iam_role"
+    )  # fmt: skip
+    return address, found.name if by_name else found.id
+
+
+def _subnet(name: str) -> str | None:
+    kind, _, zone = name.partition("-")
+    return f'module.network.aws_subnet.{kind}["{zone}"]' if kind in ("public", "private") and zone else None
+
+
+def state_index(state: dict[str, Any]) -> tuple[set[str], set[str]]:
+    """Return the addresses and the IDs of the managed resources in a raw state."""
+    addresses: set[str] = set()
+    ids: set[str] = set()
+    for resource in state.get("resources", []):
+        if resource.get("mode") != "managed":
+            continue
+        prefix = f"{resource['module']}." if resource.get("module") else ""
+        for instance in resource.get("instances", []):
+            key = instance.get("index_key")
+            index = "" if key is None else f"[{key}]" if isinstance(key, int) else f'["{key}"]'
+            addresses.add(f"{prefix}{resource['type']}.{resource['name']}{index}")
+            identifier = str(instance.get("attributes", {}).get("id", ""))
+            ids.add(_own_id(resource["type"], identifier))
+    return addresses, ids
+
+
+def _own_id(kind: str, identifier: str) -> str:
+    """The ID as `Found` has it: where Terraform's are alike for two kinds, ours have a prefix."""
+    prefix = {
+        "aws_iam_instance_profile": "profile/",
+        "aws_db_subnet_group": "subnet-group/",
+        "aws_db_parameter_group": "parameter-group/",
+    }.get(kind, "")
+    return prefix + identifier

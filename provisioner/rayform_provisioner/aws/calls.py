@@ -1,0 +1,41 @@
+"""Turns what boto3 raises into errors that say what to do next."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from rayform_core.errors import PrerequisiteError, RemoteError
+from rayform_provisioner.targets import Target
+
+__all__ = ["aws_calls"]
+
+
+@contextlib.contextmanager
+def aws_calls(target: Target) -> Iterator[None]:
+    """Within it, boto3's errors become `RemoteError` or `PrerequisiteError`."""
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+
+    try:
+        yield
+    except (NoCredentialsError, PartialCredentialsError) as error:
+        raise PrerequisiteError(
+            "There are no AWS credentials.", why=f"{error}", hint="Run `aws configure` or `aws sso login`."
+        ) from error
+    except ClientError as error:
+        code, said = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+        denied = any(word in code for word in ("Denied", "Unauthorized", "Forbidden"))
+        hint = (
+            "Give the person who deploys this right; docs/stacks.md has the whole policy."
+            if denied
+            else "Run the command again; it goes on where it stopped."
+        )
+        raise RemoteError(f"AWS refused {error.operation_name}.", why=f"{code}: {said}", hint=hint) from error
+    except BotoCoreError as error:
+        where = "The emulated cloud" if target.emulated else "AWS"
+        hint = (
+            "Is it up? See `rayform localstack status`."
+            if target.emulated
+            else "Check the network and the region."
+        )
+        raise RemoteError(f"{where} did not answer.", why=f"{error}", hint=hint) from error

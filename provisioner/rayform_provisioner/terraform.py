@@ -1,0 +1,345 @@
+"""Runs Terraform or OpenTofu and reads its stream of JSON events.
+
+python-terraform builds the command lines; its `cmd` waits for the end in silence and its `destroy` passes a
+flag that Terraform no longer has, so the one subclass here streams and mends that.
+
+Source: Terraform's machine-readable UI (version 1.2 of its JSON).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rayform_core.errors import IntegrityError, PrerequisiteError
+from rayform_core.files import write_atomically
+from rayform_provisioner.terraform_errors import Diagnostic, LockInfo, StateLockedError, error_of
+from rayform_provisioner.terraform_settings import TerraformSettings
+
+__all__ = ["Event", "Finished", "Terraform"]
+
+try:
+    from python_terraform import IsFlagged
+    from python_terraform import Terraform as _PythonTerraform
+except ModuleNotFoundError as error:  # the extra is not installed
+    raise PrerequisiteError(
+        "Deploying stacks needs the Python package 'python-terraform'.",
+        hint="Install it: pip install 'rayform[terraform]'.",
+    ) from error
+
+LOG_LINES = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened to one resource.
+
+    Args:
+        address: the resource.
+        action: `create`, `update`, `delete`, `read`, `replace`, `import`, …
+        phase: `planned`, `drift`, `start`, `progress`, `complete` or `error`.
+        seconds: time it took so far.
+        resource_id: the cloud's ID, where it is known.
+    """
+
+    address: str
+    action: str
+    phase: str
+    seconds: float = 0.0
+    resource_id: str = ""
+
+
+@dataclass(slots=True)
+class Finished:
+    """What a Terraform command left.
+
+    Args:
+        code: exit status.
+        text: its output.
+        events: what happened, without progress.
+        diagnostics: errors and warnings.
+    """
+
+    code: int
+    text: str = ""
+    events: list[Event] = field(default_factory=list)
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+
+
+_PHASES = {
+    "apply_start": "start",
+    "apply_progress": "progress",
+    "apply_complete": "complete",
+    "apply_errored": "error",
+    "planned_change": "planned",
+    "resource_drift": "drift",
+}
+
+
+class Terraform(_PythonTerraform):  # type: ignore[misc]
+    """Terraform in one working folder.
+
+    Args:
+        folder: the root module's folder.
+        settings: which binary, mirror and plugin cache.
+        environment: variables on top of this process's own, such as an emulator's keys.
+        on_event: called for every event, from the calling thread.
+        on_start: called with the process ID of each command, so that a later process can find it after a crash.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: TerraformSettings,
+        environment: dict[str, str] | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        on_start: Callable[[int], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.environment = environment or {}
+        self.on_event = on_event
+        self.on_start = on_start
+        # No `state`: the configuration's backend decides. The state is never read through python-terraform.
+        super().__init__(working_dir=str(folder), terraform_bin_path=str(settings.binary()))
+
+    def read_state_file(self, file_path: str | None = None) -> None:
+        """Do nothing: python-terraform would read a state of a format that Terraform left years ago."""
+
+    def prepare(self, digest: str) -> bool:
+        """Run `init` unless the folder was prepared for the same `digest` already; return whether it ran.
+
+        Raises:
+            TerraformError: a provider or the backend can't be had.
+        """
+        stamp = Path(self.working_dir) / ".terraform" / "rayform-prepared"
+        wanted = f"{digest} {self.settings.fingerprint()}"
+        lock = Path(self.working_dir) / ".terraform.lock.hcl"
+        with contextlib.suppress(OSError):
+            if lock.exists() and stamp.read_text() == wanted:
+                return False
+        self._run("init", input=False, no_color=IsFlagged, reconfigure=IsFlagged)
+        write_atomically(stamp, wanted)
+        return True
+
+    def plan_to(self, plan: Path, *, destroy: bool = False, refresh_only: bool = False) -> Finished:
+        """Plan, save the plan to `plan`, and return what would happen; code 0 for nothing, 2 for changes.
+
+        Raises:
+            StateLockedError: another holds the lock.
+            TerraformError: the plan failed.
+        """
+        flags = {"destroy": IsFlagged} if destroy else {}
+        if refresh_only:
+            flags["refresh_only"] = IsFlagged
+        return self._stream("plan", out=str(plan), detailed_exitcode=IsFlagged, ok=(0, 2), **flags)
+
+    def apply_plan(self, plan: Path) -> Finished:
+        """Apply the saved plan `plan`, and nothing else.
+
+        Raises:
+            StateLockedError: another holds the lock.
+            TerraformError: a resource failed; what succeeded is in the state.
+        """
+        return self._stream("apply", str(plan), auto_approve=IsFlagged)
+
+    def read_plan(self, plan: Path) -> dict[str, Any]:
+        """Return the saved plan as Terraform's JSON."""
+        return self._json("show", str(plan))
+
+    def outputs(self) -> dict[str, Any]:
+        """Return output values by name."""
+        return {name: item["value"] for name, item in self._json("output").items()}
+
+    def state(self) -> dict[str, Any]:
+        """Return the raw state; empty where there is none."""
+        text = self._run("state pull").text.strip()
+        if not text:
+            return {}
+        try:
+            state: dict[str, Any] = json.loads(text)
+        except ValueError as error:
+            raise IntegrityError("Terraform's state is not JSON.", why=f"{error}.") from error
+        return state
+
+    def unlock(self, lock: LockInfo) -> None:
+        """Take away the lock `lock`, whose holder is known to be dead."""
+        self._run("force-unlock", lock.id, force=IsFlagged)
+
+    def forget(self, addresses: list[str]) -> None:
+        """Take `addresses` out of the state, and touch nothing in the cloud."""
+        if addresses:
+            self._run("state rm", *addresses)
+
+    def validate_folder(self) -> list[Diagnostic]:
+        """Return what `terraform validate` finds."""
+        found = self._json("validate", ok=(0, 1))
+        return [Diagnostic.parse(item) for item in found.get("diagnostics", [])]
+
+    # python-terraform's own, kept from being used by mistake: they wait in silence and ask for approval.
+    def cmd(self, cmd: str, *args: str, **kwargs: Any) -> tuple[int, str, str]:
+        """Run any command to its end; python-terraform's signature."""
+        kwargs.pop("capture_output", None)
+        kwargs.pop("raise_on_error", None)
+        done = self._run(cmd, *args, ok=None, **kwargs)
+        return done.code, done.text, "\n".join(d.summary for d in done.diagnostics)
+
+    def _json(self, command: str, *args: str, ok: tuple[int, ...] = (0,)) -> dict[str, Any]:
+        done = self._run(command, *args, ok=ok, json=IsFlagged)
+        try:
+            found: dict[str, Any] = json.loads(done.text)
+        except ValueError as error:
+            raise IntegrityError(f"terraform {command} printed no JSON.", why=done.text[-300:]) from error
+        return found
+
+    def _run(self, command: str, *args: str, ok: tuple[int, ...] | None = (0,), **options: Any) -> Finished:
+        """Run a command that has no event stream."""
+        lines: list[str] = []
+        with self._process(command, args, options) as process:
+            assert process.stdout is not None
+            lines.extend(line.rstrip("\n") for line in process.stdout)
+            code = process.wait()
+        text = "\n".join(lines)
+        if ok is not None and code not in ok:
+            raise error_of(command, _plain_diagnostics(text), lines[-LOG_LINES:])
+        return Finished(code, text)
+
+    def _stream(self, command: str, *args: str, ok: tuple[int, ...] = (0,), **options: Any) -> Finished:
+        """Run a command with JSON events, and hand each on as it comes."""
+        log: deque[str] = deque(maxlen=LOG_LINES)
+        done = Finished(0)
+        interrupts = 0
+        with self._process(command, args, {"json": IsFlagged, "input": False, **options}) as process:
+            assert process.stdout is not None
+            while True:
+                try:
+                    for line in process.stdout:
+                        self._take(line, log, done)
+                    done.code = process.wait()
+                    break
+                except KeyboardInterrupt:
+                    # Terraform ends what it is in the midst of and saves its state; a second time it stops at
+                    # once; a third time it is killed, and the next command mends what it left.
+                    interrupts += 1
+                    _signal_group(process, signal.SIGKILL if interrupts > 2 else signal.SIGINT)
+        if interrupts:
+            raise KeyboardInterrupt
+        done.text = "\n".join(log)
+        if done.code not in ok:
+            raise error_of(command, done.diagnostics, list(log))
+        return done
+
+    def _take(self, line: str, log: deque[str], done: Finished) -> None:
+        try:
+            raw = json.loads(line)
+        except ValueError:
+            if line.strip():
+                log.append(line.rstrip())
+            return
+        log.append(str(raw.get("@message", "")))
+        kind = raw.get("type")
+        if kind == "diagnostic":
+            done.diagnostics.append(Diagnostic.parse(raw.get("diagnostic", {})))
+            return
+        phase = _PHASES.get(str(kind))
+        if phase is None:
+            return
+        hook = raw.get("hook") or raw.get("change") or {}
+        event = Event(
+            str(hook.get("resource", {}).get("addr", "")),
+            str(hook.get("action", "")),
+            phase,
+            float(hook.get("elapsed_seconds") or 0),
+            str(hook.get("id_value") or ""),
+        )
+        if phase != "progress":
+            done.events.append(event)
+        if self.on_event is not None:
+            self.on_event(event)
+
+    @contextlib.contextmanager
+    def _process(
+        self, command: str, args: tuple[str, ...], options: dict[str, Any]
+    ) -> Iterator[subprocess.Popen[str]]:
+        line = self.generate_cmd_string(command, *args, **options)
+        environment = self.settings.environment({**os.environ, **self.environment})
+        # A session of its own: Ctrl-C reaches Terraform from here alone, once, and a killed Terraform's
+        # provider processes can be found as a group.
+        process = subprocess.Popen(
+            line,
+            cwd=self.working_dir,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        if self.on_start is not None:
+            self.on_start(process.pid)
+        with _termination_as_interrupt():
+            try:
+                yield process
+            except BaseException:
+                if process.poll() is None:
+                    _signal_group(process, signal.SIGINT)
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(60)
+                raise
+            finally:
+                if process.poll() is None:
+                    _signal_group(process, signal.SIGKILL)
+                    process.wait()
+                if process.stdout is not None:
+                    process.stdout.close()
+                self.temp_var_files.clean_up()
+
+
+def _signal_group(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    # Terraform alone gets SIGINT, and asks its providers to stop by itself; a kill is for all of them.
+    with contextlib.suppress(ProcessLookupError):
+        if number == signal.SIGKILL:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+
+
+@contextlib.contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM and SIGHUP as Ctrl-C, so that a closed terminal doesn't cut Terraform off."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _plain_diagnostics(text: str) -> list[Diagnostic]:
+    """Read errors from the output of a command that has no JSON."""
+    found = []
+    for block in (
+        text.replace("│ ", "").replace("│", "").replace("╷", "").replace("╵", "").split("Error: ")[1:]
+    ):
+        summary, _, detail = block.partition("\n")
+        found.append(Diagnostic("error", summary.strip(), detail.strip()))
+    return found
+
+
+__all__ += ["StateLockedError"]

@@ -1,0 +1,201 @@
+# ruff: noqa: E501  (patterns and sentences read better whole)
+"""Turns what Terraform reports into typed errors: the resource, the kind, the sentence that matters."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from rayform_core.errors import ConflictError, RemoteError
+
+__all__ = ["Diagnostic", "ErrorKind", "LockInfo", "StateLockedError", "TerraformError", "error_of"]
+
+
+class ErrorKind(StrEnum):
+    """What kind of failure it was."""
+
+    CREDENTIALS = "credentials"
+    PERMISSION = "permission"
+    QUOTA = "quota"
+    CAPACITY = "capacity"
+    EXISTS = "exists"
+    IN_USE = "in use"
+    NETWORK = "network"
+    CONFIGURATION = "configuration"
+    PROVIDER = "provider"
+    OTHER = "other"
+
+
+_KINDS: tuple[tuple[ErrorKind, str], ...] = (
+    (
+        ErrorKind.CREDENTIALS,
+        r"no valid credential|ExpiredToken|InvalidClientTokenId|AuthFailure|SignatureDoesNotMatch|failed to refresh cached credentials|UnrecognizedClient",
+    ),
+    (
+        ErrorKind.PERMISSION,
+        r"AccessDenied|UnauthorizedOperation|Forbidden|not authorized to perform|AccessDeniedException",
+    ),
+    (
+        ErrorKind.QUOTA,
+        r"LimitExceeded|VcpuLimitExceeded|QuotaExceeded|MaxSpotInstanceCountExceeded|ServiceQuota",
+    ),
+    (
+        ErrorKind.CAPACITY,
+        r"InsufficientInstanceCapacity|InsufficientCapacity|SpotMaxPriceTooLow|Unsupported: Your requested instance type",
+    ),
+    (
+        ErrorKind.EXISTS,
+        r"AlreadyExists|BucketAlreadyOwnedByYou|InvalidKeyPair\.Duplicate|InvalidGroup\.Duplicate|InvalidPermission\.Duplicate|ResourceExistsException|already exists",
+    ),
+    (
+        ErrorKind.IN_USE,
+        r"DependencyViolation|DeleteConflict|BucketNotEmpty|RepositoryNotEmpty|InvalidDBInstanceState|ResourceInUse",
+    ),
+    (
+        ErrorKind.NETWORK,
+        r"connection refused|no such host|i/o timeout|TLS handshake timeout|RequestError: send request failed|connection reset",
+    ),
+    (
+        ErrorKind.PROVIDER,
+        r"Failed to query available provider packages|Failed to install provider|Inconsistent dependency lock file|plugin crashed|Plugin did not respond",
+    ),
+    (
+        ErrorKind.CONFIGURATION,
+        r"Invalid value for variable|Unsupported argument|Missing required argument|Invalid (?:expression|reference|function)|Reference to undeclared",
+    ),
+)
+
+_HINTS = {
+    ErrorKind.CREDENTIALS: "Check the cloud's credentials (AWS: `aws sts get-caller-identity`), then run the command again.",
+    ErrorKind.PERMISSION: "Give the person who deploys the right that is named; docs/stacks.md has the whole policy.",
+    ErrorKind.QUOTA: "Ask the cloud to raise the quota, or choose a smaller instance type, then run the command again.",
+    ErrorKind.CAPACITY: "Try another instance type or other zones, or run the command again later.",
+    ErrorKind.EXISTS: "Something of that name is there and is not the stack's: remove or rename it, then run the command again.",
+    ErrorKind.IN_USE: "Something still uses it; run the command again in a minute.",
+    ErrorKind.NETWORK: "Check the network and the endpoint, then run the command again: it goes on where it stopped.",
+    ErrorKind.PROVIDER: "Terraform can't get its provider: check the network, or set a mirror (docs/terraform.md).",
+    ErrorKind.CONFIGURATION: "This is Rayform's mistake unless you changed the modules: please report it.",
+    ErrorKind.OTHER: "Run the command again: it goes on where it stopped.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One error or warning of Terraform."""
+
+    severity: str
+    summary: str
+    detail: str = ""
+    address: str = ""
+
+    @classmethod
+    def parse(cls, raw: dict[str, Any]) -> Diagnostic:
+        """Read a diagnostic of Terraform's JSON."""
+        return cls(
+            str(raw.get("severity", "error")),
+            str(raw.get("summary", "")).strip(),
+            str(raw.get("detail", "")).strip(),
+            str(raw.get("address") or ""),
+        )
+
+    @property
+    def sentence(self) -> str:
+        """The sentence that matters: the cloud's own error code and text where it gave one."""
+        text = f"{self.summary}\n{self.detail}".strip()
+        found = re.search(r"api error ([A-Za-z0-9.]+): (.+)", text)
+        if found:
+            code, said = found.group(1), found.group(2).strip().splitlines()[0].strip()
+            return code if said == code else f"{code}: {said}"
+        if self.detail and self.summary.rstrip(".") in (
+            "Error",
+            "Invalid value for variable",
+            "Error acquiring the state lock",
+        ):
+            return " ".join(self.detail.split("\n\n")[0].split())
+        return " ".join(text.splitlines()[0].split()) if text else "Terraform gave no reason."
+
+    @property
+    def kind(self) -> ErrorKind:
+        """What kind of failure it was, read from its text."""
+        text = f"{self.summary} {self.detail}"
+        for kind, pattern in _KINDS:
+            if re.search(pattern, text, re.IGNORECASE):
+                return kind
+        return ErrorKind.OTHER
+
+
+@dataclass(frozen=True, slots=True)
+class LockInfo:
+    """Who holds the lock of a state."""
+
+    id: str = ""
+    who: str = ""
+    operation: str = ""
+    created: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> LockInfo:
+        """Read the block that Terraform prints."""
+
+        def field_of(name: str) -> str:
+            found = re.search(rf"^\s*{name}:\s+(.*)$", text, re.MULTILINE)
+            return found.group(1).strip() if found else ""
+
+        return cls(field_of("ID"), field_of("Who"), field_of("Operation"), field_of("Created"))
+
+
+class TerraformError(RemoteError):
+    """Terraform failed.
+
+    Args:
+        command: the Terraform command, such as `apply`.
+        diagnostics: its errors.
+        log: its last lines.
+    """
+
+    def __init__(self, command: str, diagnostics: list[Diagnostic], log: list[str]) -> None:
+        self.command = command
+        self.diagnostics = diagnostics
+        self.log = log
+        first = diagnostics[0] if diagnostics else Diagnostic("error", log[-1] if log else "")
+        self.resource = first.address
+        self.kind = first.kind
+        about = f" at {first.address}" if first.address else ""
+        more = "".join(f"\n        {d.address or 'elsewhere'}: {d.sentence}" for d in diagnostics[1:6])
+        if len(diagnostics) > 6:
+            more += f"\n        … and {len(diagnostics) - 6} more"
+        super().__init__(
+            f"terraform {command} failed{about} ({self.kind}).",
+            why=first.sentence + more,
+            hint=_HINTS[self.kind],
+        )
+
+
+@dataclass
+class StateLockedError(ConflictError):
+    """Another Terraform holds the lock of the state."""
+
+    holder: LockInfo = field(default_factory=LockInfo)
+
+    def __post_init__(self) -> None:
+        who = self.holder.who or "somebody"
+        since = f" since {self.holder.created}" if self.holder.created else ""
+        ConflictError.__init__(
+            self,
+            "The stack's state is locked.",
+            why=f"{who} holds the lock ({self.holder.operation or 'unknown operation'}){since}.",
+            hint="Wait until it ends and try again.",
+        )
+
+
+def error_of(
+    command: str, diagnostics: list[Diagnostic], log: list[str]
+) -> TerraformError | StateLockedError:
+    """Return the error that these diagnostics mean."""
+    errors = [d for d in diagnostics if d.severity == "error"]
+    for diagnostic in errors:
+        if "acquiring the state lock" in diagnostic.summary:
+            return StateLockedError(LockInfo.parse(diagnostic.detail))
+    return TerraformError(command, errors, log)
