@@ -6,6 +6,7 @@ launch templates; the tagging API is asked last, for anything that nobody though
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -104,8 +105,7 @@ def inventory(
     }
     ec2 = clients["ec2"]
     asks: list[Callable[[], Iterable[Found]]] = [lambda: stack_instances(target, region, reference)]
-    for row in _EC2:
-        asks.append(lambda row=row: _ec2(ec2, row, reference))  # type: ignore[misc]
+    asks += [functools.partial(_ec2, ec2, row, reference) for row in _EC2]
     asks += [
         lambda: _rules(ec2, reference),
         lambda: _iam(clients["iam"], reference),

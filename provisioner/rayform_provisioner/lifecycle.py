@@ -1,0 +1,669 @@
+"""Plan, deploy, inspect and destroy a stack.
+
+Every command may be killed at any moment: the reference is written down before the first call to the cloud and
+tags everything, Terraform's state is saved as it goes, and the next command ends what still runs, takes away
+the dead holder's lock, and imports or removes what the state doesn't know.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from rayform_core.errors import ConflictError, NotFoundError, RayformError, RemoteError, UsageError
+from rayform_core.files import write_atomically
+from rayform_provisioner.aws.adopt import address_of, state_index
+from rayform_provisioner.aws.checks import Settled, pins, settle
+from rayform_provisioner.aws.data import bucket_holding, registry_holding, snapshot_database
+from rayform_provisioner.aws.inventory import Found, inventory, unattached_associations, wait_until
+from rayform_provisioner.aws.sweep import empty_bucket, empty_repository, end_instances, sweep
+from rayform_provisioner.costs import estimate
+from rayform_provisioner.definition import LoadedDefinition, StackDefinition, load_definition
+from rayform_provisioner.plans import Change, PlanSummary, read_changes, read_drift
+from rayform_provisioner.registration import registration
+from rayform_provisioner.render import bucket_name, render_keeping, repository_name, to_json
+from rayform_provisioner.stack_folder import HistoryEntry, Running, StackFolder, StackRecord, now, whoami
+from rayform_provisioner.targets import Target
+from rayform_provisioner.terraform import Event, Finished, StateLockedError, Terraform
+from rayform_provisioner.terraform_settings import TerraformSettings
+from rayform_provisioner.working_folder import ADOPT_FILE, fill, resolved_of, write_root
+
+__all__ = ["LeftoversError", "Lifecycle", "Reporter", "Silent"]
+
+R = TypeVar("R")
+
+
+class LeftoversError(RemoteError):
+    """After a destroy, something with the stack's tag is still there.
+
+    Args:
+        name: the stack.
+        found: what is there.
+    """
+
+    def __init__(self, name: str, found: list[Found]) -> None:
+        self.found = found
+        super().__init__(
+            f"Stack '{name}' is destroyed, but {len(found)} of its resources are still there.",
+            why="".join(f"\n        {item}" for item in found[:50]),
+            hint=f"Run `rayform stack destroy {name}` again: it removes what bears the stack's tag.",
+        )
+
+
+class Reporter(Protocol):
+    """Told what goes on; the command line shows it."""
+
+    def phase(self, text: str) -> None:
+        """A new part of the work begins."""
+
+    def event(self, event: Event) -> None:
+        """Something happened to a resource."""
+
+    def note(self, text: str) -> None:
+        """Something a person should know."""
+
+
+class Silent:
+    """A reporter that says nothing."""
+
+    def phase(self, text: str) -> None:
+        """Say nothing."""
+
+    def event(self, event: Event) -> None:
+        """Say nothing."""
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
+
+class Lifecycle:
+    """The life of one stack.
+
+    Args:
+        name: the stack.
+        target: the cloud.
+        reporter: told what goes on.
+        settings: which Terraform.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        target: Target,
+        reporter: Reporter | None = None,
+        settings: TerraformSettings | None = None,
+    ) -> None:
+        self.name = name
+        self.target = target
+        self.reporter: Reporter = reporter or Silent()
+        self.settings = settings or TerraformSettings()
+        self.folder = StackFolder(name)
+
+    # -- plan and deploy
+
+    def plan(self, loaded: LoadedDefinition, *, upgrade_images: bool = False) -> PlanSummary:
+        """Return what a deploy of `loaded` would do; changes nothing.
+
+        Raises:
+            ConflictError: another command holds the stack.
+            DefinitionError: the cloud can't serve the definition.
+            TerraformError: the plan failed.
+        """
+        with self.folder.locked("rayform stack plan") as left:
+            record, settled, terraform = self._ready(loaded, left, None, upgrade_images)
+            self._recover(terraform, loaded.definition, record, left)
+            summary, _ = self._planned(terraform, record, loaded.definition, settled, left)
+            return summary
+
+    def deploy(
+        self,
+        loaded: LoadedDefinition,
+        confirm: Callable[[PlanSummary], bool],
+        *,
+        upgrade_images: bool = False,
+        replace_data: bool = False,
+    ) -> dict[str, Any] | None:
+        """Make the cloud what `loaded` says, and return the outputs; `None` where `confirm` said no.
+
+        Idempotent; may be interrupted and run again. Blocks until the cloud is done.
+
+        Args:
+            loaded: the definition.
+            confirm: shown the plan; that very plan is applied if it returns true.
+            upgrade_images: take the newest machine images rather than those of the last deploy.
+            replace_data: allow a plan that takes data away.
+
+        Raises:
+            ConflictError: another command holds the stack, or the plan would take data away.
+            DefinitionError: the cloud can't serve the definition.
+            TerraformError: a resource failed.
+        """
+        definition = loaded.definition
+        started = time.monotonic()
+        with self.folder.locked("rayform stack deploy") as left, self._unmarked_on_error(left):
+            record, settled, terraform = self._ready(loaded, left, "rayform stack deploy", upgrade_images)
+            self._recover(terraform, definition, record, left)
+            summary, plan = self._planned(terraform, record, definition, settled, left)
+            if summary.data_at_risk and not replace_data:
+                raise ConflictError(
+                    "This change would take data away.",
+                    why="; ".join(summary.data_at_risk) + ".",
+                    hint="Nothing was changed. Keep a copy of the data and add --replace-data, or undo the change.",
+                )
+            if not confirm(summary):
+                if left is None:
+                    self.folder.mark_ended()
+                return None
+            record.status = "deploying"
+            record.zones, record.shapes = list(settled.zones), settled.shapes
+            record.pinned_images = pins(definition, settled.amis)
+            self.folder.save(record)
+            write_atomically(self.folder.definition_file, loaded.text)
+            with self._recorded("deploy", record, started):
+                if summary.changes or summary.outputs_changed:
+                    self.reporter.phase("Applying the plan")
+                    self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
+                plan.unlink(missing_ok=True)
+                (self.folder.work / ADOPT_FILE).unlink(missing_ok=True)
+                record.outputs = terraform.outputs()
+                record.status, record.deployed, record.kept = "deployed", now(), []
+                self.folder.save(record)
+            return record.outputs
+
+    def registration(self) -> dict[str, Any]:
+        """Return the deployed stack's components, for `rayform.stacks.register_deployed`."""
+        record = self._deployed()
+        return registration(
+            record.outputs, load_definition(self.folder.definition_file).definition, self.folder, self.target
+        )
+
+    def outputs(self) -> dict[str, Any]:
+        """Return the outputs of the last deploy or refresh."""
+        return self._deployed().outputs
+
+    def export(self, loaded: LoadedDefinition, directory: Path) -> list[Path]:
+        """Write a root module that runs with bare Terraform into the new folder `directory`.
+
+        Raises:
+            ConflictError: the folder exists and is not empty.
+        """
+        if directory.exists() and any(directory.iterdir()):
+            raise ConflictError(f"The folder '{directory}' is not empty.", hint="Name a new one.")
+        record = self.folder.begin(loaded.definition.region, self.target.name)
+        settled = settle(loaded, self.target, record.pinned_images)
+        fill(directory, loaded.definition, resolved_of(record, settled), self.target)
+        return sorted(path for path in directory.rglob("*") if path.is_file())
+
+    # -- inspect
+
+    def drift(self) -> PlanSummary:
+        """Compare the deployed stack with its definition, resource by resource; changes nothing."""
+        record = self._deployed()
+        loaded = load_definition(self.folder.definition_file)
+        with self.folder.locked("rayform stack status") as left:
+            settled = self._settled_before(record, loaded.definition)
+            terraform = self._terraform(None)
+            terraform.prepare(
+                fill(self.folder.work, loaded.definition, resolved_of(record, settled), self.target)
+            )
+            summary, plan = self._planned(terraform, record, loaded.definition, settled, left)
+            plan.unlink(missing_ok=True)
+            return summary
+
+    def refresh(self) -> dict[str, Any]:
+        """Read the cloud's present state into Terraform's and return the outputs; changes nothing in the cloud."""
+        record = self._deployed()
+        loaded = load_definition(self.folder.definition_file)
+        started = time.monotonic()
+        with self.folder.locked("rayform stack refresh") as left:
+            settled = self._settled_before(record, loaded.definition)
+            running = self.folder.mark_running("rayform stack refresh", left)
+            terraform = self._terraform(running)
+            terraform.prepare(
+                fill(self.folder.work, loaded.definition, resolved_of(record, settled), self.target)
+            )
+            plan = self.folder.work / "refresh.plan"
+            with self._recorded("refresh", record, started):
+                self._unlocking(terraform, left, lambda: terraform.plan_to(plan, refresh_only=True))
+                self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
+                plan.unlink(missing_ok=True)
+                record.outputs = terraform.outputs()
+                self.folder.save(record)
+            return record.outputs
+
+    def inventory(
+        self, record: StackRecord, definition: StackDefinition, *, tagging: bool = True
+    ) -> list[Found]:
+        """Return what of the stack the cloud itself lists."""
+        return inventory(
+            self.target,
+            record.region,
+            record.reference,
+            bucket=bucket_name(definition, record.reference),
+            repository=repository_name(definition, record.reference),
+            tagging=tagging,
+        )
+
+    def holdings(self, record: StackRecord, definition: StackDefinition) -> dict[str, str]:
+        """Return what data the stack holds, component to words; empty for none."""
+        found = {
+            "bucket": bucket_holding(
+                self.target, record.region, bucket_name(definition, record.reference)
+            ).content,
+            "registry": registry_holding(
+                self.target, record.region, repository_name(definition, record.reference)
+            ).content,
+        }
+        # The database answers inside its network alone. Whatever wrote runs into it wrote artifacts and logs too.
+        if (
+            definition.catalog.existing is None
+            and found["bucket"]
+            and record.outputs.get("catalog_identifier")
+        ):
+            found["catalog"] = "the runs and models that belong to the bucket's artifacts"
+        return {component: content for component, content in found.items() if content}
+
+    # -- destroy
+
+    def destroy(
+        self,
+        confirm: Callable[[PlanSummary], bool],
+        *,
+        delete_data: bool = False,
+        keep_data: bool = False,
+    ) -> list[str] | None:
+        """Remove the stack, and return what was kept on purpose; `None` where `confirm` said no.
+
+        Idempotent; may be interrupted and run again. Blocks until the cloud is done.
+
+        Args:
+            confirm: shown what goes and what data is in it.
+            delete_data: delete the data as well.
+            keep_data: keep the bucket, the registry and a snapshot of the catalog, each where it holds data.
+
+        Raises:
+            UsageError: both were asked for.
+            ConflictError: there is data, and neither was asked for; nothing was touched.
+            LeftoversError: something is still there.
+        """
+        if delete_data and keep_data:
+            raise UsageError("--delete-data and --keep-data exclude each other.")
+        started = time.monotonic()
+        with self.folder.locked("rayform stack destroy") as left:
+            record = self.folder.existing()
+            if record.target != self.target.name:
+                raise ConflictError(
+                    f"Stack '{self.name}' is in the cloud '{record.target}', not '{self.target.name}'.",
+                    hint=f"Add --target {record.target}.",
+                )
+            if not self.folder.definition_file.exists():  # only ever planned
+                self.folder.forget()
+                return []
+            loaded = load_definition(self.folder.definition_file)
+            definition = loaded.definition
+            running = self.folder.mark_running("rayform stack destroy", left)
+            terraform = self._terraform(running)
+            interrupted = left is not None or record.status != "deployed"
+            settled = self._settled_before(record, definition)
+            terraform.prepare(fill(self.folder.work, definition, resolved_of(record, settled), self.target))
+            holdings = self.holdings(record, definition)
+            keep = self._kept_components(definition, holdings, delete_data, keep_data)
+            if interrupted:
+                self._sweep_orphans(terraform, definition, record, keep)
+            summary, plan = self._destroy_plan(terraform, record, definition, keep, left, holdings)
+            if not confirm(summary):
+                self.folder.mark_ended()
+                return None
+            record.status = "destroying"
+            record.kept = self._kept_names(record, definition, keep)
+            self.folder.save(record)
+            with self._recorded("destroy", record, started):
+                self._take_data(record, definition, holdings, keep)
+                self.reporter.phase("Destroying")
+                self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
+                self.reporter.phase("Asking the cloud what is left")
+                self._check_nothing_left(record, definition)
+            self.folder.forget()
+            return record.kept
+
+    # -- parts
+
+    def _deployed(self) -> StackRecord:
+        record = self.folder.existing()
+        if record.status == "planned":
+            raise NotFoundError("deployed stack", self.name, why="It was planned and never deployed.")
+        return record
+
+    def _terraform(self, running: Running | None) -> Terraform:
+        return Terraform(
+            self.folder.work,
+            self.settings,
+            self.target.environment(),
+            on_event=lambda event: self.reporter.event(event),  # the reporter is wrapped while counting
+            on_start=(lambda pid: self.folder.mark_terraform(running, pid)) if running else None,
+        )
+
+    def _ready(
+        self, loaded: LoadedDefinition, left: Running | None, operation: str | None, upgrade_images: bool
+    ) -> tuple[StackRecord, Settled, Terraform]:
+        definition = loaded.definition
+        self.reporter.phase("Checking with the cloud")
+        record = self.folder.begin(definition.region, self.target.name)
+        settled = settle(loaded, self.target, None if upgrade_images else record.pinned_images)
+        if definition.zones is None and record.zones:
+            # The first two zones of a region may change; the subnets that exist don't.
+            settled.zones = tuple(record.zones)
+        for warning in settled.warnings:
+            self.reporter.note(warning)
+        running = self.folder.mark_running(operation, left) if operation else None
+        terraform = self._terraform(running)
+        digest = fill(self.folder.work, definition, resolved_of(record, settled), self.target)
+        self.reporter.phase("Preparing Terraform")
+        terraform.prepare(digest)
+        return record, settled, terraform
+
+    def _settled_before(self, record: StackRecord, definition: StackDefinition) -> Settled:
+        """What the last deploy settled, without asking the cloud anew."""
+        by_name = {pin.split(" ", 1)[0]: ami for pin, ami in record.pinned_images.items()}
+        amis = {name: by_name.get(name, "ami-00000000") for name in ("head", *definition.compute.workers)}
+        zones = record.zones or list(definition.zones or [f"{definition.region}a", f"{definition.region}b"])
+        return Settled(tuple(zones), amis, record.shapes)
+
+    def _planned(
+        self,
+        terraform: Terraform,
+        record: StackRecord,
+        definition: StackDefinition,
+        settled: Settled,
+        left: Running | None,
+    ) -> tuple[PlanSummary, Path]:
+        self.reporter.phase("Planning")
+        plan = self.folder.work / "deploy.plan"
+        done = self._unlocking(terraform, left, lambda: terraform.plan_to(plan))
+        changes = _changes_of(done)
+        drift: list[Change] = []
+        if changes is None:
+            details = terraform.read_plan(plan)
+            changes, drift = read_changes(details), read_drift(details)
+        return (
+            PlanSummary(
+                self.name,
+                record.reference,
+                changes,
+                cost=estimate(definition),
+                drift=drift,
+                warnings=list(settled.warnings),
+                outputs_changed=done.code == 2,
+            ),
+            plan,
+        )
+
+    def _unlocking(self, terraform: Terraform, left: Running | None, action: Callable[[], R]) -> R:
+        """Run `action`; where a lock of a dead command of ours is in the way, take it away and run it again."""
+        try:
+            return action()
+        except StateLockedError as error:
+            holder = error.holder
+            since = holder.created[:19].replace(" ", "T")
+            if left is None or holder.who != whoami() or since < left.started[:19]:
+                raise
+            self.reporter.note(f"Taking away the lock of `{left.operation}`, which was killed.")
+            terraform.unlock(holder)
+            return action()
+
+    def _recover(
+        self, terraform: Terraform, definition: StackDefinition, record: StackRecord, left: Running | None
+    ) -> None:
+        """After a kill: have what is in the cloud and not in the state imported, and remove what can't be."""
+        if left is None and record.status != "destroying":
+            return
+        self.reporter.phase("Looking for what an interrupted command left")
+        addresses, ids = state_index(terraform.state())
+        orphans = [
+            item for item in self.inventory(record, definition) if item.id not in ids and not item.worker
+        ]
+        orphans += [
+            item
+            for item in unattached_associations(self.target, record.region, record.reference)
+            if item.id not in ids
+        ]
+        imports: dict[str, str] = {}
+        removed: list[Found] = []
+        for item in orphans:
+            place = address_of(item, definition, record.reference)
+            if item.kind == "aws_db_instance":
+                self._await_database(record.region, item.name)
+            if (
+                place is None
+                or place[0] in addresses
+                or place[0] in imports
+                or item.state in ("deleting", "shutting-down")
+            ):
+                removed.append(item)
+            else:
+                imports[place[0]] = place[1]
+        adopted = set(_adopted_already(definition))
+        blocks = [
+            {"to": to, "id": identifier} for to, identifier in sorted(imports.items()) if to not in adopted
+        ]
+        if blocks:
+            self.reporter.note(f"{len(blocks)} resources that the state didn't know are imported.")
+            write_atomically(self.folder.work / ADOPT_FILE, to_json({"import": blocks}))
+        self._sweep(record, removed)
+
+    def _await_database(self, region: str, identifier: str) -> None:
+        rds = self.target.client("rds", region)
+
+        def ready() -> bool:
+            found = rds.describe_db_instances(DBInstanceIdentifier=identifier)["DBInstances"]
+            return all(item["DBInstanceStatus"] in ("available", "stopped", "failed") for item in found)
+
+        wait_until(ready, 1800, pause=2)
+
+    def _sweep_orphans(
+        self, terraform: Terraform, definition: StackDefinition, record: StackRecord, keep: list[str]
+    ) -> None:
+        """Before a destroy: remove what bears the stack's tag and is not in the state, which Terraform can't."""
+        self.reporter.phase("Looking for what an interrupted command left")
+        _, ids = state_index(terraform.state())
+        kept_kinds = {
+            "aws_s3_bucket": "bucket",
+            "aws_ecr_repository": "registry",
+            "aws_db_instance": "catalog",
+        }
+        orphans = [
+            item
+            for item in self.inventory(record, definition)
+            if item.id not in ids and kept_kinds.get(item.kind) not in keep and item.id not in record.kept
+        ]
+        self._sweep(record, orphans)
+
+    def _sweep(self, record: StackRecord, found: list[Found]) -> None:
+        if found:
+            self.reporter.note(f"{len(found)} resources that the state doesn't know are removed.")
+            sweep(self.target, record.region, found, lambda item: self.reporter.note(f"Removed {item}."))
+
+    def _kept_components(
+        self, definition: StackDefinition, holdings: dict[str, str], delete_data: bool, keep_data: bool
+    ) -> list[str]:
+        wish = definition.artifact_store.on_destroy
+        if not holdings or delete_data:
+            return []
+        if keep_data or wish == "keep":
+            return sorted(holdings)
+        if wish == "delete":
+            return []
+        raise ConflictError(
+            f"Stack '{self.name}' holds data.",
+            why="; ".join(f"{component}: {content}" for component, content in holdings.items()) + ".",
+            hint="Nothing was touched. Add --delete-data to delete it, or --keep-data to keep it.",
+        )
+
+    def _kept_names(self, record: StackRecord, definition: StackDefinition, keep: list[str]) -> list[str]:
+        names = {
+            "bucket": bucket_name(definition, record.reference),
+            "registry": repository_name(definition, record.reference),
+            "catalog": f"{record.reference}-catalog-final",
+        }
+        return sorted({*record.kept, *(names[component] for component in keep)})
+
+    def _destroy_plan(
+        self,
+        terraform: Terraform,
+        record: StackRecord,
+        definition: StackDefinition,
+        keep: list[str],
+        left: Running | None,
+        holdings: dict[str, str],
+    ) -> tuple[PlanSummary, Path]:
+        self.reporter.phase("Planning")
+        plan = self.folder.work / "destroy.plan"
+        modules = [component for component in keep if component != "catalog"]
+        if modules:
+            root = render_keeping(definition, record.reference, modules)
+            terraform.prepare(write_root(self.folder.work, root, definition.provider, self.target, keep=True))
+        done = self._unlocking(terraform, left, lambda: terraform.plan_to(plan, destroy=not modules))
+        changes = [Change(e.address, _kind(e.address), e.action) for e in done.events if e.phase == "planned"]
+        summary = PlanSummary(
+            self.name, record.reference, sorted(changes, key=lambda c: c.address), holdings=holdings
+        )
+        summary.warnings = [f"{component} is kept" for component in keep]
+        return summary, plan
+
+    def _take_data(
+        self, record: StackRecord, definition: StackDefinition, holdings: dict[str, str], keep: list[str]
+    ) -> None:
+        """Stop what writes, then save or delete data; only then may Terraform begin."""
+        region, reference = record.region, record.reference
+        self.reporter.phase("Stopping the cluster")
+        end_instances(self.target, region, reference)
+        identifier = f"{reference}-catalog"
+        if "catalog" in keep:
+            self.reporter.phase("Taking a snapshot of the catalog")
+            snapshot_database(self.target, region, identifier, f"{identifier}-final")
+        if definition.catalog.existing is None and definition.catalog.deletion_protection:
+            rds = self.target.client("rds", region)
+            with contextlib.suppress(rds.exceptions.DBInstanceNotFoundFault):
+                rds.modify_db_instance(
+                    DBInstanceIdentifier=identifier, DeletionProtection=False, ApplyImmediately=True
+                )
+        if "bucket" in holdings and "bucket" not in keep:
+            self.reporter.phase("Deleting artifacts")
+            empty_bucket(self.target, region, bucket_name(definition, reference))
+        elif "bucket" not in keep:
+            # Logs and traces below system/ are no data of a person, and keep a bucket from being removed.
+            with contextlib.suppress(RemoteError):
+                empty_bucket(self.target, region, bucket_name(definition, reference))
+        if "registry" in holdings and "registry" not in keep:
+            empty_repository(self.target, region, repository_name(definition, reference))
+
+    def _check_nothing_left(self, record: StackRecord, definition: StackDefinition) -> None:
+        left: list[Found] = []
+
+        def nothing() -> bool:
+            found = self.inventory(record, definition)
+            left[:] = [item for item in found if item.id not in record.kept and item.name not in record.kept]
+            return not left
+
+        # AWS lists what is gone for a while; what is stuck is not worth more than a minute and a half.
+        if not wait_until(nothing, 3 if self.target.emulated else 90):
+            raise LeftoversError(self.name, left)
+
+    @contextlib.contextmanager
+    def _unmarked_on_error(self, left: Running | None) -> Iterator[None]:
+        """Take the mark away after an error: Terraform ended by itself, so the state knows everything."""
+        try:
+            yield
+        except RayformError:
+            if left is None:
+                self.folder.mark_ended()
+            raise
+
+    @contextlib.contextmanager
+    def _recorded(self, operation: str, record: StackRecord, started: float) -> Iterator[None]:
+        """Write a line of history whatever happens, and take the mark away unless something may be left."""
+        counted = _Counting(self.reporter)
+        self.reporter = counted
+        result, error = "done", None
+        try:
+            yield
+        except KeyboardInterrupt:
+            result = "interrupted"
+            raise
+        except RayformError as failure:
+            result, error = "failed", str(failure)[:500]
+            raise
+        finally:
+            self.reporter = counted.inner
+            self.folder.add_history(
+                HistoryEntry(
+                    at=now(),
+                    who=whoami(),
+                    operation=operation,
+                    result=result,
+                    reference=record.reference,
+                    added=counted.done["create"],
+                    changed=counted.done["update"],
+                    removed=counted.done["delete"],
+                    seconds=round(time.monotonic() - started, 1),
+                    error=error,
+                )
+            )
+            if result == "done":
+                self.folder.mark_ended()
+
+
+class _Counting:
+    """Passes everything on, and counts what was made, changed and removed."""
+
+    def __init__(self, inner: Reporter) -> None:
+        self.inner = inner
+        self.done = {"create": 0, "update": 0, "delete": 0}
+
+    def phase(self, text: str) -> None:
+        self.inner.phase(text)
+
+    def note(self, text: str) -> None:
+        self.inner.note(text)
+
+    def event(self, event: Event) -> None:
+        if event.phase == "complete" and event.action in self.done:
+            self.done[event.action] += 1
+        self.inner.event(event)
+
+
+def _changes_of(done: Finished) -> list[Change] | None:
+    """Return the changes from the event stream alone, or `None` where a person would want to see the details.
+
+    Reading a saved plan costs Terraform a second; a plan that only makes things has no details to show.
+    """
+    planned = [event for event in done.events if event.phase == "planned"]
+    if done.code == 0:
+        return []
+    if any(event.action != "create" for event in planned) or any(
+        event.phase == "drift" for event in done.events
+    ):
+        return None
+    return sorted(
+        (Change(e.address, _kind(e.address), e.action) for e in planned), key=lambda change: change.address
+    )
+
+
+def _kind(address: str) -> str:
+    for part in address.split("."):
+        if part.startswith("aws_"):
+            return part
+    return ""
+
+
+def _adopted_already(definition: StackDefinition) -> list[str]:
+    """Addresses that the root module imports by itself."""
+    adopted = []
+    if definition.artifact_store.adopt:
+        adopted.append("module.bucket.aws_s3_bucket.this")
+    if definition.container_registry.adopt:
+        adopted.append("module.registry.aws_ecr_repository.this")
+    return adopted

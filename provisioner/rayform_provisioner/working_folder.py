@@ -1,0 +1,71 @@
+"""Fills a folder with the root module of a stack: `main.tf.json`, the modules, what the machines fetch at boot."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from rayform_core.files import private_folder, write_atomically
+from rayform_core.wheel import build_wheel, wheel_name
+from rayform_provisioner.aws.checks import Settled
+from rayform_provisioner.definition import StackDefinition
+from rayform_provisioner.modules import copy_modules
+from rayform_provisioner.render import Resolved, render, render_target, to_json
+from rayform_provisioner.stack_folder import StackRecord
+from rayform_provisioner.targets import Target
+
+__all__ = ["ADOPT_FILE", "fill", "resolved_of", "write_root"]
+
+ADOPT_FILE = "adopt.tf.json"
+"""Import blocks for what a crash kept out of the state; there for one apply."""
+
+
+def resolved_of(record: StackRecord, settled: Settled) -> Resolved:
+    """Return what `render` needs beside the definition."""
+    return Resolved(
+        record.reference,
+        record.ssh_public_key,
+        settled.zones,
+        settled.amis,
+        wheel_name(),
+        shapes=settled.shapes,
+    )
+
+
+def fill(folder: Path, definition: StackDefinition, resolved: Resolved, target: Target) -> str:
+    """Write the root module of `definition` into `folder`; return a digest that changes when `init` must run anew."""
+    root = render(definition, resolved)
+    build_wheel(private_folder(folder) / "bootstrap")
+    return write_root(folder, root, definition.provider, target)
+
+
+def write_root(
+    folder: Path, root: dict[str, Any], provider: str, target: Target, *, keep: bool = False
+) -> str:
+    """Write the root module `root` and the modules it may call into `folder`; as `fill`.
+
+    Args:
+        folder: the working folder.
+        root: the root module.
+        provider: the cloud's name.
+        target: the cloud.
+        keep: the root calls no module, so overrides of module calls are left out.
+    """
+    private_folder(folder)
+    modules = copy_modules(provider, folder / "modules" / provider)
+    overrides = render_target(target)
+    if keep:
+        overrides = {
+            name: {key: part for key, part in document.items() if key not in ("module", "locals")}
+            for name, document in overrides.items()
+        }
+    for path in [*folder.glob("*_override.tf.json"), folder / ADOPT_FILE]:
+        path.unlink(missing_ok=True)
+    for name, document in overrides.items():
+        write_atomically(folder / name, to_json(document))
+    write_atomically(folder / "main.tf.json", to_json(root))
+    parts = [modules, to_json(root["terraform"]), ",".join(sorted(root.get("module", {})))]
+    if root["terraform"]["backend"].get("s3"):
+        parts.append(str(sorted(target.endpoints.items())))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
