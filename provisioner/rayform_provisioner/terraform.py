@@ -108,6 +108,7 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]
         self.environment = environment or {}
         self.on_event = on_event
         self.on_start = on_start
+        self.root = folder
         # No `state`: the configuration's backend decides. The state is never read through python-terraform.
         super().__init__(working_dir=str(folder), terraform_bin_path=str(settings.binary()))
 
@@ -120,9 +121,9 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]
         Raises:
             TerraformError: a provider or the backend can't be had.
         """
-        stamp = Path(self.working_dir) / ".terraform" / "rayform-prepared"
+        stamp = self.root / ".terraform" / "rayform-prepared"
         wanted = f"{digest} {self.settings.fingerprint()}"
-        lock = Path(self.working_dir) / ".terraform.lock.hcl"
+        lock = self.root / ".terraform.lock.hcl"
         with contextlib.suppress(OSError):
             if lock.exists() and stamp.read_text() == wanted:
                 return False
@@ -275,7 +276,7 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]
         # provider processes can be found as a group.
         process = subprocess.Popen(
             line,
-            cwd=self.working_dir,
+            cwd=self.root,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
