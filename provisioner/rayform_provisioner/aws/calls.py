@@ -8,7 +8,17 @@ from collections.abc import Iterator
 from rayform_core.errors import PrerequisiteError, RemoteError
 from rayform_provisioner.targets import Target
 
-__all__ = ["aws_calls"]
+__all__ = ["aws_calls", "error_code", "error_message"]
+
+
+def error_code(error: Exception) -> str:
+    """Return AWS's code of a `ClientError`, such as `NoSuchBucket`; empty where it has none."""
+    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+
+
+def error_message(error: Exception) -> str:
+    """Return AWS's sentence of a `ClientError`."""
+    return str(getattr(error, "response", {}).get("Error", {}).get("Message", ""))
 
 
 @contextlib.contextmanager
@@ -23,7 +33,7 @@ def aws_calls(target: Target) -> Iterator[None]:
             "There are no AWS credentials.", why=f"{error}", hint="Run `aws configure` or `aws sso login`."
         ) from error
     except ClientError as error:
-        code, said = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+        code, said = error_code(error), error_message(error)
         denied = any(word in code for word in ("Denied", "Unauthorized", "Forbidden"))
         hint = (
             "Give the person who deploys this right; docs/stacks.md has the whole policy."

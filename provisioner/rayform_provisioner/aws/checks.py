@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rayform_core.errors import nearest
-from rayform_provisioner.aws.calls import aws_calls
+from rayform_provisioner.aws.calls import aws_calls, error_code
 from rayform_provisioner.definition import LoadedDefinition, StackDefinition
 from rayform_provisioner.located import DefinitionError, Problem
 from rayform_provisioner.targets import Target
@@ -304,7 +304,7 @@ def _parameter(ssm: Any, name: str) -> str | None:
     try:
         return str(ssm.get_parameter(Name=name)["Parameter"]["Value"])
     except ClientError as error:
-        if error.response["Error"]["Code"] == "ParameterNotFound":
+        if error_code(error) == "ParameterNotFound":
             return None
         raise
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rayform_provisioner.aws.calls import aws_calls
+from rayform_provisioner.aws.calls import aws_calls, error_code
 from rayform_provisioner.targets import Target
 
 __all__ = ["Holding", "bucket_holding", "registry_holding", "snapshot_database"]
@@ -43,7 +43,7 @@ def bucket_holding(target: Target, region: str, bucket: str) -> Holding:
                 if count > COUNT_LIMIT:
                     break
         except ClientError as error:
-            if error.response["Error"]["Code"] == "NoSuchBucket":
+            if error_code(error) == "NoSuchBucket":
                 return Holding("bucket", bucket)
             raise
     if not count:
@@ -63,7 +63,7 @@ def registry_holding(target: Target, region: str, repository: str) -> Holding:
             for page in ecr.get_paginator("list_images").paginate(repositoryName=repository):
                 images |= {item.get("imageDigest", item.get("imageTag", "")) for item in page["imageIds"]}
         except ClientError as error:
-            if error.response["Error"]["Code"] == "RepositoryNotFoundException":
+            if error_code(error) == "RepositoryNotFoundException":
                 return Holding("registry", repository)
             raise
     return Holding(
@@ -80,7 +80,7 @@ def snapshot_database(target: Target, region: str, identifier: str, snapshot: st
         try:
             rds.create_db_snapshot(DBInstanceIdentifier=identifier, DBSnapshotIdentifier=snapshot)
         except ClientError as error:
-            if "AlreadyExists" not in error.response["Error"]["Code"]:
+            if "AlreadyExists" not in error_code(error):
                 raise
         rds.get_waiter("db_snapshot_available").wait(DBSnapshotIdentifier=snapshot)
 

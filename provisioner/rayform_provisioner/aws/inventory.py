@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from rayform_provisioner.aws.calls import aws_calls
+from rayform_provisioner.aws.calls import aws_calls, error_code
 from rayform_provisioner.targets import Target
 
 __all__ = ["Found", "inventory", "stack_instances", "unattached_associations"]
@@ -182,7 +182,7 @@ def _iam(iam: Any, reference: str) -> Iterable[Found]:
 
 
 def _missing(error: Any, *codes: str) -> bool:
-    return error.response["Error"]["Code"] in codes
+    return error_code(error) in codes
 
 
 def _bucket(s3: Any, bucket: str) -> Iterable[Found]:

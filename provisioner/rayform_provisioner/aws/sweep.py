@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rayform_provisioner.aws.calls import aws_calls
+from rayform_provisioner.aws.calls import aws_calls, error_code, error_message
 from rayform_provisioner.aws.inventory import Found, stack_instances, wait_until
 from rayform_provisioner.targets import Target
 
@@ -33,10 +33,10 @@ def sweep(
                 try:
                     _REMOVERS[item.kind](target, region, item)
                 except ClientError as error:
-                    code = error.response["Error"]["Code"]
+                    code = error_code(error)
                     if "NotFound" in code or code in ("NoSuchEntity", "NoSuchBucket"):
                         continue
-                    reasons[item.id] = f"{code}: {error.response['Error'].get('Message', '')}"
+                    reasons[item.id] = f"{code}: {error_message(error)}"
                     still.append(item)
                 else:
                     if on_removed is not None:
@@ -148,7 +148,7 @@ def _database(target: Target, region: str, item: Found) -> None:
         try:
             rds.describe_db_instances(DBInstanceIdentifier=item.name)
         except ClientError as error:
-            return "NotFound" in error.response["Error"]["Code"]
+            return "NotFound" in error_code(error)
         return False
 
     wait_until(gone, 1800)
