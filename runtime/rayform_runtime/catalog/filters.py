@@ -23,6 +23,8 @@ MAX_PAGE_SIZE = 10_000
 METADATA = "metadata."
 _SQL_OPERATORS = {"eq": "=", "ne": "<>", "gte": ">=", "lte": "<=", "gt": ">", "lt": "<"}
 OPERATORS = (*_SQL_OPERATORS, "contains", "startswith")
+_COMPARISONS = {"ne", "gte", "lte", "gt", "lt"}
+_Test = Callable[[str, Any], "Where"]
 _OPERATOR = re.compile(rf"({'|'.join(OPERATORS)}):(.*)", re.DOTALL)
 
 
@@ -89,7 +91,7 @@ def compile_where(query: Query, listing: Listing, database: Database) -> Where:
             parts += [_tag(value, listing, database) for value in several]
             continue
         test = _test_of(name, listing, database)
-        parts.append(_any([test(*_split(value)) for value in several]))
+        parts += _combined([_split(value) for value in several], test)
     if not parts:
         return Where("")
     return Where(
@@ -145,15 +147,19 @@ def _split(value: Any) -> tuple[str, Any]:
     return "eq", value
 
 
+def _combined(wanted: list[tuple[str, Any]], test: _Test) -> list[Where]:
+    """Any of the plain values, and all of the comparisons: `["gte:2", "lt:5"]` is a range."""
+    parts = [test(operator, value) for operator, value in wanted if operator in _COMPARISONS]
+    alternatives = [test(operator, value) for operator, value in wanted if operator not in _COMPARISONS]
+    return parts + [_any(alternatives)] if alternatives or not parts else parts
+
+
 def _any(parts: list[Where]) -> Where:
     if not parts:
         return Where("1 = 0")
     return Where(
         " OR ".join(part.sql for part in parts), tuple(value for part in parts for value in part.values)
     )
-
-
-_Test = Callable[[str, Any], Where]
 
 
 def _test_of(name: str, listing: Listing, database: Database) -> _Test:

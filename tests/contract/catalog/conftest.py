@@ -1,0 +1,82 @@
+"""Fixtures: a catalog on each database, and a maker of runs, steps and versions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.catalogs import CatalogMaker, Scene
+from support.postgres import PostgresServer, running_server
+
+from rayform_runtime.catalog.sql import SQLCatalog
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of this test session's own."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: PostgresServer) -> str:
+    """A database with the catalog's schema, to be copied: three times as fast as making it again."""
+    import psycopg
+
+    from rayform_runtime.catalog import schema
+
+    name = postgres_server.create_database()
+    with psycopg.connect(**postgres_server.address(name)) as connection:
+        for statement in schema.ddl("postgresql"):
+            connection.execute(statement.encode())
+    return name
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def maker(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[CatalogMaker]:
+    """Opens one database as often as a test wants."""
+    server = request.getfixturevalue("postgres_server") if request.param == "postgres" else None
+    if server is not None:
+        monkeypatch.setenv("RAYFORM_TEST_PASSWORD", server.password)
+    template = request.getfixturevalue("postgres_template") if server else None
+    made = CatalogMaker(tmp_path, server, template)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def catalog(maker: CatalogMaker) -> SQLCatalog:
+    """A fresh catalog."""
+    return maker.open()
+
+
+@pytest.fixture
+def scene(catalog: SQLCatalog) -> Scene:
+    """Makes runs, steps and versions in the catalog with few words."""
+    return Scene(catalog)
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> Callable[[SQLCatalog], list[str]]:
+    """Returns a list that grows by each statement that a catalog executes from then on."""
+
+    def watch(catalog: SQLCatalog) -> list[str]:
+        from rayform_runtime.catalog.postgres import _PostgresSession
+        from rayform_runtime.catalog.sqlite import _SQLiteSession
+
+        seen: list[str] = []
+        for session in (_PostgresSession, _SQLiteSession):
+            for name in ("rows", "run", "many"):
+                original = getattr(session, name)
+
+                def recorded(self, sql, *values, original=original):  # type: ignore[no-untyped-def]
+                    seen.append(sql)
+                    return original(self, sql, *values)
+
+                monkeypatch.setattr(session, name, recorded)
+        return seen
+
+    return watch
