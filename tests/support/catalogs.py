@@ -25,11 +25,12 @@ from rayform_runtime.catalog.sql import SQLCatalog
 
 
 class CatalogMaker:
-    """Opens catalogs on one database of its own and closes them all at the end."""
+    """Opens catalogs on one database, its own unless it is `shared`, and closes and empties it at the end."""
 
-    def __init__(self, folder: Path, server: PostgresServer | None, template: str | None = None) -> None:
+    def __init__(self, folder: Path, server: PostgresServer | None, shared: str | None = None) -> None:
         self.folder, self.server = folder, server
-        self.database = server.create_database(template) if server else None
+        self._shared = shared
+        self.database = shared or (server.create_database() if server else None)
         self._made: list[SQLCatalog] = []
 
     @property
@@ -68,8 +69,17 @@ class CatalogMaker:
         """Close all and remove the database."""
         for catalog in self._made:
             catalog.close()
-        if self.server and self.database:
+        if self._shared:
+            self._empty()
+        elif self.server and self.database:
             self.server.drop_database(self.database)
+
+    def _empty(self) -> None:
+        from rayform_runtime.catalog.tables import metadata
+
+        with self.connect() as connection:
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(f"DELETE FROM {table.name}")
 
 
 class Scene:

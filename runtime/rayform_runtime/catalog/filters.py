@@ -202,7 +202,7 @@ def _compare(name: str, entry: Field, operator: str, value: Any, database: Datab
     if operator in ("contains", "startswith"):
         if entry.kind != Kind.TEXT:
             raise UsageError(f"'{name}' is a {entry.kind}, so '{operator}:' doesn't apply.")
-        return _part_of_text(column, operator, str(value), database)
+        return _part_of_text(column, operator, _text(name, value), database)
     parsed = _PARSERS[entry.kind](name, value)
     if operator == "ne" and entry.nullable:
         return Where(f"({column} <> ? OR {column} IS NULL)", (parsed,))
@@ -211,8 +211,6 @@ def _compare(name: str, entry: Field, operator: str, value: Any, database: Datab
 
 def _part_of_text(column: str, operator: str, text: str, database: Database) -> Where:
     # Not LIKE: it takes % and _ for wildcards, and SQLite's ignores case.
-    if "\0" in text:
-        return Where("1 = 0")
     if operator == "startswith":
         return Where(f"substr({column}, 1, {len(text)}) = ?", (text,))
     find = "instr" if database.name == "sqlite" else "strpos"
@@ -276,8 +274,10 @@ def _bool(name: str, value: Any) -> bool:
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str | int | float | UUID):
         raise _not_a(name, value, "text")
-    # Text that holds NUL is in no column, and PostgreSQL refuses to hear of it.
-    return str(value).replace("\0", "\ufffd\ufffd")
+    text = str(value)
+    if "\0" in text or (not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text)):
+        raise _not_a(name, value, "text without NUL and lone surrogates, which no database keeps")
+    return text
 
 
 def _not_a(name: str, value: Any, wanted: str) -> UsageError:
@@ -309,7 +309,7 @@ def _metadata(column: str, key: str, operator: str, value: Any, database: Databa
     sqlite = database.name == "sqlite"
     parts = _metadata_tests(key, operator, value, sqlite)
     if parts is None:
-        test = _part_of_text("x", operator, str(value), database)
+        test = _part_of_text("x", operator, _text(key, value), database)
         parts = [Where(f"t = '{'text' if sqlite else 'string'}' AND {test.sql}", test.values)]
     if not parts:
         parts = [Where("1 = 0")]

@@ -17,7 +17,7 @@ from psycopg import errors
 from psycopg.pq import TransactionStatus
 from psycopg.types.string import TextLoader
 
-from rayform_core.errors import ConflictError, PrerequisiteError, RayformError, RemoteError
+from rayform_core.errors import ConflictError, PrerequisiteError, RayformError, RemoteError, UsageError
 from rayform_runtime.catalog import schema
 from rayform_runtime.catalog.config import PostgresConfig
 from rayform_runtime.catalog.database import Database, ForeignKeyViolation, Row, Session, UniqueViolation
@@ -281,6 +281,8 @@ class PostgresDatabase(Database):
         if isinstance(error, errors.ForeignKeyViolation):
             return ForeignKeyViolation(error.diag.constraint_name or str(error))
         why = f"PostgreSQL says: {' '.join(str(error).split())}."
+        if isinstance(error, psycopg.DataError):
+            return UsageError("A value can't be kept.", why=why, hint="Nothing was changed.")
         if isinstance(error, errors.LockNotAvailable | errors.DeadlockDetected | errors.SerializationFailure):
             return ConflictError(f"{self.where} is busy.", why=why, hint="Try again.")
         if isinstance(error, errors.DiskFull):

@@ -293,7 +293,9 @@ def test_a_stage_is_held_by_one_version(catalog: SQLCatalog) -> None:
     with pytest.raises(ConflictError, match="Version '1' holds it"):
         catalog.set_model_stage(new.id, ModelStage.PRODUCTION)
     assert catalog.get_model_version("m", "production").id == old.id
-    assert catalog.set_model_stage(new.id, ModelStage.PRODUCTION, force=True, user="bob").stage == "production"
+    assert (
+        catalog.set_model_stage(new.id, ModelStage.PRODUCTION, force=True, user="bob").stage == "production"
+    )
     assert catalog.get_model_version("m", "production").id == new.id
     assert catalog.get_model_version("m", "archived").id == old.id
     assert catalog.set_model_stage(new.id, ModelStage.PRODUCTION).stage == "production"

@@ -127,7 +127,9 @@ def test_silent_and_dead_runs_become_interrupted(scene: Scene, catalog: SQLCatal
     assert catalog.unfinished_runs() == []
 
 
-def test_a_run_that_was_taken_for_dead_comes_back(maker: CatalogMaker, scene: Scene, catalog: SQLCatalog) -> None:
+def test_a_run_that_was_taken_for_dead_comes_back(
+    maker: CatalogMaker, scene: Scene, catalog: SQLCatalog
+) -> None:
     """The process that still has an interrupted run revives it; another process doesn't."""
     run = scene.run()
     other = maker.open()
@@ -225,7 +227,12 @@ def test_outputs_come_back_as_versions(scene: Scene, catalog: SQLCatalog) -> Non
     made = catalog.finish_steps(
         [StepFinish(id=start.id, run_id=run.id, status=StepStatus.COMPLETED, outputs=[new])]
     )[0][0]
-    assert (made.version, made.number, made.producer_step_run_id, made.producer_run_id) == ("1", 1, start.id, run.id)
+    assert (made.version, made.number, made.producer_step_run_id, made.producer_run_id) == (
+        "1",
+        1,
+        start.id,
+        run.id,
+    )
     assert catalog.get_artifact_version(made.id) == made
 
 

@@ -15,6 +15,7 @@ from rayform_runtime.catalog.schema import ADVISORY_LOCK
 
 __all__ = ["connected", "migrate"]
 
+SCRIPTS = Path(__file__).parent
 _URLS = {"sqlite": "sqlite://", "postgresql": "postgresql+psycopg://"}
 
 
@@ -47,7 +48,7 @@ def migrate(dialect: str, connect: Callable[[], Any], revision: str) -> None:
         revision: a revision, `"head"` or `"base"`.
     """
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.set_main_option("script_location", str(SCRIPTS))
 
     def work(connection: Connection) -> None:
         config.attributes["connection"] = connection
