@@ -58,7 +58,7 @@ class PostgresServer:
         # Durability is the server's affair; here a crash of the machine may lose the data.
         settings = (
             f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={self.folder} "
-            "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=150 "
+            "-c fsync=off -c full_page_writes=off -c max_connections=150 "
             "-c shared_buffers=32MB -c autovacuum=off"
         )
         self._call(

@@ -151,7 +151,7 @@ def _combined(wanted: list[tuple[str, Any]], test: _Test) -> list[Where]:
     """Any of the plain values, and all of the comparisons: `["gte:2", "lt:5"]` is a range."""
     parts = [test(operator, value) for operator, value in wanted if operator in _COMPARISONS]
     alternatives = [test(operator, value) for operator, value in wanted if operator not in _COMPARISONS]
-    return parts + [_any(alternatives)] if alternatives or not parts else parts
+    return [*parts, _any(alternatives)] if alternatives or not parts else parts
 
 
 def _any(parts: list[Where]) -> Where:

@@ -404,7 +404,8 @@ class Query:
         filters: field name to wanted value; a list means "any of"; a string with a prefix `gte:`, `lte:`,
             `gt:`, `lt:`, `ne:`, `contains:`, `startswith:` compares so (`eq:` where the value itself begins like
             that), and of several comparisons in a list all must hold, so that `["gte:2", "lt:5"]` is a range;
-            `tag` takes a tag, or several that must all be there; `metadata.<key>` compares a metadata value. Unknown fields raise `UsageError`
+            `tag` takes a tag, or several that must all be there; `metadata.<key>` compares a metadata value.
+            Unknown fields raise `UsageError`
             with the nearest one.
         order: field to sort by, `-` before it for descending; newest first unless told.
         page: from 1.

@@ -58,7 +58,7 @@ def test_names_that_cannot_be_typed_are_refused(scene: Scene, name: str) -> None
 
 def test_a_unique_prefix_finds_and_an_ambiguous_one_lists(scene: Scene, catalog: SQLCatalog) -> None:
     """The start of an ID finds its run; one that two share names both."""
-    first, second = scene.run("first"), scene.run("second")
+    first, _ = scene.run("first"), scene.run("second")
     shared = str(first.id)[:4]
     assert catalog.get_run(str(first.id)[:-2]).id == first.id
     with pytest.raises(ConflictError) as caught:
