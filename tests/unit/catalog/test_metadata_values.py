@@ -160,8 +160,13 @@ def test_what_a_newer_version_wrote_is_shown_as_it_is() -> None:
     }
 
 
-@given(st.recursive(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text()),
-                    lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(), inner)), max_leaves=6))  # noqa: E501 # fmt: skip
+plain_values = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text())
+documents = st.recursive(
+    plain_values, lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(), inner)), max_leaves=6
+)
+
+
+@given(documents)
 def test_documents_come_back_whole(value: Any) -> None:
     """Parameters and specs, which are plain JSON, survive whatever keys and numbers they hold."""
     assert decode_json(encode_json(value)) == (value or None)
