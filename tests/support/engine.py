@@ -114,6 +114,12 @@ def die_by(signum: int) -> int:
     time.sleep(10)
     return 0
 
+def big(size: int) -> bytes:
+    return os.urandom(size)
+
+def size_of(data: bytes) -> int:
+    return len(data)
+
 def environment(name: str) -> str:
     return os.environ.get(name, "")
 
@@ -144,6 +150,10 @@ def metadata() -> int:
         context.add_model_metadata({"said": "model"})
     print(context.pipeline.name, context.step_name, context.run_name, context.attempt, context.parameters)
     return 1
+
+def metadata_then_fail() -> int:
+    metadata()
+    raise ValueError("no good")
 
 def when(moment: "datetime", days: "timedelta") -> str:
     return (moment + days).isoformat()

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rayform_core.errors import PrerequisiteError
 from rayform_runtime.catalog.interface import StepError, StepStatus
 from rayform_runtime.execution.framing import send
 from rayform_runtime.execution.interface import Executor, RunEvent, StepResult, StepTask
@@ -346,7 +347,7 @@ class LocalExecutor(Executor):
     def _show(self, worker: _Worker, data: bytes, *, flush: bool = False) -> None:
         """Keep output in the log as it is; pass on whole lines."""
         if data and worker.log is not None:
-            worker.log.write(data)
+            self._keep(worker, worker.log, data)
         whole, newline, rest = (worker.partial + data).rpartition(b"\n")
         if flush or len(rest) > 1 << 16:
             whole, rest = whole + newline + rest, b""
@@ -364,6 +365,24 @@ class LocalExecutor(Executor):
                 text=whole.decode(errors="replace"),
             )
         )
+
+    def _keep(self, worker: _Worker, log: LogFile, data: bytes) -> None:
+        """Write to the log; a disk that is full costs the rest of this step's log, not the run."""
+        try:
+            log.write(data)
+        except PrerequisiteError as error:
+            worker.log = None
+            task = worker.running.task if worker.running is not None else None
+            self._out.append(
+                RunEvent(
+                    "log",
+                    _now(),
+                    self._run_id,
+                    step_key=task.step["key"] if task else None,
+                    map_index=task.map_index if task else None,
+                    text=f"Rayform can't keep the rest of this log. {error}",
+                )
+            )
 
     # -- ends ---------------------------------------------------------------------------------------------
     def _release(self, worker: _Worker, result: StepResult) -> None:

@@ -107,6 +107,7 @@ class Scheduler:
         self._prefetched: dict[str, CachedResult] = {}
         self._errors: dict[str, StepError] = {}
         self._decisions: dict[str, CacheDecision] = {}
+        self._hooks: set[str] = set()
         self._stop = False
 
     # -- a run ----------------------------------------------------------------------------------------------
@@ -263,7 +264,7 @@ class Scheduler:
                 return RunStatus.STOPPED
             if heartbeat.taken_over:
                 return RunStatus.INTERRUPTED
-            if not self._at_work and not self._timers:
+            if not self._at_work and not self._timers and not self._hooks:
                 return RunStatus.FAILED if self._errors else RunStatus.COMPLETED
             self._take(self.executor.wait(self._until_next_timer()))
             self._retry_due()
@@ -335,6 +336,7 @@ class Scheduler:
                     )
                     events.append(self._make_event(instance, StepStatus.RUNNING))
             elif isinstance(report, StepResult):
+                self._hooks.discard(report.step_run_id)
                 instance = self._at_work.pop(report.step_run_id, None)
                 if instance is not None:
                     if not instance.is_recorded:
@@ -377,6 +379,9 @@ class Scheduler:
                         name = output.output_name or ""
                         length = result.map_lengths.get(name)
                         instance.outputs[name] = VersionRef.of(output)._replace(length=length)
+                elif result.lost and result.error is not None and instance.node.spec.on_failure:
+                    # The worker that would have called it is dead.
+                    self._submit_hook(instance.node.spec.on_failure, _text(result.error))
                 self._ended(instance, result.status, result.error, result)
 
     # -- retries --------------------------------------------------------------------------------------------
@@ -577,7 +582,7 @@ class Scheduler:
         if status is RunStatus.STOPPED:
             self._stop_all()
         else:
-            self._run_hook(status)
+            self._call_run_hook(status)
         error = None
         if status is RunStatus.FAILED and self._errors:
             key, first = next(iter(self._errors.items()))
@@ -600,21 +605,18 @@ class Scheduler:
         self._at_work.clear()
         self.records.finish(finishes)
 
-    def _run_hook(self, status: RunStatus) -> None:
-        hook: SourceRef | None = (
-            self.spec.on_success if status is RunStatus.COMPLETED else self.spec.on_failure
-        )
-        if hook is None or self.request.only is not None:
-            return
+    # -- hooks that no step's worker can call ----------------------------------------------------------------
+    def _submit_hook(self, hook: SourceRef, message: str) -> None:
+        """Call a person's hook in a worker; it is in no catalog, and its failure changes nothing."""
         step = StepSpec(key=f"{self.spec.name} hook", name=hook.qualname, source=hook)
-        message = "; ".join(f"Step '{k}': {e.type}: {e.message}" for k, e in self._errors.items())
         hook_id = str(new_id())
+        self._hooks.add(hook_id)
         self.executor.submit(
             StepTask(
                 run_id=str(self.request.run_id),
                 run_name=self.request.run_name,
                 step_run_id=hook_id,
-                step=step.model_dump(mode="json", exclude_defaults=True),
+                step=step.model_dump(mode="json", exclude_defaults=True, exclude={"inputs", "after"}),
                 inputs={},
                 output_ids={},
                 stack=self._stack_json,
@@ -622,12 +624,15 @@ class Scheduler:
                 code_root=self.spec.code_root,
             )
         )
-        while not self._stop:
-            for report in self.executor.wait(_LONGEST_WAIT):
-                if isinstance(report, StepResult) and report.step_run_id == hook_id:
-                    return
-                if isinstance(report, RunEvent):
-                    self.listener(report)
+
+    def _call_run_hook(self, status: RunStatus) -> None:
+        hook = self.spec.on_success if status is RunStatus.COMPLETED else self.spec.on_failure
+        if hook is None or self.request.only is not None:
+            return
+        message = "; ".join(f"Step '{k}': {e.type}: {e.message}" for k, e in self._errors.items())
+        self._submit_hook(hook, message)
+        while self._hooks and not self._stop:
+            self._take(self.executor.wait(_LONGEST_WAIT))
 
     def _give_up(self, error: BaseException) -> None:
         """The scheduler itself failed: end the workers, and say so in the catalog if it can still be reached."""

@@ -6,13 +6,16 @@ and answers with what the scheduler records.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from rayform_core.errors import PipelineFailedError, RayformError, UsageError
+from rayform_core.files import storage_error
 from rayform_runtime.artifacts.values import load_value, save_value
 from rayform_runtime.catalog.interface import NewArtifactVersion, StepStatus
 from rayform_runtime.components import Stack, StackSpec
@@ -50,8 +53,6 @@ def run_step(task: StepTask, stack: Stack | None = None) -> StepResult:
             return _run_hook(task, step, started)
         return _run(task, step, opened, started)
     except Exception as error:  # noqa: BLE001 - everything a step raises is its result
-        if task.pipeline.get("debug"):
-            _debug(error)
         return failed_result(task, error, started)
 
 
@@ -99,10 +100,19 @@ def _run(task: StepTask, step: WorkerStep, stack: Stack, started: datetime) -> S
         try:
             returned = function(**arguments)
             outputs, lengths, summaries = _save_outputs(returned, task, step, stack, context)
-        except BaseException as error:
+        except KeyboardInterrupt:
+            raise  # only where the step runs in the person's own process
+        except BaseException as error:  # noqa: BLE001 - `sys.exit()` too is how a step may end
+            if task.pipeline.get("debug"):
+                _debug(error)
             if step.on_failure is not None and _is_final(task, error):
                 _call_hook(step.on_failure, error)
-            raise
+            return replace(
+                failed_result(task, error, started),
+                metadata=context._step_metadata,
+                run_metadata=context._run_metadata,
+                model_metadata=context._model_metadata,
+            )
         if step.on_success is not None:
             _call_hook(step.on_success, None)
     return StepResult(
@@ -191,17 +201,22 @@ def _save_outputs(
             lengths[spec.name] = len(value)
             # A later run that takes this from the cache learns from it how wide a map over it is.
             metadata.setdefault("length", len(value))
-        saved = save_value(
-            stack.artifact_store,
-            UUID(task.output_ids[spec.name]),
-            value,
-            declared_type=_declared_type(spec),
-            materializer=_materializer(spec),
-            metadata=metadata,
-            visualizations=context._output_visualizations.get(spec.name),
-            step=step.key,
-            output=spec.name,
-        )
+        try:
+            saved = save_value(
+                stack.artifact_store,
+                UUID(task.output_ids[spec.name]),
+                value,
+                declared_type=_declared_type(spec),
+                materializer=_materializer(spec),
+                metadata=metadata,
+                visualizations=context._output_visualizations.get(spec.name),
+                step=step.key,
+                output=spec.name,
+            )
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                raise storage_error(error, stack.artifact_store.uri) from error
+            raise
         manifest = saved.manifest
         versions.append(
             NewArtifactVersion(

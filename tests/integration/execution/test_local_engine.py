@@ -433,6 +433,28 @@ def test_hooks_are_called_in_the_worker(engine: Engine) -> None:
     assert "RuntimeError: hook" in engine.log_of(outcome.run_id, "odd")
 
 
+def test_failure_hook_is_called_for_a_step_whose_process_died(engine: Engine) -> None:
+    """A timeout or crash ends the worker; another one calls the hook."""
+    hooks = engine.folder / "hooks"
+    engine.run(
+        engine.pipeline(
+            engine.step("dies", "exit_hard", on_failure=engine.source("on_failure")),
+            environment={"HOOKS": str(hooks)},
+        )
+    )
+    assert hooks.read_text().startswith(
+        "failure PipelineFailedError: Crash: Its process ended with exit code 3"
+    )
+
+
+def test_failed_step_keeps_what_it_said(engine: Engine) -> None:
+    """Metadata of the step and the run that a failing step logged is recorded."""
+    outcome = engine.run(engine.pipeline(engine.step("s", "metadata_then_fail")))
+    assert outcome.status is RunStatus.FAILED
+    assert engine.steps(outcome.run_id)["s"].metadata["said"] == "step"
+    assert engine.stack.catalog.get_run(outcome.run_id).metadata["said"] == "run"
+
+
 # -- cache --------------------------------------------------------------------------------------------------
 
 

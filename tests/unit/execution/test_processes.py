@@ -1,0 +1,210 @@
+"""Messages between processes, liveness of processes, logs, tracebacks and a person's code."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rayform_core.errors import NotFoundError, PrerequisiteError, UsageError
+from rayform_runtime.catalog.interface import Run, RunStatus
+from rayform_runtime.context import get_step_context, is_in_step
+from rayform_runtime.execution import user_code
+from rayform_runtime.execution.call_arguments import coerced
+from rayform_runtime.execution.framing import FrameReader, pack, receive, send
+from rayform_runtime.execution.liveness import is_alive, process_started, this_host
+from rayform_runtime.execution.person_traceback import step_error
+from rayform_runtime.execution.run_logs import LogFile, read_log
+from rayform_runtime.spec import SourceRef
+
+
+@given(st.lists(st.binary(max_size=200), max_size=8), st.integers(1, 50))
+def test_frames_survive_any_cut(messages: list[bytes], size: int) -> None:
+    """However the stream is cut into pieces, the same messages come out."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        reader = FrameReader(ours)
+        stream = b"".join(map(pack, messages))
+        got = []
+        for start in range(0, len(stream), size):
+            theirs.sendall(stream[start : start + size])
+            got += reader.read()
+        assert got == messages
+        theirs.close()
+        assert reader.read() == []
+        assert reader.ended
+
+
+def test_cut_frame_is_no_message() -> None:
+    """A sender that dies in the middle of a frame leaves nothing half-read."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        theirs.sendall(pack("whole") + pack("cut")[:-1])
+        theirs.close()
+        assert receive(ours) == "whole"
+        assert receive(ours) is None
+
+
+def test_blocking_and_reading_ends_speak_alike() -> None:
+    """`send` and `receive` take what the reader does."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        send(theirs, {"a": 1})
+        assert receive(ours) == {"a": 1}
+
+
+def run_of(**facts: object) -> Run:
+    now = datetime.now(UTC)
+    made = Run(
+        id=uuid4(),
+        name="r",
+        pipeline="p",
+        status=RunStatus.RUNNING,
+        stack_name="s",
+        created_at=now,
+        started_at=now,
+        ended_at=None,
+        heartbeat_at=now,
+        parameters={},
+        tags=(),
+        user=None,
+        host=this_host(),
+        pid=os.getpid(),
+        pid_started=process_started(os.getpid()),
+        error=None,
+        model_version_id=None,
+        orchestrator_id=None,
+    )
+    return replace(made, **facts)  # type: ignore[arg-type]
+
+
+def test_process_is_told_by_its_id_and_its_start() -> None:
+    """This process lives; one of another start time, or that ended, doesn't; another host's isn't known."""
+    assert is_alive(run_of()) is True
+    started = process_started(os.getpid())
+    assert started is not None
+    assert is_alive(run_of(pid_started=started - 100)) is False
+    assert is_alive(run_of(host="elsewhere")) is None
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    began = process_started(child.pid)
+    assert began is not None
+    assert abs(datetime.fromtimestamp(began, UTC) - datetime.now(UTC)) < timedelta(seconds=30)
+    child.kill()
+    # Dead, and not yet waited for: a zombie is not alive.
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert process_started(child.pid) is None
+    child.communicate()
+    assert is_alive(run_of(pid=child.pid, pid_started=began)) is False
+
+
+def test_log_is_made_with_its_first_output(tmp_path: Path) -> None:
+    """A silent step leaves no file; output is appended, private, and read from any byte."""
+    path = tmp_path / "logs" / "one.log"
+    log = LogFile(path)
+    assert read_log(path.as_uri(), None) == b""
+    log.write(b"first\n")
+    log.close()
+    log.write(b"second\n")
+    log.close()
+    assert read_log(path.as_uri(), None) == b"first\nsecond\n"
+    assert read_log(path.as_uri(), None, start=6) == b"second\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert read_log(None, None) == b""
+    with pytest.raises(NotFoundError):
+        read_log("s3://bucket/logs/x.log", None)
+
+
+def test_log_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
+    """A full device is reported with what to do."""
+    log = LogFile(Path("/dev/full"))
+    with pytest.raises(PrerequisiteError, match="disk space"):
+        log.write(b"x")
+    log.close()
+
+
+def test_error_whose_text_fails_is_still_recorded() -> None:
+    """An exception with a broken `__str__` doesn't break its report."""
+
+    class Broken(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    error = step_error(Broken())
+    assert error.type.endswith("Broken")
+    assert "can't be shown" in error.message
+
+
+def test_script_is_loaded_without_its_main_block(tmp_path: Path) -> None:
+    """A script's functions are found by its file; its main block and its pipeline call don't run."""
+    file = tmp_path / "my-script.py"
+    file.write_text(
+        "import os\ndef f():\n    return 41\nclass K:\n    def m(self):\n        return 1\n"
+        "if __name__ == '__main__':\n    raise SystemExit('ran')\n"
+    )
+    path, modules = list(sys.path), dict(sys.modules)
+    try:
+        assert user_code.load_source(SourceRef(module="__main__", qualname="f", file=str(file)))() == 41
+        found = user_code.load_source(SourceRef(module="__main__", qualname="K.m", file=str(file)))
+        assert found.__qualname__ == "K.m"
+        with pytest.raises(NotFoundError, match="'g'"):
+            user_code.load_source(SourceRef(module="__main__", qualname="g", file=str(file)))
+        with pytest.raises(NotFoundError, match="script"):
+            user_code.load_source(SourceRef(module="__main__", qualname="f", file=str(tmp_path / "gone.py")))
+    finally:
+        sys.path[:] = path
+        for name in ("__main__", "__mp_main__", user_code.SCRIPT_MODULE):
+            sys.modules.pop(name, None)
+            if name in modules:
+                sys.modules[name] = modules[name]
+        user_code._scripts.clear()
+
+
+def test_pickled_function_is_found(tmp_path: Path) -> None:
+    """A function of a notebook travels as a pickle."""
+    import base64
+
+    import cloudpickle
+
+    n = 3
+    payload = base64.b64encode(cloudpickle.dumps(lambda x: x + n)).decode()
+    assert user_code.load_function(SourceRef(module="__main__", qualname="f", pickled=payload))(1) == 4
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "expected"),
+    [
+        (1, int, 1),
+        ([1, 2], list, [1, 2]),
+        ([1, 2], tuple[int, int], (1, 2)),
+        ("a", Path, Path("a")),
+        ({"a": "1"}, dict[str, int], {"a": 1}),
+        (None, int | None, None),
+        ("x", None, "x"),
+        ("x", object(), "x"),
+    ],
+)
+def test_json_values_become_what_annotations_say(value: object, hint: object, expected: object) -> None:
+    """Plain values stay; others are validated; an annotation that isn't a type is no obstacle."""
+    assert coerced(value, hint, step="s", argument="a") == expected
+
+
+def test_value_that_does_not_fit_names_argument_and_step() -> None:
+    """The error says which argument of which step, and why."""
+    with pytest.raises(UsageError, match="Argument 'n' of step 'train'"):
+        coerced("many", int, step="train", argument="n")
+
+
+def test_context_outside_of_a_step_is_a_clear_error() -> None:
+    """There is no step context where no step runs."""
+    assert not is_in_step()
+    with pytest.raises(UsageError, match="No step is running"):
+        get_step_context()
