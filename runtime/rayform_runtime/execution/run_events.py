@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from rayform_runtime.components import StackSpec
+from rayform_runtime.execution import interface
 from rayform_runtime.execution.interface import RunEvent, RunOutcome, RunRequest
+from rayform_runtime.spec import PipelineSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["HeadRequest", "event_from_json", "event_to_json", "outcome_from_json", "outcome_to_json"]
+
+# The interface names it for type checkers alone, to keep `import rayform` light; pydantic looks for it there.
+vars(interface).setdefault("PipelineSpec", PipelineSpec)
 
 _events: TypeAdapter[RunEvent] | None = None
 _outcomes: TypeAdapter[RunOutcome] | None = None
