@@ -94,6 +94,14 @@ def explain(
         )
     if isinstance(error, ray_errors.ObjectLostError):
         return Failure(StepError("NodeLost", _first(str(error))), elsewhere=True)
+    if isinstance(error, ray_errors.RayTaskError):
+        # Not the step's own error, which the worker answers: the worker could not even begin.
+        cause = getattr(error, "cause", None) or error
+        lines = [line for line in str(error).strip().splitlines() if line.strip()]
+        name = type(cause).__name__
+        return Failure(
+            StepError(name, f"The worker could not begin: {lines[-1].strip()}", "\n".join(lines[1:]))
+        )
     return Failure(StepError(type(error).__name__, _first(str(error))))
 
 
