@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["HeadRequest", "event_from_json", "event_to_json", "outcome_from_json", "outcome_to_json"]
 
 # The interface names it for type checkers alone, to keep `import rayform` light; pydantic looks for it there.
-vars(interface).setdefault("PipelineSpec", PipelineSpec)
+setattr(interface, "PipelineSpec", PipelineSpec)  # noqa: B010
 
 _events: TypeAdapter[RunEvent] | None = None
 _outcomes: TypeAdapter[RunOutcome] | None = None
