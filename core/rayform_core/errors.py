@@ -88,6 +88,11 @@ def _rebuild(cls: type[RayformError], args: tuple[object, ...], state: dict[str,
 class PipelineFailedError(RayformError):
     """A run ended without success; its steps carry the person's own tracebacks."""
 
+    def _render_traceback_(self) -> list[str]:
+        """Tell IPython what to show in a notebook: the frames between cell and scheduler help nobody."""
+        parts = (f"{type(self).__name__}: {self.message}", self.why, self.hint)
+        return [line for part in parts if part for line in part.splitlines()]
+
 
 class UsageError(RayformError):
     """Wrong input: an argument, a key, a value, a type. Nothing was changed."""

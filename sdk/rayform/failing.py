@@ -56,13 +56,20 @@ def keep_tracebacks_short() -> None:
     earlier = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if not isinstance(error, RayformError):
+        if isinstance(error, RayformError):
+            sys.stderr.write(readable(error, trace))
+        elif isinstance(error, KeyboardInterrupt) and _is_within_rayform(trace):
+            sys.stderr.write("Interrupted.\n")  # the run has said how to go on
+        else:
             earlier(kind, error, trace)
-            return
-        sys.stderr.write(readable(error, trace))
 
     hook._rayform = True  # type: ignore[attr-defined]
     sys.excepthook = hook
+
+
+def _is_within_rayform(trace: TracebackType | None) -> bool:
+    frames = traceback.extract_tb(trace)
+    return bool(frames) and frames[-1].filename.startswith(_OURS)
 
 
 def readable(error: RayformError, trace: TracebackType | None) -> str:

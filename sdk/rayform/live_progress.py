@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
@@ -31,6 +32,14 @@ _MARKS = {
     StepStatus.STOPPED: ("-", "yellow"),
     StepStatus.INTERRUPTED: ("-", "yellow"),
 }
+_WORST_FIRST = (
+    StepStatus.FAILED,
+    StepStatus.INTERRUPTED,
+    StepStatus.STOPPED,
+    StepStatus.SKIPPED,
+    StepStatus.COMPLETED,
+    StepStatus.CACHED,
+)
 _AT_WORK = (StepStatus.RUNNING, StepStatus.RETRYING)
 
 
@@ -46,6 +55,7 @@ class LiveProgress(Progress):
         self.status: dict[str, StepStatus] = {s.key: StepStatus.PENDING for s in spec.steps}
         self.took: dict[str, str] = {}
         self.instances: dict[str, dict[int, StepStatus]] = {}
+        self.upstream = {s.key: s.upstream for s in spec.steps}
         self.phases: dict[str, float] = {}
         self.spinner = Spinner("dots", style="yellow")
         self.live = Live(
@@ -82,6 +92,7 @@ class LiveProgress(Progress):
                 self.console.print(Text(line, "yellow"))
         elif event.kind == "step" and key is not None and event.step_status is not None:
             with self.lock:
+                self._settle(self.upstream.get(key, ()))
                 if event.map_index is not None:
                     self.instances.setdefault(key, {})[event.map_index] = event.step_status
                     if event.step_status in _AT_WORK:
@@ -92,6 +103,15 @@ class LiveProgress(Progress):
                     self.took[key] = f"from run {event.cache.from_run}"
                 elif seconds is not None and event.map_index is None:
                     self.took[key] = duration(seconds)
+
+    def _settle(self, keys: Iterable[str]) -> None:
+        """Give mapped steps the state of their instances, once what waited for them goes on."""
+        for key in keys:
+            states = set(self.instances.get(key, {}).values())
+            if not states or states & {*_AT_WORK, StepStatus.PENDING}:
+                continue
+            worst = next((s for s in _WORST_FIRST if s in states), StepStatus.COMPLETED)
+            self.status[key] = worst
 
     def render(self) -> RenderableType:
         """Draw the list; rich calls it several times a second from its own thread."""
@@ -143,6 +163,7 @@ class LiveProgress(Progress):
         self.live.stop()
         if self.status:
             with self.lock:
+                self._settle(self.instances)
                 self.console.print(self._table(time.time(), 40))
         for line in closing_lines(self, outcome):
             failed = outcome is not None and outcome.errors and line.startswith("Step '")

@@ -14,7 +14,7 @@ from rayform.cached_values import cached_summaries
 from rayform.code_facts import code_place, environment_facts, git_facts_soon, user_name
 from rayform.failing import failed_run_error, keep_tracebacks_short
 from rayform.overrides import NOTHING, Overrides
-from rayform.progress import Progress, cache_table, progress_for
+from rayform.progress import PlainProgress, Progress, cache_table, progress_for
 from rayform.stacks import active_stack
 from rayform.tracing import trace_pipeline
 from rayform_core.errors import UsageError
@@ -134,10 +134,17 @@ def execute(
         seen = seen.model_copy(
             update={"steps": [s for s in seen.steps if s.key in request.only], "outputs": []}
         )
-    shown = progress(seen, request.run_name, stack.name)
+    # A debugger has the terminal to itself: no list is redrawn around it.
+    shown = (PlainProgress if request.debug else progress)(seen, request.run_name, stack.name)
     shown.begin()
     try:
         outcome = stack.orchestrator.run(request, stack, shown)
+    except KeyboardInterrupt:
+        shown.finish(None)
+        shown.out.write(
+            f"Run {request.run_name} stopped; `rayform runs resume {request.run_name}` runs what is missing.\n"
+        )
+        raise
     except BaseException:
         shown.finish(None)
         raise

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-__all__ = ["stored_version_id"]
+__all__ = ["stored_version_id", "stored_version_ids"]
+
+
+def stored_version_ids(value: Any) -> list[str]:
+    """Return the IDs of all versions that `value` stands for: several for what a mapped step made."""
+    versions = getattr(value, "versions", None)
+    if stored_version_id(value) is not None and isinstance(versions, tuple):
+        return [str(version.id) for version in versions]
+    found = stored_version_id(value)
+    return [] if found is None else [found]
 
 
 def stored_version_id(value: Any) -> str | None:

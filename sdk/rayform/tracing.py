@@ -10,7 +10,7 @@ from rayform.options import StepOptions, hook_source, image_spec, model_spec
 from rayform.placeholders import StepArtifact
 from rayform.sources import source_of, type_source
 from rayform.steps import Unmapped, current_trace
-from rayform.stored_inputs import stored_version_id
+from rayform.stored_inputs import stored_version_id, stored_version_ids
 from rayform.values import frozen, validated
 from rayform_core.errors import NotFoundError, UsageError, nearest
 from rayform_runtime.execution.source_digest import source_digest
@@ -49,6 +49,7 @@ class Trace:
         self.configuration = configuration
         self.steps: dict[str, StepSpec] = {}
         self.names: set[str] = set()
+        self._counts: dict[str, int] = {}
         configured = configuration.enable_cache
         self.enable_cache: bool = (
             pipeline.options.get("enable_cache", True) if configured is None else configured
@@ -74,6 +75,12 @@ class Trace:
             )
         if literal:
             return self._unrolled(step, given, literal)
+        if not from_steps and any(stored_version_ids(v) for v in given.values()):
+            raise UsageError(
+                f"Step '{step.name}' is mapped over a stored version.",
+                why="How long a stored list is, only loading it tells.",
+                hint="Give it to a step that returns it, and map over that step's output.",
+            )
         if not from_steps:
             raise UsageError(
                 f"Step '{step.name}' is mapped over nothing.",
@@ -195,10 +202,12 @@ class Trace:
     def _new_key(self, step: Step[Any, Any]) -> str:
         chosen = step.options.get("id")
         if chosen is None:
-            key, count = step.name, 1
+            name = step.name
+            key = name
             while key in self.steps:
-                count += 1
-                key = f"{step.name}_{count}"
+                # Counted on from the last one, so that a thousand calls of one step don't try a million keys.
+                self._counts[name] = count = self._counts.get(name, 1) + 1
+                key = f"{name}_{count}"
             return key
         if chosen in self.steps:
             raise UsageError(
@@ -227,9 +236,9 @@ class Trace:
         what = f"Argument '{argument.name}' of step '{key}'"
         if isinstance(value, StepArtifact):
             return self._from_step(what, value, mapped=mapped)
-        version_id = stored_version_id(value)
-        if version_id is not None:
-            return ArtifactInput(artifact_version_id=version_id)
+        if version_ids := stored_version_ids(value):
+            stored = [ArtifactInput(artifact_version_id=one) for one in version_ids]
+            return stored[0] if len(stored) == 1 else ListInput(items=[*stored])
         if isinstance(value, Unmapped):
             raise UsageError(f"{what} is `unmapped(...)`, which only has a meaning in `.map(...)`.")
         if _holds_placeholder(value):

@@ -67,6 +67,13 @@ def test_a_stored_version_is_an_input() -> None:
     assert run.steps["add"].inputs["values"].id == stored.id
 
 
+def test_what_a_mapped_step_made_is_an_input_of_another_pipeline() -> None:
+    """The versions of all instances arrive as a list."""
+    earlier = pipes.sum_of_squares(count=3)
+    run = pipes.from_store(earlier.steps["square"].output)
+    assert run.steps["add"].output.load() == 1 + 2 + 5
+
+
 def test_retries_and_the_success_hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step is tried again as often as it says, and its success hook is called once."""
     notes = tmp_path / "notes"

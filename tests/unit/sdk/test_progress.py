@@ -139,6 +139,21 @@ def test_the_live_list_redraws_and_ends_with_the_values() -> None:
     assert text.rstrip().endswith("train  0.97")
 
 
+def test_the_live_list_settles_mapped_steps() -> None:
+    """A mapped step takes the state of its instances once what follows goes on, and at the end."""
+    progress = LiveProgress(spec("load", "train"), "run-1", "default", io.StringIO())
+    for index in range(3):
+        progress(event("step", "load", 0, step_status=StepStatus.RUNNING, map_index=index))
+    assert progress.status["load"] is StepStatus.RUNNING
+    for index in range(3):
+        progress(event("step", "load", 1, step_status=StepStatus.COMPLETED, map_index=index))
+    progress(event("step", "train", 1, step_status=StepStatus.RUNNING))
+    assert progress.status["load"] is StepStatus.COMPLETED
+    progress(event("step", "train", 1, step_status=StepStatus.FAILED, map_index=0))
+    progress.finish(None)
+    assert progress.status["train"] is StepStatus.FAILED
+
+
 def test_long_pipelines_fit_the_screen() -> None:
     """With more steps than lines, those at work are kept in sight."""
     keys = [f"step_{i}" for i in range(100)]
