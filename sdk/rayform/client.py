@@ -139,7 +139,10 @@ class Client:
         Raises:
             NotFoundError, ConflictError: none, or several, are called so.
         """
-        return RunView(self.catalog.get_run(name_id_or_prefix), self)
+        found = self.catalog.get_run(name_id_or_prefix)
+        if not found.status.is_finished and self._mark_dead_runs():
+            found = self.catalog.get_run(found.id)
+        return RunView(found, self)
 
     def list_pipeline_runs(
         self, sort_by: str | None = None, page: int = 1, size: int = 20, **filters: Any
@@ -155,7 +158,17 @@ class Client:
         Raises:
             UsageError: a field is unknown; names the nearest one.
         """
-        return listing.page_of(self.catalog.list_runs, RunView, self, sort_by, page, size, filters)
+        source = self.catalog.list_runs
+        found = listing.page_of(source, RunView, self, sort_by, page, size, filters)
+        if any(not run.status.is_finished for run in found) and self._mark_dead_runs():
+            found = listing.page_of(source, RunView, self, sort_by, page, size, filters)
+        return found
+
+    def _mark_dead_runs(self) -> bool:
+        """Mark runs whose process died without saying so; asked only where a run claims to be at work."""
+        from rayform_runtime.execution.liveness import mark_dead_runs
+
+        return bool(mark_dead_runs(self.catalog))
 
     def update_pipeline_run(
         self, name_id_or_prefix: Ref, add_tags: Sequence[str] = (), remove_tags: Sequence[str] = ()

@@ -240,6 +240,7 @@ def test_killed_run_is_shown_as_interrupted(cli: Cli, client: Client) -> None:
     process.wait()
     assert process.stdin is not None
     process.stdin.close()
+    assert client.get_pipeline_run("killed").status == "interrupted"
     assert from_json(cli, "runs", "list")["items"][0]["status"] == "interrupted"
 
 
