@@ -364,8 +364,9 @@ class Client:
         keep_runs: bool = True,
         dry_run: bool = False,
         leftover_age: float | None = None,
+        orphans: bool = False,
     ) -> PruneReport:
-        """Remove artifact versions that nothing needs, and what uncommitted writes left in the store.
+        """Remove artifact versions that nothing needs, and what crashed writes left in the store.
 
         What a kept run, a model version, or the tag `keep` needs is never touched, nor is registered data.
 
@@ -375,13 +376,17 @@ class Client:
             dry_run: only say what would go.
             leftover_age: seconds that uncommitted data must have lain there, so that a run at work is safe; a
                 day unless told.
+            orphans: also committed data that this catalog doesn't know; never where another catalog shares the
+                store.
 
         Returns:
             What went, or would go.
         """
         from rayform.pruning import apply_prune, find_prunable
 
-        report = find_prunable(self, older_than=older_than, keep_runs=keep_runs, leftover_age=leftover_age)
+        report = find_prunable(
+            self, older_than=older_than, keep_runs=keep_runs, leftover_age=leftover_age, orphans=orphans
+        )
         return report if dry_run else apply_prune(self, report)
 
     def get_lineage(

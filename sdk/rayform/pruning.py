@@ -1,8 +1,9 @@
 """Removes artifact versions that nothing needs, and what uncommitted writes left behind in the store.
 
 What a kept run, a model version or the tag `keep` needs stays: the catalog decides that, twice, when it plans and
-again when it deletes. A leftover is data below the store's folder of versions that no version refers to and that
-has lain there for long enough that no run at work can be about to commit it.
+again when it deletes. A leftover is data that a crash left behind, old enough that no run at work can be about to
+commit it: a write without a manifest, or an attempt that lost the race for one. Data with a manifest that this catalog
+doesn't know (an orphan) may be another catalog's that shares the store, so it goes only where a person says so.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from rayform_core.errors import ConflictError
+from rayform_runtime.artifacts.interface import MANIFEST_NAME
 
 if TYPE_CHECKING:
     from rayform.client import Client
@@ -35,12 +37,14 @@ class Leftover:
 
     Args:
         folder: their folder below the store's root.
+        kind: `uncommitted`, `lost attempt` or `orphan`.
         keys: all of them.
         size: bytes in all.
         modified: when the last was written, seconds since 1970.
     """
 
     folder: str
+    kind: str
     keys: tuple[str, ...]
     size: int
     modified: float
@@ -78,42 +82,65 @@ def find_prunable(
     older_than: datetime | None = None,
     keep_runs: bool = True,
     leftover_age: float | None = None,
+    orphans: bool = False,
 ) -> PruneReport:
     """Find what nothing needs; changes nothing. See `Client.prune_artifacts`."""
     plan = client.catalog.plan_prune(older_than=older_than, keep_runs=keep_runs)
-    leftovers = _find_leftovers(
-        client.artifact_store, client.catalog, DAY if leftover_age is None else leftover_age
-    )
+    age = DAY if leftover_age is None else leftover_age
+    leftovers = _find_leftovers(client.artifact_store, client.catalog, age, orphans=orphans)
     return PruneReport(tuple(plan.versions), leftovers, plan.kept)
 
 
-def _find_leftovers(store: ArtifactStore, catalog: Catalog, age: float) -> tuple[Leftover, ...]:
-    newest_allowed = time.time() - age
-    at_work = [run.started_at or run.created_at for run in catalog.unfinished_runs()]
-    if at_work:
-        # A run may have written a version and not recorded it yet, however long ago.
-        oldest = min(moment if moment.tzinfo else moment.replace(tzinfo=UTC) for moment in at_work)
-        newest_allowed = min(newest_allowed, oldest.timestamp())
+def _find_leftovers(
+    store: ArtifactStore, catalog: Catalog, age: float, *, orphans: bool
+) -> tuple[Leftover, ...]:
+    newest_allowed = _newest_allowed(catalog, age)
     grouped: dict[str, list[StoredObject]] = defaultdict(list)
     for top in (_VERSIONS, _STAGING):
         for found in store.list_objects(f"{top}/"):
             grouped["/".join(found.key.split("/")[:2])].append(found)
-    old = {
-        folder: objects
-        for folder, objects in grouped.items()
-        if max(o.modified for o in objects) <= newest_allowed and _is_ours(folder)
-    }
-    known = _known(store, catalog, list(old))
-    return tuple(
-        Leftover(
-            folder,
-            tuple(o.key for o in objects),
-            sum(o.size for o in objects),
-            max(o.modified for o in objects),
-        )
-        for folder, objects in sorted(old.items())
-        if folder not in known
-    )
+    ours = {folder: objects for folder, objects in grouped.items() if _is_ours(folder)}
+    known = _known(store, catalog, list(ours))
+    leftovers = []
+    for folder, objects in sorted(ours.items()):
+        committed = any(o.key == f"{folder}/{MANIFEST_NAME}" for o in objects)
+        kind = "uncommitted"
+        if folder in known:
+            kind, objects = "lost attempt", _lost_attempts(store, folder, objects)
+        elif committed:
+            kind = "orphan"
+        if not objects or (kind == "orphan" and not orphans):
+            continue
+        modified = max(o.modified for o in objects)
+        if modified <= newest_allowed:
+            keys = tuple(o.key for o in objects)
+            leftovers.append(Leftover(folder, kind, keys, sum(o.size for o in objects), modified))
+    return tuple(leftovers)
+
+
+def _newest_allowed(catalog: Catalog, age: float) -> float:
+    newest = time.time() - age
+    at_work = [run.started_at or run.created_at for run in catalog.unfinished_runs()]
+    if at_work:
+        # A run may have written a version and not recorded it yet, however long ago.
+        oldest = min(moment if moment.tzinfo else moment.replace(tzinfo=UTC) for moment in at_work)
+        newest = min(newest, oldest.timestamp())
+    return newest
+
+
+def _lost_attempts(store: ArtifactStore, folder: str, objects: list[StoredObject]) -> list[StoredObject]:
+    """Return the objects of a committed version that its manifest doesn't count.
+
+    Only stores in a cloud have them: each writer has a folder of its own there, and the manifest names the
+    winner's. The manifest is read only where there is more than one.
+    """
+    attempts = {o.key.split("/")[2] for o in objects} - {MANIFEST_NAME}
+    if len(attempts) < 2 or store.uri.startswith("file:"):
+        return []
+    winner = store.read_manifest(f"{store.uri}/{folder}").folder
+    if not winner:
+        return []
+    return [o for o in objects if o.key.split("/")[2] not in (winner, MANIFEST_NAME)]
 
 
 def _is_ours(folder: str) -> bool:
@@ -156,11 +183,20 @@ def apply_prune(client: Client, report: PruneReport) -> PruneReport:
                 store.delete(version.uri)
         gone += removed
     known = _known(store, catalog, [lo.folder for lo in report.leftovers])
-    swept = tuple(lo for lo in report.leftovers if lo.folder not in known)
+    swept = tuple(lo for lo in report.leftovers if _still_loose(store, known, lo))
     for leftover in swept:
         store.delete_objects(_manifest_first(leftover.keys))
     kept = report.kept + len(report.versions) - len(gone)
     return PruneReport(tuple(gone), swept, kept, removed=True)
+
+
+def _still_loose(store: ArtifactStore, known: set[str], leftover: Leftover) -> bool:
+    """Whether nobody committed or recorded the data since it was found."""
+    if leftover.kind == "lost attempt":
+        return True
+    if leftover.kind == "uncommitted" and leftover.folder.startswith(_VERSIONS):
+        return not store.exists(f"{store.uri}/{leftover.folder}")
+    return leftover.folder not in known
 
 
 def _deleted(catalog: Catalog, version: ArtifactVersion) -> bool:
@@ -172,6 +208,4 @@ def _deleted(catalog: Catalog, version: ArtifactVersion) -> bool:
 
 
 def _manifest_first(keys: tuple[str, ...]) -> list[str]:
-    from rayform_runtime.artifacts.interface import MANIFEST_NAME
-
     return sorted(keys, key=lambda key: not key.endswith("/" + MANIFEST_NAME))

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from rayform_core.errors import NotFoundError, UsageError
-from rayform_core.files import home, private_folder
+from rayform_core.files import home, private_folder, storage_error
 from rayform_runtime.artifacts.interface import ArtifactMissingError, CorruptArtifactError
+from rayform_runtime.artifacts.keys import safe_key
+from rayform_runtime.artifacts.remote import RemoteArtifactStore
 from rayform_runtime.artifacts.values import REGISTERED
 
 if TYPE_CHECKING:
@@ -112,11 +115,27 @@ def fetch(store: ArtifactStore, uri: str, *, digest: str | None = None) -> Path:
     target = folder / Path(key).name
     if not target.exists():
         temporary = private_folder(folder / f".{os.getpid()}.{os.urandom(4).hex()}")
-        for each in objects:
-            below = each.key[len(key) :].lstrip("/")
-            path = temporary / target.name / below if below else temporary / target.name
-            private_folder(path.parent)
-            path.write_bytes(store.get_bytes(each.key))
-        if not target.exists():
-            (temporary / target.name).rename(target)
+        try:
+            _download(store, objects, key, temporary / target.name)
+            if not target.exists():
+                (temporary / target.name).rename(target)
+        except OSError as error:
+            raise storage_error(error, temporary) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     return target
+
+
+def _download(store: ArtifactStore, objects: list[StoredObject], key: str, target: Path) -> None:
+    files = []
+    for each in objects:
+        below = each.key[len(key) :].lstrip("/")
+        # The store's own listing names it, but a key may hold anything: it must not lead out of the folder.
+        path = target / safe_key(below) if below else target
+        private_folder(path.parent)
+        files.append((each.key, path, each.size))
+    if isinstance(store, RemoteArtifactStore):
+        store.download_objects(files)
+        return
+    for object_key, path, _ in files:
+        path.write_bytes(store.get_bytes(object_key))

@@ -275,6 +275,14 @@ class RemoteArtifactStore(ArtifactStore):
         """See `ArtifactStore.get_bytes`."""
         return self._get(safe_key(key), start)
 
+    def download_objects(self, files: Sequence[tuple[str, Path, int]]) -> None:
+        """Download objects by key, new file and size, several at once; for data that has no manifest.
+
+        Raises:
+            NotFoundError: one is gone.
+        """
+        self._download([(safe_key(key), path, size) for key, path, size in files])
+
     def check(self) -> None:
         """See `ArtifactStore.check`. Also proves that two writers of one key can't both win."""
         key = f".check/{os.urandom(8).hex()}"

@@ -257,6 +257,11 @@ def delete(
     metavar="HOURS",
     help="How long uncommitted data must have lain in the store.",
 )
+@click.option(
+    "--orphans",
+    is_flag=True,
+    help="Also committed data that this catalog doesn't know; never where another catalog shares the store.",
+)
 @click.option("--dry-run", is_flag=True, help="Only show what would go.")
 @yes_option
 @stack_option
@@ -265,6 +270,7 @@ def prune(
     older_than: float | None,
     ignore_runs: bool,
     leftover_age: float,
+    orphans: bool,
     dry_run: bool,
     yes: bool,
     stack: str | None,
@@ -276,7 +282,11 @@ def prune(
     before = None if older_than is None else datetime.now(UTC) - timedelta(days=older_than)
     with opened_client(stack) as client:
         report = client.prune_artifacts(
-            older_than=before, keep_runs=not ignore_runs, dry_run=True, leftover_age=leftover_age * 3600
+            older_than=before,
+            keep_runs=not ignore_runs,
+            dry_run=True,
+            leftover_age=leftover_age * 3600,
+            orphans=orphans,
         )
         if not json_wanted:
             _show_prune(report)
@@ -302,7 +312,8 @@ def _show_prune(report: PruneReport) -> None:
     if report.leftovers:
         click.echo("Uncommitted leftovers in the store:")
         columns = [
-            Column("folder", lambda lo: lo.folder),
+            Column("kind", lambda lo: lo.kind),
+            Column("folder", lambda lo: lo.folder, shrink=1),
             Column("objects", lambda lo: str(len(lo.keys)), right=True),
             Column("size", lambda lo: human_size(lo.size), right=True),
             Column("written", lambda lo: human_time(datetime.fromtimestamp(lo.modified, UTC))),

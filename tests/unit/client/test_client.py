@@ -212,7 +212,7 @@ def test_prune_keeps_what_is_needed(client: Client) -> None:
 
 def test_prune_sweeps_uncommitted_leftovers(client: Client) -> None:
     """Data without a row goes once it is old and no run is at work; other people's folders never."""
-    seed_training_run(client)
+    unknown_here = seed_training_run(client)["report"]
     store = client.artifact_store
     orphan = f"versions/{uuid4()}/value.json"
     store.put_bytes(orphan, b"{}")
@@ -226,12 +226,19 @@ def test_prune_sweeps_uncommitted_leftovers(client: Client) -> None:
     assert written_meanwhile not in [key for lo in later for key in lo.keys]
     store.delete_objects([written_meanwhile])
     at_work.finish()
+    client.catalog.delete_artifact_versions([client.get_artifact_version("report").id], force=True)
     report = client.prune_artifacts(leftover_age=-60)
     assert [lo.keys for lo in report.leftovers] == [(orphan,)]
+    assert client.artifact_store.exists(unknown_here.uri)
+    report = client.prune_artifacts(leftover_age=-60, orphans=True)
+    assert [(lo.kind, lo.folder.split("/")[1]) for lo in report.leftovers] == [
+        ("orphan", str(unknown_here.id))
+    ]
+    assert not client.artifact_store.exists(unknown_here.uri)
     keys = {o.key for o in store.list_objects()}
     assert orphan not in keys
     assert {"versions/not-ours/data.bin", "raw/data.bin"} <= keys
-    assert client.get_artifact_version("report").load() == "fine"
+    assert client.get_artifact_version("model").load() == {"weights": [0.5]}
 
 
 def test_reading_imports_no_value_library(client: Client, rayform_home: Path) -> None:
