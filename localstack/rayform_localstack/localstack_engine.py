@@ -36,8 +36,8 @@ def ensure_localstack(report: object = None) -> Path:
         PrerequisiteError: `uv` is missing, or the packages can't be had.
     """
     home = _home()
-    python, complete = home / "bin" / "python", home / ".complete"
-    if complete.exists() and python.exists():
+    python, complete, served = home / "bin" / "python", home / ".complete", home / ".with-server"
+    if complete.exists() and served.exists() and python.exists():
         return python
     uv = _uv()
     if callable(report):
@@ -48,11 +48,13 @@ def ensure_localstack(report: object = None) -> Path:
             shutil.rmtree(home, ignore_errors=True)
             base = getattr(sys, "_base_executable", sys.executable)
             _run([uv, "venv", "--quiet", "--python", base, str(home)])
-            _run(
-                [uv, "pip", "install", "--quiet", "--python", str(python), "--exclude-newer", RELEASED,
-                 f"localstack-core[runtime]=={VERSION}"]
-            )  # fmt: skip
+            _install(uv, python, f"localstack-core[runtime]=={VERSION}")
             complete.touch()
+        if not served.exists():
+            # What moto's server needs beside the fork that LocalStack brings. Two steps, since the first is
+            # shared with the tests that use LocalStack by itself.
+            _install(uv, python, "flask", "flask-cors")
+            served.touch()
     return python
 
 
@@ -66,6 +68,10 @@ def _uv() -> str:
         "Installing LocalStack needs uv, which can take packages of a past date.",
         hint="Install it (pip install uv), or use the default engine: rayform localstack up --engine moto.",
     )
+
+
+def _install(uv: str, python: Path, *packages: str) -> None:
+    _run([uv, "pip", "install", "--quiet", "--python", str(python), "--exclude-newer", RELEASED, *packages])
 
 
 def _run(command: list[str]) -> None:

@@ -27,10 +27,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 METADATA = "169.254.169.254"
 INSTANCE = Path("/var/lib/cloud/instance")
+PER_BOOT = Path("/var/lib/cloud/scripts/per-boot")
 OUTPUT = Path("/var/log/cloud-init-output.log")
 LOGIN_USERS = ("ubuntu", "root")
 POWERED_OFF, REBOOT_ASKED, STOPPED = 0, 3, 143
@@ -183,16 +184,21 @@ def run_script(text: bytes, name: str) -> int:
     script.write_bytes(text if text.startswith(b"#!") else b"#!/bin/sh\n" + text)
     script.chmod(0o700)
     with OUTPUT.open("ab") as output:
-        return subprocess.run(
-            [str(script)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd="/",
-            env={**os.environ, "HOME": "/root", "USER": "root", "LOGNAME": "root"},
-            start_new_session=True,
-            preexec_fn=unblock,
-        ).returncode
+        return run([str(script)], output)
+
+
+def run(command: list[str], output: IO[bytes]) -> int:
+    """Run a command as root at the root folder, as cloud-init does; return its exit code."""
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        cwd="/",
+        env={**os.environ, "HOME": "/root", "USER": "root", "LOGNAME": "root"},
+        start_new_session=True,
+        preexec_fn=unblock,
+    ).returncode
 
 
 def run_cloud_config(text: bytes, number: int) -> int:
@@ -235,28 +241,39 @@ def run_user_data(data: bytes) -> int:
     return failed
 
 
-def first_boot(metadata: Metadata, instance_id: str) -> subprocess.Popen[bytes] | None:
-    """Run user data in a process of its own if this instance hasn't run it; return that process."""
+def run_boot_scripts() -> int:
+    """Run what stands in cloud-init's folder for every boot; return the first exit code that isn't 0, or 0."""
+    failed = 0
+    for script in sorted(PER_BOOT.iterdir()) if PER_BOOT.is_dir() else []:
+        if os.access(script, os.X_OK):
+            with OUTPUT.open("ab") as output:
+                failed = failed or run([str(script)], output)
+    return failed
+
+
+def run_scripts(metadata: Metadata, instance_id: str) -> None:
+    """Run, in a process of its own, the scripts of every boot and, at this instance's first, user data."""
     done = INSTANCE / f"started-{instance_id}"
-    if done.exists():
-        metadata.tell(phase="done", code=None, again=True)
-        return None
+    first = not done.exists()
     done.touch()
-    data = metadata.get("user-data") or b""
-    if not data.strip():
+    data = (metadata.get("user-data") or b"") if first else b""
+    if not data.strip() and not PER_BOOT.is_dir():
         (INSTANCE / "boot-finished").touch()
-        metadata.tell(phase="done", code=0)
-        return None
-    metadata.tell(phase="user-data")
+        metadata.tell(phase="done", code=0, again=not first)
+        return
+    metadata.tell(phase="user-data", again=not first)
     child = os.fork()
     if child == 0:
         unblock()
         code = 1
         try:
             started = time.monotonic()
-            code = run_user_data(data)
+            code = run_boot_scripts()
+            code = run_user_data(data) or code
             (INSTANCE / "boot-finished").touch()
-            metadata.tell(phase="done", code=code, seconds=round(time.monotonic() - started, 3))
+            metadata.tell(
+                phase="done", code=code, seconds=round(time.monotonic() - started, 3), again=not first
+            )
             log(f"user data ended with {code} after {time.monotonic() - started:.1f} s")
         except Exception as error:  # noqa: BLE001 - whatever it was belongs in the machine's log
             with OUTPUT.open("a") as output:
@@ -264,7 +281,6 @@ def first_boot(metadata: Metadata, instance_id: str) -> subprocess.Popen[bytes] 
             metadata.tell(phase="done", code=1, error=repr(error)[:300])
         finally:
             os._exit(0 if code == 0 else 1)
-    return None
 
 
 def main() -> int:
@@ -282,7 +298,7 @@ def main() -> int:
     let_in(machine.get("public_keys", []))
     sshd = start_sshd()
     OUTPUT.touch(mode=0o600)
-    first_boot(metadata, str(machine.get("instance_id")))
+    run_scripts(metadata, str(machine.get("instance_id")))
     children = [child for child in (docker, sshd) if child is not None]
     while True:
         happened = signal.sigtimedwait(WATCHED, 3600)

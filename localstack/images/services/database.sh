@@ -30,6 +30,13 @@ SQL
 rm -f /run/rayform/private/setup.sql /run/rayform/database.env
 su postgres -c "$bin/pg_ctl -D $data -w -s -m fast stop"
 touch "$data/.ready"
+# RDS speaks TLS, and from version 15 on takes nothing else. The key is this database's own, made at its first start.
+if [ ! -e "$data/server.key" ]; then
+  openssl req -new -x509 -days 3650 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 \
+    -subj "/CN=rds.localstack" -keyout "$data/server.key" -out "$data/server.crt" 2>/dev/null
+  chmod 600 "$data/server.key"
+  chown postgres "$data/server.key" "$data/server.crt"
+fi
 exec setpriv --reuid=postgres --regid=postgres --init-groups \
-  "$bin/postgres" -D "$data" -c "listen_addresses=*" -c "port=$PORT" -c max_connections=200 \
+  "$bin/postgres" -D "$data" -c "listen_addresses=*" -c ssl=on -c "port=$PORT" -c max_connections=200 \
   -c unix_socket_directories=/run/rayform/private -c log_destination=stderr

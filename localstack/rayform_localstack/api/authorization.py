@@ -281,8 +281,8 @@ def _form_resources(
     if service != "ec2":
         return None
     region = context["aws:RequestedRegion"]
-    named = [value for key, value in form.items() if re.fullmatch(r"InstanceId(\.\d+)?", key)]
-    if not named or form["Action"].startswith("Describe"):
+    named = [value for key, value in form.items() if re.fullmatch(r"(InstanceId|ResourceId)(\.\d+)?", key)]
+    if not named or form["Action"].startswith("Describe") or not all(n.startswith("i-") for n in named):
         return None
     ec2_backends = part("ec2.models:ec2_backends")
 

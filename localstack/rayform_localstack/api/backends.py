@@ -125,7 +125,7 @@ class Backends:
         instance_class.start, instance_class.stop = new_start, new_stop
         instance_class.terminate, instance_class.reboot = new_terminate, new_reboot
         # No name server knows ec2-127-77-…; the address itself is a name that works.
-        instance_class.public_dns_name = property(lambda instance: instance.public_ip)
+        instance_class.public_dns_name = property(lambda instance: instance.public_ip, lambda *_: None)
 
     def _patch_addresses(self) -> None:
         elastic_ip_addresses = part("ec2.models:elastic_ip_addresses")
@@ -286,11 +286,12 @@ class Backends:
 
     def public_keys(self, instance: Any) -> list[str]:
         """Return the public halves of the instance's key pair."""
-        pair = instance.ec2_backend.key_pairs.get(instance.key_name) if instance.key_name else None
+        backend = instance.ec2_backend
+        pairs = backend.key_pairs if hasattr(backend, "key_pairs") else backend.keypairs  # the fork is older
+        pair = pairs.get(instance.key_name) if instance.key_name else None
         if pair is None:
             return []
-        material = pair.material_public
-        return [material.decode() if isinstance(material, bytes) else str(material)]
+        return [_public_key(pair.material_public)]
 
     def desired(self) -> dict[str, Any]:
         """Return everything that the supervisor must make real, as plain data."""
@@ -319,7 +320,7 @@ class Backends:
             "vpc": instance.vpc_id,
             "cidr": vpc.cidr_block if vpc else None,
             "name": _tag(instance, "Name"),
-            "abrupt": instance.state_reason.code == "Server.InternalError",
+            "abrupt": _reason(instance) == "Server.InternalError",
             "lifecycle": instance.lifecycle or "on-demand",
             "launched": instance.launch_time.timestamp()
             if hasattr(instance.launch_time, "timestamp")
@@ -432,7 +433,8 @@ class Backends:
                 instance.stop()
             instance._state.name, instance._state.code = state, STATES[state]
             instance._reason = message
-            instance.state_reason = reason_class(f"{code}: {message}", code)
+            # Under its name in moto, and in the older fork.
+            instance.state_reason = instance._state_reason = reason_class(f"{code}: {message}", code)
             if state == "terminated":
                 self._release(instance)
         self._tell_groups(instance)
@@ -469,6 +471,22 @@ class Backends:
                 self.faults.pop(key, None)
         self.changes.bump()
         return True
+
+
+def _reason(instance: Any) -> str:
+    reason = getattr(instance, "state_reason", None) or getattr(instance, "_state_reason", None)
+    return str(getattr(reason, "code", ""))
+
+
+def _public_key(material: Any) -> str:
+    """Return a public key as OpenSSH writes it; the fork keeps what was sent, which is base64 of that."""
+    text = material.decode() if isinstance(material, bytes) else str(material)
+    if text.startswith(("ssh-", "ecdsa-", "sk-")):
+        return text
+    try:
+        return base64.b64decode(text).decode()
+    except ValueError:
+        return text
 
 
 def _tag(instance: Any, key: str) -> str | None:

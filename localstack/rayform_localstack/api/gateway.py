@@ -66,7 +66,7 @@ class Gateway:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
         if path.startswith("/_rayform/"):
-            return self._json(start_response, *self._control(path.removeprefix("/_rayform/"), environ))
+            return self._json(start_response, *self._controlled(path.removeprefix("/_rayform/"), environ))
         if path == "/_registry/token":
             return self._json(start_response, *self.registry.token(environ))
         if path == "/_registry/events":
@@ -132,6 +132,13 @@ class Gateway:
         return [body]
 
     # Control ------------------------------------------------------------------------------------------------
+
+    def _controlled(self, path: str, environ: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        try:
+            return self._control(path, environ)
+        except Exception as error:
+            log.exception("Control endpoint %s", path)
+            return 500, {"error": f"{type(error).__name__}: {error}"}
 
     def _control(self, path: str, environ: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if path == "health":

@@ -39,7 +39,7 @@ def prepare(state: dict[str, Any], folder: Path) -> int:
             "DISABLE_EVENTS": "1",
             "SKIP_SSL_CERT_DOWNLOAD": "1",
             "PERSISTENCE": "0",
-            "LS_LOG": "warning",
+            "LS_LOG": "warn",
             "AWS_DEFAULT_REGION": state["region"],
             # The gateway in front has checked the signature; LocalStack needs only the account.
             "S3_SKIP_SIGNATURE_VALIDATION": "1",

@@ -153,7 +153,7 @@ class MetadataService:
                         "rebalance": [{"noticeTime": interruption["notice"]}] if interruption else None
                     }
                 },
-                "hostname": instance.private_dns_name,
+                "hostname": _host_name(instance),
                 "iam": {
                     "info": [self._profile(profile)],
                     "security-credentials": {
@@ -166,12 +166,12 @@ class MetadataService:
                 "instance-id": instance.id,
                 "instance-life-cycle": instance.lifecycle or "on-demand",
                 "instance-type": instance.instance_type,
-                "local-hostname": instance.private_dns_name,
+                "local-hostname": _host_name(instance),
                 "local-ipv4": instance.private_ip,
                 "mac": interface.mac_address,
                 "network": {"interfaces": {"macs": {interface.mac_address: _interface(instance, interface)}}},
                 "placement": {
-                    "availability-zone": instance.availability_zone,
+                    "availability-zone": instance._placement.zone,
                     "region": instance.region_name,
                 },
                 "public-hostname": instance.public_ip,
@@ -198,7 +198,7 @@ class MetadataService:
         return {
             "accountId": instance.owner_id,
             "architecture": "x86_64",
-            "availabilityZone": instance.availability_zone,
+            "availabilityZone": instance._placement.zone,
             "imageId": instance.image_id,
             "instanceId": instance.id,
             "instanceType": instance.instance_type,
@@ -249,6 +249,13 @@ class MetadataService:
 
 def _stamp(seconds: float) -> str:
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _host_name(instance: Any) -> str:
+    domain = (
+        "ec2.internal" if instance.region_name == "us-east-1" else f"{instance.region_name}.compute.internal"
+    )
+    return f"ip-{instance.private_ip.replace('.', '-')}.{domain}"
 
 
 def _interface(instance: Any, interface: Any) -> dict[str, Any]:

@@ -160,7 +160,7 @@ class RegistryGate:
             if event.get("action") == "push" and target.get("tag") and target.get("digest"):
                 try:
                     self._record(target["repository"], target["tag"], target["digest"])
-                except (OSError, http.client.HTTPException, LookupError) as error:
+                except Exception as error:  # noqa: BLE001 - whatever moto refuses, the next event must be read
                     log.warning("A push to %s isn't in the API: %r", target.get("repository"), error)
 
     def _record(self, name: str, tag: str, digest: str) -> None:
