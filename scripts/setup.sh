@@ -48,9 +48,16 @@ setup_system() {
   return 0
 }
 
+# Only tests need it: a real LocalStack in an environment of its own, outside of the tree.
+setup_localstack() {
+  say "Checking LocalStack's environment"
+  scripts/setup_localstack.sh >/dev/null
+}
+
 case $what in
   python) setup_python ;;
   system) setup_system ;;
-  demo|all) setup_python; setup_system ;;
+  demo) setup_python; setup_system ;;
+  all) setup_python; setup_system; setup_localstack ;;
   *) echo "usage: setup.sh python|system|demo|all" >&2; exit 2 ;;
 esac

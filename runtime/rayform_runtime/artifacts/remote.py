@@ -181,15 +181,17 @@ class RemoteArtifactStore(ArtifactStore):
         wanted = digest
         if wanted is None:
             wanted = self.read_manifest(uri).digest
+        fetched: list[Manifest] = []
         for attempt in (1, 2):
-            with self._cache.open(name, lambda folder: self._fetch(uri, folder)) as folder:
+            with self._cache.open(name, lambda folder: fetched.append(self._fetch(uri, folder))) as folder:
                 problem = None
                 try:
                     manifest = decode_manifest(
                         read_whole(folder / MANIFEST_NAME), uri=uri, id=version_id(self.uri, uri)
                     )
                     check_digest(uri, manifest, wanted)
-                    verify_folder(uri, folder, manifest)
+                    if manifest not in fetched:  # what was fetched just now is verified already
+                        verify_folder(uri, folder, manifest)
                 except (CorruptArtifactError, ArtifactMissingError, OSError) as error:
                     problem = error
                 if problem is None:
@@ -200,7 +202,8 @@ class RemoteArtifactStore(ArtifactStore):
             if attempt == 2:
                 raise problem if isinstance(problem, RayformError) else storage_error(problem, folder)
 
-    def _fetch(self, uri: str, folder: Path) -> None:
+    def _fetch(self, uri: str, folder: Path) -> Manifest:
+        """Download an artifact into an empty folder and verify it."""
         data = self._manifest_bytes(uri)
         manifest = decode_manifest(data, uri=uri, id=version_id(self.uri, uri))
         base = f"{version_key(manifest.id)}/{manifest.folder}".rstrip("/")
@@ -229,6 +232,7 @@ class RemoteArtifactStore(ArtifactStore):
             path.chmod(0o700 if path.is_dir() else 0o600)
         (folder / MANIFEST_NAME).write_bytes(data)
         (folder / MANIFEST_NAME).chmod(0o600)
+        return manifest
 
     def download(self, uri: str, target: Path) -> None:
         """See `ArtifactStore.download`."""

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["S3ArtifactStore"]
 
 _MB = 1 << 20
-# Measured against emulators and sized for real S3: parts large enough that their requests don't count, and few
-# enough at once that memory stays far below 300 MB.
-_PART = 16 * _MB
 _PARALLEL = 10
+# Parts small enough that a file of 100 MB uses all connections, and large enough that requests don't count for
+# larger ones. Emulators read a whole object for each range of it, so that few large parts matter there.
+_SMALLEST_PART, _LARGEST_PART = 16 * _MB, 64 * _MB
 _WRITER = "rayform-writer"
 
 
@@ -96,14 +96,14 @@ class S3ArtifactStore(RemoteArtifactStore):
     def _relative(self, key: str) -> str:
         return key[len(self.prefix) + 1 :] if self.prefix else key
 
-    def _manager(self) -> Any:
+    def _manager(self, part: int) -> Any:
         from s3transfer.manager import TransferConfig, TransferManager
 
         return TransferManager(
             self._client,
             TransferConfig(
-                multipart_threshold=2 * _PART,
-                multipart_chunksize=_PART,
+                multipart_threshold=2 * part,
+                multipart_chunksize=part,
                 max_request_concurrency=_PARALLEL,
                 max_io_queue_size=64,
                 io_chunksize=_MB,
@@ -116,15 +116,16 @@ class S3ArtifactStore(RemoteArtifactStore):
         if not files:
             return
         extra = {"ChecksumAlgorithm": "CRC32", **self._encryption}
-        with self._translated(), self._manager() as manager:
+        part = _part_size(max(path.stat().st_size for path, _ in files))
+        with self._translated(), self._manager(part) as manager:
             pending = [manager.upload(str(path), self.bucket, self._key(key), extra) for path, key in files]
             for future, (_, key) in zip(pending, files, strict=True):
                 with self._translated(key):
                     future.result()
         if self.config.endpoint_url is not None:
-            self._verify_uploads(files)
+            self._verify_uploads(files, part)
 
-    def _verify_uploads(self, files: Sequence[tuple[Path, str]]) -> None:
+    def _verify_uploads(self, files: Sequence[tuple[Path, str]], part: int) -> None:
         """Compare what arrived with what was sent.
 
         Amazon's S3 refuses a body whose checksum differs. Other servers may keep the checksum and never
@@ -141,7 +142,7 @@ class S3ArtifactStore(RemoteArtifactStore):
             encrypted = str(head.get("ServerSideEncryption", "")).startswith("aws:kms")
             right = head["ContentLength"] == path.stat().st_size
             if right and not encrypted:
-                right = matches_etag(path, str(head["ETag"]).strip('"'), _PART)
+                right = matches_etag(path, str(head["ETag"]).strip('"'), part)
             if not right:
                 raise RemoteError(
                     f"'{key}' arrived in bucket '{self.bucket}' other than it was sent.",
@@ -156,7 +157,8 @@ class S3ArtifactStore(RemoteArtifactStore):
             list(pool.map(verify, files))
 
     def _download(self, files: Sequence[tuple[str, Path, int]]) -> None:
-        with self._translated(), self._manager() as manager:
+        part = _part_size(max((size for _, _, size in files), default=0))
+        with self._translated(), self._manager(part) as manager:
             pending = []
             for key, path, size in files:
                 if size == 0:
@@ -275,3 +277,8 @@ class S3ArtifactStore(RemoteArtifactStore):
 
     def _translated(self, key: str = "") -> Any:
         return translated(self.bucket, key=key, region=self.config.region)
+
+
+def _part_size(size: int) -> int:
+    wanted = -(-size // (_PARALLEL * 8 * _MB)) * 8 * _MB
+    return max(_SMALLEST_PART, min(_LARGEST_PART, wanted))
