@@ -105,8 +105,9 @@ class S3ArtifactStore(RemoteArtifactStore):
                 multipart_threshold=2 * part,
                 multipart_chunksize=part,
                 max_request_concurrency=_PARALLEL,
+                # What waits to be written to the disk is held in memory: 16 MB at the most.
                 max_io_queue_size=64,
-                io_chunksize=_MB,
+                io_chunksize=_MB // 4,
                 num_download_attempts=8,
             ),
         )
