@@ -12,6 +12,8 @@ say "Handwritten digits: features, training, inference (examples/digits)"
 python examples/digits/run.py
 say "Training again: what hasn't changed comes from the cache"
 rayform run examples/digits/run.py:training --explain-cache
+say "A PyTorch network on the same digits (examples/digits/network.py)"
+rayform run examples/digits/network.py
 say "Versions of a data set (examples/dataset_versions)"
 python examples/dataset_versions/run.py
 say "What is in the catalog now (RAYFORM_HOME=$RAYFORM_HOME)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any
@@ -66,13 +67,11 @@ class Progress:
         self.out = out or sys.stderr
         self.summaries: dict[tuple[str, str], str] = {}
         self.started: dict[tuple[str, int | None], float] = {}
-        self.began: float | None = None
+        self.began = time.time()
         self.width = max((len(s.key) for s in spec.steps), default=0)
 
     def __call__(self, event: RunEvent) -> None:
         """Take an event; never raises, since a closed terminal is no reason to end a run."""
-        if self.began is None:
-            self.began = event.at.timestamp()
         if event.step_key is not None and event.map_index is None:
             for output, summary in event.summaries.items():
                 self.summaries[event.step_key, output] = summary
@@ -211,10 +210,8 @@ def closing_lines(progress: Progress, outcome: RunOutcome | None) -> list[str]:
             *lines,
             f"Run {progress.run_name} goes on; `rayform runs follow {progress.run_name}` shows it.",
         ]
-    import time
-
-    took = f" in {duration(time.time() - progress.began)}" if progress.began is not None else ""
-    lines.append(f"Run {progress.run_name} {outcome.status}{took}")
+    took = duration(time.time() - progress.began)
+    lines.append(f"Run {progress.run_name} {outcome.status} in {took}")
     outputs = progress.final_values() if outcome.status is RunStatus.COMPLETED else []
     width = max((len(name) for name, _ in outputs), default=0)
     lines += [f"  {name:<{width}}  {summary}" for name, summary in outputs]

@@ -184,6 +184,8 @@ def test_the_digits_example_trains_promotes_and_predicts(command: Command) -> No
         "--explain-cache",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    done = command("rayform", "run", str(example / "network.py"), "-p", "epochs=60")
+    assert done.returncode == 0 and "network_accuracy  0.9" in done.stderr, done.stderr
     models = json.loads(command("rayform", "model", "versions", "digits", "--json").stdout)
     versions = models["items"] if isinstance(models, dict) else models
     assert [v["stage"] for v in versions].count("production") == 1
