@@ -10,13 +10,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rayform_runtime.execution.interface import CacheDecision
 
 if TYPE_CHECKING:
     from rayform_runtime.catalog.interface import ArtifactVersion, StepRun
-    from rayform_runtime.spec import PipelineSpec, StepSpec
+    from rayform_runtime.spec import PipelineSpec, SourceRef, StepSpec
 
 __all__ = ["KeyInput", "StaticParts", "cache_key", "explain_miss", "parts_of", "static_parts"]
 
@@ -56,6 +57,14 @@ def _digest(value: Any) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
 
 
+def _import_path(source: SourceRef | None) -> str:
+    """Return an import path that is the same whether a script is run or imported."""
+    if source is None:
+        return ""
+    is_script = source.module in ("__main__", "__mp_main__", "__rayform_main__") and source.file
+    return f"{Path(source.file).stem if is_script and source.file else source.module}:{source.qualname}"
+
+
 def static_parts(spec: PipelineSpec, step: StepSpec) -> StaticParts:
     """Return what a step's key holds of its code, outputs, image and environment."""
     why_not = None
@@ -69,8 +78,8 @@ def static_parts(spec: PipelineSpec, step: StepSpec) -> StaticParts:
         [
             o.name,
             o.artifact_name,
-            str(o.type or ""),
-            str(o.materializer or ""),
+            _import_path(o.type),
+            _import_path(o.materializer),
             str(o.artifact_type or ""),
             o.version,
         ]

@@ -238,7 +238,7 @@ def _preload(
 
 
 def main(control_fd: int, parent: int, modules: list[str]) -> NoReturn:
-    """Run the base server: the entry point of `python -c` in `launchers.ForkLauncher`."""
+    """Run the base server: the entry point of `python -c` in `fork_launcher`."""
     gc.disable()  # nothing that is imported is garbage
     leave_terminal()
     die_with_parent(parent)

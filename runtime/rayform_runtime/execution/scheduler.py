@@ -9,30 +9,22 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import os
-import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
-from rayform_core.errors import ConflictError, NotFoundError, RayformError, UsageError
+from rayform_core.errors import ConflictError, RayformError
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.interface import (
     CachedResult,
-    NewRun,
-    Query,
     RunStatus,
     StepError,
     StepFinish,
     StepStatus,
 )
 from rayform_runtime.components import Stack
-from rayform_runtime.execution.cache_keys import StaticParts, cache_key, explain_miss, static_parts
+from rayform_runtime.execution.cache_lookup import CacheLookup
 from rayform_runtime.execution.heartbeat import Heartbeat
 from rayform_runtime.execution.interface import (
     CacheDecision,
@@ -44,11 +36,11 @@ from rayform_runtime.execution.interface import (
     StepResult,
     StepTask,
 )
-from rayform_runtime.execution.liveness import process_started, this_host
 from rayform_runtime.execution.person_traceback import step_error
-from rayform_runtime.execution.run_graph import Instance, Node, RunGraph, VersionRef, stored_ids
-from rayform_runtime.execution.run_models import RunModels
-from rayform_runtime.execution.run_records import RunRecords, step_finish
+from rayform_runtime.execution.run_graph import Instance, Node, VersionRef
+from rayform_runtime.execution.run_opening import RunOpening
+from rayform_runtime.execution.run_records import step_finish
+from rayform_runtime.execution.stop_signals import stop_on_signals
 from rayform_runtime.spec import SourceRef, StepSpec
 
 __all__ = ["Scheduler"]
@@ -56,8 +48,9 @@ __all__ = ["Scheduler"]
 _LONGEST_WAIT = 0.2
 """Seconds after which the loop looks for a stop request, whatever the executor does."""
 
-_PREFETCH_FROM = 4
-"""Pipelines with at least this many steps ask the cache for the last run's keys all at once."""
+
+class _TakenOverError(ConflictError):
+    """Another process runs the run now; this one writes nothing more of it."""
 
 
 class Scheduler:
@@ -87,7 +80,7 @@ class Scheduler:
         self.executor = executor
         self.listener = listener
         self.orchestrator_id = orchestrator_id
-        self._static: dict[str, StaticParts] = {s.key: static_parts(self.spec, s) for s in self.spec.steps}
+        self._cache = CacheLookup(request, self.catalog, stack)
         self._stack_json = stack.spec.model_dump(mode="json")
         self._pipeline_json: dict[str, Any] = {
             "name": self.spec.name,
@@ -104,7 +97,6 @@ class Scheduler:
         self._cached: list[tuple[Instance, CachedResult]] = []
         self._ended_unrun: list[tuple[Instance, StepStatus, StepError | None]] = []
         self._events_of_unrun: list[RunEvent] = []
-        self._prefetched: dict[str, CachedResult] = {}
         self._errors: dict[str, StepError] = {}
         self._decisions: dict[str, CacheDecision] = {}
         self._hooks: set[str] = set()
@@ -121,26 +113,25 @@ class Scheduler:
         """
         try:
             self.executor.check(self.spec)
-            self._begin()
-            status = RunStatus.FAILED
+            opening = RunOpening(self.request, self.stack, orchestrator_id=self.orchestrator_id)
+            self.graph = opening.graph()
+            opening.record()
             heartbeat = Heartbeat(self.catalog, self.request.run_id)
-            heartbeat.start()
             try:
-                with _stop_on_signals(self._request_stop) as signalled:
+                with stop_on_signals(self._request_stop) as signalled:
+                    self.records = opening.records()
+                    opening.fill(self.graph, self._cache)
+                    heartbeat.start()
                     self._event("run", run_status=RunStatus.RUNNING)
-                    status = self._walk(heartbeat)
+                    status = self._end(self._walk(heartbeat))
+            except _TakenOverError:
+                raise
             except BaseException as error:
                 heartbeat.stop()
                 self._give_up(error)
                 raise
-            heartbeat.stop()
-            if heartbeat.taken_over:
-                self.executor.close(kill=True)
-                raise ConflictError(
-                    f"Run '{self.request.run_name}' was taken over by another process.",
-                    hint="See it with `rayform runs describe`.",
-                )
-            status = self._end(status)
+            finally:
+                heartbeat.stop()
         finally:
             self.executor.close(kill=True)
         if signalled():
@@ -150,120 +141,19 @@ class Scheduler:
     def _request_stop(self) -> None:
         self._stop = True
 
-    def _begin(self) -> None:
-        """Record the run, or take it over, and lay out its steps."""
-        request = self.request
-        versions = self.catalog.get_artifact_versions(stored_ids(self.spec))
-        self.graph = RunGraph(self.spec, versions, request.only)
-        models = RunModels(self.catalog)
-        pid = os.getpid()
-        host, started = this_host(), process_started(pid) or time.time()
-        if request.resume:
-            run = self.catalog.restart_run(
-                request.run_id, host=host, pid=pid, pid_started=started, orchestrator_id=self.orchestrator_id
-            )
-            model = models.of_pipeline(self.spec, run_id=request.run_id, known=run.model_version_id)
-            self._take_up()
-        else:
-            model = models.of_pipeline(self.spec, run_id=request.run_id)
-            self.catalog.create_run(
-                NewRun(
-                    id=request.run_id,
-                    name=request.run_name,
-                    pipeline=self.spec.name,
-                    spec=self.spec.model_dump(mode="json"),
-                    stack_name=self.stack.name,
-                    stack=self._stack_json,
-                    parameters=self.spec.parameters,
-                    tags=self.spec.tags,
-                    user=request.user,
-                    host=host,
-                    pid=pid,
-                    pid_started=started,
-                    code=request.code,
-                    environment=request.environment,
-                    model_version_id=model,
-                    orchestrator_id=self.orchestrator_id,
-                )
-            )
-        try:
-            by_step = models.of_steps(self.spec, model, run_id=request.run_id, resumed=request.resume)
-            if self.spec.model or any(s.model for s in self.spec.steps):
-                models.link(request.run_id)
-            self.records = RunRecords(self.catalog, request.run_id, by_step)
-            if request.only is not None:
-                self._give_inputs()
-        except BaseException as error:
-            self._give_up(error)
-            raise
-
-    def _take_up(self) -> None:
-        """Keep what an earlier process of this run finished."""
-        step_runs = self.catalog.list_step_runs(self.request.run_id)
-        done = [s for s in step_runs if s.status.is_successful]
-        outputs = self._outputs_of({v for s in done for versions in s.outputs.values() for v in versions})
-        missing = self._missing_data([ref.uri for ref in outputs.values()])
-        for step_run in step_runs:
-            refs = {
-                name: outputs[ids[0]]
-                for name, ids in step_run.outputs.items()
-                if ids and ids[0] in outputs and outputs[ids[0]].uri not in missing
-            }
-            if step_run.status.is_successful:
-                self.graph.finished_before(
-                    step_run.key, step_run.map_index, step_run.id, step_run.status, refs
-                )
-            else:
-                self.graph.remember(step_run.key, step_run.map_index, step_run.id, step_run.attempt)
-
-    def _give_inputs(self) -> None:
-        """Take the outputs of steps that aren't run from the run `inputs_from`."""
-        source = self.request.inputs_from
-        wanted = {
-            u.key for n in self.graph.nodes.values() if not n.is_given for u in n.upstream if u.is_given
-        }
-        if not wanted:
-            return
-        if source is None:
-            raise UsageError(
-                f"Step '{sorted(wanted)[0]}' isn't run, and there is no run to take its outputs from.",
-                hint="Name an earlier run.",
-            )
-        step_runs = [
-            s for s in self.catalog.list_step_runs(source) if s.key in wanted and s.status.is_successful
-        ]
-        outputs = self._outputs_of(
-            {v for s in step_runs for versions in s.outputs.values() for v in versions}
-        )
-        given: dict[str, dict[int | None, dict[str, VersionRef]]] = {}
-        for step_run in step_runs:
-            refs = {n: outputs[ids[0]] for n, ids in step_run.outputs.items() if ids and ids[0] in outputs}
-            given.setdefault(step_run.key, {})[step_run.map_index] = refs
-        for key in sorted(wanted):
-            if key not in given and not self.graph.nodes[key].spec.is_mapped:
-                raise NotFoundError(
-                    f"finished step in run {source}",
-                    key,
-                    known=[s.key for s in step_runs],
-                    hint="Take the inputs from a run in which it succeeded.",
-                )
-            self.graph.give(key, given.get(key, {}))
-
-    def _outputs_of(self, ids: set[UUID]) -> dict[UUID, VersionRef]:
-        found = self.catalog.get_artifact_versions(sorted(ids))
-        return {v.id: VersionRef.of(v) for v in found.values()}
-
     # -- the loop -------------------------------------------------------------------------------------------
     def _walk(self, heartbeat: Heartbeat) -> RunStatus:
-        if not self.request.no_cache and len(self.spec.steps) >= _PREFETCH_FROM and not self.request.resume:
-            self._prefetch()
+        self._cache.prefetch()
         self._freed.extend(self.graph.roots())
         while True:
             self._start_ready()
             if self._stop or heartbeat.stop_requested:
                 return RunStatus.STOPPED
             if heartbeat.taken_over:
-                return RunStatus.INTERRUPTED
+                raise _TakenOverError(
+                    f"Run '{self.request.run_name}' was taken over by another process.",
+                    hint="See it with `rayform runs describe`.",
+                )
             if not self._at_work and not self._timers and not self._hooks:
                 return RunStatus.FAILED if self._errors else RunStatus.COMPLETED
             self._take(self.executor.wait(self._until_next_timer()))
@@ -490,92 +380,24 @@ class Scheduler:
         self._freed.extend(self.graph.close_node(node, status))
 
     # -- the cache ------------------------------------------------------------------------------------------
-    def _prefetch(self) -> None:
-        """Look up the keys of the pipeline's last run at once: a run of unchanged code then asks no more."""
-        if not any(s.why_not is None for s in self._static.values()):
-            return
-        runs = self.catalog.list_runs(Query({"pipeline": self.spec.name}, size=2)).items
-        last = next((run for run in runs if run.id != self.request.run_id), None)
-        if last is not None:
-            keys = [s.cache_key for s in self.catalog.list_step_runs(last.id) if s.cache_key]
-            self._prefetched = self.catalog.find_cached(keys)
-
     def _from_cache(self, ready: list[Instance]) -> list[Instance]:
         """Take from the cache what it has; return what must be run."""
-        asked: list[Instance] = []
-        for instance in ready:
-            static = self._static[instance.node.key]
-            if static.why_not is not None:
-                self._decide(instance, CacheDecision(False, static.why_not))
-                continue
-            instance.cache_key = cache_key(static, instance.node.parameters, instance.key_inputs())
-            if self.request.no_cache or self.request.only is not None:
-                self._decide(
-                    instance, CacheDecision(False, "This run doesn't use the cache.", instance.cache_key)
-                )
-            else:
-                asked.append(instance)
-        unknown = [i.cache_key for i in asked if i.cache_key and i.cache_key not in self._prefetched]
-        found = {**self._prefetched, **self.catalog.find_cached(unknown)} if unknown else self._prefetched
-        hits = [(i, found[i.cache_key]) for i in asked if i.cache_key in found]
-        missing = self._missing_data([v.uri for _, hit in hits for v in hit.outputs.values()])
-        taken: set[UUID] = set()
-        for instance, hit in hits:
-            if not self._is_whole(instance.node.spec, hit, missing):
-                continue
-            taken.add(instance.id)
+        found = self._cache.look_up(ready)
+        for instance, hit in found.hits:
             instance.outputs = {name: VersionRef.of(v) for name, v in hit.outputs.items()}
-            self._cached.append((instance, hit))
-            decision = CacheDecision(
-                True, f"Taken from run '{hit.run_name}'.", instance.cache_key, from_run=hit.run_name
-            )
-            self._decisions.setdefault(instance.node.key, decision)
             instance.status = StepStatus.CACHED
+            self._cached.append((instance, hit))
+            decision = found.decisions[instance.id]
+            self._decisions.setdefault(instance.node.key, decision)
             self._events_of_unrun.append(self._make_event(instance, StepStatus.CACHED, cache=decision))
-        for instance in asked:
-            if instance.id in taken:
-                instance.node.open -= 1
-                if instance.node.open == 0:
-                    self._close(instance.node)
-            else:
-                gone = instance.cache_key in found
-                self._decide(instance, self._why_missed(instance, gone=gone))
-        return [i for i in ready if i.id not in taken]
-
-    def _is_whole(self, spec: StepSpec, hit: CachedResult, missing: set[str]) -> bool:
-        if set(hit.outputs) < {o.name for o in spec.outputs}:
-            return False
-        return not any(v.uri in missing for v in hit.outputs.values())
-
-    def _missing_data(self, uris: list[str]) -> set[str]:
-        """Return those of the artifacts whose data is gone from the store."""
-        if not uris:
-            return set()
-        store = self.stack.artifact_store
-        unique = list(dict.fromkeys(uris))
-        if store.uri.startswith("file:") or len(unique) == 1:
-            return {uri for uri in unique if not store.exists(uri)}
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(min(16, len(unique))) as pool:
-            return {u for u, there in zip(unique, pool.map(store.exists, unique), strict=True) if not there}
-
-    def _why_missed(self, instance: Instance, *, gone: bool) -> CacheDecision:
-        key = instance.cache_key or ""
-        if gone:
-            return CacheDecision(False, "Its earlier result is no longer in the artifact store.", key)
-        if not self.request.explain_cache:
-            return CacheDecision(False, "There is no earlier result with the same key.", key)
-        candidates = self.catalog.find_cache_candidates(self.spec.name, instance.node.key)
-        same = [c for c in candidates if c.map_index == instance.map_index] or candidates
-        ids = {v for c in same for given in c.inputs.values() for v in given}
-        versions = self.catalog.get_artifact_versions(sorted(ids))
-        return explain_miss(key, instance.node.parameters, instance.key_inputs(), same, versions)
-
-    def _decide(self, instance: Instance, decision: CacheDecision) -> None:
-        known = self._decisions.get(instance.node.key)
-        if known is None or known.hit:  # of a mapped step, a miss says more than a hit
-            self._decisions[instance.node.key] = decision
+            instance.node.open -= 1
+            if instance.node.open == 0:
+                self._close(instance.node)
+        for instance in found.misses:
+            known = self._decisions.get(instance.node.key)
+            if known is None or known.hit:  # of a mapped step, a miss says more than a hit
+                self._decisions[instance.node.key] = found.decisions[instance.id]
+        return found.misses
 
     # -- the end --------------------------------------------------------------------------------------------
     def _end(self, status: RunStatus) -> RunStatus:
@@ -668,37 +490,3 @@ class Scheduler:
 
 def _text(error: StepError | None) -> str:
     return "" if error is None else f"{error.type}: {error.message}"
-
-
-@contextmanager
-def _stop_on_signals(stop: Callable[[], None]) -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C (and SIGTERM) into a stop request, and the second into an interrupt at once.
-
-    Only the main thread can take signals; elsewhere this changes nothing. The value says whether Ctrl-C came.
-    """
-    interrupted = False
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-
-    def on_interrupt(_signum: int, _frame: object) -> None:
-        nonlocal interrupted
-        if interrupted:
-            raise KeyboardInterrupt
-        interrupted = True
-        stop()
-
-    def on_terminate(_signum: int, _frame: object) -> None:
-        stop()
-
-    old_interrupt = signal.getsignal(signal.SIGINT)
-    old_terminate = signal.getsignal(signal.SIGTERM)
-    signal.signal(signal.SIGINT, on_interrupt)
-    if old_terminate is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, on_terminate)
-    try:
-        yield lambda: interrupted
-    finally:
-        signal.signal(signal.SIGINT, old_interrupt)
-        if old_terminate is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, old_terminate)

@@ -20,13 +20,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from rayform_runtime.execution.module_index import (
-    Binding,
-    ModuleIndex,
-    file_stamp,
-    find_module,
-    index_module,
-)
+from rayform_runtime.execution.module_index import Binding, ModuleIndex, file_stamp, index_module
+from rayform_runtime.execution.project_modules import find_module, is_project_file
 
 __all__ = ["reached_code", "source_digest"]
 
@@ -224,7 +219,7 @@ class _Walk:
         bindings = index.bindings.get(name)
         if bindings is None:
             for star in index.stars:
-                module = find_module(star, relative_to=index)
+                module = find_module(star, relative_to=index.file)
                 if module is not None and self._reach(module, chain):
                     self._add((str(index.file), name))
                     return
@@ -240,19 +235,19 @@ class _Walk:
         assert binding.target is not None
         module_name, attribute = binding.target
         if attribute is not None:
-            module = find_module(module_name, relative_to=index)
+            module = find_module(module_name, relative_to=index.file)
             if module is not None and self._reach(module, (attribute, *rest)):
                 return
             # `from package import module`
-            submodule = find_module(_dotted(module_name, attribute), relative_to=index)
+            submodule = find_module(_dotted(module_name, attribute), relative_to=index.file)
             if submodule is not None:
                 self._reach_in_module(_dotted(module_name, attribute), submodule, rest, index)
             elif module is not None:
                 self._add((str(module), "*"))  # made at run time: `__getattr__`, `globals()[...]`
             return
-        module = find_module(module_name, relative_to=index)
+        module = find_module(module_name, relative_to=index.file)
         if module is not None or any(
-            find_module(_dotted(module_name, p), relative_to=index) for p in rest[:1]
+            find_module(_dotted(module_name, p), relative_to=index.file) for p in rest[:1]
         ):
             self._reach_in_module(module_name, module, rest, index)
 
@@ -266,7 +261,7 @@ class _Walk:
             return
         if module is not None and self._reach(module, rest):
             return
-        submodule = find_module(_dotted(name, rest[0]), relative_to=index)
+        submodule = find_module(_dotted(name, rest[0]), relative_to=index.file)
         if submodule is not None:
             self._reach_in_module(_dotted(name, rest[0]), submodule, rest[1:], index)
         elif module is not None:
@@ -279,7 +274,7 @@ class _Walk:
             self._reference(target, chain)
             return True
         for star in target.stars:
-            deeper = find_module(star, relative_to=target)
+            deeper = find_module(star, relative_to=target.file)
             if deeper is not None and deeper != module and self._reach(deeper, chain):
                 return True
         return False
@@ -303,8 +298,6 @@ def _file_of(found: Any) -> Path | None:
 
 
 def _project_file(file: str | None) -> Path | None:
-    from rayform_runtime.execution.module_index import is_project_file
-
     if not file:
         return None
     path = Path(file)

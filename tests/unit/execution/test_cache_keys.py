@@ -77,6 +77,20 @@ def test_key_does_not_depend_on_order_or_resources() -> None:
     assert key() == key(step=other)
 
 
+def test_script_that_is_run_or_imported_has_one_key() -> None:
+    """A type that a script defines counts the same in `python train.py` and `rayform run train.py`."""
+
+    def with_type(module: str) -> str:
+        made = OutputSpec(
+            name="output",
+            artifact_name="a",
+            type=SourceRef(module=module, qualname="Point", file="/project/train.py"),
+        )
+        return key(step=STEP.model_copy(update={"outputs": [made]}))
+
+    assert with_type("__main__") == with_type("train") != with_type("other")
+
+
 def test_step_without_a_code_digest_is_never_cached() -> None:
     """Caching that is off, or impossible, says why."""
     assert static_parts(PIPELINE, STEP).why_not is None
