@@ -16,6 +16,7 @@ Path = tuple[str | int, ...]
 MAX_BYTES = 1_000_000
 MAX_NODES = 20_000
 MAX_DEPTH = 40
+PLAIN_TAGS = {"map", "seq", "str", "int", "float", "bool", "null", "timestamp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,8 @@ def _read(loader: yaml.SafeLoader, fail: Any) -> LocatedYaml:
         located.values[path] = mark
         if nodes > MAX_NODES or len(path) > MAX_DEPTH:
             raise fail(mark, "The file holds too much.", "A definition is a page or two.")
+        if node.tag.removeprefix("tag:yaml.org,2002:") not in PLAIN_TAGS:
+            raise fail(mark, f"The YAML tag '{node.tag}' is not plain data.", "Leave the tag out.")
         if isinstance(node, yaml.MappingNode):
             result: dict[str, Any] = {}
             for key_node, value_node in node.value:

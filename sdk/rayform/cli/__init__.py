@@ -56,6 +56,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "stack": ("rayform.cli.stack:stack", "Register, switch, deploy and destroy stacks."),
     "version": ("rayform.cli.info:version", "Print Rayform's version."),
+    "terraform": (
+        "rayform.cli.terraform:terraform",
+        "Install and configure the Terraform that deploys stacks.",
+    ),
 }
 """Command name to (`module:attribute`, help line). Groups within groups are lazy by themselves."""
 

@@ -18,7 +18,24 @@ __all__ = ["LIFECYCLE", "stack"]
 
 R = TypeVar("R")
 
-LIFECYCLE: dict[str, tuple[str, str]] = {}
+LIFECYCLE: dict[str, tuple[str, str]] = {
+    "init": ("rayform.cli.stack_lifecycle:init", "Write a commented stack definition."),
+    "validate": ("rayform.cli.stack_lifecycle:validate", "Check a stack definition."),
+    "plan": ("rayform.cli.stack_lifecycle:plan", "Show what a deploy would do, and what it would cost."),
+    "deploy": ("rayform.cli.stack_lifecycle:deploy", "Make the cloud what the definition says."),
+    "status": ("rayform.cli.stack_lifecycle:status", "Show a deployed stack's health, drift, age and cost."),
+    "outputs": ("rayform.cli.stack_lifecycle:outputs", "Show a deployed stack's outputs."),
+    "refresh": (
+        "rayform.cli.stack_lifecycle:refresh",
+        "Read the cloud's present state, and register the stack anew.",
+    ),
+    "destroy": ("rayform.cli.stack_lifecycle:destroy", "Remove a deployed stack and all that bears its tag."),
+    "history": ("rayform.cli.stack_lifecycle:history", "Show what was applied to a stack, when and by whom."),
+    "export-terraform": (
+        "rayform.cli.stack_lifecycle:export_terraform",
+        "Write a root module that runs with bare Terraform.",
+    ),
+}
 """Commands of `stack_lifecycle.py`: name to (`module:attribute`, help line). They load on use."""
 
 

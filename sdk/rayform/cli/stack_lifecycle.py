@@ -1,0 +1,456 @@
+"""`rayform stack init|validate|plan|deploy|status|outputs|refresh|destroy|history|export-terraform`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from rayform.cli.options import yes_option
+from rayform.cli.output import as_json, json_option
+
+if TYPE_CHECKING:
+    from rayform_provisioner.definition import LoadedDefinition
+    from rayform_provisioner.lifecycle import Lifecycle
+
+R = TypeVar("R")
+
+target_option = click.option(
+    "--target",
+    default=None,
+    metavar="aws|localstack|FILE",
+    help="The cloud: AWS, the emulated one, or a file of endpoints. RAYFORM_TARGET sets it too.",
+)
+_FILE = "stack.yaml"
+
+
+def definition_argument(command: Callable[..., R]) -> Callable[..., R]:
+    """Add the definition's file, `stack.yaml` unless told."""
+    return click.argument("definition", default=_FILE, type=click.Path(path_type=Path))(command)
+
+
+def _loaded(path: Path) -> LoadedDefinition:
+    from rayform_provisioner.definition import load_definition
+
+    return load_definition(path)
+
+
+def _lifecycle(name: str, target: str | None, *, quiet: bool = False) -> tuple[Lifecycle, Any]:
+    from rayform.cli.deploy_progress import DeployProgress
+    from rayform_provisioner.lifecycle import Lifecycle, Silent
+    from rayform_provisioner.stack_folder import StackFolder
+    from rayform_provisioner.targets import resolve_target
+
+    if target is None:
+        # A stack stays in its cloud, whatever the variable says today.
+        record = StackFolder(name).record()
+        target = record.target if record is not None else None
+    progress = Silent() if quiet else DeployProgress()
+    return Lifecycle(name, resolve_target(target), progress), progress
+
+
+def _name(given: str | None) -> str:
+    """The stack that is meant: the given one, else the definition's in this folder, else the active one."""
+    if given is not None and not given.endswith((".yaml", ".yml")):
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,23}", given):
+            from rayform_core.errors import NotFoundError
+            from rayform_provisioner.stack_folder import deployed_names
+
+            raise NotFoundError("deployed stack", given, known=deployed_names())
+        return given
+    path = Path(given or _FILE)
+    if given is not None or path.exists():
+        return _loaded(path).definition.name
+    from rayform import stacks
+
+    return stacks.active_stack_name().name
+
+
+@click.command("init")
+@click.argument("path", default=_FILE, type=click.Path(path_type=Path))
+@click.option("--provider", type=click.Choice(["aws"]), default="aws", help="The cloud.")
+@click.option("--preset", default="small", metavar="small|gpu|spot", help="What to begin with.")
+@click.option("--name", default="demo", help="The stack's name.")
+@click.option("--region", default="eu-central-1", help="The cloud's region.")
+@click.option("--owner", default=None, help="Who answers for it; you unless told.")
+@click.option(
+    "--allow", multiple=True, metavar="CIDR", help="IPv4 range that may open SSH to the head; repeatable."
+)
+@click.option("--force", is_flag=True, help="Overwrite a file that is there.")
+def init(
+    path: Path,
+    provider: str,
+    preset: str,
+    name: str,
+    region: str,
+    owner: str | None,
+    allow: tuple[str, ...],
+    force: bool,
+) -> None:
+    """Write a commented stack definition."""
+    from rayform_core.errors import ConflictError
+    from rayform_core.files import write_atomically
+    from rayform_provisioner.definition import parse_definition
+    from rayform_provisioner.presets import preset as text_of
+    from rayform_provisioner.stack_folder import whoami
+
+    if path.exists() and not force:
+        raise ConflictError(f"'{path}' is there already.", hint="Name another file, or add --force.")
+    text = text_of(preset, stack=name, region=region, owner=owner or whoami().split("@")[0], allow=allow)
+    parse_definition(text, str(path))
+    write_atomically(path, text, mode=0o644)
+    click.echo(f"Wrote {path}. Next: rayform stack plan {path}")
+
+
+@click.command("validate")
+@definition_argument
+@click.option(
+    "--online", is_flag=True, help="Also ask the cloud about instance types, zones, images and quotas."
+)
+@click.option("--schema", is_flag=True, help="Print the JSON schema, for editors, and check nothing.")
+@target_option
+def validate(definition: Path, online: bool, schema: bool, target: str | None) -> None:
+    """Check a stack definition."""
+    if schema:
+        from rayform_provisioner.definition import json_schema
+
+        as_json(json_schema())
+        return
+    loaded = _loaded(definition)
+    if online:
+        from rayform_provisioner.aws.checks import settle
+        from rayform_provisioner.targets import resolve_target
+
+        for warning in settle(loaded, resolve_target(target)).warnings:
+            click.secho(f"Note: {warning}", fg="yellow", err=True)
+    click.echo(f"{definition} is a valid definition of stack '{loaded.definition.name}'.")
+
+
+@click.command("plan")
+@definition_argument
+@click.option("--offline", is_flag=True, help="Ask no cloud: what it would cost, and which data is at risk.")
+@click.option("--upgrade-images", is_flag=True, help="Take the newest machine images.")
+@target_option
+@json_option
+def plan(
+    definition: Path, offline: bool, upgrade_images: bool, target: str | None, json_wanted: bool
+) -> None:
+    """Show what a deploy would do, and what it would cost."""
+    loaded = _loaded(definition)
+    if offline:
+        _plan_offline(loaded, json_wanted)
+        return
+    from rayform.cli.deploy_progress import print_plan
+
+    lifecycle, progress = _lifecycle(loaded.definition.name, target)
+    summary = lifecycle.plan(loaded, upgrade_images=upgrade_images)
+    progress.close() if hasattr(progress, "close") else None
+    if json_wanted:
+        as_json(_plan_json(summary))
+    else:
+        print_plan(summary)
+
+
+def _plan_json(summary: Any) -> dict[str, Any]:
+    cost = summary.cost
+    return {
+        "name": summary.name,
+        "reference": summary.reference,
+        "changes": [
+            {"address": c.address, "action": c.action, "fields": list(c.fields), "because": list(c.because)}
+            for c in summary.changes
+        ],
+        "data_at_risk": summary.data_at_risk,
+        "warnings": summary.warnings,
+        "cost": _cost_json(cost) if cost else None,
+    }
+
+
+def _cost_json(cost: Any) -> dict[str, Any]:
+    return {
+        "as_of": cost.as_of,
+        "hourly": round(cost.hourly, 4),
+        "hourly_at_most": round(cost.hourly_at_most, 4),
+        "monthly": round(cost.monthly, 2),
+        "idle_monthly": round(cost.idle_monthly, 2),
+        "unknown": cost.unknown,
+    }
+
+
+def _plan_offline(loaded: LoadedDefinition, json_wanted: bool) -> None:
+    from rayform.cli.deploy_progress import print_cost
+    from rayform_provisioner.costs import estimate
+    from rayform_provisioner.offline import compare
+    from rayform_provisioner.stack_folder import StackFolder
+
+    cost = estimate(loaded.definition)
+    differences, at_risk = compare(StackFolder(loaded.definition.name), loaded.definition)
+    if json_wanted:
+        as_json({"cost": _cost_json(cost), "differences": differences, "data_at_risk": at_risk})
+        return
+    for line in cost.lines:
+        click.echo(
+            f"  {line.what:<48} ${line.always:.4f}/h always  ${line.awake:.4f}/h awake  ${line.most:.4f}/h at most"
+        )
+    print_cost(cost)
+    for difference in differences:
+        click.echo(f"  ~ {difference}")
+    for risk in at_risk:
+        click.secho(f"DATA AT RISK  {risk}", fg="red", bold=True)
+    if not at_risk:
+        click.echo("No data is at risk.")
+
+
+@click.command("deploy")
+@definition_argument
+@yes_option
+@click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
+@click.option(
+    "--upgrade-images", is_flag=True, help="Take the newest machine images, which replaces machines."
+)
+@click.option("--replace-data", is_flag=True, help="Allow a plan that takes data away.")
+@click.option("--no-register", is_flag=True, help="Don't register the stack afterwards.")
+@click.option("--activate/--no-activate", default=False, help="Make it the active stack.")
+@target_option
+def deploy(
+    definition: Path,
+    yes: bool,
+    dry_run: bool,
+    upgrade_images: bool,
+    replace_data: bool,
+    no_register: bool,
+    activate: bool,
+    target: str | None,
+) -> None:
+    """Make the cloud what the definition says."""
+    from rayform.cli.deploy_progress import print_plan
+    from rayform.cli.options import confirm
+
+    loaded = _loaded(definition)
+    name = loaded.definition.name
+    lifecycle, progress = _lifecycle(name, target)
+
+    def agreed(summary: Any) -> bool:
+        progress.close()
+        print_plan(summary)
+        if dry_run:
+            return False
+        if summary.changes:
+            confirm(f"Apply this plan to stack '{name}'?", yes=yes)
+        return True
+
+    outputs = lifecycle.deploy(loaded, agreed, upgrade_images=upgrade_images, replace_data=replace_data)
+    progress.close()
+    if outputs is None:
+        return
+    if not no_register:
+        from rayform import stacks
+
+        stacks.register_deployed(name, lifecycle.registration(), activate=activate)
+    click.echo(
+        f"Stack '{name}' is deployed. Head: {outputs['head_public_ip']}. Next: rayform stack set {name}"
+    )
+
+
+@click.command("status")
+@click.argument("name", required=False)
+@click.option(
+    "--no-drift", is_flag=True, help="Don't compare every resource with the definition, which takes a while."
+)
+@target_option
+@json_option
+def status(name: str | None, no_drift: bool, target: str | None, json_wanted: bool) -> None:
+    """Show a deployed stack's health, drift, age and cost."""
+    from rayform_core.errors import RayformError
+    from rayform_provisioner.definition import load_definition
+    from rayform_provisioner.health import look
+
+    lifecycle, progress = _lifecycle(_name(name), target, quiet=json_wanted)
+    record = lifecycle.folder.existing()
+    facts: dict[str, Any] = {
+        "name": record.name,
+        "reference": record.reference,
+        "state": record.status,
+        "region": record.region,
+        "target": record.target,
+        "created": record.created,
+        "deployed": record.deployed,
+    }
+    drift = None
+    if record.outputs:
+        definition = load_definition(lifecycle.folder.definition_file).definition
+        health = look(lifecycle.target, record.region, record.outputs, definition)
+        kinds = ("orchestrator", "artifact-store", "container-registry", "catalog")
+        facts["components"] = [
+            {"component": kind, "name": item.name, "state": item.state, "detail": item.detail}
+            for kind, item in zip(kinds, health.components, strict=True)
+        ]
+        facts["workers"] = health.workers
+        facts["dollars_an_hour"] = round(health.hourly, 4)
+        if not no_drift:
+            try:
+                drift = lifecycle.drift()
+            except RayformError as error:
+                facts["drift_error"] = str(error)
+            else:
+                facts["drift"] = [
+                    {"address": c.address, "action": c.action, "fields": list(c.fields)}
+                    for c in drift.changes
+                ]
+    if hasattr(progress, "close"):
+        progress.close()
+    if json_wanted:
+        as_json(facts)
+        return
+    click.echo(f"{record.name} ({record.reference}): {record.status}, {record.target}, {record.region}")
+    click.echo(
+        f"  made {_when(record.created)}"
+        + (f", last deployed {_when(record.deployed)}" if record.deployed else "")
+    )
+    for item in facts.get("components", []):
+        colour = {"healthy": "green", "asleep": "cyan"}.get(item["state"], "red")
+        detail = f"  {item['detail']}" if item["detail"] else ""
+        click.echo(
+            f"  {item['component']:<20}{click.style(item['state'], fg=colour)}  {item['name']}{detail}"
+        )
+    for kind, count in facts.get("workers", {}).items():
+        click.echo(f"  workers             {count} × {kind}")
+    if "dollars_an_hour" in facts:
+        click.echo(f"  cost now            about ${facts['dollars_an_hour']:.3f} an hour")
+    if drift is not None:
+        from rayform.cli.deploy_progress import print_plan
+
+        drift.cost = None
+        if drift.changes:
+            click.secho("  Drift: the cloud is not what was deployed. A deploy would:", fg="yellow")
+            print_plan(drift)
+        else:
+            click.echo("  drift               none")
+    elif "drift_error" in facts:
+        click.secho(f"  drift               unknown: {facts['drift_error']}", fg="yellow")
+
+
+def _when(text: str) -> str:
+    from datetime import datetime
+
+    from rayform.cli.output import human_time
+
+    return human_time(datetime.fromisoformat(text))
+
+
+@click.command("outputs")
+@click.argument("name", required=False)
+@json_option
+def outputs(name: str | None, json_wanted: bool) -> None:
+    """Show a deployed stack's outputs."""
+    lifecycle, _ = _lifecycle(_name(name), None, quiet=True)
+    values = lifecycle.outputs()
+    if json_wanted:
+        as_json(values)
+        return
+    for key, value in sorted(values.items()):
+        click.echo(f"{key}: {value}")
+
+
+@click.command("refresh")
+@click.argument("name", required=False)
+@target_option
+def refresh(name: str | None, target: str | None) -> None:
+    """Read the cloud's present state, and register the stack anew."""
+    from rayform import stacks
+
+    lifecycle, progress = _lifecycle(_name(name), target)
+    lifecycle.refresh()
+    progress.close()
+    stacks.register_deployed(lifecycle.name, lifecycle.registration())
+    click.echo(f"Stack '{lifecycle.name}' is up to date.")
+
+
+@click.command("destroy")
+@click.argument("name", required=False)
+@click.option("--delete-data", is_flag=True, help="Delete artifacts, images and the catalog too.")
+@click.option(
+    "--keep-data", is_flag=True, help="Keep the bucket, the registry and a snapshot of the catalog."
+)
+@yes_option
+@target_option
+def destroy(name: str | None, delete_data: bool, keep_data: bool, yes: bool, target: str | None) -> None:
+    """Remove a deployed stack and all that bears its tag."""
+    import sys
+
+    from rayform import stacks
+    from rayform.cli.deploy_progress import print_plan
+    from rayform_core.errors import UsageError
+
+    lifecycle, progress = _lifecycle(_name(name), target)
+    record = lifecycle.folder.existing()
+
+    def agreed(summary: Any) -> bool:
+        progress.close()
+        print_plan(summary, destroying=True)
+        if yes:
+            return True
+        if not sys.stdin.isatty():
+            raise UsageError("There is no terminal to ask on.", hint="Say --yes to destroy without asking.")
+        typed = click.prompt(f"Type the stack's name ({lifecycle.name}) to destroy it", default="", err=True)
+        if typed != lifecycle.name:
+            click.echo("That is not its name: nothing was destroyed.")
+            return False
+        return True
+
+    kept = lifecycle.destroy(agreed, delete_data=delete_data, keep_data=keep_data)
+    progress.close()
+    if kept is None:
+        return
+    stacks.unregister_deployed(record.reference)
+    click.echo(f"Stack '{lifecycle.name}' is gone: the cloud lists nothing that bears its tag.")
+    for item in kept:
+        click.echo(f"Kept: {item}. {_how_to_adopt(item)}")
+
+
+def _how_to_adopt(item: str) -> str:
+    if item.endswith("-catalog-final"):
+        return f"Start from it: `catalog: {{restore_snapshot: {item}}}`."
+    section = "container_registry" if "/" in item else "artifact_store"
+    return f"Take it over: `{section}: {{adopt: {item}}}`."
+
+
+@click.command("history")
+@click.argument("name", required=False)
+@json_option
+def history(name: str | None, json_wanted: bool) -> None:
+    """Show what was applied to a stack, when and by whom."""
+    from rayform_core.errors import NotFoundError
+    from rayform_provisioner.stack_folder import StackFolder, deployed_names
+
+    folder = StackFolder(_name(name))
+    entries = folder.history()
+    if not entries and folder.record() is None:
+        raise NotFoundError("deployed stack", folder.name, known=deployed_names())
+    if json_wanted:
+        as_json([entry.model_dump() for entry in entries])
+        return
+    for entry in entries:
+        counts = f"+{entry.added} ~{entry.changed} -{entry.removed}"
+        failure = f"  {entry.error}" if entry.error else ""
+        click.echo(
+            f"{entry.at}  {entry.operation:<8} {entry.result:<11} {counts:<14} {entry.seconds:7.1f} s  "
+            f"{entry.who}  {entry.reference}{failure}"
+        )
+
+
+@click.command("export-terraform")
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--definition", default=_FILE, type=click.Path(path_type=Path), help="The stack definition.")
+@target_option
+def export_terraform(directory: Path, definition: Path, target: str | None) -> None:
+    """Write a root module that runs with bare Terraform."""
+    loaded = _loaded(definition)
+    lifecycle, _ = _lifecycle(loaded.definition.name, target, quiet=True)
+    files = lifecycle.export(loaded, directory)
+    click.echo(
+        f"Wrote {len(files)} files to {directory}. Next: cd {directory} && terraform init && terraform plan"
+    )
