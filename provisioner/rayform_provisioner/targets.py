@@ -41,7 +41,7 @@ class Target:
     """A cloud that answers the AWS API.
 
     Args:
-        name: `aws`, or the emulator's.
+        name: `aws`, `localstack`, or the path of an endpoints file.
         endpoints: service to URL, as this machine reaches them; empty on AWS proper.
         node_endpoints: the same, as the stack's machines reach them.
         access_key, secret_key: keys of an emulator; AWS proper uses the cloud's own chain.
@@ -142,7 +142,8 @@ def resolve_target(name: str | None = None) -> Target:
             )
         return read_endpoints(path, name)
     if name.endswith(".json") or os.sep in name:
-        return read_endpoints(Path(name), "localstack")
+        path = Path(name).absolute()
+        return read_endpoints(path, str(path))
     raise NotFoundError("target", name, known=["aws", "localstack"])
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Stack definitions: what they accept, where their errors point, the published schema, the presets."""
 
 from __future__ import annotations

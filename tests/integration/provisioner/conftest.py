@@ -1,0 +1,70 @@
+"""A cloud of moto's for the provisioner's tests, and stacks that are quick to make."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support.moto_server import moto_server
+from support.terraform_mirror import provider_mirror
+
+SERVICES = (
+    "autoscaling", "ec2", "ecr", "iam", "kms", "rds", "resourcegroupstaggingapi", "s3", "secretsmanager",
+    "servicequotas", "ssm", "sts",
+)  # fmt: skip
+
+# No database and no lifecycle rules: the provider waits minutes for the one and most of a minute for the other,
+# whatever answers. The whole stack is deployed by test_whole_stack.py.
+LEAN = """\
+name: {name}
+region: eu-central-1
+owner: tests
+network: {{allowed_ingress_cidrs: [203.0.113.7/32]}}
+artifact_store: {{old_versions_days: null, incomplete_uploads_days: null}}
+catalog:
+  existing:
+    host: catalog.example.com
+    secret_arn: arn:aws:secretsmanager:eu-central-1:123456789012:secret:shared-catalog-AbCdEf
+compute:
+  workers:
+    gpu: {{instance_type: g4dn.xlarge, max: 1, gpus: 1, spot: true}}
+"""
+
+
+@pytest.fixture(scope="session")
+def moto_url(tmp_path_factory):
+    """Address of a moto server that lives as long as the tests."""
+    with moto_server(tmp_path_factory.mktemp("moto") / "log") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def endpoints(moto_url, tmp_path_factory):
+    """An endpoints file for that server."""
+    path = tmp_path_factory.mktemp("target") / "endpoints.json"
+    path.write_text(json.dumps({"services": dict.fromkeys(SERVICES, moto_url)}))
+    return path
+
+
+@pytest.fixture
+def stack_home(tmp_path, monkeypatch):
+    """A Rayform home of the test's own, with the machine's provider mirror set."""
+    monkeypatch.setenv("RAYFORM_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("RAYFORM_TARGET", raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    mirror = provider_mirror()
+    if mirror:
+        monkeypatch.setenv("RAYFORM_TERRAFORM_MIRROR", mirror)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def lean(tmp_path):
+    """Writes a definition that is quick to deploy, and returns its path."""
+
+    def write(name="lean", more=""):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(LEAN.format(name=name) + more)
+        return path
+
+    return write

@@ -1,0 +1,178 @@
+# ruff: noqa: E501
+"""A stack's whole life on a moto server, by the real Terraform and provider."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from rayform_core.errors import ConflictError
+from rayform_provisioner.definition import load_definition
+from rayform_provisioner.health import look
+from rayform_provisioner.lifecycle import LeftoversError, Lifecycle
+from rayform_provisioner.targets import resolve_target
+from rayform_provisioner.terraform_errors import ErrorKind, TerraformError
+
+pytestmark = [pytest.mark.terraform, pytest.mark.moto, pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def test_deploy_drift_change_data_and_destroy(stack_home, endpoints, lean):
+    """A stack is planned, deployed, seen to drift, changed, refused to be destroyed with data, and leaves nothing."""
+    target = resolve_target(str(endpoints))
+    path = lean()
+    loaded = load_definition(path)
+    stack = Lifecycle("lean", target)
+    shown = []
+
+    assert stack.deploy(loaded, lambda summary: shown.append(summary) or False) is None
+    assert shown[0].changes, "a plan that is declined was shown"
+    assert {change.action for change in shown[0].changes} == {"create"}
+    reference = stack.folder.existing().reference
+    assert not stack.inventory(stack.folder.existing(), loaded.definition), "a declined plan makes nothing"
+
+    outputs = stack.deploy(loaded, lambda summary: True)
+    assert outputs["reference"] == reference
+    assert stack.registration()["artifact_store"]["config"]["bucket"] == outputs["bucket"]
+
+    # Every resource that can bear a tag bears the stack's.
+    ec2 = target.client("ec2", "eu-central-1")
+    head = ec2.describe_instances(InstanceIds=[outputs["head_instance_id"]])["Reservations"][0]["Instances"][
+        0
+    ]
+    tags = {tag["Key"]: tag["Value"] for tag in head["Tags"]}
+    assert tags["rayform:stack"] == tags["ray-cluster-name"] == reference
+    assert tags["ray-node-type"] == "head"
+
+    # No secret is in the state, and the token is in Secrets Manager.
+    secret = target.client("secretsmanager", "eu-central-1").get_secret_value(
+        SecretId=outputs["ray_token_secret_arn"]
+    )
+    state = (stack.folder.work / "terraform.tfstate").read_text()
+    assert len(secret["SecretString"]) == 48
+    assert secret["SecretString"] not in state
+    assert stack.folder.path.stat().st_mode & 0o077 == 0
+
+    # What machines read at boot is in the bucket.
+    s3 = target.client("s3", "eu-central-1")
+    settings = json.loads(
+        s3.get_object(Bucket=outputs["bucket"], Key="system/bootstrap/stack.json")["Body"].read()
+    )
+    assert settings["worker_groups"]["gpu"]["accelerator_type"] == "T4"
+    assert settings["worker_groups"]["gpu"]["launch_template"] == outputs["launch_templates"]["gpu"]
+    assert settings["ray_token_secret"] in outputs["ray_token_secret_arn"]
+
+    # Deploying again does nothing; a change behind Terraform's back is seen, resource by resource.
+    assert not stack.drift().changes
+    s3.put_bucket_versioning(Bucket=outputs["bucket"], VersioningConfiguration={"Status": "Suspended"})
+    ec2.create_tags(Resources=[outputs["vpc_id"]], Tags=[{"Key": "by-hand", "Value": "yes"}])
+    drifted = {change.address: change for change in stack.drift().changes}
+    assert set(drifted) == {"module.bucket.aws_s3_bucket_versioning.this", "module.network.aws_vpc.this[0]"}
+    assert any("by-hand" in field for field in drifted["module.network.aws_vpc.this[0]"].fields)
+    health = look(target, "eu-central-1", outputs, loaded.definition)
+    assert health.healthy
+    assert health.hourly > 0
+
+    # A changed definition changes only what differs, and mends the drift.
+    changed = load_definition(lean(more="tags: {team: vision}\n"))
+    seen = []
+    stack.deploy(changed, lambda summary: seen.extend(summary.changes) or True)
+    assert {change.action for change in seen} == {"update"}
+    assert s3.get_bucket_versioning(Bucket=outputs["bucket"])["Status"] == "Enabled"
+
+    # A change that would take data away is refused.
+    replaced = lean(more="tags: {team: vision}\n")
+    replaced.write_text(
+        replaced.read_text().replace(
+            "old_versions_days: null", "adopt: somebody-elses, old_versions_days: null"
+        )
+    )
+    s3.create_bucket(
+        Bucket="somebody-elses", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+    )
+    with pytest.raises(ConflictError, match="take data away"):
+        stack.deploy(load_definition(replaced), lambda summary: True)
+    s3.delete_bucket(Bucket="somebody-elses")
+
+    # A worker that Ray started, and an artifact.
+    template = outputs["launch_templates"]["gpu"]
+    ec2.run_instances(MinCount=1, MaxCount=1, LaunchTemplate={"LaunchTemplateName": template})
+    s3.put_object(Bucket=outputs["bucket"], Key="artifacts/a/data", Body=b"12345")
+    assert look(target, "eu-central-1", outputs, loaded.definition).workers == {"g4dn.xlarge": 1}
+    with pytest.raises(ConflictError, match="1 object, 5 bytes"):
+        stack.destroy(lambda summary: True)
+    assert s3.get_object(Bucket=outputs["bucket"], Key="artifacts/a/data")["Body"].read() == b"12345"
+    assert look(target, "eu-central-1", outputs, loaded.definition).healthy, "nothing was touched"
+
+    holdings = []
+    assert stack.destroy(lambda summary: holdings.append(summary.holdings) or True, delete_data=True) == []
+    assert holdings[0]["bucket"].startswith("1 object")
+    record = json.loads(json.dumps({"region": "eu-central-1", "reference": reference}))
+    assert left_in(target, record["reference"]) == []
+    entries = stack.folder.history()
+    assert [(e.operation, e.result) for e in entries] == [
+        ("deploy", "done"),
+        ("deploy", "done"),
+        ("destroy", "done"),
+    ]
+    assert entries[0].added > 40
+    assert entries[-1].removed > 40
+
+
+def test_keep_data_and_adopt_it_again(stack_home, endpoints, lean):
+    """`keep_data` leaves bucket and registry out of the destroy, and a new stack takes the bucket over."""
+    target = resolve_target(str(endpoints))
+    loaded = load_definition(lean("keeper"))
+    stack = Lifecycle("keeper", target)
+    outputs = stack.deploy(loaded, lambda summary: True)
+    s3 = target.client("s3", "eu-central-1")
+    s3.put_object(Bucket=outputs["bucket"], Key="artifacts/a/data", Body=b"kept")
+    kept = stack.destroy(lambda summary: True, keep_data=True)
+    assert kept == [outputs["bucket"]]
+    assert s3.get_object(Bucket=outputs["bucket"], Key="artifacts/a/data")["Body"].read() == b"kept"
+    assert [item.kind for item in left_in(target, outputs["reference"])] == ["aws_s3_bucket"]
+
+    path = lean("heir")
+    path.write_text(path.read_text().replace("old_versions_days", f"adopt: {kept[0]}, old_versions_days"))
+    heir = Lifecycle("heir", target)
+    heirs = heir.deploy(load_definition(path), lambda summary: True)
+    assert heirs["bucket"] == kept[0]
+    assert s3.get_object(Bucket=kept[0], Key="artifacts/a/data")["Body"].read() == b"kept"
+    heir.destroy(lambda summary: True, delete_data=True)
+    assert left_in(target, heirs["reference"]) == []
+    assert left_in(target, outputs["reference"]) == []
+
+
+def test_failure_names_resource_kind_and_sentence(stack_home, endpoints, lean):
+    """A name that is taken is reported as such, with the resource; afterwards a deploy goes on where it stopped."""
+    target = resolve_target(str(endpoints))
+    loaded = load_definition(lean("taken"))
+    stack = Lifecycle("taken", target)
+    stack.plan(loaded)
+    reference = stack.folder.existing().reference
+    ec2 = target.client("ec2", "eu-central-1")
+    ec2.create_key_pair(KeyName=reference)
+    with pytest.raises(TerraformError) as caught:
+        stack.deploy(loaded, lambda summary: True)
+    assert caught.value.resource == "module.compute.aws_key_pair.this"
+    assert caught.value.kind == ErrorKind.EXISTS
+    assert "already exists" in str(caught.value.why)
+    assert stack.folder.history()[-1].result == "failed"
+    ec2.delete_key_pair(KeyName=reference)
+    stack.deploy(loaded, lambda summary: True)
+    stray = ec2.create_volume(
+        AvailabilityZone="eu-central-1a", Size=8, TagSpecifications=[{"ResourceType": "volume", "Tags": [{"Key": "rayform:stack", "Value": reference}]}]
+    )  # fmt: skip
+    with pytest.raises(LeftoversError, match=stray["VolumeId"]):
+        stack.destroy(lambda summary: True, delete_data=True)
+    assert stack.destroy(lambda summary: True, delete_data=True) == []
+    assert left_in(target, reference) == []
+
+
+def left_in(target, reference):
+    """What the cloud lists of a stack."""
+    from rayform_provisioner.aws.inventory import inventory
+
+    return inventory(
+        target, "eu-central-1", reference, bucket=f"rayform-{reference}", repository=f"rayform/{reference}"
+    )
