@@ -207,7 +207,13 @@ class Lifecycle:
             settled = self._settled_before(record, loaded.definition)
             terraform = self._terraform(None)
             terraform.prepare(
-                fill(self.folder.work, loaded.definition, resolved_of(record, settled), self.target)
+                fill(
+                    self.folder.work,
+                    loaded.definition,
+                    resolved_of(record, settled),
+                    self.target,
+                    same_wheel=True,
+                )
             )
             summary, plan = self._planned(terraform, record, loaded.definition, settled, left)
             plan.unlink(missing_ok=True)
@@ -223,7 +229,13 @@ class Lifecycle:
             running = self.folder.mark_running("rayform stack refresh", left)
             terraform = self._terraform(running)
             terraform.prepare(
-                fill(self.folder.work, loaded.definition, resolved_of(record, settled), self.target)
+                fill(
+                    self.folder.work,
+                    loaded.definition,
+                    resolved_of(record, settled),
+                    self.target,
+                    same_wheel=True,
+                )
             )
             plan = self.folder.work / "refresh.plan"
             with self._recorded("refresh", record, started):
@@ -308,7 +320,9 @@ class Lifecycle:
             terraform = self._terraform(running)
             interrupted = left is not None or record.status != "deployed"
             settled = self._settled_before(record, definition)
-            terraform.prepare(fill(self.folder.work, definition, resolved_of(record, settled), self.target))
+            terraform.prepare(
+                fill(self.folder.work, definition, resolved_of(record, settled), self.target, same_wheel=True)
+            )
             holdings = self.holdings(record, definition)
             keep = self._kept_components(definition, holdings, delete_data, keep_data)
             if interrupted:

@@ -126,7 +126,15 @@ def _fields(change: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _marked(value: Any) -> dict[str, Any]:
-    return {key: mark for key, mark in value.items() if mark} if isinstance(value, dict) else {}
+    return {key: mark for key, mark in value.items() if _any_true(mark)} if isinstance(value, dict) else {}
+
+
+def _any_true(mark: Any) -> bool:
+    if isinstance(mark, dict):
+        return any(_any_true(item) for item in mark.values())
+    if isinstance(mark, list):
+        return any(_any_true(item) for item in mark)
+    return mark is True
 
 
 def _difference(before: Any, after: Any) -> str:

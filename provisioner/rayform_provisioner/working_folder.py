@@ -33,10 +33,21 @@ def resolved_of(record: StackRecord, settled: Settled) -> Resolved:
     )
 
 
-def fill(folder: Path, definition: StackDefinition, resolved: Resolved, target: Target) -> str:
-    """Write the root module of `definition` into `folder`; return a digest that changes when `init` must run anew."""
+def fill(
+    folder: Path, definition: StackDefinition, resolved: Resolved, target: Target, *, same_wheel: bool = False
+) -> str:
+    """Write the root module of `definition` into `folder`; return a digest that changes when `init` must run anew.
+
+    Args:
+        folder: the working folder.
+        definition: what is wanted.
+        resolved: what the definition leaves open.
+        target: the cloud.
+        same_wheel: keep the wheel that is there: a newer Rayform on this machine is no drift of the cloud.
+    """
     root = render(definition, resolved)
-    build_wheel(private_folder(folder) / "bootstrap")
+    if not (same_wheel and (folder / "bootstrap" / resolved.wheel).exists()):
+        build_wheel(private_folder(folder) / "bootstrap")
     return write_root(folder, root, definition.provider, target)
 
 
