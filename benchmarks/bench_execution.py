@@ -57,9 +57,9 @@ def _measure(home: Path) -> list[Row]:
         _array(made),
         *_wide_map(made),
     ]
-    from rayform.running import _close_stacks
+    from rayform.open_stacks import close_stacks
 
-    _close_stacks()
+    close_stacks()
     return rows
 
 

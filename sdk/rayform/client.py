@@ -51,22 +51,13 @@ class Client:
     """
 
     def __init__(self, stack: str | StackSpec | Stack | None = None) -> None:
+        from rayform.open_stacks import open_stack
         from rayform.running_step import running_stack
-        from rayform_runtime.components import Stack, StackSpec
+        from rayform_runtime.components import Stack
 
-        if stack is None and (running := running_stack()) is not None:
-            self._stack: Stack = running
-            self._shared = True
-            return
-        if isinstance(stack, Stack):
-            self._stack, self._shared = stack, True
-            return
-        if not isinstance(stack, StackSpec):
-            from rayform.stacks import active_stack
-
-            stack = active_stack(stack)
-        self._stack = Stack(stack)
-        self._shared = False
+        if stack is None:
+            stack = running_stack()
+        self._stack: Stack = stack if isinstance(stack, Stack) else open_stack(stack)
 
     def __enter__(self) -> Client:
         return self
@@ -75,9 +66,10 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Release the connections of the stack; a stack that belongs to a running step stays open."""
-        if not self._shared:
-            self._stack.close()
+        """Do nothing: all clients of a process share a stack's connections, which end with the process.
+
+        It is here so that `with Client() as client:` reads well and goes on to work should that change.
+        """
 
     def __repr__(self) -> str:
         return f"Client(stack={self._stack.name!r})"
@@ -109,13 +101,12 @@ class Client:
         Raises:
             NotFoundError: there is none.
         """
+        from rayform.open_stacks import open_stack
         from rayform.stacks import get_stack, set_active_stack
-        from rayform_runtime.components import Stack
 
         spec = get_stack(name)
         set_active_stack(name)
-        self.close()
-        self._stack, self._shared = Stack(spec), False
+        self._stack = open_stack(spec)
 
     def list_stacks(self) -> list[StackRecord]:
         """Return the registered stacks of the active profile."""

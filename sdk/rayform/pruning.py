@@ -29,6 +29,8 @@ DAY = 86_400.0
 _VERSIONS = "versions"
 _STAGING = ".staging"
 _BATCH = 500
+_CLOCK_SKEW = 300.0
+"""Seconds by which the store's clock may be behind that of the run's machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ def _newest_allowed(catalog: Catalog, age: float) -> float:
     if at_work:
         # A run may have written a version and not recorded it yet, however long ago.
         oldest = min(moment if moment.tzinfo else moment.replace(tzinfo=UTC) for moment in at_work)
-        newest = min(newest, oldest.timestamp())
+        newest = min(newest, oldest.timestamp() - _CLOCK_SKEW)
     return newest
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,9 +12,9 @@ from uuid import UUID
 from rayform.cached_values import cached_summaries
 from rayform.code_facts import code_place, environment_facts, git_facts_soon, user_name
 from rayform.failing import failed_run_error, keep_tracebacks_short
+from rayform.open_stacks import open_stack
 from rayform.overrides import NOTHING, Overrides
 from rayform.progress import PlainProgress, Progress, cache_table, progress_for
-from rayform.stacks import active_stack
 from rayform.tracing import trace_pipeline
 from rayform_core.errors import UsageError
 from rayform_core.ids import new_id
@@ -187,22 +186,3 @@ def run_name_for(spec: PipelineSpec, run_id: UUID) -> str:
     if not name.strip() or len(name) > 255 or any(ord(c) < 32 for c in name):
         raise UsageError(f"{name!r} is no run name.", hint="Use 1 to 255 printable characters.")
     return name
-
-
-_stacks: dict[str, Stack] = {}
-
-
-def open_stack(name: str | None = None) -> Stack:
-    """Return a stack by name, or the active one; opened once a process, so that its workers stay warm."""
-    spec = active_stack(name)
-    key = spec.model_dump_json()
-    if key not in _stacks:
-        _stacks[key] = Stack(spec)
-        if len(_stacks) == 1:
-            atexit.register(_close_stacks)
-    return _stacks[key]
-
-
-def _close_stacks() -> None:
-    while _stacks:
-        _stacks.popitem()[1].close()

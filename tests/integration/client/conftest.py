@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from rayform.open_stacks import close_stacks
+
+
+@pytest.fixture(autouse=True)
+def closed_stacks() -> Iterator[None]:
+    """Connections to a test's catalog end with the test."""
+    yield
+    close_stacks()
 
 
 @pytest.fixture

@@ -23,10 +23,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     hook = sys.excepthook
     yield folder
     sys.excepthook = hook
-    from rayform import running
+    from rayform.open_stacks import close_stacks
     from rayform_runtime.execution.early_start import discard_early_launcher
 
-    running._close_stacks()
+    close_stacks()
     discard_early_launcher()
 
 

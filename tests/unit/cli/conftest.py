@@ -8,6 +8,14 @@ from pathlib import Path
 import pytest
 
 from rayform.client import Client
+from rayform.open_stacks import close_stacks
+
+
+@pytest.fixture(autouse=True)
+def closed_stacks() -> Iterator[None]:
+    """Connections to a test's catalog end with the test."""
+    yield
+    close_stacks()
 
 
 @pytest.fixture
