@@ -92,7 +92,7 @@ class GCSArtifactStore(RemoteArtifactStore):
 
         def send(item: tuple[Path, str]) -> None:
             path, key = item
-            with translated(self.bucket, key=key):
+            with translated(self.bucket, key=key, writing=True):
                 # The keys are this writer's own, so that trying again is safe without a condition. The client
                 # compares its CRC32C with the server's once all is there.
                 self._blob(key).upload_from_filename(
@@ -145,7 +145,7 @@ class GCSArtifactStore(RemoteArtifactStore):
         blob = self._blob(key)
         blob.metadata = {_WRITER: writer}
         try:
-            with translated(self.bucket, key=key):
+            with translated(self.bucket, key=key, writing=True):
                 blob.upload_from_string(
                     data,
                     content_type="application/octet-stream",

@@ -11,12 +11,13 @@ __all__ = ["translated"]
 
 
 @contextlib.contextmanager
-def translated(bucket: str, *, key: str = "") -> Iterator[None]:
+def translated(bucket: str, *, key: str = "", writing: bool = False) -> Iterator[None]:
     """Turn errors of google-cloud-storage raised inside into those of the one tree.
 
     Args:
         bucket: the bucket at work.
         key: the key relative to the store's root, where one is at work.
+        writing: the key is written, so that what can't be found is the bucket.
     """
     import google.auth.exceptions as auth
     import requests
@@ -28,7 +29,7 @@ def translated(bucket: str, *, key: str = "") -> Iterator[None]:
     except RayformError:
         raise
     except api.NotFound as error:
-        if ("bucket" in str(error).lower() and "no such object" not in str(error).lower()) or not key:
+        if writing or not key or "specified bucket does not exist" in str(error).lower():
             raise NotFoundError(
                 "bucket",
                 bucket,

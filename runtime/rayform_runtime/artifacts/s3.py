@@ -26,6 +26,7 @@ _PARALLEL = 10
 # larger ones. Emulators read a whole object for each range of it, so that few large parts matter there.
 _SMALLEST_PART, _LARGEST_PART = 16 * _MB, 64 * _MB
 _WRITER = "rayform-writer"
+_TRIES = 3  # of a body that arrives changed
 
 
 class S3ArtifactStore(RemoteArtifactStore):
@@ -118,16 +119,24 @@ class S3ArtifactStore(RemoteArtifactStore):
             return
         extra = {"ChecksumAlgorithm": "CRC32", **self._encryption}
         part = _part_size(max(path.stat().st_size for path, _ in files))
-        with self._translated(), self._manager(part) as manager:
-            pending = [manager.upload(str(path), self.bucket, self._key(key), extra) for path, key in files]
-            for future, (_, key) in zip(pending, files, strict=True):
-                with self._translated(key):
-                    future.result()
-        if self.config.endpoint_url is not None:
-            self._verify_uploads(files, part)
+        remaining = list(files)
+        for _ in range(_TRIES):
+            with self._translated(), self._manager(part) as manager:
+                pending = [
+                    manager.upload(str(path), self.bucket, self._key(key), extra) for path, key in remaining
+                ]
+                for future, (_, key) in zip(pending, remaining, strict=True):
+                    with self._translated(key):
+                        future.result()
+            if self.config.endpoint_url is None:
+                return
+            remaining = self._wrong_uploads(remaining, part)
+            if not remaining:
+                return
+        raise _changed_on_its_way(remaining[0][1], self.bucket)
 
-    def _verify_uploads(self, files: Sequence[tuple[Path, str]], part: int) -> None:
-        """Compare what arrived with what was sent.
+    def _wrong_uploads(self, files: Sequence[tuple[Path, str]], part: int) -> list[tuple[Path, str]]:
+        """Return those files that did not arrive as they were sent.
 
         Amazon's S3 refuses a body whose checksum differs. Other servers may keep the checksum and never
         compute it (moto does), so they are asked for the size and the MD5 of what they have.
@@ -136,26 +145,20 @@ class S3ArtifactStore(RemoteArtifactStore):
 
         from rayform_runtime.artifacts.etags import matches_etag
 
-        def verify(item: tuple[Path, str]) -> None:
+        def is_right(item: tuple[Path, str]) -> bool:
             path, key = item
             with self._translated(key):
                 head = self._client.head_object(Bucket=self.bucket, Key=self._key(key))
-            encrypted = str(head.get("ServerSideEncryption", "")).startswith("aws:kms")
-            right = head["ContentLength"] == path.stat().st_size
-            if right and not encrypted:
-                right = matches_etag(path, str(head["ETag"]).strip('"'), part)
-            if not right:
-                raise RemoteError(
-                    f"'{key}' arrived in bucket '{self.bucket}' other than it was sent.",
-                    why="Something between here and the store changed it. Nothing was committed.",
-                    hint="Run it again; if it goes on, look for a proxy or a failing disk on the way.",
-                )
+            if head["ContentLength"] != path.stat().st_size:
+                return False
+            if str(head.get("ServerSideEncryption", "")).startswith("aws:kms"):
+                return True  # such an ETag is no MD5
+            return matches_etag(path, str(head["ETag"]).strip('"'), part)
 
         if len(files) == 1:
-            verify(files[0])
-            return
+            return [] if is_right(files[0]) else list(files)
         with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
-            list(pool.map(verify, files))
+            return [item for item, right in zip(files, pool.map(is_right, files), strict=True) if not right]
 
     def _download(self, files: Sequence[tuple[str, Path, int]]) -> None:
         part = _part_size(max((size for _, _, size in files), default=0))
@@ -179,14 +182,19 @@ class S3ArtifactStore(RemoteArtifactStore):
         arguments: dict[str, Any] = {"Metadata": {_WRITER: writer}, **self._encryption}
         if if_absent:
             arguments["IfNoneMatch"] = "*"
+        spoilt = 0
         for attempt in range(6):
             try:
                 with self._translated(key):
                     answer = self._client.put_object(
                         Bucket=self.bucket, Key=self._key(key), Body=data, **arguments
                     )
-                    self._verify_put(key, data, answer)
-                return
+                    if self._is_as_sent(data, answer):
+                        return
+                    self._client.delete_object(Bucket=self.bucket, Key=self._key(key))
+                spoilt += 1
+                if spoilt == _TRIES:
+                    raise _changed_on_its_way(key, self.bucket)
             except ConflictError:
                 # A retry of a write that had arrived, though its answer had not, meets itself.
                 if self._writer_of(key) == writer:
@@ -198,19 +206,13 @@ class S3ArtifactStore(RemoteArtifactStore):
                     raise
                 time.sleep(0.1 * 2**attempt)
 
-    def _verify_put(self, key: str, data: bytes, answer: dict[str, Any]) -> None:
+    def _is_as_sent(self, data: bytes, answer: dict[str, Any]) -> bool:
         from rayform_runtime.artifacts.etags import md5_of
 
         if self.config.endpoint_url is None or answer.get("ServerSideEncryption", "").startswith("aws:kms"):
-            return
+            return True
         etag = str(answer.get("ETag", "")).strip('"')
-        if len(etag) == 32 and etag != md5_of(data):
-            self._client.delete_object(Bucket=self.bucket, Key=self._key(key))
-            raise RemoteError(
-                f"'{key}' arrived in bucket '{self.bucket}' other than it was sent.",
-                why="Something between here and the store changed it. It was removed again.",
-                hint="Run it again; if it goes on, look for a proxy or a failing disk on the way.",
-            )
+        return len(etag) != 32 or etag == md5_of(data)
 
     def _writer_of(self, key: str) -> str | None:
         try:
@@ -278,6 +280,14 @@ class S3ArtifactStore(RemoteArtifactStore):
 
     def _translated(self, key: str = "") -> Any:
         return translated(self.bucket, key=key, region=self.config.region)
+
+
+def _changed_on_its_way(key: str, bucket: str) -> RemoteError:
+    return RemoteError(
+        f"'{key}' arrived in bucket '{bucket}' other than it was sent.",
+        why=f"Something between here and the store changed it, {_TRIES} times. Nothing was committed.",
+        hint="Look for a proxy or a failing disk on the way.",
+    )
 
 
 def _part_size(size: int) -> int:

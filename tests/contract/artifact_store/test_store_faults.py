@@ -101,8 +101,8 @@ def test_a_thousand_transfers_under_faults(moto_url: str) -> None:
     print(dict(outcome), dict(injected))
     assert set(injected) == set(FAULTS)
     assert sum(injected.values()) > 100
-    # Faults that come once are mended by trying again; only a body changed on its way up is for the caller.
-    assert outcome["right"] > 0.9 * TRANSFERS / 2
+    # Faults that come once are mended by trying again, whatever they are.
+    assert outcome["right"] > 0.97 * TRANSFERS / 2
     # What failed left no manifest, and so is no artifact.
     honest = open_store(moto_url, bucket)
     manifests = sum(o.key.endswith(MANIFEST_NAME) for o in honest.list_objects("versions/"))
@@ -152,7 +152,7 @@ def test_a_server_that_is_always_busy_is_told(moto_url: str) -> None:
 @pytest.mark.usefixtures("aws")
 def test_what_a_person_can_do_is_told(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No bucket, nobody there, and no credentials: each names the next thing to do."""
-    with pytest.raises(RayformError, match="no bucket 'never-made'.*stack deploy"):
+    with pytest.raises(RayformError, match=r"no bucket 'never-made'.*stack deploy"):
         open_store(moto_url, "never-made").check()
     import botocore.httpsession
 
@@ -196,3 +196,46 @@ def test_readers_share_one_download(moto_url: str) -> None:
     assert len([p for p in gets if p.split("?")[0].endswith("/a")]) == 1
     store._cache.evict(0)
     assert not list((store._cache.root / "entries").iterdir())
+
+
+@pytest.mark.usefixtures("aws")
+def test_objects_are_encrypted_with_the_key_that_is_set(moto_url: str) -> None:
+    """Data and manifest alike, and what is loaded is right."""
+    import boto3
+
+    bucket = new_bucket(moto_url)
+    key = "arn:aws:kms:us-east-1:123456789012:key/00000000-0000-0000-0000-000000000001"
+    store = S3ArtifactStore(
+        S3StoreConfig(bucket=bucket, endpoint_url=moto_url, kms_key_id=key), stack_name="test"
+    )
+    version = new_id()
+    with store.staging(version) as folder:
+        (folder / "a").write_bytes(b"x" * 1000)
+        uri, manifest = store.commit(version, folder, type="t:T", materializer="m:M")
+    client = boto3.Session().client("s3", endpoint_url=moto_url)
+    heads = [client.head_object(Bucket=bucket, Key=f"artifacts/{o.key}") for o in store.list_objects()]
+    assert len(heads) == 2
+    assert {(head["ServerSideEncryption"], head["SSEKMSKeyId"]) for head in heads} == {("aws:kms", key)}
+    shutil.rmtree(store._cache.root / "entries")
+    with store.open_local(uri, digest=manifest.digest) as place:
+        assert (place / "a").read_bytes() == b"x" * 1000
+
+
+def test_google_clouds_errors_say_what_to_do(
+    make_gcs_store: Any, gcs_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """No bucket, and no credentials."""
+    from rayform_runtime.artifacts.config import GCSStoreConfig
+    from rayform_runtime.artifacts.gcs import GCSArtifactStore
+
+    make_gcs_store().check()
+    store = GCSArtifactStore(GCSStoreConfig(bucket="never-made", endpoint_url=gcs_url), stack_name="test")
+    with pytest.raises(RayformError, match=r"no bucket 'never-made'.*stack deploy"):
+        store.check()
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    store = GCSArtifactStore(GCSStoreConfig(bucket="some-bucket", project="p"), stack_name="test")
+    with pytest.raises(RayformError, match=r"credentials.*gcloud auth"):
+        store.check()
