@@ -361,10 +361,9 @@ class ArtifactCatalog(SQLBase):
 
     def _versions_by_id(self, session: Session, ids: Sequence[UUID]) -> dict[UUID, ArtifactVersion]:
         found = {}
-        for some in chunks([self._db.put_id(id) for id in ids]):
+        for test, values in self._db.within("v.id", [self._db.put_id(id) for id in ids]):
             for row in session.rows(
-                f"SELECT {_ALL_VERSION_COLUMNS} FROM {_VERSION_TABLES} WHERE v.id IN ({marks(len(some))})",
-                some,
+                f"SELECT {_ALL_VERSION_COLUMNS} FROM {_VERSION_TABLES} WHERE {test}", values
             ):
                 version = version_record(row, self._db)
                 found[version.id] = version

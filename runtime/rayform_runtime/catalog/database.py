@@ -81,6 +81,11 @@ class Database(abc.ABC):
         """What to append to a `SELECT` whose rows are going to be changed."""
         return ""
 
+    def within(self, column: str, values: Sequence[Any]) -> Iterable[tuple[str, Sequence[Any]]]:
+        """Yield tests, with their values, that together say that a column is one of these."""
+        for some in chunks(values):
+            yield f"{column} IN ({marks(len(some))})", some
+
     @abc.abstractmethod
     def put_id(self, id: UUID) -> Any:
         """Return the ID as a statement's value."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_runtime.catalog.database import Row, Session, chunks, marks
-from rayform_runtime.catalog.interface import LineageEdge, LineageGraph, PrunePlan, Run
+from rayform_runtime.catalog.interface import ArtifactVersion, LineageEdge, LineageGraph, PrunePlan, Run
 from rayform_runtime.catalog.records import (
     RUN_COLUMNS,
     RUN_DETAILS,
     VERSION_COLUMNS,
-    VERSION_DETAILS,
     microseconds,
     run_record,
     version_record,
@@ -36,13 +36,19 @@ _DOWNSTREAM = """WITH RECURSIVE reached (id) AS (SELECT v.id FROM artifact_versi
  SELECT v.id FROM reached JOIN step_inputs i ON i.artifact_version_id = reached.id
  JOIN step_runs s ON s.id = i.step_run_id
  JOIN artifact_versions v ON v.producer_step_run_id = COALESCE(s.cached_from, s.id)) SELECT id FROM reached"""
-_PARENTS = """SELECT i.artifact_version_id FROM artifact_versions v
- JOIN step_inputs i ON i.step_run_id = v.producer_step_run_id WHERE v.id IN ({})"""
-_CHILDREN = """SELECT v.id FROM step_inputs i JOIN step_runs s ON s.id = i.step_run_id
+_PARENTS = (
+    """SELECT i.artifact_version_id FROM artifact_versions v
+ JOIN step_inputs i ON i.step_run_id = v.producer_step_run_id WHERE {}""",
+    "v.id",
+)
+_CHILDREN = (
+    """SELECT v.id FROM step_inputs i JOIN step_runs s ON s.id = i.step_run_id
  JOIN artifact_versions v ON v.producer_step_run_id = COALESCE(s.cached_from, s.id)
- WHERE i.artifact_version_id IN ({})"""
-_INPUT_EDGES = """SELECT i.artifact_version_id, i.step_run_id, i.name, COALESCE(s.cached_from, s.id)
- FROM step_inputs i JOIN step_runs s ON s.id = i.step_run_id WHERE i.artifact_version_id IN ({})
+ WHERE {}""",
+    "i.artifact_version_id",
+)
+_INPUT_EDGES = """SELECT i.artifact_version_id, i.step_run_id, i.name, COALESCE(s.cached_from, s.id),
+ s.status = 'completed' AND s.output_count = 0 FROM step_inputs i JOIN step_runs s ON s.id = i.step_run_id WHERE {}
  ORDER BY s.started_at, i.step_run_id, i.position"""
 
 _NEEDED_BY_MODEL = """EXISTS (SELECT 1 FROM model_version_artifacts l WHERE l.artifact_version_id = v.id)
@@ -65,6 +71,14 @@ _TAGGED = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """What a walk reached, and the nodes that it went on from; at the asked depth it stops."""
+
+    nodes: set[Any]
+    passed: set[Any]
+
+
 class LineageCatalog(StepCatalog):
     """The part of `SQLCatalog` that is about lineage and prune."""
 
@@ -85,83 +99,103 @@ class LineageCatalog(StepCatalog):
             root = self._db.put_id(artifact_version_id)
             if not session.rows("SELECT 1 FROM artifact_versions WHERE id = ?", (root,)):
                 raise NotFoundError("artifact version", str(artifact_version_id))
-            above = self._walk(session, root, _UPSTREAM, _PARENTS, depth) if upstream else {root}
-            below = self._walk(session, root, _DOWNSTREAM, _CHILDREN, depth) if downstream else {root}
+            nothing = _Reach({root}, set())
+            above = self._walk(session, root, _UPSTREAM, _PARENTS, depth) if upstream else nothing
+            below = self._walk(session, root, _DOWNSTREAM, _CHILDREN, depth) if downstream else nothing
             return self._graph(session, artifact_version_id, above, below)
 
         return self._db.read(read)
 
-    def _walk(self, session: Session, root: Any, whole: str, level: str, depth: int | None) -> set[Any]:
+    def _walk(
+        self, session: Session, root: Any, whole: str, level: tuple[str, str], depth: int | None
+    ) -> _Reach:
         if depth is None:
-            return {row[0] for row in session.rows(whole, (root,))}
-        reached, edge = {root}, [root]
+            every = {row[0] for row in session.rows(whole, (root,))}
+            return _Reach(every, every)
+        sql, column = level
+        reached: set[Any] = {root}
+        passed: set[Any] = set()
+        edge = reached
         for _ in range(depth):
             found = {
-                row[0] for some in chunks(edge) for row in session.rows(level.format(marks(len(some))), some)
+                row[0]
+                for test, values in self._db.within(column, list(edge))
+                for row in session.rows(sql.format(test), values)
             }
-            edge = list(found - reached)
+            passed |= edge
+            edge = found - reached
+            reached |= edge
             if not edge:
                 break
-            reached |= found
-        return reached
+        return _Reach(reached, passed)
 
-    def _graph(self, session: Session, root: UUID, above: set[Any], below: set[Any]) -> LineageGraph:
+    def _graph(self, session: Session, root: UUID, above: _Reach, below: _Reach) -> LineageGraph:
         get = self._db.get_id
-        nodes = list(above | below)
-        versions = {}
-        makers: dict[UUID, list[tuple[UUID, str]]] = {}
-        for some in chunks(nodes):
-            for row in session.rows(
-                f"SELECT {VERSION_COLUMNS}{VERSION_DETAILS} FROM artifact_versions v "
-                f"JOIN artifacts a ON a.id = v.artifact_id WHERE v.id IN ({marks(len(some))})",
-                some,
-            ):
-                version = version_record(row, self._db)
-                versions[version.id] = version
-                if version.producer_step_run_id:
-                    makers.setdefault(version.producer_step_run_id, []).append(
-                        (version.id, version.output_name or "output")
-                    )
-        edges = self._edges(session, nodes, makers)
-        steps = {edge.source for edge in edges} | {edge.target for edge in edges}
-        step_runs = {step.id: step for step in self._steps_by_id(session, sorted(steps - versions.keys()))}
+        versions = self._versions_by_id(session, [get(node) for node in above.nodes | below.nodes])
+        outputs: dict[UUID, list[ArtifactVersion]] = {}
+        for version in versions.values():
+            if version.producer_step_run_id:
+                outputs.setdefault(version.producer_step_run_id, []).append(version)
+        passed = (versions.get(get(node)) for node in above.passed)
+        made = {version.producer_step_run_id for version in passed if version}
+        edges = self._edges(session, versions, outputs, made, {get(node) for node in below.passed})
+        ends = {edge.source for edge in edges} | {edge.target for edge in edges}
+        step_runs = {step.id: step for step in self._steps_by_id(session, sorted(ends - versions.keys()))}
         runs = self._runs_of(session, step_runs.values())
-        return LineageGraph(get(self._db.put_id(root)), versions, step_runs, runs, tuple(edges))
+        return LineageGraph(root, versions, step_runs, runs, tuple(edges))
 
     def _edges(
-        self, session: Session, nodes: Sequence[Any], makers: dict[UUID, list[tuple[UUID, str]]]
+        self,
+        session: Session,
+        versions: Mapping[UUID, ArtifactVersion],
+        outputs: Mapping[UUID, Sequence[ArtifactVersion]],
+        made: set[UUID | None],
+        used: set[UUID],
     ) -> list[LineageEdge]:
-        """Edges between the nodes. Of many cached step runs that repeat one use of a version, one is shown, and
-        none where the step run that they repeat used that very version itself."""
+        """Return the edges at the steps that made versions, and at those that used some.
+
+        Of many cached step runs that repeat one use of a version, one is shown, and none where the step run that
+        they repeat used that very version itself.
+
+        Args:
+            versions: the nodes.
+            outputs: those of the nodes that each step run made.
+            made: the step runs that made something on the way up.
+            used: the versions whose uses are shown, on the way down.
+        """
         get = self._db.get_id
-        uses: dict[tuple[Any, Any, str], Any] = {}
-        for some in chunks(nodes):
-            for version, step, name, maker in session.rows(_INPUT_EDGES.format(marks(len(some))), some):
+        uses: dict[tuple[UUID, UUID, str], UUID] = {}
+        steps: set[UUID | None] = set(made)
+        for test, values in self._db.within(
+            "i.artifact_version_id", [self._db.put_id(id) for id in versions]
+        ):
+            for row in session.rows(_INPUT_EDGES.format(test), values):
+                version, step, name, maker = get(row[0]), get(row[1]), row[2], get(row[3])
                 if step == maker:
                     uses[version, maker, name] = step
                 else:
                     uses.setdefault((version, maker, name), step)
+                # A step that ended without any output is the end of a way; others are shown with what they made.
+                if version in used and (maker in outputs or row[4]):
+                    steps.add(maker)
         edges = []
-        shown: dict[UUID, UUID] = {}
-        for (version, stored_maker, name), stored_step in uses.items():
-            maker, step = get(stored_maker), get(stored_step)
-            if maker in makers:
-                edges.append(LineageEdge(get(version), step, name))
+        shown: dict[UUID, UUID] = {maker: maker for maker in made if maker is not None}
+        for (version, maker, name), step in uses.items():
+            if maker in steps:
+                edges.append(LineageEdge(version, step, name))
                 shown[step] = maker
-        for maker in makers:
-            shown.setdefault(maker, maker)
         for step, maker in shown.items():
-            edges += [LineageEdge(step, version, name) for version, name in makers[maker]]
+            edges += [LineageEdge(step, v.id, v.output_name or "output") for v in outputs.get(maker, ())]
         return edges
 
     def _runs_of(self, session: Session, steps: Any) -> dict[UUID, Run]:
         found: dict[UUID, Run] = {}
         wanted: list[UUID] = list(dict.fromkeys(step.run_id for step in steps))
-        for some in chunks([self._db.put_id(id) for id in wanted]):
+        for test, values in self._db.within("r.id", [self._db.put_id(id) for id in wanted]):
             for row in session.rows(
                 f"SELECT {RUN_COLUMNS}{RUN_DETAILS} FROM runs r LEFT JOIN run_details d ON d.run_id = r.id "
-                f"WHERE r.id IN ({marks(len(some))})",
-                some,
+                f"WHERE {test}",
+                values,
             ):
                 run = run_record(row, self._db)
                 found[run.id] = run

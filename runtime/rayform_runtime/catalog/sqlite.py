@@ -22,6 +22,8 @@ __all__ = ["SQLiteDatabase"]
 T = TypeVar("T")
 BUSY_SECONDS = 60.0
 """How long a writer waits for others before it gives up; a transaction takes about a millisecond."""
+KNOWN_IDS = 32_768
+"""How many IDs that were read are kept, about 6 MB."""
 
 _UNIQUE = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
@@ -61,6 +63,8 @@ class SQLiteDatabase(Database):
         self.where = f"Catalog '{self.path}'"
         self._busy_seconds = busy_seconds
         self._idle: list[_SQLiteSession] = []
+        # Rows name the same artifacts, runs and steps again and again.
+        self._ids: dict[bytes, UUID] = {}
         # Threads of one process queue here, at once; SQLite's own waiting between processes sleeps.
         self._writing = threading.Lock()
         self._pid = os.getpid()
@@ -70,10 +74,16 @@ class SQLiteDatabase(Database):
         return id.bytes
 
     def get_id(self, value: bytes) -> UUID:
+        known = self._ids.get(value)
+        if known is not None:
+            return known
         # What UUID(bytes=value) does, without its checks: three times as fast, and lists read many.
         id = _new_uuid(UUID)
         _set(id, "int", int.from_bytes(value, "big"))
         _set(id, "is_safe", _UNKNOWN)
+        if len(self._ids) >= KNOWN_IDS:
+            self._ids.clear()
+        self._ids[value] = id
         return id
 
     def write(self, work: Callable[[Session], T]) -> T:

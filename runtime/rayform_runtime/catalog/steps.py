@@ -358,7 +358,7 @@ class StepCatalog(ArtifactCatalog):
             )
             if not rows and not session.rows("SELECT 1 FROM runs WHERE id = ?", (id,)):
                 raise NotFoundError("run", str(run_id))
-            return self._steps(session, rows, "s.run_id = ?", [id])
+            return self._steps(session, rows)
 
         return self._db.read(read)
 
@@ -382,35 +382,39 @@ class StepCatalog(ArtifactCatalog):
 
     def _steps_by_id(self, session: Session, ids: Sequence[UUID]) -> list[StepRun]:
         steps: dict[UUID, StepRun] = {}
-        for some in chunks([self._db.put_id(id) for id in ids]):
-            test = f"s.id IN ({marks(len(some))})"
-            rows = session.rows(f"SELECT {STEP_COLUMNS} FROM step_runs s WHERE {test}", some)
-            steps.update((step.id, step) for step in self._steps(session, rows, test, some))
+        for test, values in self._db.within("s.id", [self._db.put_id(id) for id in ids]):
+            rows = session.rows(f"SELECT {STEP_COLUMNS} FROM step_runs s WHERE {test}", values)
+            steps.update((step.id, step) for step in self._steps(session, rows))
         return [steps[id] for id in ids if id in steps]
 
-    def _steps(self, session: Session, rows: list[Row], test: str, values: Sequence[Any]) -> list[StepRun]:
-        """Read step runs with their inputs and outputs: three statements, however many they are."""
-        inputs = session.rows(
-            "SELECT i.step_run_id, i.name, i.artifact_version_id FROM step_runs s "
-            f"JOIN step_inputs i ON i.step_run_id = s.id WHERE {test} ORDER BY i.step_run_id, i.position",
-            values,
+    def _steps(self, session: Session, rows: list[Row]) -> list[StepRun]:
+        """Read step runs with their inputs and outputs: a few statements, however many they are."""
+        ids = [row[0] for row in rows]
+        inputs = self._named(
+            session, "step_run_id, name, artifact_version_id, position FROM step_inputs", "step_run_id", ids
         )
-        outputs = session.rows(
-            "SELECT v.producer_step_run_id, v.output_name, v.id, v.output_position FROM step_runs s "
-            f"JOIN artifact_versions v ON v.producer_step_run_id = s.id WHERE {test} UNION ALL "
-            "SELECT c.step_run_id, c.name, c.artifact_version_id, c.position FROM step_runs s "
-            f"JOIN cached_outputs c ON c.step_run_id = s.id WHERE {test} ORDER BY 4",
-            [*values, *values],
+        outputs = self._named(
+            session,
+            "producer_step_run_id, output_name, id, output_position FROM artifact_versions",
+            "producer_step_run_id",
+            ids,
         )
-        by_input, by_output = self._by_name(inputs), self._by_name(outputs)
-        return [
-            step_record(row, self._db, by_input.get(row[0], {}), by_output.get(row[0], {})) for row in rows
-        ]
+        cached = [row[0] for row in rows if row[8] is not None]
+        outputs |= self._named(
+            session,
+            "step_run_id, name, artifact_version_id, position FROM cached_outputs",
+            "step_run_id",
+            cached,
+        )
+        return [step_record(row, self._db, inputs.get(row[0], {}), outputs.get(row[0], {})) for row in rows]
 
-    def _by_name(self, rows: list[Row]) -> dict[Any, dict[str, list[UUID]]]:
+    def _named(
+        self, session: Session, selected: str, column: str, ids: Sequence[Any]
+    ) -> dict[Any, dict[str, list[UUID]]]:
         found: dict[Any, dict[str, list[UUID]]] = {}
-        for step, name, version, *_ in rows:
-            found.setdefault(step, {}).setdefault(name or "output", []).append(self._db.get_id(version))
+        for test, values in self._db.within(column, ids):
+            for step, name, version, _ in session.rows(f"SELECT {selected} WHERE {test} ORDER BY 4", values):
+                found.setdefault(step, {}).setdefault(name or "output", []).append(self._db.get_id(version))
         return found
 
 

@@ -396,6 +396,13 @@ def test_lineage_shows_what_made_a_version_and_what_was_made_of_it(scene: Scene,
     assert set(catalog.lineage(model.id, depth=1).versions) == {model.id, left.id, right.id}
     assert set(catalog.lineage(clean.id, depth=1).versions) == set(graph.versions) - {model.id}
     assert set(catalog.lineage(raw.id, depth=0).versions) == {raw.id}
+    assert catalog.lineage(clean.id, depth=0).edges == ()
+    assert set(catalog.lineage(model.id, depth=1).step_runs) == {s4}
+    assert set(catalog.lineage(clean.id, depth=1).step_runs) == {s1, s2, s3}
+    assert set(catalog.lineage(clean.id, upstream=False).step_runs) == {s2, s3, s4}
+    end, _ = scene.step(run, "deploy", inputs={"m": [model.id]}, outputs=[])
+    assert end in catalog.lineage(raw.id).step_runs
+    assert end not in catalog.lineage(left.id, depth=1).step_runs
     with pytest.raises(NotFoundError):
         catalog.lineage(new_id())
     with pytest.raises(UsageError):
