@@ -44,6 +44,10 @@ class ArtifactConfig:
         artifact_type: ArtifactType | str | None = None,
         materializer: type[Any] | None = None,
     ) -> None:
+        if isinstance(tags, str):
+            from rayform_core.errors import UsageError
+
+            raise UsageError(f"ArtifactConfig got the tags {tags!r}.", hint=f"Give a list: tags=[{tags!r}].")
         self.name = name
         self.version = version
         self.tags = list(tags or ())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -95,9 +96,15 @@ def _load_file(path: Path) -> ModuleType:
         return loaded
     if loaded is not None or not all(p.isidentifier() for p in parts) or name in sys.stdlib_module_names:
         name = SCRIPT_MODULE  # its own name is another module's, or none's: workers load it by its file
-    spec = importlib.util.spec_from_file_location(name, path)
+    if path.suffix == ".ipynb":
+        raise UsageError(
+            f"'{path}' is a notebook.",
+            hint="Call the pipeline in one of its cells, or export it: jupyter nbconvert --to script.",
+        )
+    # A script may have any suffix, or none.
+    spec = importlib.util.spec_from_file_location(name, path, loader=SourceFileLoader(name, str(path)))
     if spec is None or spec.loader is None:
-        raise UsageError(f"'{path}' can't be run as Python.", hint="Give the file a name that ends in .py.")
+        raise UsageError(f"'{path}' can't be run as Python.")
     if len(parts) > 1:
         import_without_running(".".join(parts[:-1]))
     module = importlib.util.module_from_spec(spec)

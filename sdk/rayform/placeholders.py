@@ -28,11 +28,20 @@ class StepArtifact:
         output_name: the output's name, `None` for a step that returns nothing.
         annotation: the output's annotated type, or `Any`.
         is_mapped: whether the step runs once for each element of a list, so that this is a list.
+        owner: the steps of the trace that it belongs to; another pipeline may have a step of this key too.
     """
 
-    __slots__ = ("annotation", "is_mapped", "output_name", "step_key")
+    __slots__ = ("annotation", "is_mapped", "output_name", "owner", "step_key")
 
-    def __init__(self, step_key: str, output_name: str | None, annotation: Any, is_mapped: bool) -> None:
+    def __init__(
+        self,
+        step_key: str,
+        output_name: str | None,
+        annotation: Any,
+        is_mapped: bool,
+        owner: object = None,
+    ) -> None:
+        self.owner = owner
         self.step_key = step_key
         self.output_name = output_name
         self.annotation = annotation

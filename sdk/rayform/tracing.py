@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any
 
-from rayform.annotations import Argument, arguments_of, concrete_type, outputs_of
+from rayform.annotations import arguments_of, outputs_of
+from rayform.binding import bind, missing
+from rayform.option_checks import checked, checked_tags, refuse_odd_name
 from rayform.options import StepOptions, hook_source, image_spec, model_spec
+from rayform.output_specs import output_specs
 from rayform.placeholders import StepArtifact
-from rayform.sources import source_of, type_source
+from rayform.sources import source_of
 from rayform.steps import Unmapped, current_trace
 from rayform.stored_inputs import stored_version_id, stored_version_ids
 from rayform.values import frozen, validated
-from rayform_core.errors import NotFoundError, UsageError, nearest
+from rayform.wiring import default_input, holds_placeholder, input_of, refuse_unmappable
+from rayform_core.errors import NotFoundError, UsageError
 from rayform_runtime.execution.source_digest import source_digest
 from rayform_runtime.spec import (
-    ArtifactInput,
-    ArtifactType,
-    Input,
-    ListInput,
-    MapInput,
-    OutputSpec,
     PipelineSpec,
     SourceRef,
-    StepInput,
     StepSpec,
-    ValueInput,
 )
 
 if TYPE_CHECKING:
@@ -90,23 +86,23 @@ class Trace:
         for name in from_steps:
             over = given[name]
             assert isinstance(over, StepArtifact)
-            self._refuse_unmappable(step, name, over)
+            refuse_unmappable(step.name, name, over)
         return self._add(step, given, mapped=frozenset(from_steps))
 
     def inline(self, pipeline: Pipeline[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run another pipeline's body into this trace; return what it returns."""
         arguments = arguments_of(pipeline.entrypoint, kind="Pipeline")
-        given = _bind(f"Pipeline '{pipeline.name}'", arguments, args, kwargs)
+        given = bind(f"Pipeline '{pipeline.name}'", arguments, args, kwargs)
         given = {**pipeline.options.get("parameters", {}), **given}
         values = {}
         for name, argument in arguments.items():
             if name not in given:
                 if argument.is_required:
-                    raise _missing(f"Pipeline '{pipeline.name}'", [name])
+                    raise missing(f"Pipeline '{pipeline.name}'", [name])
                 continue
             value = given[name]
             what = f"Parameter '{name}' of pipeline '{pipeline.name}'"
-            is_wired = _holds_placeholder(value) or stored_version_id(value) is not None
+            is_wired = holds_placeholder(value) or stored_version_id(value) is not None
             values[name] = value if is_wired else validated(value, argument.annotation, what=what)
         return pipeline.entrypoint(**values)
 
@@ -125,13 +121,15 @@ class Trace:
             options["id"] = kwargs.pop("id")
         if options:
             step = step._with(options)
-        return step, _bind(f"Step '{step.name}'", arguments, args, kwargs)
+        return step, bind(f"Step '{step.name}'", arguments, args, kwargs)
 
     def _add(
         self, step: Step[Any, Any], given: dict[str, Any], *, mapped: frozenset[str]
     ) -> StepArtifact | tuple[StepArtifact, ...]:
         arguments = arguments_of(step.entrypoint)
         key = self._new_key(step)
+        refuse_odd_name("A step", step.name)
+        refuse_odd_name("A step", key)
         options = StepOptions.of(step.options, what=f"Step '{step.name}'").overridden_by(
             self.configuration, step.name, key
         )
@@ -139,32 +137,36 @@ class Trace:
         for name, value in options.forced_parameters.items():
             if name not in arguments:
                 raise NotFoundError(f"parameter of step '{key}'", name, known=arguments)
-            if _holds_placeholder(given.get(name)):
+            if holds_placeholder(given.get(name)):
                 raise UsageError(
                     f"Parameter '{name}' of step '{key}' can't be set in the configuration.",
                     why="In the pipeline it is another step's output.",
                     hint="Take it out of the configuration.",
                 )
             given[name] = value
-        if missing := [n for n, a in arguments.items() if a.is_required and n not in given]:
-            raise _missing(f"Step '{step.name}'", missing)
+        if left_out := [n for n, a in arguments.items() if a.is_required and n not in given]:
+            raise missing(f"Step '{step.name}'", left_out)
         inputs = {
-            name: self._input(key, argument, given[name], mapped=name in mapped)
+            name: input_of(key, argument, given[name], known=self.steps, mapped=name in mapped)
             for name, argument in arguments.items()
             if name in given
         }
         # Defaults are frozen too: the catalog then shows every value that the step ran with.
         for name, argument in arguments.items():
-            if name not in given and (default := _frozen_default(key, argument)) is not None:
+            if name not in given and (default := default_input(key, argument)) is not None:
                 inputs[name] = default
         outputs = outputs_of(step)
         self.names.add(step.name)
-        self.steps[key] = StepSpec(
+        self.steps[key] = checked(
+            StepSpec,
+            f"Step '{key}'",
             key=key,
             name=step.name,
             source=source_of(step, what=f"Step '{step.name}'"),
             inputs=inputs,
-            outputs=self._outputs(step, key, options),
+            outputs=output_specs(
+                step, key, pipeline=self.pipeline.name, materializers=options.output_materializers
+            ),
             after=self._after(key, options.after),
             enable_cache=self.enable_cache if options.enable_cache is None else options.enable_cache,
             retry=options.retry,
@@ -178,9 +180,9 @@ class Trace:
             code_digest=source_digest(step.entrypoint),
             settings={k: dict(v) for k, v in options.settings.items()},
         )
-        artifacts = tuple(StepArtifact(key, o.name, o.annotation, bool(mapped)) for o in outputs)
+        artifacts = tuple(StepArtifact(key, o.name, o.annotation, bool(mapped), self.steps) for o in outputs)
         if not artifacts:
-            return StepArtifact(key, None, None, bool(mapped))
+            return StepArtifact(key, None, None, bool(mapped), self.steps)
         return artifacts[0] if len(artifacts) == 1 else artifacts
 
     def _unrolled(self, step: Step[Any, Any], given: dict[str, Any], over: list[str]) -> Any:
@@ -226,119 +228,15 @@ class Trace:
                         f"Step '{key}' can't start after {item!r}.",
                         hint="Give what an earlier step call returned, or its key.",
                     )
+                if isinstance(item, StepArtifact) and item.owner is not self.steps:
+                    raise UsageError(
+                        f"Step '{key}' can't start after step '{earlier}' of another pipeline.",
+                        hint="Call that pipeline in this one, or run one after the other.",
+                    )
                 if earlier not in self.steps:
                     raise NotFoundError("earlier step", earlier, known=self.steps)
                 keys.append(earlier)
         return list(dict.fromkeys(keys))
-
-    # -- inputs ---------------------------------------------------------------------------------------------
-    def _input(self, key: str, argument: Argument, value: Any, *, mapped: bool) -> Input:
-        what = f"Argument '{argument.name}' of step '{key}'"
-        if isinstance(value, StepArtifact):
-            return self._from_step(what, value, mapped=mapped)
-        if version_ids := stored_version_ids(value):
-            stored = [ArtifactInput(artifact_version_id=one) for one in version_ids]
-            return stored[0] if len(stored) == 1 else ListInput(items=[*stored])
-        if isinstance(value, Unmapped):
-            raise UsageError(f"{what} is `unmapped(...)`, which only has a meaning in `.map(...)`.")
-        if _holds_placeholder(value):
-            return self._gathered(what, value)
-        if argument.unreadable is not None and not isinstance(value, str | int | float | list | dict | None):
-            raise argument.unreadable  # the worker couldn't make the value from JSON again either
-        fitting = validated(value, argument.annotation, what=what)
-        return ValueInput(value=frozen(fitting, argument.annotation, what=what))
-
-    def _from_step(self, what: str, value: StepArtifact, *, mapped: bool) -> StepInput | MapInput:
-        if self.steps.get(value.step_key) is None:
-            raise UsageError(
-                f"{what} is an output of step '{value.step_key}' of another pipeline.",
-                hint="Call that pipeline in this one, or take its stored version: "
-                "`Client().get_artifact_version(name)`.",
-            )
-        if value.output_name is None:
-            raise UsageError(
-                f"{what} is what step '{value.step_key}' returns, and that is annotated as nothing (`-> None`).",
-                hint="Return a value and annotate it; for order alone, write `.after(...)`.",
-            )
-        kind = MapInput if mapped else StepInput
-        return kind(step=value.step_key, output=value.output_name)
-
-    def _gathered(self, what: str, value: Any) -> ListInput:
-        if not isinstance(value, list | tuple):
-            raise UsageError(
-                f"{what} is a {type(value).__name__} that holds a step's output.",
-                hint="Give each output as an argument of its own, or several as a list.",
-            )
-        items: list[StepInput | ArtifactInput] = []
-        for element in value:
-            version_id = stored_version_id(element)
-            if version_id is not None:
-                items.append(ArtifactInput(artifact_version_id=version_id))
-            elif isinstance(element, StepArtifact) and not element.is_mapped:
-                found = self._from_step(what, element, mapped=False)
-                assert isinstance(found, StepInput)
-                items.append(found)
-            else:
-                mixed = "the list of a mapped step" if isinstance(element, StepArtifact) else "a plain value"
-                raise UsageError(
-                    f"{what} is a list that holds single outputs of steps and {mixed}.",
-                    hint="Gather single outputs alone, and give the rest as an argument of its own.",
-                )
-        return ListInput(items=items)
-
-    @staticmethod
-    def _refuse_unmappable(step: Step[Any, Any], name: str, value: StepArtifact) -> None:
-        type_ = concrete_type(value.annotation)
-        if value.is_mapped or type_ is None or value.output_name is None:
-            return
-        if issubclass(type_, Sequence) and not issubclass(type_, str | bytes | bytearray):
-            return
-        raise UsageError(
-            f"Step '{step.name}' can't be mapped over output '{value.output_name}' of step '{value.step_key}'.",
-            why=f"That is annotated as {type_.__name__}, which isn't a list.",
-            hint=f"Return a list there, or give '{name}' as `unmapped(...)`.",
-        )
-
-    # -- outputs --------------------------------------------------------------------------------------------
-    def _outputs(self, step: Step[Any, Any], key: str, options: StepOptions) -> list[OutputSpec]:
-        outputs = outputs_of(step)
-        chosen = options.output_materializers
-        by_output: Mapping[str, type[Any]] = (
-            chosen if isinstance(chosen, Mapping) else {o.name: chosen for o in outputs} if chosen else {}
-        )
-        if unknown := [n for n in by_output if n not in {o.name for o in outputs}]:
-            raise NotFoundError(f"output of step '{step.name}'", unknown[0], known=[o.name for o in outputs])
-        specs = []
-        for output in outputs:
-            config = output.config
-            type_ = concrete_type(output.annotation)
-            materializer = (config and config.materializer) or by_output.get(output.name)
-            if materializer is None and not _is_plain(output.annotation):
-                from rayform_runtime.artifacts.values import check_type
-
-                check_type(output.annotation, step=key, output=output.name)
-            specs.append(
-                OutputSpec(
-                    name=output.name,
-                    # One that a person named is one series whichever pipeline makes it; the rest can't clash.
-                    artifact_name=output.name
-                    if output.is_named
-                    else f"{self.pipeline.name}::{key}::{output.name}",
-                    type=type_source(type_) if type_ else None,
-                    materializer=type_source(materializer) if materializer else None,
-                    artifact_type=ArtifactType(config.artifact_type)
-                    if config and config.artifact_type
-                    else None,
-                    version=str(config.version) if config and config.version is not None else None,
-                    tags=config.tags if config else [],
-                    run_metadata=frozen(
-                        config.run_metadata, Any, what=f"Metadata of output '{output.name}' of step '{key}'"
-                    )
-                    if config
-                    else {},
-                )
-            )
-        return specs
 
 
 def trace_pipeline(
@@ -357,17 +255,18 @@ def trace_pipeline(
         UsageError: an argument, an option or the body is wrong.
     """
     what = f"Pipeline '{pipeline.name}'"
+    refuse_odd_name("A pipeline", pipeline.name)
     arguments = arguments_of(pipeline.entrypoint, kind="Pipeline")
     given: dict[str, Any] = {
         **pipeline.options.get("parameters", {}),
-        **_bind(what, arguments, args, kwargs),
+        **bind(what, arguments, args, kwargs),
     }
     for name, value in configuration.parameters.items():
         if name not in arguments:
             raise NotFoundError(f"parameter of pipeline '{pipeline.name}'", name, known=arguments)
         given[name] = value
-    if missing := [n for n, a in arguments.items() if a.is_required and n not in given]:
-        raise _missing(what, missing)
+    if left_out := [n for n, a in arguments.items() if a.is_required and n not in given]:
+        raise missing(what, left_out)
     values: dict[str, Any] = {}
     parameters: dict[str, Any] = {}
     for name, argument in arguments.items():
@@ -418,7 +317,9 @@ def _pipeline_spec(trace: Trace, parameters: dict[str, Any], returned: Any) -> P
             None if given is None else hook_source(given, what=f"Hook {name} of {what[0].lower()}{what[1:]}")
         )
 
-    return PipelineSpec(
+    return checked(
+        PipelineSpec,
+        what,
         name=pipeline.name,
         source=source_of(pipeline, what=what),
         parameters=parameters,
@@ -429,7 +330,7 @@ def _pipeline_spec(trace: Trace, parameters: dict[str, Any], returned: Any) -> P
         model=model_spec(chosen("model"), what=what),
         image=image_spec(chosen("image"), what=what),
         environment={**options.get("environment", {}), **configuration.environment},
-        tags=list(dict.fromkeys([*options.get("tags", ()), *configuration.tags])),
+        tags=checked_tags(what, options.get("tags", ()), configuration.tags),
         run_name=chosen("run_name"),
         settings={**options.get("settings", {}), **configuration.settings},
         on_success=hook("on_success"),
@@ -466,68 +367,3 @@ def _refuse_unknown_steps(trace: Trace) -> None:
     for name in trace.configuration.steps:
         if name not in known:
             raise NotFoundError(f"step in pipeline '{trace.pipeline.name}'", name, known=known)
-
-
-def _bind(
-    what: str, arguments: Mapping[str, Argument], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Any]:
-    """Sort a call's arguments by name, as Python would, with errors that name the nearest right one."""
-    names = list(arguments)
-    if len(args) > len(names):
-        raise UsageError(
-            f"{what} takes {len(names)} argument{'s' * (len(names) != 1)} and got {len(args)}.",
-            hint=f"It takes: {', '.join(names)}." if names else None,
-        )
-    given = dict(zip(names, args, strict=False))
-    for name, value in kwargs.items():
-        if name not in arguments:
-            close = nearest(name, names)
-            raise UsageError(
-                f"{what} has no argument '{name}'.",
-                hint=f"Did you mean '{close[0]}'?" if close else f"It takes: {', '.join(names) or 'none'}.",
-            )
-        if name in given:
-            raise UsageError(f"{what} got argument '{name}' twice.")
-        given[name] = value
-    return given
-
-
-def _missing(what: str, names: list[str]) -> UsageError:
-    shown = ", ".join(f"'{n}'" for n in names)
-    hint = "Give it in the call, in the configuration's `parameters`, or with `-p name=value` on the command line."
-    if what.startswith("Step"):
-        hint = "Give it in the call, or under the step's `parameters` in the configuration."
-    return UsageError(f"{what} needs a value for {shown}.", hint=hint)
-
-
-def _frozen_default(key: str, argument: Argument) -> ValueInput | None:
-    """Return an argument's default as an input; `None` for one that only Python can hold.
-
-    The function then fills that in by itself, and the step's code digest covers it.
-    """
-    try:
-        return ValueInput(
-            value=frozen(
-                argument.default, argument.annotation, what=f"Argument '{argument.name}' of step '{key}'"
-            )
-        )
-    except UsageError:
-        return None
-
-
-def _is_plain(annotation: Any) -> bool:
-    """Whether a type is Python's own through and through: stored as JSON, with nothing to look up."""
-    if annotation in (int, float, str, bool, bytes, None, list, dict, tuple, set, Any):
-        return True
-    return get_origin(annotation) in (list, dict, tuple, set) and all(map(_is_plain, get_args(annotation)))
-
-
-def _holds_placeholder(value: Any) -> bool:
-    """Whether an output of a step, or a stored version in a list, is somewhere in a value."""
-    if isinstance(value, StepArtifact):
-        return True
-    if isinstance(value, list | tuple):
-        return any(_holds_placeholder(v) or stored_version_id(v) is not None for v in value)
-    if isinstance(value, dict):
-        return any(_holds_placeholder(v) for v in value.values())
-    return False

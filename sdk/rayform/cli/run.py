@@ -90,6 +90,8 @@ def parsed_parameters(given: tuple[str, ...], pipeline: Any) -> dict[str, Any]:
             continue
         try:
             values[name] = yaml.safe_load(raw)
+            if argument is not None and not _fits(values[name], argument) and _fits(raw, argument):
+                values[name] = raw  # `str | None` and the like: 2026 is text there
         except yaml.YAMLError as error:
             problem = getattr(error, "problem", None) or str(error)
             raise UsageError(
@@ -98,3 +100,14 @@ def parsed_parameters(given: tuple[str, ...], pipeline: Any) -> dict[str, Any]:
                 hint="Write a number, a word, or a list such as [1, 2].",
             ) from None
     return values
+
+
+def _fits(value: Any, argument: Any) -> bool:
+    from rayform.values import validated
+    from rayform_core.errors import UsageError
+
+    try:
+        validated(value, argument.annotation, what=argument.name)
+    except UsageError:
+        return False
+    return True

@@ -471,7 +471,9 @@ def test_output_of_another_trace_is_refused() -> None:
 
     spec_of(first)
     with pytest.raises(UsageError, match="another pipeline"):
-        spec_of(pipeline(lambda: add(kept[0])))
+        spec_of(pipeline(lambda: (double(2), add(kept[0]))))  # its key stands in this pipeline too
+    with pytest.raises(UsageError, match="another pipeline"):
+        spec_of(pipeline(lambda: (double(2), announce.after(kept[0])())))
 
 
 def test_two_outputs_of_one_name_are_refused() -> None:
@@ -591,3 +593,41 @@ def test_a_type_without_a_materializer_is_refused_before_anything_runs() -> None
     with pytest.raises(UsageError, match=r"Output 'sketch' of step 'draw' has type .*Sketch") as caught:
         spec_of(pipeline(lambda: draw()))
     assert "class SketchMaterializer(Materializer)" in str(caught.value)
+
+
+def test_wrong_tags_names_and_types_are_refused() -> None:
+    """A text for tags, a name with a slash, an unknown artifact type and a wrong environment are told."""
+    with pytest.raises(UsageError, match=r"Give a list: tags=\['raw'\]"):
+        ArtifactConfig(tags="raw")
+    with pytest.raises(UsageError, match=r"Give a list: tags=\['raw'\]"):
+        spec_of(pipeline(tags="raw")(lambda: announce()))
+    with pytest.raises(UsageError, match="has the name 'a/b'"):
+        spec_of(pipeline(lambda: announce.with_options(name="a/b")()))
+    with pytest.raises(UsageError, match="has the name 'a:b'"):
+        spec_of(pipeline(name="a:b")(lambda: announce()))
+    with pytest.raises(UsageError, match="wrong 'environment.A'"):
+        spec_of(pipeline(environment={"A": 1})(lambda: announce()))  # type: ignore[dict-item]
+
+    @step
+    def typed() -> Annotated[int, ArtifactConfig(artifact_type="modle")]:
+        return 1
+
+    with pytest.raises(NotFoundError, match="Did you mean 'model'"):
+        spec_of(pipeline(lambda: typed()))
+
+
+def test_optional_text_on_the_command_line_stays_text() -> None:
+    """`-p name=2026` is a number for an `int` and text for a `str | None`."""
+    from rayform.cli.run import parsed_parameters
+
+    @pipeline
+    def body(count: int, label: str | None, title: str, sizes: list[int]) -> None:
+        announce()
+
+    given = ("count=3", "label=2026", "title=0x10", "sizes=[1, 2]")
+    assert parsed_parameters(given, body) == {
+        "count": 3,
+        "label": "2026",
+        "title": "0x10",
+        "sizes": [1, 2],
+    }
