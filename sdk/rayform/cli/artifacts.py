@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rayform.cli import LazyGroup
+from rayform.cli.names import artifact_names
 from rayform.cli.options import confirm, list_options, opened_client, stack_option, yes_option
 from rayform.cli.output import (
     DROPPED,
@@ -75,7 +76,7 @@ def list_(query: Query, stack: str | None, json_wanted: bool) -> None:
 
 
 @artifact.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=artifact_names)
 @list_options
 @stack_option
 @json_option
@@ -100,7 +101,7 @@ def versions(name: str | None, query: Query, stack: str | None, json_wanted: boo
 
 
 @artifact.command()
-@click.argument("name_or_id")
+@click.argument("name_or_id", shell_complete=artifact_names)
 @click.argument("version", required=False)
 @stack_option
 @json_option
@@ -136,7 +137,7 @@ def describe(name_or_id: str, version: str | None, stack: str | None, json_wante
 
 
 @artifact.command()
-@click.argument("name_or_id")
+@click.argument("name_or_id", shell_complete=artifact_names)
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--version", default=None, help="Its version; the latest unless told.")
 @click.option("--overwrite", is_flag=True, help="Replace what is at PATH.")
@@ -150,7 +151,7 @@ def download(name_or_id: str, path: Path, version: str | None, overwrite: bool, 
 
 
 @artifact.command()
-@click.argument("name_or_id")
+@click.argument("name_or_id", shell_complete=artifact_names)
 @click.argument("version", required=False)
 @click.option("--upstream/--no-upstream", default=True, help="What it was made from.")
 @click.option("--downstream/--no-downstream", default=True, help="What was made of it.")
@@ -189,7 +190,7 @@ def _drawn(found: Lineage, form: str | None) -> str:
 
 
 @artifact.command()
-@click.argument("name_or_id")
+@click.argument("name_or_id", shell_complete=artifact_names)
 @click.argument("version", required=False)
 @click.option("--name", "new_name", default=None, help="Another name for the artifact.")
 @click.option("--add-tag", "add", multiple=True, help="Tag to add; may be repeated.")
@@ -219,7 +220,7 @@ def update(
 
 
 @artifact.command()
-@click.argument("name_or_id")
+@click.argument("name_or_id", shell_complete=artifact_names)
 @click.argument("version", required=False)
 @click.option("--force", is_flag=True, help="Also where a model version or a step run refers to it.")
 @click.option("--keep-data", is_flag=True, help="Leave its data in the store.")

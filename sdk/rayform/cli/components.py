@@ -9,6 +9,7 @@ import click
 
 from rayform import registered_components as components
 from rayform.cli import LazyGroup
+from rayform.cli.names import component_names
 from rayform.cli.options import confirm, yes_option
 from rayform.cli.output import Column, as_json, emit_list, json_option, plain, print_pairs
 from rayform_core.errors import UsageError, nearest
@@ -102,7 +103,7 @@ def _group(kind: str) -> click.Group:
                 click.echo(record.problem, err=True)
 
     @group.command(help=f"Show {_a(said)} and the stacks that use it.")
-    @click.argument("name")
+    @click.argument("name", shell_complete=component_names)
     @json_option
     def describe(name: str, json_wanted: bool) -> None:
         record = components.read_component(kind, name)
@@ -125,7 +126,7 @@ def _group(kind: str) -> click.Group:
         context_settings=_WITH_SETTINGS,
         help=f"Change settings of {_a(said)}, given as --name value (an empty value takes one away).",
     )
-    @click.argument("name")
+    @click.argument("name", shell_complete=component_names)
     @click.option("--skip-check", is_flag=True, help="Change without reaching it first.")
     @click.pass_context
     def update(context: click.Context, name: str, skip_check: bool) -> None:
@@ -137,13 +138,13 @@ def _group(kind: str) -> click.Group:
         click.echo(f"{said.capitalize()} '{name}' is updated.")
 
     @group.command(help=f"Prove that {_a(said)} can be reached and used.")
-    @click.argument("name")
+    @click.argument("name", shell_complete=component_names)
     def check(name: str) -> None:
         components.check_component(components.read_component(kind, name))
         click.echo(f"{said.capitalize()} '{name}' answers.")
 
     @group.command(help=f"Forget {_a(said)}; what it names stays.")
-    @click.argument("name")
+    @click.argument("name", shell_complete=component_names)
     @yes_option
     def delete(name: str, yes: bool) -> None:
         components.read_component(kind, name)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rayform.cli import LazyGroup
+from rayform.cli.names import model_names
 from rayform.cli.options import confirm, list_options, opened_client, stack_option, yes_option
 from rayform.cli.output import (
     Column,
@@ -73,7 +74,7 @@ def list_(query: Query, stack: str | None, json_wanted: bool) -> None:
 
 
 @model.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=model_names)
 @list_options
 @stack_option
 @json_option
@@ -96,7 +97,7 @@ def versions(name: str | None, query: Query, stack: str | None, json_wanted: boo
 
 
 @model.command()
-@click.argument("name")
+@click.argument("name", shell_complete=model_names)
 @click.argument("version", required=False)
 @stack_option
 @json_option
@@ -163,7 +164,7 @@ def _describe_version(found: ModelVersionView, json_wanted: bool) -> None:
 
 
 @model.command()
-@click.argument("name")
+@click.argument("name", shell_complete=model_names)
 @click.argument("version")
 @click.argument("stage", type=click.Choice(["none", "staging", "production", "archived"]))
 @click.option("--force", is_flag=True, help="Archive the version that holds the stage now.")
@@ -177,7 +178,7 @@ def promote(name: str, version: str, stage: str, force: bool, **options: str | N
 
 
 @model.command()
-@click.argument("name")
+@click.argument("name", shell_complete=model_names)
 @click.argument("version", nargs=-1)
 @stack_option
 @json_option
@@ -219,7 +220,7 @@ def _cell(metadata: dict[str, Any], key: str) -> str:
 
 
 @model.command()
-@click.argument("name")
+@click.argument("name", shell_complete=model_names)
 @click.argument("version", required=False)
 @click.option("--name", "new_name", default=None, help="Another name.")
 @click.option("--description", default=None, help="What it is for.")
@@ -261,7 +262,7 @@ def update(
 
 
 @model.command()
-@click.argument("name")
+@click.argument("name", shell_complete=model_names)
 @click.argument("version", required=False)
 @click.option("--force", is_flag=True, help="Also where it is in staging or production.")
 @yes_option

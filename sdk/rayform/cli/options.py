@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from rayform.cli.names import stack_names
 from rayform_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +28,12 @@ _FILTER = re.compile(r"([A-Za-z_][\w.\-]*)\s*(>=|<=|!=|~=|=|>|<)(.*)", re.DOTALL
 def stack_option(command: Callable[..., R]) -> Callable[..., R]:
     """Add `--stack` to a command, which gets the argument `stack` (`None`: the active one)."""
     return click.option(
-        "--stack", "stack", metavar="NAME", default=None, help="Use this stack rather than the active one."
+        "--stack",
+        "stack",
+        metavar="NAME",
+        default=None,
+        shell_complete=stack_names,
+        help="Use this stack rather than the active one.",
     )(command)
 
 

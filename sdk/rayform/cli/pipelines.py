@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rayform.cli import LazyGroup
+from rayform.cli.names import pipeline_names
 from rayform.cli.options import confirm, list_options, opened_client, stack_option, yes_option
 from rayform.cli.output import (
     Column,
@@ -64,7 +65,7 @@ def list_(query: Query, stack: str | None, json_wanted: bool) -> None:
 
 
 @pipeline.command()
-@click.argument("name")
+@click.argument("name", shell_complete=pipeline_names)
 @stack_option
 @json_option
 def describe(name: str, stack: str | None, json_wanted: bool) -> None:
@@ -107,7 +108,7 @@ def _step_line(step: Mapping[str, Any]) -> str:
 
 
 @pipeline.command()
-@click.argument("name")
+@click.argument("name", shell_complete=pipeline_names)
 @yes_option
 @stack_option
 def delete(name: str, yes: bool, stack: str | None) -> None:

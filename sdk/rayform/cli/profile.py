@@ -6,6 +6,7 @@ import click
 
 from rayform import stacks
 from rayform.cli import LazyGroup
+from rayform.cli.names import profile_names
 from rayform.cli.options import confirm, yes_option
 from rayform.cli.output import Column, emit_list, json_option
 
@@ -47,7 +48,7 @@ def create(name: str, activate: bool) -> None:
 
 
 @profile.command("set")
-@click.argument("name")
+@click.argument("name", shell_complete=profile_names)
 def set_(name: str) -> None:
     """Make a profile the active one."""
     stacks.set_active_profile(name)
@@ -57,7 +58,7 @@ def set_(name: str) -> None:
 
 
 @profile.command()
-@click.argument("name")
+@click.argument("name", shell_complete=profile_names)
 @yes_option
 def delete(name: str, yes: bool) -> None:
     """Delete a profile without stacks."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rayform.cli import LazyGroup
+from rayform.cli.names import run_names
 from rayform.cli.options import confirm, list_options, opened_client, stack_option, yes_option
 from rayform.cli.output import (
     DROPPED,
@@ -92,7 +93,7 @@ def _listed(run: Run) -> object:
 
 
 @runs.command()
-@click.argument("run")
+@click.argument("run", shell_complete=run_names)
 @stack_option
 @json_option
 def describe(run: str, stack: str | None, json_wanted: bool) -> None:
@@ -137,7 +138,7 @@ def _show_errors(steps: Sequence[StepRun]) -> None:
 
 
 @runs.command()
-@click.argument("run")
+@click.argument("run", shell_complete=run_names)
 @click.argument("step", required=False)
 @click.option("-f", "--follow", "follow_", is_flag=True, help="Go on printing until the run ends.")
 @stack_option
@@ -198,7 +199,7 @@ class _LogPrinter:
 
 
 @runs.command()
-@click.argument("run")
+@click.argument("run", shell_complete=run_names)
 @stack_option
 def follow(run: str, stack: str | None) -> None:
     """Print what happens in a run that is at work, until it ends; ends with the run's own exit code."""
@@ -232,7 +233,7 @@ def follow(run: str, stack: str | None) -> None:
 
 
 @runs.command()
-@click.argument("run")
+@click.argument("run", shell_complete=run_names)
 @click.option("--no-cache", is_flag=True, help="Run every missing step; take none from the cache.")
 @stack_option
 def resume(run: str, no_cache: bool, stack: str | None) -> None:
@@ -244,7 +245,7 @@ def resume(run: str, no_cache: bool, stack: str | None) -> None:
 
 
 @runs.command()
-@click.argument("run")
+@click.argument("run", shell_complete=run_names)
 @stack_option
 def stop(run: str, stack: str | None) -> None:
     """Stop a run that is at work; what its steps finished is kept."""
@@ -260,7 +261,7 @@ def stop(run: str, stack: str | None) -> None:
 
 
 @runs.command()
-@click.argument("run")
+@click.argument("run", shell_complete=run_names)
 @yes_option
 @stack_option
 def delete(run: str, yes: bool, stack: str | None) -> None:

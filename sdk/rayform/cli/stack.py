@@ -11,6 +11,7 @@ import click
 from rayform import registered_components as components
 from rayform import stacks
 from rayform.cli import LazyGroup
+from rayform.cli.names import stack_names
 from rayform.cli.options import confirm, yes_option
 from rayform.cli.output import Column, as_json, emit_list, json_option, plain, print_pairs, use_colour
 
@@ -93,7 +94,7 @@ def list_(profile: str | None, json_wanted: bool) -> None:
 
 
 @stack.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=stack_names)
 @json_option
 def describe(name: str | None, json_wanted: bool) -> None:
     """Show a stack (the active one unless told) and its components."""
@@ -122,7 +123,7 @@ def _read(name: str | None) -> stacks.StackRecord:
 
 
 @stack.command("set")
-@click.argument("name")
+@click.argument("name", shell_complete=stack_names)
 @click.option("--here", is_flag=True, help="Only for this folder and all below it (.rayform/config.yaml).")
 def set_(name: str, here: bool) -> None:
     """Make a stack the active one."""
@@ -185,7 +186,7 @@ def register(
 
 
 @stack.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=stack_names)
 @_component_options
 @click.option("--no-container-registry", is_flag=True, help="Leave it without a container registry.")
 def update(
@@ -209,7 +210,7 @@ def update(
 
 
 @stack.command()
-@click.argument("name")
+@click.argument("name", shell_complete=stack_names)
 @click.argument("new_name")
 def rename(name: str, new_name: str) -> None:
     """Give a stack another name."""
@@ -218,7 +219,7 @@ def rename(name: str, new_name: str) -> None:
 
 
 @stack.command()
-@click.argument("name")
+@click.argument("name", shell_complete=stack_names)
 @click.argument("new_name")
 def copy(name: str, new_name: str) -> None:
     """Register a second stack with the same components."""
@@ -227,7 +228,7 @@ def copy(name: str, new_name: str) -> None:
 
 
 @stack.command()
-@click.argument("name")
+@click.argument("name", shell_complete=stack_names)
 @click.option("--with-components", is_flag=True, help="Also forget its components that no other stack uses.")
 @yes_option
 def delete(name: str, with_components: bool, yes: bool) -> None:
@@ -246,7 +247,7 @@ def delete(name: str, with_components: bool, yes: bool) -> None:
 
 
 @stack.command("export")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=stack_names)
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
 def export_(name: str | None, file: Path | None) -> None:
     """Write a stack and its components as one YAML file without secrets (to FILE or standard output)."""
@@ -273,7 +274,7 @@ def import_(file: TextIO, name: str | None) -> None:
 
 
 @stack.command("export-requirements")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=stack_names)
 def export_requirements(name: str | None) -> None:
     """Print the pip requirements that using a stack needs."""
     for line in stacks.export_requirements(_read(name).name):

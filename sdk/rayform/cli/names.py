@@ -1,0 +1,80 @@
+"""Names that a shell completes: stacks, profiles, components, runs, artifacts, models.
+
+A completion never fails loudly: a shell has no place for an error, so one shows no names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from rayform_core.errors import RayformError
+
+if TYPE_CHECKING:
+    from rayform_runtime.catalog.interface import Catalog, Query
+
+__all__ = [
+    "artifact_names",
+    "component_names",
+    "model_names",
+    "pipeline_names",
+    "profile_names",
+    "run_names",
+    "stack_names",
+]
+
+Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+_MOST = 50
+
+
+def _completing(names: Callable[[click.Context, str], Iterable[str]]) -> Complete:
+    def complete(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+        try:
+            return [CompletionItem(name) for name in names(context, begun) if name.startswith(begun)][:_MOST]
+        except (RayformError, OSError):
+            return []
+
+    return complete
+
+
+def _stacks(_context: click.Context, _begun: str) -> Iterable[str]:
+    from rayform.stacks import stack_names as names
+
+    return names()
+
+
+def _profiles(_context: click.Context, _begun: str) -> Iterable[str]:
+    from rayform.stacks import list_profiles
+
+    return list_profiles()
+
+
+def _components(context: click.Context, _begun: str) -> Iterable[str]:
+    from rayform.registered_components import component_names as names
+
+    assert context.parent is not None
+    return names(str(context.parent.info_name))
+
+
+def _from_catalog(read: Callable[[Catalog, Query], Any]) -> Complete:
+    def names(context: click.Context, begun: str) -> Iterable[str]:
+        from rayform.client import Client
+        from rayform_runtime.catalog.interface import Query
+
+        filters = {"name": f"startswith:{begun}"} if begun else {}
+        found = read(Client(context.params.get("stack")).catalog, Query(filters=filters, size=_MOST))
+        return [str(item["name"] if isinstance(item, dict) else item.name) for item in found.items]
+
+    return _completing(names)
+
+
+stack_names = _completing(_stacks)
+profile_names = _completing(_profiles)
+component_names = _completing(_components)
+run_names = _from_catalog(lambda catalog, query: catalog.list_runs(query))
+pipeline_names = _from_catalog(lambda catalog, query: catalog.list_pipelines(query))
+artifact_names = _from_catalog(lambda catalog, query: catalog.list_artifacts(query))
+model_names = _from_catalog(lambda catalog, query: catalog.list_models(query))
