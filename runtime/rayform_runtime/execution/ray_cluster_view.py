@@ -64,6 +64,12 @@ class ClusterView:
         reason = str(found.get("DeathReasonMessage") or "").strip().rstrip(".")
         return f"Node {found.get('NodeManagerAddress')} was lost{': ' + reason if reason else ''}."
 
+    def silence_of(self, node_id: str | None) -> str:
+        """Return a sentence on a node that no longer answers, though the cluster doesn't take it for dead yet."""
+        with self._lock:
+            found = next((n for n in self._nodes if n.get("NodeID") == node_id), {})
+        return f"Node {found.get('NodeManagerAddress', node_id)} was lost: it no longer answers."
+
     def close(self) -> None:
         """Forget; an unanswered question's thread ends by itself."""
         self._asking = None

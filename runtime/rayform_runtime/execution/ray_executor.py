@@ -370,7 +370,12 @@ class RayExecutor(Executor):
         assert error is not None
         node = self._view.death_of(running.node)
         detail = "" if node else self._raylet.about(running.pid)
-        end = self._container_end(running) if node is None else None
+        end = None
+        if node is None and running.container is not None:
+            end, answers = self._container_end(running)
+            if not answers:
+                # The worker's connection breaks before the cluster takes its node for dead.
+                node = self._view.death_of(running.node) or self._view.silence_of(running.node)
         failure = explain(error, exit_code=running.exit_code, detail=detail, node=node, container=end)
         if failure.elsewhere and running.node_losses < NODE_LOSSES:
             running.node_losses += 1
@@ -386,10 +391,10 @@ class RayExecutor(Executor):
         del self._tasks[task.step_run_id]
         self._logs.end(task.run_id, task.step_run_id)
 
-    def _container_end(self, running: _Running) -> Mapping[str, Any] | None:
-        """Ask the node how the step's container ended; `None` without one, or where the node doesn't say."""
-        if running.container is None or running.node is None:
-            return None
+    def _container_end(self, running: _Running) -> tuple[Mapping[str, Any] | None, bool]:
+        """Ask the node how the step's container ended; and return whether the node answers at all."""
+        if running.node is None:
+            return None, True
         import ray
         from ray.exceptions import RayError
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -399,8 +404,8 @@ class RayExecutor(Executor):
         try:
             found: Mapping[str, Any] | None = ray.get(ask.remote(running.container), timeout=15)
         except RayError:
-            return None
-        return found
+            return None, False
+        return found, True
 
     def _try_again(
         self, running: _Running, failure: Failure, happened: list[StepTask | StepResult | RunEvent]

@@ -26,6 +26,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Register, list, describe, check and delete artifact stores.",
     ),
     "catalog": ("rayform.cli.components:catalog", "Register, list, describe, check and delete catalogs."),
+    "cluster": (
+        "rayform.cli.cluster:cluster",
+        "Reach a stack's Ray cluster: its state, a shell, its dashboard, its logs.",
+    ),
     "completion": ("rayform.cli.completion:completion", "Print a completion script for bash, zsh or fish."),
     "container-registry": (
         "rayform.cli.components:container_registry",

@@ -29,7 +29,7 @@ def autoscaler_config(settings: MachineSettings) -> dict[str, Any]:
             "min_workers": group.min,
             "max_workers": group.max,
             "resources": _whole(group.ray_resources()),
-            "node_config": _node_config(group),
+            "node_config": _node_config(group, _tags(settings, name)),
         }
     return {
         "cluster_name": settings.reference,
@@ -57,11 +57,18 @@ def autoscaler_config(settings: MachineSettings) -> dict[str, Any]:
     }
 
 
-def _node_config(group: WorkerGroupSettings) -> dict[str, Any]:
+def _node_config(group: WorkerGroupSettings, tags: dict[str, str]) -> dict[str, Any]:
+    pairs = [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
     return {
         "LaunchTemplate": {"LaunchTemplateName": group.launch_template, "Version": "$Default"},
         "SubnetIds": list(group.subnet_ids),
+        # Ray names tags of its own at the start, which may stand in place of the template's.
+        "TagSpecifications": [{"ResourceType": kind, "Tags": pairs} for kind in ("instance", "volume")],
     }
+
+
+def _tags(settings: MachineSettings, group: str) -> dict[str, str]:
+    return {**settings.tags, "rayform:stack": settings.reference, "rayform:group": group}
 
 
 def _whole(resources: dict[str, float]) -> dict[str, float]:

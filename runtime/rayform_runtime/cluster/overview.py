@@ -1,0 +1,77 @@
+"""What `rayform cluster status` and `rayform stack status` show of a cluster: nodes, resources, jobs, countdown."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rayform_core.errors import RemoteError
+from rayform_runtime.cluster.head_client import ClusterHead
+from rayform_runtime.cluster.jobs import JobServer
+
+__all__ = ["cluster_overview"]
+
+
+def cluster_overview(head: ClusterHead) -> dict[str, Any]:
+    """Return the state of a cluster as plain data.
+
+    Returns:
+        `ready`, `phase`, `autostop` (`enabled`, `idle_minutes`, `stops_in` seconds or `None`), `activity`, `nodes`
+        (address, role, state, resources, used, what runs) and `runs` at work; what can't be asked is left out.
+
+    Raises:
+        RemoteError: the head can't be reached.
+    """
+    import time
+
+    status = head.status()
+    autostop = dict(status.get("autostop") or {})
+    stops_at = autostop.pop("stops_at", None)
+    autostop["stops_in"] = None if stops_at is None else max(0.0, float(stops_at) - time.time())
+    found: dict[str, Any] = {
+        "ready": bool(status["ready"]),
+        "phase": status["phase"],
+        "version": status.get("version"),
+        "ray_version": status.get("ray_version"),
+        "activity": status.get("activity"),
+        "autostop": autostop,
+        "nodes": [],
+        "runs": [],
+    }
+    if not status["ready"]:
+        return found
+    try:
+        jobs = head.jobs()
+        found["nodes"] = [_node(node) for node in jobs.nodes()]
+        found["pending_nodes"] = _pending(jobs)
+        found["runs"] = [job.removeprefix("rayform-")[:36] for job in jobs.running("rayform-")]
+    except RemoteError as error:
+        # A busy job server leaves the rest of the picture standing.
+        found["problem"] = str(error)
+    return found
+
+
+def _node(node: dict[str, Any]) -> dict[str, Any]:
+    raylet = node.get("raylet") or {}
+    total = raylet.get("resourcesTotal") or raylet.get("resources_total") or {}
+    workers = [
+        str(w.get("cmdline", [""])[0]).removeprefix("ray::")
+        for w in node.get("workers") or []
+        if str(w.get("cmdline", [""])[0]).startswith("ray::") and "IDLE" not in str(w.get("cmdline", [""])[0])
+    ]
+    return {
+        "address": node.get("ip"),
+        "role": "head" if raylet.get("isHeadNode") or raylet.get("is_head_node") else "worker",
+        "state": str(raylet.get("state", "")).lower(),
+        "cpus": total.get("CPU", 0),
+        "gpus": total.get("GPU", 0),
+        "memory": total.get("memory", 0),
+        "cpu_percent": node.get("cpu"),
+        "runs": workers,
+    }
+
+
+def _pending(jobs: JobServer) -> list[str]:
+    report = jobs.cluster_status().get("autoscalerReport") or {}
+    pending = report.get("pendingNodes") or report.get("pending_nodes") or []
+    return [item if isinstance(item, str) else json.dumps(item) for item in pending]

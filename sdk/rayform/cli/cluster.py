@@ -1,0 +1,174 @@
+"""`rayform cluster`: the machines behind a stack's orchestrator."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rayform.cli import LazyGroup
+from rayform.cli.options import stack_option
+from rayform.cli.output import Column, as_json, json_option, print_pairs, print_table
+
+if TYPE_CHECKING:
+    from rayform_runtime.cluster.head_client import ClusterHead
+
+__all__ = ["cluster"]
+
+_LOGS = {
+    "head": "/var/log/cloud-init-output.log",
+    "boot": "/var/log/rayform-boot.log",
+    "watch": "/var/log/rayform-watch.log",
+    "autoscaler": "/tmp/ray/session_latest/logs/monitor.log",  # noqa: S108 - a path on the head
+    "gcs": "/tmp/ray/session_latest/logs/gcs_server.out",  # noqa: S108
+    "raylet": "/tmp/ray/session_latest/logs/raylet.out",  # noqa: S108
+    "images": "/tmp/ray/session_latest/logs/runtime_env_agent.log",  # noqa: S108
+    "dashboard": "/tmp/ray/session_latest/logs/dashboard.log",  # noqa: S108
+}
+
+
+@click.group(cls=LazyGroup, table={})
+def cluster() -> None:
+    """Reach a stack's Ray cluster: its state, a shell, its dashboard, its logs."""
+
+
+@contextmanager
+def _head(stack: str | None) -> Iterator[ClusterHead]:
+    from rayform import stacks
+    from rayform_runtime.components import ComponentKind, Stack
+    from rayform_runtime.execution.ray_orchestrator import RayOrchestrator
+
+    built = Stack(stacks.active_stack(stack))
+    try:
+        orchestrator = built.orchestrator
+        if not isinstance(orchestrator, RayOrchestrator):
+            from rayform_core.errors import UsageError
+
+            flavor = built.component(ComponentKind.ORCHESTRATOR).flavor
+            raise UsageError(
+                f"The orchestrator of stack '{built.name}' is of flavor '{flavor}' and has no cluster.",
+                hint="Name a deployed stack with --stack, or make one: rayform stack deploy.",
+            )
+        yield orchestrator.head()
+    finally:
+        built.close()
+
+
+@cluster.command()
+@json_option
+@stack_option
+def status(json_wanted: bool, stack: str | None) -> None:
+    """Show nodes, resources, what runs on them, and the countdown of the autostop."""
+    from rayform_runtime.cluster.overview import cluster_overview
+
+    with _head(stack) as head:
+        found = cluster_overview(head)
+    if json_wanted:
+        as_json(found)
+        return
+    print_pairs(
+        [
+            ("head", "ready" if found["ready"] else f"not ready: {found['phase']}"),
+            ("activity", str(found.get("activity") or "unknown")),
+            ("autostop", _countdown(found["autostop"])),
+            ("runs", ", ".join(found["runs"]) or "none"),
+            *([("starting", ", ".join(found["pending_nodes"]))] if found.get("pending_nodes") else []),
+            *([("problem", found["problem"])] if found.get("problem") else []),
+        ]
+    )
+    columns = [
+        Column("node", lambda n: str(n["address"])),
+        Column("role", lambda n: n["role"]),
+        Column("state", lambda n: n["state"]),
+        Column("cpus", lambda n: f"{n['cpus']:g}", right=True),
+        Column("gpus", lambda n: f"{n['gpus']:g}", right=True),
+        Column("memory", lambda n: f"{n['memory'] / 2**30:.1f} GiB", right=True),
+        Column("runs", lambda n: ", ".join(n["runs"]) or "-", shrink=1),
+    ]
+    if found["nodes"]:
+        click.echo()
+        print_table(found["nodes"], columns)
+
+
+def _countdown(autostop: dict[str, Any]) -> str:
+    if not autostop.get("enabled", True):
+        return "off"
+    left = autostop.get("stops_in")
+    if left is None:
+        return f"after {autostop.get('idle_minutes', '?')} idle minutes; not counting now"
+    minutes, seconds = divmod(int(left), 60)
+    return f"stops in {minutes} min {seconds:02d} s"
+
+
+@cluster.command(context_settings={"ignore_unknown_options": True})
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@stack_option
+def ssh(command: tuple[str, ...], stack: str | None) -> None:
+    """Open a shell on the head, or run COMMAND there."""
+    with _head(stack) as head:
+        line = head.target.command(*command, shared=False, options=[] if command else ["-t"])
+        # The prompt of a shell may ask for what a batch must not.
+        line = [word for word in line if word != "BatchMode=yes" or command]
+        if not command:
+            line = _without_dangling_option(line)
+    sys.stdout.flush()
+    os.execvp(line[0], line)  # noqa: S606 - a list, never a shell's string
+
+
+def _without_dangling_option(line: list[str]) -> list[str]:
+    """Remove an `-o` whose value was taken out."""
+    kept: list[str] = []
+    for word, following in zip(line, [*line[1:], ""], strict=True):
+        if word == "-o" and following == "-o":
+            continue
+        kept.append(word)
+    return kept
+
+
+@cluster.command()
+@click.option("--browser/--no-browser", default=True, help="Open it in the browser.")
+@stack_option
+def dashboard(browser: bool, stack: str | None) -> None:
+    """Open Ray's dashboard through the tunnel, until Ctrl-C."""
+    with _head(stack) as head:
+        head.require_ready()
+        address = f"http://127.0.0.1:{head.tunnel().local_port}"
+        click.echo(f"Ray's dashboard: {address}")
+        click.echo("It asks for the cluster's token: rayform cluster ssh -- sudo cat /etc/rayform/ray_token")
+        if browser:
+            click.launch(address)
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            click.echo("Closed.")
+
+
+@cluster.command()
+@click.argument("what", type=click.Choice(sorted(_LOGS)), default="head")
+@click.option(
+    "-n", "--lines", type=click.IntRange(1, 100_000), default=200, show_default=True, help="Last lines."
+)
+@click.option("-f", "--follow", "follow_", is_flag=True, help="Go on printing until Ctrl-C.")
+@stack_option
+def logs(what: str, lines: int, follow_: bool, stack: str | None) -> None:
+    """Print a log of the head: its boot, its watch (autostop), Ray's autoscaler and the like."""
+    with _head(stack) as head:
+        words = [
+            "sudo",
+            "-n",
+            "tail",
+            f"--lines={lines}",
+            *(["--follow=name"] if follow_ else []),
+            _LOGS[what],
+        ]
+        stop = threading.Event()
+        try:
+            for line in head.target.lines(*words, stop=stop):
+                click.echo(line.decode(errors="replace"), nl=False)
+        except KeyboardInterrupt:
+            stop.set()
