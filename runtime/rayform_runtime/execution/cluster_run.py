@@ -24,7 +24,6 @@ from rayform_core.errors import (
 )
 from rayform_core.files import home
 from rayform_core.wheel import build_wheel
-from rayform_runtime.catalog.interface import RunStatus, StepError
 from rayform_runtime.execution.interface import Listener, RunEvent, RunOutcome, RunRequest
 from rayform_runtime.execution.run_events import HeadRequest, event_from_json, outcome_from_json
 
@@ -287,7 +286,9 @@ def _died(
     if not run.status.is_finished:
         stack.catalog.mark_interrupted(dead=[run_id])
         run = stack.catalog.get_run(run_id, hydrate=False)
-    text = f"The scheduler's job on the head ended without a result: {why.splitlines()[0][:300]}"
-    listener(RunEvent("run", datetime.now(UTC), str(run_id), run_status=run.status, text=text))
-    errors = {} if run.status is RunStatus.COMPLETED else {"": StepError("SchedulerLost", text)}
-    return RunOutcome(run_id, run.status, errors)
+    cause = why.splitlines()[0].partition(", last available logs")[0][:300]
+    text = f"the scheduler's job on the head ended without a result ({cause})"
+    now = datetime.now(UTC)
+    listener(RunEvent("phase", now, str(run_id), text=text))
+    listener(RunEvent("run", now, str(run_id), run_status=run.status, text=text))
+    return RunOutcome(run_id, run.status)
