@@ -42,7 +42,8 @@ def cluster_overview(head: ClusterHead) -> dict[str, Any]:
         return found
     try:
         jobs = head.jobs()
-        found["nodes"] = [_node(node) for node in jobs.nodes()]
+        alive = [node for node in jobs.nodes() if (node.get("raylet") or {}).get("state") != "DEAD"]
+        found["nodes"] = [_node(node) for node in alive if node.get("ip")]
         found["pending_nodes"] = _pending(jobs)
         found["runs"] = [job.removeprefix("rayform-")[:36] for job in jobs.running("rayform-")]
     except RemoteError as error:

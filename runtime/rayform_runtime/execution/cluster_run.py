@@ -96,7 +96,14 @@ def start_run(
 
 
 def follow_run(
-    run_id: UUID, job_id: str | None, stack: Stack, head: ClusterHead, listener: Listener, *, offset: int = 0
+    run_id: UUID,
+    job_id: str | None,
+    stack: Stack,
+    head: ClusterHead,
+    listener: Listener,
+    *,
+    offset: int = 0,
+    until_running: bool = False,
 ) -> RunOutcome:
     """Show a run's events as they happen, until it ended.
 
@@ -115,6 +122,8 @@ def follow_run(
             item = follower.take(0.2)
             if isinstance(item, RunEvent):
                 listener(item)
+                if until_running and item.kind == "run" and item.run_status is RunStatus.RUNNING:
+                    return RunOutcome(run_id, RunStatus.RUNNING)
                 continue
             if isinstance(item, dict):
                 return _ended(run_id, item)

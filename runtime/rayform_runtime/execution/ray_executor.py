@@ -400,7 +400,8 @@ class RayExecutor(Executor):
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         there = NodeAffinitySchedulingStrategy(running.node, soft=False)
-        ask = ray.remote(container_end).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+        remote: Any = ray.remote(container_end)
+        ask = remote.options(num_cpus=0, max_retries=0, scheduling_strategy=there)
         try:
             found: Mapping[str, Any] | None = ray.get(ask.remote(running.container), timeout=15)
         except RayError:

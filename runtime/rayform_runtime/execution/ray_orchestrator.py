@@ -74,9 +74,12 @@ class RayOrchestrator(Orchestrator):
 
         head = self.head()
         job_id, offset = start_run(request, stack, head, self.config, listener)
-        if request.detach:
-            return RunOutcome(request.run_id, RunStatus.RUNNING)
         try:
+            if request.detach:
+                # Until the scheduler has recorded the run: from then on every command finds it.
+                return follow_run(
+                    request.run_id, job_id, stack, head, listener, offset=offset, until_running=True
+                )
             return follow_run(request.run_id, job_id, stack, head, listener, offset=offset)
         except KeyboardInterrupt:
             self.stop(request.run_id, stack)
