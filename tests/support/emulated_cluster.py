@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 from support.emulated import EmulatedCloud, eventually
 
-from rayform_core.version import __version__
 from rayform_core.wheel import build_wheel
 from rayform_runtime.components import Stack, StackSpec
 
@@ -208,6 +206,16 @@ class EmulatedCluster:
             "base_image": self.cloud.state.images["base"],
         }
 
+    def register(self, name: str) -> None:
+        """Register the stack in this home, as a deploy does."""
+        from rayform.stacks import register_deployed
+
+        made = {
+            kind.value.replace("-", "_"): {"flavor": component.flavor, "config": component.config}
+            for kind, component in self.stack().spec.components.items()
+        }
+        register_deployed(name, {"reference": self.reference, **made})
+
     def stack(self) -> Stack:
         """The deployed stack."""
         orchestrator = self.orchestrator()
@@ -257,10 +265,4 @@ def _tags(kind: str, tags: dict[str, str]) -> dict[str, Any]:
 def _ray_version() -> str:
     import importlib.metadata
 
-    assert __version__
     return importlib.metadata.version("ray")
-
-
-def timed(what: str, started: float) -> None:
-    """Print how long something took."""
-    print(f"{what}: {time.monotonic() - started:.2f} s")

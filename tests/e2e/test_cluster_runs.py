@@ -1,0 +1,297 @@
+"""Pipelines on a Ray cluster in the emulated cloud: real containers, images, registry, bucket and PostgreSQL."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from support.emulated import eventually, running_cloud
+from support.emulated_cluster import EmulatedCluster
+
+from rayform_runtime.catalog.interface import RunStatus
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.docker,
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+]
+
+PIPELINE = """
+import os, time
+from rayform import Resources, pipeline, step
+from helper import double
+
+@step(enable_cache=False)
+def make(n: int) -> list[int]:
+    print("making", n, flush=True)
+    return list(range(n))
+
+@step(enable_cache=False)
+def twice(x: int) -> int:
+    return double(x)
+
+@step(enable_cache=False)
+def total(xs: list[int]) -> int:
+    return sum(xs)
+
+@step(enable_cache=False, resources=Resources(cpus=1, gpus=1))
+def on_gpu() -> str:
+    return f"{os.environ.get('CUDA_VISIBLE_DEVICES')} {os.environ.get('RAYFORM_STEP_CONTAINER', '')[:11]}"
+
+@step(enable_cache=False, resources=Resources(cpus=2))
+def slow(x: int) -> int:
+    for tick in range(60):
+        print("tick", tick, flush=True)
+        if os.path.exists("/tmp/ray/rayform/hurry"):
+            break
+        time.sleep(0.5)
+    return x
+
+@step(enable_cache=False, resources=Resources(memory=300 * 2**20))
+def hog() -> int:
+    kept = []
+    while True:
+        kept.append(b"x" * 50_000_000)
+
+@pipeline
+def adds(n: int = 3):
+    total(twice.map(make(n)))
+
+@pipeline
+def gpu():
+    on_gpu()
+
+@pipeline
+def patient():
+    total(slow.map(make(2)))
+
+@pipeline
+def greedy():
+    hog()
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A head and two groups from 0 nodes, for the tests of this file."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAYFORM_HOME", str(home))
+        for emulated in running_cloud(home, notice_seconds=20):
+            state = emulated.state
+            patch.setenv("AWS_ACCESS_KEY_ID", state.access_key)
+            patch.setenv("AWS_SECRET_ACCESS_KEY", state.secret_key)
+            patch.setenv("AWS_DEFAULT_REGION", state.region)
+            made = EmulatedCluster(
+                emulated,
+                tmp_path_factory.mktemp("cluster"),
+                groups={
+                    "cpu": {"max": 2},
+                    "gpu": {"max": 1, "gpus": 1, "accelerator_type": "T4", "instance_type": "g4dn.xlarge"},
+                },
+            )
+            made.make_database()
+            made.await_head()
+            made.register("emulated")
+            yield made
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "pipelines.py").write_text(textwrap.dedent(PIPELINE))
+    (folder / "helper.py").write_text("def double(x):\n    return 2 * x\n")
+    return folder
+
+
+class Command:
+    """`rayform` in a process of its own."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "rayform.cli", *words, "--stack", "emulated"],
+            cwd=folder,
+            env={**os.environ, "PYTHONWARNINGS": "ignore"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.lines: list[str] = []
+
+    def until(self, part: str, seconds: float = 120) -> str:
+        """Read on until a line has this part."""
+        deadline = time.monotonic() + seconds
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if part in line:
+                return line
+            assert time.monotonic() < deadline, "".join(self.lines)
+        raise AssertionError(f"ended without {part!r}:\n" + "".join(self.lines))
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the end; return the exit code and all that was printed."""
+        rest, _ = self.process.communicate(timeout=240)
+        return self.process.returncode, "".join(self.lines) + rest
+
+
+@pytest.fixture
+def rayform(project, cluster):
+    started = []
+
+    def run(*words):
+        command = Command(project, *words)
+        started.append(command)
+        return command
+
+    yield run
+    for command in started:
+        if command.process.poll() is None:
+            command.process.kill()
+        command.process.wait()
+        command.process.stdout.close()
+
+
+def last_run(cluster):
+    with_stack = cluster.stack()
+    try:
+        from rayform_runtime.catalog.interface import Query
+
+        run = with_stack.catalog.list_runs(Query(size=1)).items[0]
+        return run, with_stack.catalog.list_step_runs(run.id)
+    finally:
+        with_stack.close()
+
+
+def test_a_pipeline_runs_in_images_on_the_cluster(rayform, cluster):
+    """The result is right, logs are seen live, and the catalog in PostgreSQL knows every step."""
+    code, said = rayform("run", "pipelines.py:adds").end()
+    assert code == 0, said
+    assert "making 3" in said and "total  6" in said
+    run, steps = last_run(cluster)
+    assert run.status is RunStatus.COMPLETED
+    assert sorted(s.key for s in steps) == ["make", "total", "twice", "twice", "twice"]
+    log = next(s.log_uri for s in steps if s.key == "make")
+    assert log.startswith("s3://")
+    stored = cluster.cloud.aws("s3").get_object(Bucket=cluster.bucket, Key=log.split("/", 3)[3])
+    assert stored["Body"].read() == b"making 3\n"
+
+
+def test_a_gpu_step_brings_up_a_gpu_node(rayform, cluster):
+    """The autoscaler starts the GPU group's instance, and the step sees GPU 0 inside its image."""
+    code, said = rayform("run", "pipelines.py:gpu").end()
+    assert code == 0, said
+    assert "group 'gpu'" in said
+    assert "0 rayform-ste" in said
+    assert len(cluster.workers()) == 1
+
+
+def test_the_cluster_is_seen_and_reached(rayform):
+    """Status shows nodes and the countdown; a command runs on the head."""
+    code, said = rayform("cluster", "status", "--json").end()
+    assert code == 0, said
+    found = json.loads(said)
+    assert found["ready"] and found["autostop"]["enabled"]
+    assert {n["role"] for n in found["nodes"]} >= {"head"}
+    code, said = rayform("cluster", "logs", "watch").end()
+    assert code == 0, said
+
+
+def test_out_of_memory_is_named(rayform):
+    """The step's error says that its container used more memory than it asked for."""
+    code, said = rayform("run", "pipelines.py:greedy").end()
+    assert code == 1 and "OutOfMemory" in said
+
+
+@pytest.mark.fault
+def test_a_killed_worker_node_is_survived(rayform, cluster):
+    """A node that dies under a step is an event, the step runs elsewhere, the result is right."""
+    command = rayform("run", "pipelines.py:patient")
+    command.until("tick 3")
+    from rayform_localstack import cloud
+
+    cloud.kill(cluster.workers()[0])
+    command.until("tries again")
+    hurry(cluster)
+    code, said = command.end()
+    assert code == 0, said
+    assert "total  1" in said
+
+
+@pytest.mark.fault
+def test_a_killed_scheduler_is_resumed(rayform, cluster):
+    """`kill -9` of the head's job interrupts the run; resume runs only what is missing."""
+    calm(cluster)
+    command = rayform("run", "pipelines.py:patient")
+    command.until("tick 1")
+    cluster.cloud.inside(cluster.head, "pkill", "-9", "-f", "rayform_runtime.execution.head_job")
+    code, said = command.end()
+    assert code != 0 and "interrupted" in said
+    before, steps = last_run(cluster)
+    assert before.status is RunStatus.INTERRUPTED
+    made = next(s.id for s in steps if s.key == "make")
+    hurry(cluster)
+    code, said = rayform("runs", "resume", str(before.id)).end()
+    assert code == 0, said
+    after, steps = last_run(cluster)
+    assert (after.id, after.status) == (before.id, RunStatus.COMPLETED)
+    assert [s.id for s in steps if s.key == "make"] == [made]
+    assert all(s.attempt == 1 for s in steps if s.key == "make")
+
+
+@pytest.mark.fault
+def test_a_killed_laptop_stops_nothing_and_stop_stops_all(rayform, cluster):
+    """The run goes on without its laptop, is followed by another process, and is stopped for good."""
+    calm(cluster)
+    command = rayform("run", "pipelines.py:patient")
+    command.until("tick 1")
+    command.process.kill()
+    run, _ = last_run(cluster)
+    assert run.status is RunStatus.RUNNING
+    code, said = rayform("runs", "stop", str(run.id)).end()
+    assert code == 0, said
+    assert last_run(cluster)[0].status is RunStatus.STOPPED
+
+    def quiet():
+        said = cluster.cloud.inside(cluster.head, "sh", "-c", "pgrep -f execution.head_job || true")
+        return not said.strip()
+
+    eventually(quiet, "the run's job is gone", 30)
+
+
+@pytest.mark.fault
+def test_a_head_that_stopped_is_woken(cluster):
+    """`stop` ends workers and head; `start` brings the head back, ready, with its token and address."""
+    from rayform_runtime.cluster.power import head_state, start_head, stop_cluster
+
+    stop_cluster(cluster.config, lambda _: None)
+    assert head_state(cluster.config) == "stopped"
+    assert cluster.workers() == []
+    said = []
+    status = start_head(cluster.config, said.append, wait=180)
+    assert status["ready"] and any("Starting" in line for line in said)
+
+
+def hurry(cluster):
+    """Let `slow` steps end, on every machine."""
+    for machine in [cluster.head, *cluster.workers()]:
+        try:
+            cluster.cloud.inside(
+                machine, "sh", "-c", "mkdir -p /tmp/ray/rayform; touch /tmp/ray/rayform/hurry"
+            )
+        except AssertionError:
+            continue  # It is just going, or not there yet: its step takes half a minute then.
+
+
+def calm(cluster):
+    for machine in [cluster.head, *cluster.workers()]:
+        try:
+            cluster.cloud.inside(machine, "rm", "-f", "/tmp/ray/rayform/hurry")
+        except AssertionError:
+            continue
