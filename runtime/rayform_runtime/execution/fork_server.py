@@ -25,6 +25,7 @@ import socket
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any, NoReturn
 
 from rayform_core.startup import without_pydantic_plugins
@@ -52,6 +53,7 @@ _WORKERS_MODULES = (
 class _Server:
     def __init__(self, control: socket.socket) -> None:
         self.control = control
+        self.may_fork = True
         self.workers: dict[int, int] = {}
         self.servers: set[int] = set()
         self.descriptors: list[int] = []
@@ -88,7 +90,7 @@ class _Server:
 
     def fork_worker(self, slot: int, environment: dict[str, str], task_fd: int, output_fd: int) -> None:
         parent = os.getpid()
-        pid = os.fork()
+        pid = os.fork() if self.may_fork else spawn_worker(task_fd, output_fd, environment)
         if pid == 0:
             try:
                 self.reset_after_fork()
@@ -148,13 +150,30 @@ class _Server:
             kill_group(pid)
 
 
-def serve(control: socket.socket) -> NoReturn:
+def spawn_worker(task_fd: int, output_fd: int, environment: dict[str, str]) -> int:
+    """Start a worker as an interpreter of its own, from a process that mustn't fork; return its process ID."""
+    code = (
+        "import sys; sys.path[:] = sys.argv[4].split('\\n')\n"
+        "from rayform_runtime.execution.worker_process import main\n"
+        "main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), [])"
+    )
+    os.set_inheritable(task_fd, True)
+    os.set_inheritable(output_fd, True)
+    path = "\n".join(p for p in sys.path if p)
+    arguments = [sys.executable, "-c", code, str(task_fd), str(output_fd), str(os.getpid()), path]
+    return os.posix_spawn(sys.executable, arguments, {**os.environ, **environment})
+
+
+def serve(control: socket.socket, *, may_fork: bool = True) -> NoReturn:
     """Answer requests until the other end says quit or is gone; then end all children and exit.
+
+    Where `may_fork` is false, workers that were asked for before that was known are spawned.
 
     An end of file without `quit` means that the run's process died: workers are killed at once, together
     with the processes that their steps started.
     """
     server = _Server(control)
+    server.may_fork = may_fork
     server.install_signals()
     gc.freeze()  # keeps the collector from touching, and so copying, pages shared with the workers
     gc.enable()
@@ -212,7 +231,7 @@ def serve_run(
     sys.stdout.flush()
     sys.stderr.flush()
     send(control, ("ready", may_fork, why))
-    serve(control)
+    serve(control, may_fork=may_fork)
 
 
 def _preload(
@@ -231,10 +250,38 @@ def _preload(
     if threading.active_count() > 1:
         names = ", ".join(t.name for t in threading.enumerate() if t is not threading.main_thread())
         return False, f"importing the code started threads ({names})"
+    if native := _unsafe_native_threads():
+        return False, f"importing the code started threads of native libraries ({', '.join(native)})"
     unsafe = [name for name in _UNSAFE_AFTER_IMPORT if name in sys.modules]
     if unsafe:
         return False, f"the code imports {', '.join(unsafe)}"
     return True, ""
+
+
+_SAFE_THREADS = ("jemalloc_bg_thd",)
+"""Native threads that their library starts anew in a forked child."""
+
+
+def _unsafe_native_threads() -> list[str]:
+    """Return the names of this process's threads that a forked child would miss.
+
+    A library whose pool of threads isn't there any more waits for it for ever (Polars, OpenMP after its first
+    parallel region). OpenBLAS, which NumPy and SciPy each bring, has threads from its import on and mends itself in
+    a child (`pthread_atfork`): one fewer than there are CPUs, for each copy of it.
+    """
+    try:
+        tasks = [task for task in Path("/proc/self/task").iterdir() if task.name != str(os.getpid())]
+        names = [(task / "comm").read_text().strip() for task in tasks]
+        maps = Path("/proc/self/maps").read_text()
+    except OSError:
+        return []
+    mine = Path("/proc/self/comm").read_text().strip()
+    others = [name for name in names if name not in _SAFE_THREADS]
+    copies = {line.rpartition(" ")[2] for line in maps.splitlines() if "openblas" in line}
+    expected = len(copies) * (len(os.sched_getaffinity(0)) - 1)
+    if others.count(mine) > expected:
+        return others
+    return [name for name in others if name != mine]
 
 
 def main(control_fd: int, parent: int, modules: list[str]) -> NoReturn:
