@@ -68,7 +68,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
     """Return the manifest as UTF-8 JSON.
 
     Raises:
-        UsageError: its metadata isn't JSON.
+        UsageError: its metadata hold something that can't be kept.
     """
     document: dict[str, Any] = {
         "schema": manifest.schema,
@@ -85,12 +85,13 @@ def encode_manifest(manifest: Manifest) -> bytes:
         document["folder"] = manifest.folder
     try:
         return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(
-            f"The metadata of an artifact of type '{manifest.type}' isn't JSON.",
-            why=f"{error}.",
-            hint="Metadata may hold numbers (no NaN), strings, booleans, lists and dicts with string keys.",
-        ) from error
+    except (TypeError, ValueError, RecursionError):
+        # Dates, sizes, NaN and the like are kept with their types, as the catalog keeps them.
+        from rayform_runtime.catalog.metadata import encode_json
+
+        what = f"The metadata of an artifact of type '{manifest.type}'"
+        document["metadata"] = json.loads(encode_json(manifest.metadata, what) or "{}")
+        return json.dumps(document, separators=(",", ":")).encode()
 
 
 def decode_manifest(data: bytes, *, uri: str, id: UUID | None = None) -> Manifest:
@@ -119,7 +120,7 @@ def decode_manifest(data: bytes, *, uri: str, id: UUID | None = None) -> Manifes
         )
     try:
         manifest = _parse(document)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         what = f"Field {error} is missing" if isinstance(error, KeyError) else str(error)
         raise _corrupt(uri, what) from error
     if id is not None and manifest.id != id:
@@ -146,6 +147,16 @@ def _hex_digest(value: Any, name: str) -> str:
     if not isinstance(value, str) or len(value) != 64 or not _HEX.issuperset(value):
         raise ValueError(f"Field '{name}' is no digest")
     return value
+
+
+def _metadata(stored: dict[str, Any]) -> dict[str, Any]:
+    text = json.dumps(stored)
+    if '"$type"' not in text:
+        return stored
+    from rayform_runtime.catalog.metadata import decode_json
+
+    restored: dict[str, Any] = decode_json(text)
+    return restored
 
 
 def _path(value: Any) -> str:
@@ -182,7 +193,7 @@ def _parse(document: dict[str, Any]) -> Manifest:
         digest=_hex_digest(document["digest"], "digest"),
         size=_is(document["size"], int, "size"),
         files=tuple(files),
-        metadata=_is(document["metadata"], dict, "metadata"),
+        metadata=_metadata(_is(document["metadata"], dict, "metadata")),
         visualizations=visualizations,
         folder=folder,
     )

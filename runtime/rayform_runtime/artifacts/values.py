@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["SavedValue", "check_type", "load_value", "save_value"]
 
 _PICTURES = "visualizations"
+_LARGEST_EXTRACTED = 20_000  # characters of one value
 # The disk's own troubles; any other OSError is the materializer's.
 _DISK = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS))
 REGISTERED = "registered"
@@ -202,7 +203,10 @@ def _warn(worker: Materializer, method: str, error: Exception) -> None:
 
 def _extract(worker: Materializer, value: Any) -> dict[str, Any]:
     try:
-        return worker.extract_metadata(value)
+        found = worker.extract_metadata(value)
+        # The catalog refuses larger ones, and what nobody asked for must not fail a step.
+        large = [name for name, item in found.items() if len(repr(item)) > _LARGEST_EXTRACTED]
+        return {name: item for name, item in found.items() if name not in large} if large else found
     except Exception as error:  # noqa: BLE001 - a person's code; the value matters more than what is said of it
         _warn(worker, "extract_metadata", error)
         return {}
