@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -25,6 +24,9 @@ from rayform_runtime.catalog.config import PostgresConfig
 from rayform_runtime.catalog.database import Database, ForeignKeyViolation, Row, Session, UniqueViolation
 from rayform_runtime.catalog.secrets import read_password
 
+if TYPE_CHECKING:
+    from rayform_runtime.cluster.tunnel import Tunnel
+
 __all__ = ["PostgresDatabase"]
 
 T = TypeVar("T")
@@ -33,17 +35,6 @@ RETRY_SECONDS = 30.0
 CONNECT_SECONDS = 10
 KNOWN_IDS = 32_768
 """How many IDs that were read are kept, about 6 MB."""
-
-
-class Tunnel(Protocol):
-    """What `rayform_runtime.cluster.tunnel.open_tunnel` returns."""
-
-    local_port: int
-
-    def close(self) -> None:
-        """End it."""
-        ...
-
 
 _TRY_AGAIN = (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable)
 _STARTING = (errors.CannotConnectNow, errors.TooManyConnections)
@@ -219,15 +210,15 @@ class PostgresDatabase(Database):
     def _tunnel_port(self, address: str) -> int:
         with self._opening:
             if self._tunnel is None:
-                open_tunnel = importlib.import_module("rayform_runtime.cluster.tunnel").open_tunnel
-                tunnel: Tunnel = open_tunnel(
+                from rayform_runtime.cluster.tunnel import open_tunnel
+
+                self._tunnel = open_tunnel(
                     address,
                     target_host=self.config.host,
                     target_port=self.config.port,
                     ssh_key=self.config.ssh_key,
                     known_hosts=self.config.known_hosts,
                 )
-                self._tunnel = tunnel
             return self._tunnel.local_port
 
     def _close_tunnel(self) -> None:

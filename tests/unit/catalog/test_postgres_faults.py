@@ -16,6 +16,7 @@ from rayform_runtime.catalog import postgres
 from rayform_runtime.catalog.config import PostgresConfig
 from rayform_runtime.catalog.postgres import PostgresDatabase
 from rayform_runtime.catalog.sql import SQLCatalog
+from rayform_runtime.cluster import tunnel
 
 pytestmark = pytest.mark.postgres
 
@@ -136,13 +137,11 @@ def test_a_tunnel_is_opened_on_first_use_and_closed(
         def close(self) -> None:
             closed.append(1)
 
-    class TunnelModule:
-        @staticmethod
-        def open_tunnel(address: str, **options: Any) -> OwnTunnel:
-            opened.append((address, options))
-            return OwnTunnel()
+    def open_tunnel(address: str, **options: Any) -> OwnTunnel:
+        opened.append((address, options))
+        return OwnTunnel()
 
-    monkeypatch.setattr(postgres.importlib, "import_module", lambda name: TunnelModule)
+    monkeypatch.setattr(tunnel, "open_tunnel", open_tunnel)
     catalog = changed(maker, host="db.internal.example", tunnel="ssh://me@head", ssh_key="/k", port=5432)
     assert opened == []
     assert catalog.list_runs().total == catalog.list_models().total == 0
