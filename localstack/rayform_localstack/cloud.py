@@ -156,6 +156,8 @@ def _new_state(
         state.api_port = _port(gateway, port or API_PORT, exact=port is not None)
         state.metadata_port = _port(gateway, METADATA_PORT, exact=False, besides=state.api_port)
         state.registry_port = _port(f"127.77.{slot}.1", REGISTRY_PORT, exact=False)
+        for log in folder().glob("*.log"):
+            log.unlink()  # of a cloud that is gone
         state.save()
     except PrerequisiteError:
         client.api.remove_network(container_name(identifier, "net"))
@@ -393,7 +395,7 @@ def _instance_row(item: dict[str, Any], cpus: int, memory: int) -> dict[str, Any
             k: item[k]
             for k in ("id", "name", "state", "type", "private_ip", "public_ip", "lifecycle", "boot")
         },
-        "ssh": f"ssh -i KEY ubuntu@{item['loopback']}",
+        "ssh": f"ssh -i KEY ubuntu@{item['public_ip'] or item['loopback']}",
         "interruption": item["interruption"],
         "cpus": machine["cpus"],
         "cpu_limit": min(machine["cpus"], cpus),

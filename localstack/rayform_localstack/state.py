@@ -59,7 +59,7 @@ class CloudState:
         api_port, metadata_port, registry_port: ports of the API, the metadata service and the registry.
         token: opens the control endpoints of the API process, which nodes can reach but must not use.
         access_key, secret_key: the administrator's; everybody else gets keys from the API.
-        registry_password: what ECR's login hands out.
+        registry_password: what ECR's logins are sealed with.
         enforce_iam: requests are checked against the caller's policies.
         notice_seconds: how long before a spot interruption its notice appears.
         processes: name to (process ID, start time), so that a reused ID is never taken for ours.

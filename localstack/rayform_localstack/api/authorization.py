@@ -44,6 +44,7 @@ class Caller:
     secret: str
     token: str | None
     policies: Callable[[], Iterable[str]] | None
+    expired: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,24 @@ class Authorizer:
                 403, code, f"User: {caller.arn} is not authorized to perform: {action}{on}", signed.service
             )
 
-    def _caller(self, signed: Signed) -> Caller:
-        if signed.access_key == self.access_key:
+    def known(self, access_key: str) -> Caller | None:
+        """Return whose access key this is, or `None`."""
+        if access_key == self.access_key:
             return Caller(f"arn:aws:iam::{self.account}:root", self.secret_key, None, None)
-        caller = self._role(signed) or self._user(signed)
+        return self._role(access_key) or self._user(access_key)
+
+    def allows(self, caller: Caller, action: str, resource: str) -> bool:
+        """Return whether a caller's policies allow an action on a resource."""
+        if caller.policies is None or not self.enforce:
+            return True
+        return allowed(caller.policies(), action, [resource], {"aws:SecureTransport": "true"})
+
+    def _caller(self, signed: Signed) -> Caller:
+        caller = self.known(signed.access_key)
+        if caller is not None and caller.expired:
+            raise RefusedError(
+                403, "ExpiredToken", "The security token included in the request is expired.", signed.service
+            )
         if caller is None or (caller.token is not None and caller.token != signed.token):
             code = "InvalidAccessKeyId" if signed.service == "s3" else "InvalidClientTokenId"
             raise RefusedError(
@@ -120,21 +135,18 @@ class Authorizer:
             )
         return caller
 
-    def _role(self, signed: Signed) -> Caller | None:
+    def _role(self, access_key: str) -> Caller | None:
         iam_backends = part("iam.models:iam_backends")
         sts_backends = part("sts.models:sts_backends")
 
         backend = sts_backends[self.account]["aws"]
-        role = backend.get_assumed_role_from_access_key(signed.access_key)
+        role = backend.get_assumed_role_from_access_key(access_key)
         if role is None:
             return None
         expires = role.expiration
         if expires.tzinfo is None:
             expires = expires.replace(tzinfo=datetime.UTC)
-        if expires < datetime.datetime.now(datetime.UTC):
-            raise RefusedError(
-                403, "ExpiredToken", "The security token included in the request is expired.", signed.service
-            )
+        expired = expires < datetime.datetime.now(datetime.UTC)
 
         def policies() -> Iterable[str]:
             iam = iam_backends[self.account]["aws"]
@@ -145,15 +157,15 @@ class Authorizer:
             attached = iam.list_attached_role_policies(name)[0]
             yield from (_default_version(policy) for policy in attached)
 
-        return Caller(role.arn, role.secret_access_key, role.session_token, policies)
+        return Caller(role.arn, role.secret_access_key, role.session_token, policies, expired)
 
-    def _user(self, signed: Signed) -> Caller | None:
+    def _user(self, access_key: str) -> Caller | None:
         iam_backends = part("iam.models:iam_backends")
 
         iam = iam_backends[self.account]["aws"]
         for user in list(iam.users.values()):
             for key in user.access_keys:
-                if key.access_key_id != signed.access_key or key.status != "Active":
+                if key.access_key_id != access_key or key.status != "Active":
                     continue
 
                 def policies(name: str = user.name) -> Iterable[str]:

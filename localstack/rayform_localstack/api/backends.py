@@ -18,7 +18,10 @@ from __future__ import annotations
 import base64
 import copy
 import datetime
+import hashlib
+import hmac
 import json
+import re
 import secrets
 import threading
 from collections.abc import Iterator
@@ -28,7 +31,7 @@ from rayform_localstack.api.addresses import AddressPool
 from rayform_localstack.api.changes import Changes
 from rayform_localstack.api.moto_parts import part
 
-__all__ = ["Backends"]
+__all__ = ["Backends", "registry_login"]
 
 STATES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 
@@ -41,7 +44,7 @@ class Backends:
         region: where databases and repositories of the cloud itself live.
         slot: the cloud's number.
         registry: host and port of the real registry.
-        registry_password: what ECR's login hands out.
+        registry_password: what ECR's logins are sealed with.
     """
 
     def __init__(self, account: str, region: str, slot: int, registry: str, registry_password: str) -> None:
@@ -238,7 +241,9 @@ class Backends:
             repository.uri = f"{outer.registry}/{repository.name}"
 
         def get_authorization_token(response: Any) -> Any:
-            login = base64.b64encode(f"AWS:{outer.registry_password}".encode()).decode()
+            found = re.search(r"Credential=([^/]+)/", str(response.headers.get("Authorization", "")))
+            password = registry_login(found.group(1) if found else "", outer.registry_password)
+            login = base64.b64encode(f"AWS:{password}".encode()).decode()
             expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=12)
             endpoint = f"http://{outer.registry}"
             return result_class(
@@ -471,6 +476,12 @@ class Backends:
                 self.faults.pop(key, None)
         self.changes.bump()
         return True
+
+
+def registry_login(access_key: str, secret: str) -> str:
+    """Return ECR's password for a caller: it names the caller's key, and only this cloud can make it."""
+    seal = hmac.new(secret.encode(), access_key.encode(), hashlib.sha256).hexdigest()
+    return f"{access_key}.{seal}"
 
 
 def _reason(instance: Any) -> str:

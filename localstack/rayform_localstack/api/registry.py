@@ -23,12 +23,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rayform_localstack.api.backends import Backends
+from rayform_localstack.api.authorization import Authorizer, Caller
+from rayform_localstack.api.backends import Backends, registry_login
 from rayform_localstack.api.moto_parts import part
 
 __all__ = ["RegistryGate"]
 
 TOKEN_SECONDS = 3600
+RIGHTS = {"pull": "ecr:BatchGetImage", "push": "ecr:PutImage"}
+"""What ECR asks a caller's policies for, by the registry's own word for it."""
+
 SERVICE, ISSUER = "rayform-registry", "rayform-localstack"
 MANIFESTS = ", ".join(
     (
@@ -49,10 +53,12 @@ class RegistryGate:
     Args:
         backends: where repositories are rows.
         address: host and port of the registry, for its manifests.
+        authorizer: knows callers and what they may do.
     """
 
-    def __init__(self, backends: Backends, address: str) -> None:
+    def __init__(self, backends: Backends, address: str, authorizer: Authorizer) -> None:
         self.backends = backends
+        self.authorizer = authorizer
         self.address = address
         self._key: Any = None
         self._certificate = b""
@@ -85,7 +91,8 @@ class RegistryGate:
     def token(self, environ: dict[str, Any]) -> Answer:
         """Answer the token request of a Docker client."""
         query = urllib.parse.parse_qs(environ.get("QUERY_STRING", ""))
-        if not self._logged_in(environ.get("HTTP_AUTHORIZATION", "")):
+        caller = self._caller(environ.get("HTTP_AUTHORIZATION", ""))
+        if caller is None:
             return 401, _error(
                 "UNAUTHORIZED", "Not logged in to the registry, or the login is wrong: use ECR's."
             )
@@ -95,28 +102,36 @@ class RegistryGate:
             name, _, actions = rest.rpartition(":")
             if kind != "repository":
                 continue
-            if self._repository(name) is None:
+            repository = self._repository(name)
+            if repository is None:
                 return 404, _error(
                     "NAME_UNKNOWN",
                     f"The repository with name '{name}' does not exist in the registry with id "
                     f"'{self.backends.account}'",
                 )
-            wanted = [a for a in actions.split(",") if a in {"pull", "push"}]
-            granted.append({"type": "repository", "name": name, "actions": wanted})
+            wanted = [a for a in actions.split(",") if a in RIGHTS]
+            may = [a for a in wanted if self.authorizer.allows(caller, RIGHTS[a], repository.arn)]
+            if "push" in wanted and "push" not in may:
+                return 403, _error(
+                    "DENIED", f"User: {caller.arn} is not authorized to perform: {RIGHTS['push']}"
+                )
+            granted.append({"type": "repository", "name": name, "actions": may})
         return 200, {"token": self._sign(granted), "expires_in": TOKEN_SECONDS}
 
-    def _logged_in(self, authorization: str) -> bool:
+    def _caller(self, authorization: str) -> Caller | None:
+        """Return who logged in with ECR's password, or `None` for a login that isn't one."""
         try:
             kind, _, value = authorization.partition(" ")
             user, _, password = base64.b64decode(value).decode().partition(":")
         except ValueError:
-            return False
-        wanted = self.backends.registry_password
-        return (
-            kind.lower() == "basic"
-            and user == "AWS"
-            and hmac.compare_digest(password.encode(), wanted.encode())
-        )
+            return None
+        access_key = password.partition(".")[0]
+        wanted = registry_login(access_key, self.backends.registry_password)
+        if kind.lower() != "basic" or user != "AWS":
+            return None
+        if not hmac.compare_digest(password.encode(), wanted.encode()):
+            return None
+        return self.authorizer.known(access_key)
 
     def _sign(self, access: list[dict[str, Any]]) -> str:
         from cryptography.hazmat.primitives import hashes

@@ -64,12 +64,12 @@ def build(state: dict[str, Any], folder: Path, localstack_port: int) -> tuple[Ga
         state["account"], state["region"], state["slot"], registry_address, state["registry_password"]
     )
     backends.patch()
-    registry = RegistryGate(backends, registry_address)
-    registry.write_certificate(folder / "registry.pem")
-    registry.follow_deletions()
     authorizer = Authorizer(
         state["access_key"], state["secret_key"], state["account"], enforce=state["enforce_iam"]
     )
+    registry = RegistryGate(backends, registry_address, authorizer)
+    registry.write_certificate(folder / "registry.pem")
+    registry.follow_deletions()
     others: dict[str, Application] = {}
     versions: dict[str, Any] = {}
     if state["engine"] == "localstack":
