@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from rayform import listing
+from rayform.stacks import StackRecord, active_record, active_stack, get_stack, list_stacks, set_active_stack
 from rayform.views import (
     ArtifactVersionView,
     ArtifactView,
@@ -28,7 +30,6 @@ from rayform_core.errors import ConflictError, NotFoundError, UsageError
 if TYPE_CHECKING:
     from rayform.lineage import Lineage
     from rayform.pruning import PruneReport
-    from rayform.stacks import StackRecord
     from rayform_runtime.artifacts.interface import ArtifactStore
     from rayform_runtime.catalog.interface import ArtifactVersion, Catalog, ModelStage, StepRun
     from rayform_runtime.components import Stack, StackSpec
@@ -51,13 +52,27 @@ class Client:
     """
 
     def __init__(self, stack: str | StackSpec | Stack | None = None) -> None:
-        from rayform.open_stacks import open_stack
+        from rayform.open_stacks import open_catalog, open_stack
         from rayform.running_step import running_stack
+
+        self._record: StackRecord | None = None
+        self._catalog: Catalog | None = None
+        given = running_stack() if stack is None else stack
+        if given is None or isinstance(given, str):
+            # The whole stack is opened only where more than its catalog is asked for.
+            self._record = active_record(given)
+            self._catalog = open_catalog(self._record)
+            return
         from rayform_runtime.components import Stack
 
-        if stack is None:
-            stack = running_stack()
-        self._stack: Stack = stack if isinstance(stack, Stack) else open_stack(stack)
+        self._stack = given if isinstance(given, Stack) else open_stack(given)
+
+    @cached_property
+    def _stack(self) -> Stack:
+        from rayform.open_stacks import open_stack
+
+        assert self._record is not None
+        return open_stack(get_stack(self._record.name, profile=self._record.profile))
 
     def __enter__(self) -> Client:
         return self
@@ -72,7 +87,7 @@ class Client:
         """
 
     def __repr__(self) -> str:
-        return f"Client(stack={self._stack.name!r})"
+        return f"Client(stack={(self._record or self._stack).name!r})"
 
     # -- the stack ----------------------------------------------------------------------------------------
     @property
@@ -88,7 +103,7 @@ class Client:
     @property
     def catalog(self) -> Catalog:
         """The stack's catalog."""
-        return self._stack.catalog
+        return self._stack.catalog if self._catalog is None else self._catalog
 
     @property
     def artifact_store(self) -> ArtifactStore:
@@ -102,22 +117,18 @@ class Client:
             NotFoundError: there is none.
         """
         from rayform.open_stacks import open_stack
-        from rayform.stacks import get_stack, set_active_stack
 
         spec = get_stack(name)
         set_active_stack(name)
+        self._record = self._catalog = None
         self._stack = open_stack(spec)
 
     def list_stacks(self) -> list[StackRecord]:
         """Return the registered stacks of the active profile."""
-        from rayform.stacks import list_stacks
-
         return list_stacks()
 
     def get_stack(self, name: str | None = None) -> StackSpec:
         """Return a registered stack, the active one unless told."""
-        from rayform.stacks import active_stack
-
         return active_stack(name)
 
     # -- runs and steps -----------------------------------------------------------------------------------

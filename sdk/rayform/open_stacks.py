@@ -6,14 +6,17 @@ import atexit
 import threading
 from typing import TYPE_CHECKING
 
-from rayform.stacks import active_stack
+from rayform.registered_components import read_component
+from rayform.stacks import StackRecord, active_stack
 
 if TYPE_CHECKING:
+    from rayform_runtime.catalog.interface import Catalog
     from rayform_runtime.components import Stack, StackSpec
 
-__all__ = ["close_stacks", "open_stack"]
+__all__ = ["close_stacks", "open_catalog", "open_stack"]
 
 _stacks: dict[str, Stack] = {}
+_catalogs: dict[tuple[str, str], Catalog] = {}
 _lock = threading.Lock()
 
 
@@ -25,10 +28,34 @@ def open_stack(stack: str | StackSpec | None = None) -> Stack:
     key = spec.model_dump_json()
     with _lock:
         if key not in _stacks:
-            if not _stacks:
-                atexit.register(close_stacks)
+            _close_at_exit()
             _stacks[key] = Stack(spec)
         return _stacks[key]
+
+
+def open_catalog(stack: StackRecord) -> Catalog | None:
+    """Return a stack's catalog without opening the rest of it, or `None` where that can't be done.
+
+    It can where the catalog is a SQLite file: then nothing that reads only the catalog loads pydantic, which
+    halves what commands such as `rayform runs list` take.
+    """
+    component = read_component("catalog", stack.components["catalog"])
+    path = component.config.get("path")
+    if component.flavor != "sqlite" or len(component.config) != 1 or not isinstance(path, str):
+        return None
+    from rayform_runtime.catalog.sql import SQLCatalog
+
+    with _lock:
+        key = (stack.name, path)
+        if key not in _catalogs:
+            _close_at_exit()
+            _catalogs[key] = SQLCatalog.in_file(path, stack_name=stack.name)
+        return _catalogs[key]
+
+
+def _close_at_exit() -> None:
+    if not _stacks and not _catalogs:
+        atexit.register(close_stacks)
 
 
 def close_stacks() -> None:
@@ -37,3 +64,5 @@ def close_stacks() -> None:
     with _lock:
         while _stacks:
             _stacks.popitem()[1].close()
+        while _catalogs:
+            _catalogs.popitem()[1].close()

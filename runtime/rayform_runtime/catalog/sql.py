@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rayform_runtime.catalog.annotations import AnnotationCatalog
-from rayform_runtime.catalog.config import PostgresConfig, SQLiteConfig
 from rayform_runtime.catalog.database import Database, Session
 from rayform_runtime.catalog.lineage import LineageCatalog
 from rayform_runtime.catalog.models import ModelCatalog
 from rayform_runtime.catalog.runs import RunCatalog
 from rayform_runtime.catalog.sqlite import SQLiteDatabase
+
+if TYPE_CHECKING:
+    from rayform_runtime.catalog.config import PostgresConfig, SQLiteConfig
 
 __all__ = ["SQLCatalog"]
 
@@ -30,15 +34,30 @@ class SQLCatalog(RunCatalog, LineageCatalog, ModelCatalog, AnnotationCatalog):
     """
 
     def __init__(self, config: SQLiteConfig | PostgresConfig, *, stack_name: str) -> None:
-        self.stack_name = stack_name
-        self._owned = {}
-        self._db: Database
+        from rayform_runtime.catalog.config import SQLiteConfig
+
         if isinstance(config, SQLiteConfig):
-            self._db = SQLiteDatabase(config.path)
+            self._begin(SQLiteDatabase(config.path), stack_name)
         else:
             from rayform_runtime.catalog.postgres import PostgresDatabase
 
-            self._db = PostgresDatabase(config)
+            self._begin(PostgresDatabase(config), stack_name)
+
+    @classmethod
+    def in_file(cls, path: str, *, stack_name: str) -> SQLCatalog:
+        """Return the catalog in a SQLite file.
+
+        The same as building it from a `SQLiteConfig`, without loading pydantic, which takes longer than
+        `rayform runs list` takes for all the rest.
+        """
+        catalog = cls.__new__(cls)
+        catalog._begin(SQLiteDatabase(path), stack_name)
+        return catalog
+
+    def _begin(self, database: Database, stack_name: str) -> None:
+        self.stack_name = stack_name
+        self._owned = {}
+        self._db = database
 
     def migrate(self) -> None:
         self._db.ensure_schema()

@@ -9,7 +9,13 @@ the profile, `default`. The profile likewise: `$RAYFORM_PROFILE`, the pin, the o
 `rayform profile set`, `default`.
 """
 
-from rayform.stacks.active import ActiveStack, active_stack, active_stack_name, set_active_stack
+from rayform.stacks.active import (
+    ActiveStack,
+    active_record,
+    active_stack,
+    active_stack_name,
+    set_active_stack,
+)
 from rayform.stacks.changing import copy_stack, delete_stack, register_stack, rename_stack, update_stack
 from rayform.stacks.deployed import register_deployed, unregister_deployed
 from rayform.stacks.portable import export_requirements, export_stack, import_stack
@@ -26,6 +32,7 @@ __all__ = [
     "ActiveStack",
     "StackRecord",
     "active_profile",
+    "active_record",
     "active_stack",
     "active_stack_name",
     "copy_stack",

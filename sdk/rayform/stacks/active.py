@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rayform import registry_files as files
 from rayform.stacks.profiles import DEFAULT, active_profile, read_pointer
-from rayform.stacks.registered import get_stack, read_stack
+from rayform.stacks.registered import StackRecord, get_stack, read_stack
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_core.files import home
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ActiveStack",
+    "active_record",
     "active_stack",
     "active_stack_name",
     "set_active_stack",
@@ -66,9 +67,15 @@ def active_stack(name: str | None = None) -> StackSpec:
         >>> from rayform_runtime.components import Stack
         >>> Stack(active_stack()).catalog.list_runs()  # doctest: +SKIP
     """
+    record = active_record(name)
+    return get_stack(record.name, profile=record.profile)
+
+
+def active_record(name: str | None = None) -> StackRecord:
+    """Return the active stack as its file holds it; see `active_stack`."""
     active = active_stack_name(name)
     try:
-        return get_stack(active.name, profile=active.profile)
+        return read_stack(active.name, profile=active.profile)
     except NotFoundError as error:
         if error.kind == "stack" and active.source != "named here":
             error.why = f"It is set as the active stack by {active.source}."

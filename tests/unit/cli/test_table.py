@@ -94,10 +94,20 @@ def test_start_loads_nothing_heavy(code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["stack", "list"], ["stack", "describe"], ["profile", "list"], ["stack", "get"]]
+    "arguments",
+    [
+        ["stack", "list"],
+        ["stack", "describe"],
+        ["profile", "list"],
+        ["stack", "get"],
+        ["runs", "list"],
+        ["pipeline", "list"],
+        ["artifact", "versions"],
+        ["model", "list"],
+    ],
 )
-def test_stack_commands_load_no_database_and_no_pydantic(arguments: list[str], rayform_home: object) -> None:
-    """The registry of stacks is read without pydantic and without a database."""
+def test_reading_commands_load_no_pydantic(arguments: list[str], rayform_home: object) -> None:
+    """The registry of stacks, and a SQLite catalog, are read without pydantic and SQLAlchemy."""
     heavy = tuple(m for m in HEAVY if m != "yaml")
     check = (
         "import sys, rayform.cli\n"
