@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from images import DIGITS
 from rayform import ArtifactConfig, get_step_context, pipeline, step
 
 matplotlib.use("Agg")  # draw into files: a worker has no screen
@@ -54,7 +55,7 @@ def split(
     return train_x, test_x, train_y, test_y
 
 
-@pipeline
+@pipeline(image=DIGITS)
 def feature_engineering(test_share: float = 0.25, seed: int = 0) -> None:
     """Make the data sets that training starts from."""
     images, labels = load_images()

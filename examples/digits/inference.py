@@ -7,6 +7,7 @@ from typing import Annotated
 import numpy as np
 from sklearn.datasets import load_digits
 
+from images import DIGITS
 from rayform import Model, get_step_context, log_metadata, pipeline, step
 
 
@@ -37,7 +38,7 @@ def report(predictions: list[int], truth: list[int]) -> Annotated[str, "report"]
     return f"{right} of {len(truth)} digits read rightly"
 
 
-@pipeline(model=Model(name="digits", version="production"), enable_cache=False)
+@pipeline(model=Model(name="digits", version="production"), image=DIGITS, enable_cache=False)
 def inference(count: int = 20) -> None:
     """Read a batch of digits with the production model."""
     batch, truth = load_unseen(count)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from images import NETWORK
 from rayform import ArtifactConfig, ArtifactType, Client, Model, Resources, log_metadata, pipeline, step
 
 
@@ -49,7 +50,7 @@ def score_network(
     return accuracy
 
 
-@pipeline(model=Model(name="digits-network"))
+@pipeline(model=Model(name="digits-network"), image=NETWORK)
 def network_training(epochs: int = 150, gpus: float = 0.0) -> None:
     """Train on the newest data sets that feature engineering made."""
     client = Client()

@@ -11,6 +11,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score
 from sklearn.svm import SVC
 
+from images import DIGITS
 from rayform import (
     ArtifactConfig,
     ArtifactType,
@@ -75,7 +76,7 @@ def promote(accuracy: float, at_least: float = 0.95) -> Annotated[bool, "promote
     return True
 
 
-@pipeline(model=Model(name="digits", description="Tells handwritten digits apart."))
+@pipeline(model=Model(name="digits", description="Tells handwritten digits apart."), image=DIGITS)
 def training(at_least: float = 0.95) -> None:
     """Train on the newest data sets that feature engineering made."""
     client = Client()
