@@ -259,7 +259,7 @@ def test_a_killed_laptop_stops_nothing_and_stop_stops_all(rayform, cluster):
     assert last_run(cluster)[0].status is RunStatus.STOPPED
 
     def quiet():
-        said = cluster.cloud.inside(cluster.head, "sh", "-c", "pgrep -f execution.head_job || true")
+        said = cluster.cloud.inside(cluster.head, "sh", "-c", "pgrep -f [e]xecution.head_job || true")
         return not said.strip()
 
     eventually(quiet, "the run's job is gone", 30)
