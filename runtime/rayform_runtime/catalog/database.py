@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-__all__ = ["CHUNK", "Database", "Row", "Session", "UniqueViolation", "chunks", "marks"]
+from rayform_core.errors import UsageError
+
+__all__ = ["CHUNK", "Database", "Row", "Session", "UniqueViolation", "chunks", "marks", "not_text"]
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -97,6 +99,15 @@ class Database(abc.ABC):
     def get_optional_id(self, value: Any) -> UUID | None:
         """Return the ID in a row, or `None`."""
         return None if value is None else self.get_id(value)
+
+
+def not_text(error: UnicodeEncodeError) -> UsageError:
+    """Explain text that no database takes."""
+    return UsageError(
+        "A text can't be kept.",
+        why=f"It holds {error.object[error.start : error.end]!r:.40}, which is no character (a lone surrogate).",
+        hint="Nothing was changed.",
+    )
 
 
 def marks(count: int) -> str:

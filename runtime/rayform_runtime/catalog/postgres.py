@@ -21,7 +21,14 @@ from psycopg.types.string import TextLoader
 from rayform_core.errors import ConflictError, PrerequisiteError, RayformError, RemoteError, UsageError
 from rayform_runtime.catalog import schema
 from rayform_runtime.catalog.config import PostgresConfig
-from rayform_runtime.catalog.database import Database, ForeignKeyViolation, Row, Session, UniqueViolation
+from rayform_runtime.catalog.database import (
+    Database,
+    ForeignKeyViolation,
+    Row,
+    Session,
+    UniqueViolation,
+    not_text,
+)
 from rayform_runtime.catalog.secrets import read_password
 
 if TYPE_CHECKING:
@@ -139,6 +146,8 @@ class PostgresDatabase(Database):
                     self.ensure_schema()
                 with self._session() as session:
                     return work(session)
+            except UnicodeEncodeError as error:
+                raise not_text(error) from error
             except psycopg.Error as error:
                 transient = isinstance(error, (*_TRY_AGAIN, *_STARTING)) or (
                     self._was_there and _connection_is_lost(error)

@@ -15,7 +15,14 @@ from uuid import UUID
 from rayform_core.errors import ConflictError, IntegrityError, PrerequisiteError, RayformError, UsageError
 from rayform_core.files import file_lock, private_folder, storage_error
 from rayform_runtime.catalog import schema
-from rayform_runtime.catalog.database import Database, ForeignKeyViolation, Row, Session, UniqueViolation
+from rayform_runtime.catalog.database import (
+    Database,
+    ForeignKeyViolation,
+    Row,
+    Session,
+    UniqueViolation,
+    not_text,
+)
 
 __all__ = ["SQLiteDatabase"]
 
@@ -97,6 +104,8 @@ class SQLiteDatabase(Database):
                 try:
                     with self._session() as session:
                         return self._transaction(session, work)
+                except UnicodeEncodeError as error:
+                    raise not_text(error) from error
                 except sqlite3.Error as error:
                     if _primary_code(error) not in _BUSY or time.monotonic() >= deadline:
                         raise self._explained(error) from error
@@ -120,6 +129,8 @@ class SQLiteDatabase(Database):
         try:
             with self._session() as session:
                 return work(session)
+        except UnicodeEncodeError as error:
+            raise not_text(error) from error
         except sqlite3.Error as error:
             raise self._explained(error) from error
 

@@ -479,3 +479,14 @@ def test_a_catalog_can_be_opened_twice(maker: CatalogMaker) -> None:
     two.check()
     two.close()
     assert two.get_artifact_version("a") == saved
+
+
+def test_text_that_no_database_takes_changes_nothing(scene: Scene, catalog: SQLCatalog) -> None:
+    """A lone surrogate in a description, a URI or a name that is looked for is an error of the tree."""
+    with pytest.raises(UsageError, match="lone surrogate"):
+        catalog.create_model("m", description="\ud800")
+    with pytest.raises(UsageError, match="lone surrogate"):
+        scene.saved("a", uri="file:///\udc80")
+    with pytest.raises((UsageError, NotFoundError)):
+        catalog.get_run("\ud800")
+    assert catalog.list_models().total == catalog.list_artifacts().total == 0
