@@ -7,12 +7,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from rayform_core.errors import ConflictError, NotFoundError
 from rayform_runtime.artifacts.gcs_errors import translated
 from rayform_runtime.artifacts.interface import StoredObject
-from rayform_runtime.artifacts.remote import RemoteArtifactStore
+from rayform_runtime.artifacts.remote import RemoteArtifactStore, is_loopback
 
 if TYPE_CHECKING:
     from rayform_runtime.artifacts.config import GCSStoreConfig
@@ -67,7 +66,7 @@ class GCSArtifactStore(RemoteArtifactStore):
         arguments: dict[str, Any] = {"project": self.config.project}
         if endpoint:
             arguments["client_options"] = {"api_endpoint": endpoint}
-            if _is_here(endpoint):
+            if is_loopback(endpoint):
                 from google.auth import credentials
 
                 nobody: Any = credentials.AnonymousCredentials  # not typed
@@ -200,8 +199,3 @@ class GCSArtifactStore(RemoteArtifactStore):
 
         with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
             list(pool.map(remove, keys))
-
-
-def _is_here(endpoint: str) -> bool:
-    host = urlsplit(endpoint).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")

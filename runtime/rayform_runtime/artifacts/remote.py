@@ -41,7 +41,15 @@ from rayform_runtime.artifacts.interface import (
 from rayform_runtime.artifacts.keys import VERSIONS, safe_key, version_id, version_key
 from rayform_runtime.artifacts.manifest import decode_manifest, encode_manifest, make_manifest
 
-__all__ = ["RemoteArtifactStore"]
+__all__ = ["RemoteArtifactStore", "is_loopback"]
+
+
+def is_loopback(endpoint: str) -> bool:
+    """Whether a URL's host is this machine, as an emulator's is."""
+    from urllib.parse import urlsplit
+
+    host = urlsplit(endpoint).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 class RemoteArtifactStore(ArtifactStore):

@@ -25,6 +25,12 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send files of 10 MB and more in parts, as to a cloud; emulators get one stream otherwise."""
+    monkeypatch.setattr("rayform_runtime.artifacts.s3._NEARBY_PART", 5 << 20)
+
+
 @pytest.fixture(scope="session")
 def moto_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A moto server."""
