@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rayform.failing import loading
 from rayform_core.errors import NotFoundError
 from rayform_core.ids import new_id
 from rayform_runtime.execution.interface import RunRequest
@@ -27,14 +28,16 @@ def with_current_code(spec: PipelineSpec) -> PipelineSpec:
 
     Raises:
         NotFoundError: a step's function is gone from its module.
+        RayformError: the code's top level raised.
     """
     add_code_root(spec.code_root, spec.import_paths)
-    steps = [
-        step
-        if step.source.pickled is not None
-        else step.model_copy(update={"code_digest": source_digest(load_function(step.source))})
-        for step in spec.steps
-    ]
+    steps = []
+    for step in spec.steps:
+        if step.source.pickled is None:
+            with loading(f"The code of step '{step.key}'"):
+                function = load_function(step.source)
+            step = step.model_copy(update={"code_digest": source_digest(function)})
+        steps.append(step)
     return spec.model_copy(update={"steps": steps})
 
 

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import traceback
-from pathlib import Path
+from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rayform_core.errors import PipelineFailedError, RayformError
 from rayform_runtime.catalog.interface import RunStatus
+from rayform_runtime.execution.person_traceback import is_framework_file, person_traceback
 
 if TYPE_CHECKING:
     from rayform_runtime.execution.interface import RunOutcome, RunRequest
 
-__all__ = ["failed_run_error", "keep_tracebacks_short"]
+__all__ = ["failed_run_error", "keep_tracebacks_short", "loading"]
 
-_OURS = tuple(
-    f"{Path(__file__).parents[2] / room / package}/"
-    for room, package in (("sdk", "rayform"), ("runtime", "rayform_runtime"), ("core", "rayform_core"))
-) + tuple(
-    f"{Path(__file__).parents[1] / package}/" for package in ("rayform", "rayform_runtime", "rayform_core")
-)
-"""Rayform's own folders: in the repository, and side by side where it is installed."""
+
+@contextlib.contextmanager
+def loading(what: str) -> Iterator[None]:
+    """Load a person's code in here: what its top level raises becomes an error with their own frames alone.
+
+    Args:
+        what: how to call the code, such as `"'train.py'"`.
+
+    Raises:
+        RayformError: loading it failed.
+    """
+    try:
+        yield
+    except RayformError:
+        raise
+    except Exception as error:
+        raise RayformError(
+            f"{what} can't be loaded.", why=person_traceback(error).rstrip(), hint="Mend it and try again."
+        ) from error
 
 
 def failed_run_error(request: RunRequest, outcome: RunOutcome, *, shown: bool) -> PipelineFailedError:
@@ -69,7 +83,7 @@ def keep_tracebacks_short() -> None:
 
 def _is_within_rayform(trace: TracebackType | None) -> bool:
     frames = traceback.extract_tb(trace)
-    return bool(frames) and frames[-1].filename.startswith(_OURS)
+    return bool(frames) and is_framework_file(frames[-1].filename)
 
 
 def readable(error: RayformError, trace: TracebackType | None) -> str:
@@ -79,7 +93,7 @@ def readable(error: RayformError, trace: TracebackType | None) -> str:
     """
     lines: list[str] = []
     if not isinstance(error, PipelineFailedError):
-        frames = [f for f in traceback.extract_tb(trace) if not f.filename.startswith(_OURS)]
+        frames = [f for f in traceback.extract_tb(trace) if not is_framework_file(f.filename)]
         if frames:
             lines += ["Traceback (most recent call last):\n", *traceback.format_list(frames)]
     lines.append(f"{type(error).__name__}: {error.message}\n")

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from rayform.failing import loading
 from rayform.pipelines import Pipeline
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_runtime.execution.script_loading import ends_quietly, import_without_running
@@ -27,9 +28,11 @@ def find_pipeline(target: str) -> Pipeline[Any, Any]:
     Raises:
         NotFoundError: there is no such file, module or pipeline.
         UsageError: there are several pipelines and none is named.
+        RayformError: the code's top level raised; shows the person's own traceback.
     """
     place, _, wanted = target.partition(":")
-    module = load_target(place)
+    with loading(f"'{place}'"):
+        module = load_target(place)
     found = {name: value for name, value in vars(module).items() if isinstance(value, Pipeline)}
     own = {name: value for name, value in found.items() if value.__module__ == module.__name__}
     if wanted:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rayform.finding import find_pipeline
-from rayform_core.errors import NotFoundError, UsageError
+from rayform_core.errors import NotFoundError, RayformError, UsageError
 
 ONE = """
 from rayform import pipeline, step
@@ -80,6 +80,18 @@ def test_a_script_that_calls_its_pipeline_is_loaded_without_running_it(tmp_path:
     """A pipeline call at the top level ends the loading, and nothing runs."""
     (tmp_path / "job_e.py").write_text(ONE.format(name="called") + "called()\nraise SystemExit(3)\n")
     assert find_pipeline("job_e.py").name == "called"
+
+
+def test_code_that_fails_to_load_shows_its_own_frames(tmp_path: Path) -> None:
+    """What a file's top level raises is shown with the person's frames, and none of Rayform's."""
+    (tmp_path / "job_broken.py").write_text("def f():\n    raise ValueError('as meant')\nf()\n")
+    with pytest.raises(RayformError, match="'job_broken.py' can't be loaded") as caught:
+        find_pipeline("job_broken.py")
+    text = str(caught.value)
+    assert "in f\n" in text and "ValueError: as meant" in text and "finding.py" not in text
+    (tmp_path / "job_syntax.py").write_text("def f(:\n")
+    with pytest.raises(RayformError, match="SyntaxError"):
+        find_pipeline("job_syntax.py")
 
 
 def test_a_file_named_like_a_standard_module_is_loaded(tmp_path: Path) -> None:
