@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ SLOTS = range(1, 250)
 API_PORT, METADATA_PORT, REGISTRY_PORT = 4566, 4567, 5000
 MIN_FREE_GIB = 1.0
 START_WITHIN = 90.0
+GONE_WITHIN = 30.0
 
 
 def _quiet(_: str) -> None: ...
@@ -282,8 +284,6 @@ def down(report: Report = _quiet) -> list[str]:
 def _remove_everything(
     client: docker.DockerClient, state: CloudState | None, report: Report = _quiet
 ) -> list[str]:
-    from docker.errors import APIError, NotFound
-
     if state is not None:
         # The supervisor survives `kill -9` by design, so it needs no time to end what it is at.
         processes.stop(state.processes.get("supervisor"), patience=0.1)
@@ -291,35 +291,66 @@ def _remove_everything(
     for identity in processes.with_argument(str(folder() / "cloud.json")):
         processes.stop(identity)  # a lost state file left it unknown
     removed: list[str] = []
-
-    def remove(item: dict[str, Any]) -> None:
-        try:
-            client.api.remove_container(item["Id"], force=True, v=True)
-        except (NotFound, APIError):
-            pass  # gone already, or on its way out: the check below counts
-        removed.append(item["Names"][0].lstrip("/") if item.get("Names") else item["Id"][:12])
-
     for cloud in _clouds_of_home(client, state):
-        filters = {"label": f"{CLOUD}={cloud}"}
-        for _ in range(3):  # a machine's last breath may have started a step container
-            containers = client.api.containers(all=True, filters=filters)
-            steps = [c for c in containers if c["Labels"].get(KIND) == Kind.STEP]
-            for batch in (steps, [c for c in containers if c not in steps]):
-                with ThreadPoolExecutor(8) as pool:
-                    list(pool.map(remove, batch))
-            if not containers:
-                break
-        for volume in client.api.volumes(filters=filters).get("Volumes") or []:
-            client.api.remove_volume(volume["Name"], force=True)
-            removed.append(volume["Name"])
-        for network in client.api.networks(filters=filters):
-            client.api.remove_network(network["Id"])
-            removed.append(network["Name"])
+        removed += _remove_from_docker(client, cloud)
     for name in ("cloud.json", "endpoints.json", "registry.pem"):
         (folder() / name).unlink(missing_ok=True)
     if removed:
         report(f"Removed {len(removed)} containers, volumes and networks")
     return removed
+
+
+def _remove_from_docker(client: docker.DockerClient, cloud: str) -> list[str]:
+    """Remove what bears a cloud's label, again and again until nothing does; return the names.
+
+    Once is not enough: a machine's last breath may start a step container, and the engine may be at work on what
+    the supervisor asked for just before it was stopped.
+    """
+    from docker.errors import APIError, NotFound
+
+    removed: dict[str, None] = {}
+    refused: dict[str, str] = {}
+    filters = {"label": f"{CLOUD}={cloud}"}
+
+    def attempt(name: str, action: Callable[[], object]) -> None:
+        removed[name] = None
+        try:
+            action()
+        except NotFound:
+            pass  # gone already
+        except APIError as error:
+            refused[name] = str(
+                error.explanation
+            )  # on its way out, or in use by what is: the next round asks
+
+    def remove(item: dict[str, Any]) -> None:
+        name = item["Names"][0].lstrip("/") if item.get("Names") else item["Id"][:12]
+        attempt(name, lambda: client.api.remove_container(item["Id"], force=True, v=True))
+
+    deadline = time.monotonic() + GONE_WITHIN
+    while True:
+        refused.clear()
+        containers = client.api.containers(all=True, filters=filters)
+        steps = [c for c in containers if c["Labels"].get(KIND) == Kind.STEP]
+        for batch in (steps, [c for c in containers if c not in steps]):
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(remove, batch))
+        volumes = client.api.volumes(filters=filters).get("Volumes") or []
+        for volume in volumes:
+            attempt(volume["Name"], partial(client.api.remove_volume, volume["Name"], force=True))
+        networks = client.api.networks(filters=filters)
+        for network in networks:
+            attempt(network["Name"], partial(client.api.remove_network, network["Id"]))
+        if not (containers or volumes or networks):
+            return list(removed)
+        if time.monotonic() > deadline:
+            raise RemoteError(
+                f"Docker Engine doesn't remove {', '.join(sorted(refused)) or 'what is left of the cloud'}.",
+                why="; ".join(sorted(set(refused.values()))) or None,
+                hint="Run `rayform localstack down` again; if it stays, restart Docker Engine.",
+            )
+        if refused:
+            time.sleep(0.2)
 
 
 def _clouds_of_home(client: docker.DockerClient, state: CloudState | None) -> list[str]:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,21 +101,27 @@ def stop(identity: tuple[int, float] | None, patience: float = 3.0) -> None:
     if identity is None or not alive(identity):
         return
     try:
-        process: psutil.Process | subprocess.Popen[bytes] = psutil.Process(identity[0])
-        children = psutil.Process(identity[0]).children(recursive=True)
-        process = _started.get(identity[0], process)
+        process = psutil.Process(identity[0])
+        children = process.children(recursive=True)
         process.terminate()
-        try:
-            process.wait(patience)
-        except (psutil.TimeoutExpired, subprocess.TimeoutExpired):
+        if not _ended(identity, patience):
             process.kill()
-            process.wait(3)
+            _ended(identity, 5.0)
     except psutil.NoSuchProcess:
         return
     for child in children:
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
-    psutil.wait_procs(children, timeout=3)
+
+
+def _ended(identity: tuple[int, float], seconds: float) -> bool:
+    """Wait for a process to end; a zombie has: whoever inherited it may take its time to collect it."""
+    deadline = time.monotonic() + seconds
+    while alive(identity):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def with_argument(argument: str) -> list[tuple[int, float]]:
