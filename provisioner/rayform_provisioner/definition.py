@@ -275,8 +275,8 @@ class Catalog(_Section):
     """PostgreSQL's version: `"16"`, or `"16.4"` for one minor version."""
     storage_gb: Annotated[int, Field(ge=20, le=65536)] = 20
     """Size of its encrypted disk, in GB."""
-    max_storage_gb: Annotated[int, Field(ge=20, le=65536)] = 100
-    """The disk grows by itself up to this size, in GB."""
+    max_storage_gb: Annotated[int, Field(ge=20, le=65536)] | None = None
+    """The disk grows by itself up to this size, in GB; to 100, or not at all where it is larger, unless told."""
     backup_days: Annotated[int, Field(ge=0, le=35)] = 7
     """Daily backups are kept for so many days; 0 turns them off."""
     multi_az: bool = False
@@ -292,9 +292,9 @@ class Catalog(_Section):
 
     @field_validator("max_storage_gb")
     @classmethod
-    def _not_below_storage(cls, value: int, info: ValidationInfo) -> int:
+    def _not_below_storage(cls, value: int | None, info: ValidationInfo) -> int | None:
         least = info.data.get("storage_gb", 20)
-        if value < least:
+        if value is not None and value < least:
             raise ValueError(f"max_storage_gb ({value}) is below storage_gb ({least}); write {least} or more")
         return value
 

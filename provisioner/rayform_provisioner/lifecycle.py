@@ -22,6 +22,7 @@ from rayform_provisioner.aws.inventory import Found, inventory, unattached_assoc
 from rayform_provisioner.aws.sweep import empty_bucket, empty_repository, end_instances, sweep
 from rayform_provisioner.costs import estimate
 from rayform_provisioner.definition import LoadedDefinition, StackDefinition, load_definition
+from rayform_provisioner.host_keys import learn_host_keys
 from rayform_provisioner.plans import Change, PlanSummary, read_changes, read_drift
 from rayform_provisioner.registration import registration
 from rayform_provisioner.render import bucket_name, render_keeping, repository_name, to_json
@@ -180,6 +181,11 @@ class Lifecycle:
             record.outputs, load_definition(self.folder.definition_file).definition, self.folder, self.target
         )
 
+    def learn_host_keys(self, timeout: float = 600) -> bool:
+        """Wait until the head says who it is, and pin its SSH keys; returns whether it did."""
+        self.reporter.phase("Waiting for the head to boot")
+        return learn_host_keys(self.target, self.folder, self._deployed().outputs, timeout)
+
     def outputs(self) -> dict[str, Any]:
         """Return the outputs of the last deploy or refresh."""
         return self._deployed().outputs
@@ -304,7 +310,7 @@ class Lifecycle:
         if delete_data and keep_data:
             raise UsageError("--delete-data and --keep-data exclude each other.")
         started = time.monotonic()
-        with self.folder.locked("rayform stack destroy") as left:
+        with self.folder.locked("rayform stack destroy") as left, self._unmarked_on_error(left):
             record = self.folder.existing()
             if record.target != self.target.name:
                 raise ConflictError(
@@ -435,7 +441,7 @@ class Lifecycle:
         if left is None and record.status != "destroying":
             return
         self.reporter.phase("Looking for what an interrupted command left")
-        addresses, ids = state_index(terraform.state())
+        addresses, ids = state_index(terraform.pull_state())
         orphans = [
             item for item in self.inventory(record, definition) if item.id not in ids and not item.worker
         ]
@@ -482,7 +488,7 @@ class Lifecycle:
     ) -> None:
         """Before a destroy: remove what bears the stack's tag and is not in the state, which Terraform can't."""
         self.reporter.phase("Looking for what an interrupted command left")
-        _, ids = state_index(terraform.state())
+        _, ids = state_index(terraform.pull_state())
         kept_kinds = {
             "aws_s3_bucket": "bucket",
             "aws_ecr_repository": "registry",

@@ -35,6 +35,7 @@ def registration(
                 "region": region,
                 "instance_id": outputs["head_instance_id"],
                 "stack_reference": outputs["reference"],
+                "endpoint_url": target.endpoints.get("ec2"),
             },
         },
         "artifact_store": {

@@ -106,6 +106,12 @@ def render(definition: StackDefinition, resolved: Resolved) -> dict[str, Any]:
             "registry": _registry(definition, resolved),
             "compute": _compute(definition, resolved, tags),
         },
+        # Made anew at every run, and written at the first alone: nothing stores it but Secrets Manager.
+        "ephemeral": {
+            "aws_secretsmanager_random_password": {
+                "ray_token": {"password_length": 48, "exclude_punctuation": True}
+            }
+        },
         "output": _outputs(definition),
     }
     if definition.catalog.existing is None:
@@ -295,6 +301,8 @@ def _catalog(definition: StackDefinition, resolved: Resolved) -> dict[str, Any]:
                 "subnet_ids": "${module.network.database_subnet_ids}",
                 "security_group_ids": ["${module.network.database_security_group_id}"],
                 **definition.catalog.model_dump(exclude={"existing"}),
+                "max_storage_gb": definition.catalog.max_storage_gb
+                or max(100, definition.catalog.storage_gb),
             }
         ),
     }
@@ -308,6 +316,7 @@ def _compute(definition: StackDefinition, resolved: Resolved, tags: dict[str, st
         "reference": resolved.reference,
         "tags": literal(tags),
         "ssh_public_key": literal(resolved.ssh_public_key),
+        "ray_token": "${ephemeral.aws_secretsmanager_random_password.ray_token.random_password}",
         "endpoints": "${local.endpoints}",
         "placement": {
             "region": definition.region,

@@ -160,7 +160,7 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]
         """Return output values by name."""
         return {name: item["value"] for name, item in self._json("output").items()}
 
-    def state(self) -> dict[str, Any]:
+    def pull_state(self) -> dict[str, Any]:
         """Return the raw state; empty where there is none."""
         text = self._run("state pull").text.strip()
         if not text:

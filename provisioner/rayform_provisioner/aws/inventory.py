@@ -169,10 +169,11 @@ def unattached_associations(target: Target, region: str, reference: str) -> list
 def _iam(iam: Any, reference: str) -> Iterable[Found]:
     path = f"/rayform/{reference}/"
     for page in iam.get_paginator("list_roles").paginate(PathPrefix=path):
-        for role in page["Roles"]:
+        # The path is compared again: moto takes no notice of the prefix, and what is found here may be removed.
+        for role in (item for item in page["Roles"] if item["Path"] == path):
             yield Found("aws_iam_role", role["RoleName"], role["RoleName"])
     for page in iam.get_paginator("list_instance_profiles").paginate(PathPrefix=path):
-        for profile in page["InstanceProfiles"]:
+        for profile in (item for item in page["InstanceProfiles"] if item["Path"] == path):
             # Terraform's ID of a profile is its name, as a role's is: told apart by a prefix of our own.
             yield Found(
                 "aws_iam_instance_profile",

@@ -213,6 +213,7 @@ def _plan_offline(loaded: LoadedDefinition, json_wanted: bool) -> None:
 )
 @click.option("--replace-data", is_flag=True, help="Allow a plan that takes data away.")
 @click.option("--no-register", is_flag=True, help="Don't register the stack afterwards.")
+@click.option("--wait/--no-wait", default=True, help="Wait until the head can run pipelines.")
 @click.option("--activate/--no-activate", default=False, help="Make it the active stack.")
 @target_option
 def deploy(
@@ -222,6 +223,7 @@ def deploy(
     upgrade_images: bool,
     replace_data: bool,
     no_register: bool,
+    wait: bool,
     activate: bool,
     target: str | None,
 ) -> None:
@@ -250,9 +252,43 @@ def deploy(
         from rayform import stacks
 
         stacks.register_deployed(name, lifecycle.registration(), activate=activate)
+    if wait:
+        _wait_for_head(lifecycle, progress)
     click.echo(
         f"Stack '{name}' is deployed. Head: {outputs['head_public_ip']}. Next: rayform stack set {name}"
     )
+
+
+def _wait_for_head(lifecycle: Lifecycle, progress: Any, timeout: float = 900) -> None:
+    """Wait until the head can run pipelines; show what it does meanwhile."""
+    import time
+
+    from rayform_core.errors import RemoteError
+    from rayform_runtime.cluster.head_client import ClusterHead
+    from rayform_runtime.execution.config import RayOrchestratorConfig
+
+    deadline = time.monotonic() + timeout
+    hint = "The stack is deployed and registered; `rayform stack status` shows its head, and --no-wait skips this."
+    if not lifecycle.learn_host_keys(timeout):
+        raise RemoteError("The head did not report within 15 minutes.", hint=hint)
+    head = ClusterHead(
+        RayOrchestratorConfig.model_validate(lifecycle.registration()["orchestrator"]["config"])
+    )
+    shown, why = "", ""
+    while time.monotonic() < deadline:
+        try:
+            status = head.status()
+        except RemoteError as error:
+            why = str(error)
+        else:
+            if status["ready"]:
+                progress.phase("The head is ready")
+                return
+            if status["phase"] != shown:
+                shown = str(status["phase"])
+                progress.phase(f"Head: {shown}")
+        time.sleep(1)
+    raise RemoteError("The head is not ready after 15 minutes.", why=why or f"It says: {shown}.", hint=hint)
 
 
 @click.command("status")

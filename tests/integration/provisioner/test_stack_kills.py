@@ -35,7 +35,7 @@ def start(operation, definition, endpoints):
     """Start a driver process."""
     return subprocess.Popen(
         [sys.executable, "-m", "support.stack_driver", operation, str(definition), str(endpoints)],
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -85,7 +85,7 @@ def test_killed_at_random_moments(stack_home, endpoints, lean, seed):
             outputs = stack.deploy(loaded, lambda summary: True)
             assert outputs["reference"] == reference
             terraform = Terraform(stack.folder.work, TerraformSettings(), target.environment())
-            _, ids = state_index(terraform.state())
+            _, ids = state_index(terraform.pull_state())
             known = list_of(target, reference)
             unknown = [item for item in known if item.id not in ids]
             assert unknown == [], "what the cloud lists is what the state knows"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from support.iam_policies import allowed, role_policies
 
 from rayform_core.errors import ConflictError
 from rayform_provisioner.definition import load_definition
@@ -61,6 +62,8 @@ def test_deploy_drift_change_data_and_destroy(stack_home, endpoints, lean):
     assert settings["worker_groups"]["gpu"]["accelerator_type"] == "T4"
     assert settings["worker_groups"]["gpu"]["launch_template"] == outputs["launch_templates"]["gpu"]
     assert settings["ray_token_secret"] in outputs["ray_token_secret_arn"]
+
+    check_roles(target, outputs, settings)
 
     # Deploying again does nothing; a change behind Terraform's back is seen, resource by resource.
     assert not stack.drift().changes
@@ -167,6 +170,79 @@ def test_failure_names_resource_kind_and_sentence(stack_home, endpoints, lean):
         stack.destroy(lambda summary: True, delete_data=True)
     assert stack.destroy(lambda summary: True, delete_data=True) == []
     assert left_in(target, reference) == []
+
+
+def check_roles(target, outputs, settings):
+    """The roles may do what the cluster needs, on this stack alone."""
+    reference, bucket = outputs["reference"], f"arn:aws:s3:::{outputs['bucket']}"
+    iam, ec2 = target.client("iam", "eu-central-1"), target.client("ec2", "eu-central-1")
+    head, worker = role_policies(iam, f"{reference}-head"), role_policies(iam, f"{reference}-worker")
+    account = "arn:aws:ec2:eu-central-1:123456789012"
+    token = outputs["ray_token_secret_arn"]
+    template = ec2.describe_launch_templates(LaunchTemplateNames=[outputs["launch_templates"]["gpu"]])[
+        "LaunchTemplates"
+    ][0]
+    launch = {"ec2:LaunchTemplate": f"{account}:launch-template/{template['LaunchTemplateId']}"}
+    ours, others = (
+        {"aws:ResourceTag/rayform:stack": reference},
+        {"aws:ResourceTag/rayform:stack": "other-1a2b3c4d"},
+    )
+    subnet = f"{account}:subnet/{settings['worker_groups']['gpu']['subnet_ids'][0]}"
+
+    for role in (head, worker):
+        assert allowed(role, "s3:GetObject", f"{bucket}/artifacts/x")
+        assert allowed(role, "s3:PutObject", f"{bucket}/artifacts/x")
+        assert allowed(role, "s3:ListBucket", bucket)
+        assert allowed(role, "s3:GetObject", f"{bucket}/system/bootstrap/stack.json")
+        assert not allowed(role, "s3:PutObject", f"{bucket}/system/bootstrap/rayform.whl"), (
+            "code that runs as root"
+        )
+        assert not allowed(role, "s3:GetObject", "arn:aws:s3:::other-bucket/x")
+        assert not allowed(role, "s3:DeleteBucket", bucket)
+        assert not allowed(role, "s3:PutBucketPolicy", bucket)
+        assert allowed(role, "secretsmanager:GetSecretValue", token)
+        assert not allowed(role, "secretsmanager:GetSecretValue", token.replace(reference, "other-1a2b3c4d"))
+        assert not allowed(role, "secretsmanager:PutSecretValue", token)
+        assert allowed(
+            role,
+            "ecr:BatchGetImage",
+            f"arn:aws:ecr:eu-central-1:123456789012:repository/{outputs['registry_name']}",
+        )
+        assert not allowed(
+            role,
+            "ecr:PutImage",
+            f"arn:aws:ecr:eu-central-1:123456789012:repository/{outputs['registry_name']}",
+        )
+        assert not allowed(role, "iam:CreateUser", "arn:aws:iam::123456789012:user/x")
+        assert not allowed(role, "sts:AssumeRole", "arn:aws:iam::123456789012:role/admin")
+
+    passed = {"iam:PassedToService": "ec2.amazonaws.com"}
+    worker_role = iam.get_role(RoleName=f"{reference}-worker")["Role"]["Arn"]
+    head_role = iam.get_role(RoleName=f"{reference}-head")["Role"]["Arn"]
+    for resource in (f"{account}:instance/*", f"{account}:volume/*", subnet, launch["ec2:LaunchTemplate"]):
+        assert allowed(head, "ec2:RunInstances", resource, launch), resource
+        assert not allowed(head, "ec2:RunInstances", resource), "not without the stack's template"
+        assert not allowed(
+            head, "ec2:RunInstances", resource, {"ec2:LaunchTemplate": f"{account}:launch-template/lt-0"}
+        )
+        assert not allowed(worker, "ec2:RunInstances", resource, launch)
+    assert not allowed(head, "ec2:RunInstances", f"{account}:subnet/subnet-elsewhere", launch)
+    assert allowed(head, "iam:PassRole", worker_role, passed)
+    assert not allowed(head, "iam:PassRole", head_role, passed), "a worker never gets the head's rights"
+    assert not allowed(head, "iam:PassRole", worker_role, {"iam:PassedToService": "lambda.amazonaws.com"})
+    instance = f"{account}:instance/i-1"
+    for action in ("ec2:TerminateInstances", "ec2:StopInstances"):
+        assert allowed(head, action, instance, ours)
+        assert not allowed(head, action, instance, others)
+        assert not allowed(worker, action, instance, ours)
+    assert allowed(head, "ec2:CreateTags", instance, {**ours, "aws:TagKeys": ["ray-node-status"]})
+    assert not allowed(head, "ec2:CreateTags", instance, {**others, "aws:TagKeys": ["ray-node-status"]})
+    assert not allowed(head, "ec2:CreateTags", instance, {**ours, "aws:TagKeys": ["rayform:stack"]}), (
+        "its own tag"
+    )
+    assert allowed(head, "ec2:CreateTags", instance, {"ec2:CreateAction": "RunInstances"})
+    assert allowed(head, "ec2:DescribeInstances", "*")
+    assert not allowed(worker, "ec2:DescribeInstances", "*")
 
 
 def left_in(target, reference):

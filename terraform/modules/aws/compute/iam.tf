@@ -240,6 +240,22 @@ resource "aws_iam_role_policy" "worker_node" {
   policy = data.aws_iam_policy_document.node.json
 }
 
+# The head says who it is in system/head/; a worker that could write there could pose as the head.
+data "aws_iam_policy_document" "not_head" {
+  statement {
+    sid       = "KeepHead"
+    effect    = "Deny"
+    actions   = ["s3:PutObject", "s3:DeleteObject"]
+    resources = ["${var.access.bucket_arn}/system/head/*"]
+  }
+}
+
+resource "aws_iam_role_policy" "worker_not_head" {
+  name   = "not-head"
+  role   = aws_iam_role.worker.id
+  policy = data.aws_iam_policy_document.not_head.json
+}
+
 resource "aws_iam_instance_profile" "worker" {
   name = "${var.reference}-worker"
   path = "/rayform/${var.reference}/"
@@ -248,6 +264,8 @@ resource "aws_iam_instance_profile" "worker" {
 
 # By itself, since the database takes minutes to come up and the head needn't wait for it.
 data "aws_iam_policy_document" "catalog" {
+  count = var.access.with_catalog ? 1 : 0
+
   statement {
     sid       = "ReadCatalogPassword"
     actions   = ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"]
@@ -260,5 +278,5 @@ resource "aws_iam_role_policy" "catalog" {
 
   name   = "catalog"
   role   = each.value
-  policy = data.aws_iam_policy_document.catalog.json
+  policy = data.aws_iam_policy_document.catalog[0].json
 }

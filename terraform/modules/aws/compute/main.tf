@@ -15,13 +15,8 @@ resource "aws_key_pair" "this" {
   public_key = var.ssh_public_key
 }
 
-# The token that every call to the Ray cluster bears. It is made by Secrets Manager and written by a write-only
+# The token that every call to the Ray cluster bears. It comes as an ephemeral value and is written by a write-only
 # argument: neither plan nor state ever holds it.
-ephemeral "aws_secretsmanager_random_password" "ray_token" {
-  password_length     = 48
-  exclude_punctuation = true
-}
-
 resource "aws_secretsmanager_secret" "ray_token" {
   # checkov:skip=CKV_AWS_149: Encrypted by Secrets Manager's own key; a key of one's own costs per month.
   # checkov:skip=CKV2_AWS_57: Rotating the token restarts the cluster, so a person does it: raise ray_token_version.
@@ -34,7 +29,7 @@ resource "aws_secretsmanager_secret" "ray_token" {
 
 resource "aws_secretsmanager_secret_version" "ray_token" {
   secret_id                = aws_secretsmanager_secret.ray_token.id
-  secret_string_wo         = ephemeral.aws_secretsmanager_random_password.ray_token.random_password
+  secret_string_wo         = var.ray_token
   secret_string_wo_version = var.ray_token_version
 }
 

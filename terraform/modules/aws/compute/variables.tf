@@ -69,6 +69,19 @@ variable "ssh_public_key" {
   }
 }
 
+variable "ray_token" {
+  description = "Token that every call to the Ray cluster bears; written once for each `ray_token_version`."
+  type        = string
+  ephemeral   = true
+  sensitive   = true
+  nullable    = false
+
+  validation {
+    condition     = length(var.ray_token) >= 32
+    error_message = "ray_token must be 32 characters or longer."
+  }
+}
+
 variable "ray_token_version" {
   description = "Raise it to make a new Ray token."
   type        = number

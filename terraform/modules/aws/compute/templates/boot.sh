@@ -44,6 +44,18 @@ for page in s3.get_paginator("list_objects_v2").paginate(Bucket=node["bucket"], 
         target = folder / name
         s3.download_file(node["bucket"], found["Key"], f"{target}.part")
         os.replace(f"{target}.part", target)
+if node["role"] == "head":
+    # Its SSH host keys, so that laptops check who answers from the first connection on. Workers may not write here.
+    import urllib.request
+
+    imds = "http://169.254.169.254/latest/"
+    ask = urllib.request.Request(imds + "api/token", method="PUT", headers={"X-aws-ec2-metadata-token-ttl-seconds": "60"})
+    token = urllib.request.urlopen(ask, timeout=5).read().decode()
+    ask = urllib.request.Request(imds + "meta-data/instance-id", headers={"X-aws-ec2-metadata-token": token})
+    instance = urllib.request.urlopen(ask, timeout=5).read().decode()
+    keys = [path.read_text().strip() for path in sorted(pathlib.Path("/etc/ssh").glob("ssh_host_*_key.pub"))]
+    body = json.dumps({"instance_id": instance, "keys": keys})
+    s3.put_object(Bucket=node["bucket"], Key="system/head/ssh_host_keys.json", Body=body.encode())
 stack = json.loads((folder / "stack.json").read_text())
 stack["node"] = node
 target = pathlib.Path("/etc/rayform/stack.json")
