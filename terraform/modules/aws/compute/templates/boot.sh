@@ -9,7 +9,7 @@ retry() { # Networks and fresh roles need a moment: five tries, each after a lon
     "$@" && return 0
     sleep $((try * 2))
   done
-  echo "rayform: gave up on: $*" >&2
+  echo "rayform: gave up after five tries: $*" >&2
   return 1
 }
 
@@ -30,7 +30,7 @@ if ! "$fetcher" -c 'import boto3' 2>/dev/null; then
 fi
 
 mkdir -p /opt/rayform/bootstrap
-retry "$fetcher" - <<'PYTHON'
+cat > /opt/rayform/fetch.py <<'PYTHON'
 import json, os, pathlib
 import boto3
 
@@ -62,6 +62,8 @@ target = pathlib.Path("/etc/rayform/stack.json")
 target.with_suffix(".part").write_text(json.dumps(stack, indent=2))
 target.with_suffix(".part").replace(target)
 PYTHON
+# From a file: a second try of a script on standard input would find nothing there, and call that success.
+retry "$fetcher" /opt/rayform/fetch.py
 
 read -r ray_version python_version < <("$fetcher" -c '
 import json
