@@ -14,7 +14,7 @@ SERVICES = (
 )  # fmt: skip
 
 # No database and no lifecycle rules: the provider waits minutes for the one and most of a minute for the other,
-# whatever answers. The whole stack is deployed by test_whole_stack.py.
+# whatever answers. A whole stack is deployed by benchmarks/bench_stack.py and by the emulated cloud's tests.
 LEAN = """\
 name: {name}
 region: eu-central-1
