@@ -203,7 +203,6 @@ class EmulatedCluster:
             "instance_id": self.head,
             "stack_reference": self.reference,
             "endpoint_url": self.cloud.state.endpoint,
-            "base_image": self.cloud.state.images["base"],
         }
 
     def register(self, name: str) -> None:
