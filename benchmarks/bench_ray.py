@@ -207,7 +207,7 @@ def _rayform(project: Path, pipeline: str, *words: str) -> tuple[str, float, flo
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(done.stdout + done.stderr)
-    return done.stdout, started, time.time() - started
+    return done.stdout + done.stderr, started, time.time() - started
 
 
 def _took(cluster: Any, project: Path, pipeline: str) -> list[float]:
