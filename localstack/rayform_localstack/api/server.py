@@ -130,11 +130,11 @@ def main(arguments: list[str]) -> int:
         log.exception("The API could not start")
         os.write(ready, f"error: {error}\n".encode())
         return 1
-    warm_up(gateway)
 
     def tell_ready() -> None:
         os.write(ready, b"ready\n")
         os.close(ready)
+        threading.Thread(target=warm_up, args=(gateway,), daemon=True).start()
 
     if localstack_port:
         from rayform_localstack.api.localstack_services import run
