@@ -25,6 +25,14 @@ LIFECYCLE: dict[str, tuple[str, str]] = {
     "plan": ("rayform.cli.stack_lifecycle:plan", "Show what a deploy would do, and what it would cost."),
     "deploy": ("rayform.cli.stack_lifecycle:deploy", "Make the cloud what the definition says."),
     "status": ("rayform.cli.stack_lifecycle:status", "Show a deployed stack's health, drift, age and cost."),
+    "start": (
+        "rayform.cli.cluster_power:start",
+        "Wake a stack's head that stopped itself, and wait until it is ready.",
+    ),
+    "stop": (
+        "rayform.cli.cluster_power:stop",
+        "End a stack's workers and stop its head; its disk, data and address stay.",
+    ),
     "outputs": ("rayform.cli.stack_lifecycle:outputs", "Show a deployed stack's outputs."),
     "refresh": (
         "rayform.cli.stack_lifecycle:refresh",

@@ -1,0 +1,54 @@
+"""`rayform stack start` and `stop`: wake a deployed stack's head, and put its cluster to sleep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from rayform.cli.options import confirm, yes_option
+
+if TYPE_CHECKING:
+    from rayform_runtime.execution.config import RayOrchestratorConfig
+
+__all__ = ["start", "stop"]
+
+
+def _orchestrator(name: str | None) -> tuple[str, RayOrchestratorConfig]:
+    from rayform import stacks
+    from rayform_core.errors import UsageError
+    from rayform_runtime.components import ComponentKind
+    from rayform_runtime.execution.config import RayOrchestratorConfig
+
+    spec = stacks.active_stack(name)
+    config = spec.components[ComponentKind.ORCHESTRATOR].validated_config()
+    if not isinstance(config, RayOrchestratorConfig) or config.instance_id is None:
+        raise UsageError(
+            f"Stack '{spec.name}' has no cluster of its own to start or stop.",
+            hint="Name a deployed stack, or make one: rayform stack deploy.",
+        )
+    return spec.name, config
+
+
+@click.command("start")
+@click.argument("name", required=False)
+def start(name: str | None) -> None:
+    """Wake a stack's head that stopped itself, and wait until it is ready."""
+    from rayform_runtime.cluster.power import start_head
+
+    stack, config = _orchestrator(name)
+    start_head(config, click.echo)
+    click.echo(f"The cluster of stack '{stack}' is ready.")
+
+
+@click.command("stop")
+@click.argument("name", required=False)
+@yes_option
+def stop(name: str | None, yes: bool) -> None:
+    """End a stack's workers and stop its head; its disk, data and address stay."""
+    from rayform_runtime.cluster.power import stop_cluster
+
+    stack, config = _orchestrator(name)
+    confirm(f"Stop the cluster of stack '{stack}', and every run on it?", yes=yes)
+    stop_cluster(config, click.echo)
+    click.echo(f"The cluster of stack '{stack}' is stopped. Wake it: rayform stack start {stack}")
