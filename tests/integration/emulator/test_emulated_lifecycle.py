@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -166,6 +167,7 @@ def others_networks() -> set[str]:
     return {n["Name"] for n in docker_client().api.networks() if str(folder()) not in str(n.get("Labels"))}
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the client leaves the socket open that found nobody
 def test_a_daemon_that_does_not_run_is_said_with_what_to_do(
     monkeypatch: pytest.MonkeyPatch, own_home: Path
 ) -> None:
@@ -179,6 +181,7 @@ def test_a_daemon_that_does_not_run_is_said_with_what_to_do(
     finally:
         monkeypatch.undo()
         engine.docker_client.cache_clear()
+        gc.collect()
 
 
 def test_no_disk_is_said_before_anything_is_started(monkeypatch: pytest.MonkeyPatch, own_home: Path) -> None:
