@@ -112,6 +112,7 @@ class CloudState:
             "secret_key": self.secret_key,
             "node_endpoint": self.endpoint,
             "registry": self.registry,
+            "base_image": self.images.get("base"),
             "cloud": self.id,
         }
 

@@ -36,6 +36,7 @@ def registration(
                 "instance_id": outputs["head_instance_id"],
                 "stack_reference": outputs["reference"],
                 "endpoint_url": target.endpoints.get("ec2"),
+                "base_image": target.base_image,
             },
         },
         "artifact_store": {

@@ -46,6 +46,7 @@ class Target:
         node_endpoints: the same, as the stack's machines reach them.
         access_key, secret_key: keys of an emulator; AWS proper uses the cloud's own chain.
         region: region that the emulator serves, where it serves one alone.
+        base_image: image that step images start from there, where no public one can be pulled.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Target:
     access_key: str | None = field(default=None, repr=False)
     secret_key: str | None = field(default=None, repr=False)
     region: str | None = None
+    base_image: str | None = None
 
     @property
     def emulated(self) -> bool:
@@ -151,7 +153,7 @@ def read_endpoints(path: Path, name: str) -> Target:
     """Read a target from an endpoints file.
 
     The file is JSON: `services` (service to URL), and optionally `node_services` (the same as the stack's
-    machines reach them), `region`, `access_key`, `secret_key`.
+    machines reach them), `region`, `access_key`, `secret_key`, `base_image`.
 
     Raises:
         NotFoundError: there is no such file.
@@ -178,6 +180,7 @@ def read_endpoints(path: Path, name: str) -> Target:
         str(data.get("access_key") or "test"),
         str(data.get("secret_key") or "test"),
         data.get("region"),
+        data.get("base_image"),
     )
 
 

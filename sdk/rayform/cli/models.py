@@ -179,6 +179,38 @@ def promote(name: str, version: str, stage: str, force: bool, **options: str | N
 
 @model.command()
 @click.argument("name", shell_complete=model_names)
+@click.argument("version", required=False)
+@click.option("--from", "source", required=True, metavar="STACK", help="Stack that has the version.")
+@click.option(
+    "--stage",
+    type=click.Choice(["staging", "production"]),
+    default=None,
+    help="Stage that the copy gets; a version that holds it is archived.",
+)
+@stack_option
+@json_option
+def copy(
+    name: str, version: str | None, source: str, stage: str | None, stack: str | None, json_wanted: bool
+) -> None:
+    """Copy a version (name, number or stage; the latest unless told), with its artifacts, from another stack."""
+    from rayform.client import Client
+    from rayform.copying import copy_model_version
+
+    with opened_client(stack) as target, Client(source) as origin:
+        copied = copy_model_version(origin, target, name, version, stage=stage)
+        artifacts = [a.record for a in copied.artifact_versions]
+        if json_wanted:
+            as_json({**plain(copied.record), "artifacts": plain(artifacts)})
+            return
+        size = sum(a.size for a in artifacts)
+        click.echo(
+            f"{copied.name} {copied.version} ({copied.stage.value}) is a copy from stack '{source}': "
+            f"{len(artifacts)} artifact{'s' if len(artifacts) != 1 else ''}, {size:,} bytes."
+        )
+
+
+@model.command()
+@click.argument("name", shell_complete=model_names)
 @click.argument("version", nargs=-1)
 @stack_option
 @json_option
