@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 import time
@@ -231,27 +230,10 @@ def _images(
     plans = plan_images(
         request.spec,
         project=Path(request.spec.code_root or "."),
-        base_image=_base_image(config, python),
+        base_image=config.base_image or f"python:{python}-slim",
         platform=platform,
     )
     return {key: _pulled_name(str(found)) for key, found in ensure_images(plans, registry, told).items()}
-
-
-def _base_image(config: RayOrchestratorConfig, python: str) -> str:
-    """Return what step images start from: the stack's, an emulated cloud's own, or a slim Python."""
-    chosen = config.base_image or os.environ.get("RAYFORM_BASE_IMAGE")
-    if chosen is None and config.endpoint_url is not None:
-        # The emulated cloud built one on this machine, since public images may be out of reach.
-        from rayform_runtime.images.docker_engine import docker_engine
-
-        client = docker_engine()
-        try:
-            known = client.images.list(filters={"label": "rayform.image=base", "dangling": False})
-        finally:
-            client.close()
-        newest = max(known, key=lambda image: str(image.attrs.get("Created")), default=None)
-        chosen = newest.tags[0] if newest is not None and newest.tags else None
-    return chosen or f"python:{python}-slim"
 
 
 def _pulled_name(reference: str) -> str:
