@@ -542,6 +542,9 @@ def _take_from_template(data: dict[str, Any], kwargs: dict[str, Any]) -> dict[st
             kwargs["associate_public_ip"] = str(public).lower() == "true"
         if first.get("SubnetId") and not kwargs.get("subnet_id"):
             kwargs["subnet_id"] = first["SubnetId"]
+    if data.get("BlockDeviceMappings") and not kwargs.get("block_device_mappings"):
+        # Left to itself, moto gives the instance a default root volume too, which outlives it unattached.
+        kwargs["block_device_mappings"] = data["BlockDeviceMappings"]
     market = data.get("InstanceMarketOptions") or {}
     if market.get("MarketType") and not kwargs.get("instance_market_options"):
         kwargs["instance_market_options"] = market["MarketType"]

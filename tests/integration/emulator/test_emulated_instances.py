@@ -210,7 +210,7 @@ def test_an_elastic_ip_leads_to_the_instance_that_has_it(emulated: EmulatedCloud
 def test_an_auto_scaling_group_boots_machines_with_everything_from_its_launch_template(
     emulated: EmulatedCloud, subnet: str
 ) -> None:
-    """A group's instances take profile, groups and user data from the template, and scaling in ends them."""
+    """A group's instances take profile, disks and user data from the template, and scaling in ends all of them."""
     role = emulated.make_role(
         "group-node", [{"Effect": "Allow", "Action": "ec2:DescribeTags", "Resource": "*"}]
     )
@@ -223,8 +223,12 @@ def test_an_auto_scaling_group_boots_machines_with_everything_from_its_launch_te
             "InstanceType": "g5.xlarge",
             "IamInstanceProfile": {"Name": role},
             "UserData": base64.b64encode(script.encode()).decode(),
+            "BlockDeviceMappings": [
+                {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 30, "DeleteOnTermination": True}}
+            ],
         },
     )
+    volumes = {v["VolumeId"] for v in ec2.describe_volumes()["Volumes"]}
     scaling.create_auto_scaling_group(
         AutoScalingGroupName="workers", MinSize=0, MaxSize=2, DesiredCapacity=1, VPCZoneIdentifier=subnet,
         LaunchTemplate={"LaunchTemplateName": "node", "Version": "$Latest"},
@@ -237,8 +241,11 @@ def test_an_auto_scaling_group_boots_machines_with_everything_from_its_launch_te
     machine = json.loads(emulated.inside(instance, "cat", "/etc/rayform/machine.json"))
     assert (machine["gpus"], machine["cpus"]) == (1, 4)
     assert machine["cpu_limit"] <= 4
+    made = [v["Size"] for v in ec2.describe_volumes()["Volumes"] if v["VolumeId"] not in volumes]
+    assert made == [30]
     scaling.delete_auto_scaling_group(AutoScalingGroupName="workers", ForceDelete=True)
     emulated.await_state(instance, "terminated")
+    assert {v["VolumeId"] for v in ec2.describe_volumes()["Volumes"]} == volumes
 
 
 def test_a_vpc_that_overlaps_a_network_of_this_machine_fails_with_the_network_s_name(
