@@ -103,6 +103,38 @@ def leave_child(path: str) -> int:
     time.sleep(600)
     return 0
 
+def fork_and_return() -> str:
+    if os.fork() == 0:
+        return "child"
+    os.wait()
+    return "parent"
+
+def fork_and_raise() -> str:
+    child = os.fork()
+    if child == 0:
+        raise ValueError("only in the child")
+    return str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+def spoil(folder: str) -> str:
+    os.chdir(folder)
+    os.umask(0o777)
+    os.environ.pop("KEEP", None)
+    os.environ["PATH"] = "/nowhere"
+    os.environ["ADDED"] = "yes"
+    sys.path.clear()
+    sys.stdout = sys.stderr = None
+    return folder
+
+def look_around(x: str = "") -> dict[str, str]:
+    print("still heard")
+    mask = os.umask(0)
+    os.umask(mask)
+    names = ("KEEP", "PATH", "ADDED")
+    return {"folder": os.getcwd(), "mask": oct(mask), **{n: os.environ.get(n, "") for n in names}}
+
+def leave_child_and_end() -> int:
+    return subprocess.Popen(["sleep", "600"]).pid
+
 def exit_hard(x: int = 0) -> int:
     os._exit(3)
 

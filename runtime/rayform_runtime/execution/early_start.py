@@ -7,6 +7,7 @@ thing, it does so on another CPU meanwhile. Only the standard library is importe
 from __future__ import annotations
 
 import atexit
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -43,4 +44,6 @@ def discard_early_launcher() -> None:
     """End a launcher that nobody took: the run is on another stack, or never came about. Idempotent."""
     taken = take_early_launcher()
     if taken is not None:
-        taken.shutdown()
+        # A second Ctrl-C while this process ends has said all there is to say.
+        with contextlib.suppress(KeyboardInterrupt):
+            taken.shutdown()

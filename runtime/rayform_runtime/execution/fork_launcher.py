@@ -261,7 +261,9 @@ class ForkLauncher(Launcher):
             self._base.sock.close()
         try:
             process.wait(timeout=4)
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
             process.kill()
             process.wait()
+            if isinstance(error, KeyboardInterrupt):
+                raise
         self._discard_base()

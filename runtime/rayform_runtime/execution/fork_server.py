@@ -30,7 +30,12 @@ from typing import Any, NoReturn
 
 from rayform_core.startup import without_pydantic_plugins
 from rayform_runtime.execution.framing import FrameReader, send
-from rayform_runtime.execution.process_death import die_with_parent, kill_group, leave_terminal
+from rayform_runtime.execution.process_death import (
+    die_with_parent,
+    kill_group,
+    kill_rest_of_group,
+    leave_terminal,
+)
 from rayform_runtime.execution.script_loading import enter_worker_process
 
 __all__ = ["main", "serve"]
@@ -85,6 +90,7 @@ class _Server:
             self.servers.discard(pid)
             slot = self.workers.pop(pid, None)
             if slot is not None:
+                kill_rest_of_group(pid)
                 with contextlib.suppress(OSError):
                     send(self.control, ("ended", slot, pid, status))
 

@@ -31,6 +31,8 @@ __all__ = ["LocalExecutor"]
 
 _WorkerKey = tuple[tuple[str, str], ...]
 
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGSYS)
+
 _PASSES_BEFORE_RESERVING = 64
 """How many smaller tasks may overtake one that doesn't fit yet."""
 
@@ -480,7 +482,9 @@ class LocalExecutor(Executor):
                 "Crash",
                 "Its process was killed (SIGKILL). Where nobody did that by hand, memory ran out.",
             )
-        return StepError("Crash", f"Its process died of {name}; native code that it called crashed.")
+        if -status in _CRASHES:
+            return StepError("Crash", f"Its process died of {name}; native code that it called crashed.")
+        return StepError("Crash", f"Its process was ended by {name}, which it or another process sent.")
 
 
 def _lost(step_run_id: str, error: StepError) -> StepResult:

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-__all__ = ["die_with_parent", "kill_group", "leave_terminal"]
+__all__ = ["die_with_parent", "kill_group", "kill_rest_of_group", "leave_terminal"]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -47,3 +47,9 @@ def kill_group(pid: int, signum: int = signal.SIGKILL) -> None:
         # It may not have made its group yet.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signum)
+
+
+def kill_rest_of_group(leader: int) -> None:
+    """Kill what a group's leader, which just ended, started and left behind; the group keeps its number till then."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rayform_runtime.execution.launchers import Launcher, WorkerProcess, slots, socket_and_pipe
-from rayform_runtime.execution.process_death import kill_group
+from rayform_runtime.execution.process_death import kill_group, kill_rest_of_group
 
 __all__ = ["SpawnLauncher"]
 
@@ -66,6 +66,7 @@ class SpawnLauncher(Launcher):
         for slot, (worker, process) in list(self._processes.items()):
             status = process.poll()
             if status is not None:
+                kill_rest_of_group(process.pid)
                 worker.exit_status = status
                 del self._processes[slot]
                 ended.append(worker)
@@ -82,6 +83,7 @@ class SpawnLauncher(Launcher):
         for _, process in processes.values():
             try:
                 process.wait(timeout=max(0.0, deadline - time.monotonic()))
+                kill_rest_of_group(process.pid)
             except subprocess.TimeoutExpired:
                 kill_group(process.pid)
                 process.wait()

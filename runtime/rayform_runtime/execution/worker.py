@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +24,7 @@ from rayform_runtime.context import PipelineInfo, RunInfo, StepContext, StepRunI
 from rayform_runtime.execution.call_arguments import coerced, type_hints_of
 from rayform_runtime.execution.interface import StepResult, StepTask, TaskInput
 from rayform_runtime.execution.person_traceback import step_error
+from rayform_runtime.execution.surroundings import Surroundings
 from rayform_runtime.execution.user_code import add_code_root, load_function, load_source
 from rayform_runtime.execution.worker_step import CodeRef, WorkerOutput, WorkerStep
 
@@ -96,9 +98,11 @@ def _run(task: StepTask, step: WorkerStep, stack: Stack, started: datetime) -> S
         name: _load_input(name, given, hints.get(name), step, stack) for name, given in task.inputs.items()
     }
     context = _context(task, step, stack)
-    with running_step(context):
+    surroundings = Surroundings()
+    with running_step(context), ExitStack() as afterwards:
+        afterwards.callback(surroundings.restore)
         try:
-            returned = function(**arguments)
+            returned = _call(function, arguments, surroundings)
             outputs, lengths, summaries = _save_outputs(returned, task, step, stack, context)
         except KeyboardInterrupt:
             raise  # only where the step runs in the person's own process
@@ -127,6 +131,18 @@ def _run(task: StepTask, step: WorkerStep, stack: Stack, started: datetime) -> S
         map_lengths=lengths,
         summaries=summaries,
     )
+
+
+def _call(function: Callable[..., Any], arguments: Mapping[str, Any], surroundings: Surroundings) -> Any:
+    error: BaseException | None = None
+    try:
+        return function(**arguments)
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        surroundings.leave_if_forked(error)
+        surroundings.restore_for_saving()
 
 
 def _is_final(task: StepTask, error: BaseException) -> bool:
