@@ -136,7 +136,7 @@ class LocalArtifactStore(ArtifactStore):
     # -- read ---------------------------------------------------------------------------------------------
     def read_manifest(self, uri: str) -> Manifest:
         """See `ArtifactStore.read_manifest`."""
-        version = version_id(self.uri, uri)
+        version = self._version_id(uri)
         path = self.root / VERSIONS / str(version) / MANIFEST_NAME
         try:
             data = read_whole(path)
@@ -175,14 +175,14 @@ class LocalArtifactStore(ArtifactStore):
 
     def exists(self, uri: str) -> bool:
         """See `ArtifactStore.exists`."""
-        return (self.root / VERSIONS / str(version_id(self.uri, uri)) / MANIFEST_NAME).is_file()
+        return (self.root / VERSIONS / str(self._version_id(uri)) / MANIFEST_NAME).is_file()
 
     # -- remove -------------------------------------------------------------------------------------------
     def delete(self, uri: str) -> None:
         """See `ArtifactStore.delete`."""
         import shutil
 
-        folder = self.root / VERSIONS / str(version_id(self.uri, uri))
+        folder = self.root / VERSIONS / str(self._version_id(uri))
         try:
             if not os.path.lexists(folder):
                 return
@@ -289,6 +289,19 @@ class LocalArtifactStore(ArtifactStore):
         except OSError as error:
             raise self._unusable(error, self.root) from error
         self._ready = True
+
+    def _version_id(self, uri: str) -> UUID:
+        """Return which version a URI names; also where it was written before the store's folder was moved here."""
+        try:
+            return version_id(self.uri, uri)
+        except UsageError:
+            former = uri.rpartition(f"/{VERSIONS}/")[0]
+            if not former.startswith("file://"):
+                raise
+            version = version_id(former, uri)
+            if not (self.root / VERSIONS / str(version) / MANIFEST_NAME).is_file():
+                raise
+            return version
 
     def _path(self, key: str) -> Path:
         path = self.root / safe_key(key)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from rayform_runtime.execution.interface import CacheDecision
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from rayform_runtime.catalog.interface import ArtifactVersion, StepRun
     from rayform_runtime.spec import PipelineSpec, SourceRef, StepSpec
 
@@ -142,6 +144,7 @@ def explain_miss(
     inputs: Mapping[str, KeyInput],
     candidates: Iterable[StepRun],
     versions: Mapping[Any, ArtifactVersion],
+    run_name: Callable[[UUID], str] = str,
 ) -> CacheDecision:
     """Say what kept a step from being taken from the cache, compared with its nearest earlier run.
 
@@ -150,6 +153,7 @@ def explain_miss(
         parameters, inputs: what it was made from.
         candidates: earlier successful runs of the step, newest first.
         versions: the artifact versions that the candidates took, by ID.
+        run_name: tells the name of a run from its ID.
     """
     ours = parts_of(key)
     nearest: tuple[int, StepRun, list[str]] | None = None
@@ -174,7 +178,10 @@ def explain_miss(
         else:
             changed.append(_WORDS[part])
     return CacheDecision(
-        False, f"Changed since run {candidate.run_id}: {'; '.join(changed)}.", key, changed=tuple(changed)
+        False,
+        f"Changed since run '{run_name(candidate.run_id)}': {'; '.join(changed)}.",
+        key,
+        changed=tuple(changed),
     )
 
 

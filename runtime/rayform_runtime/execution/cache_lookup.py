@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
+from rayform_core.errors import NotFoundError, UsageError
+from rayform_runtime.artifacts.interface import ArtifactStore
 from rayform_runtime.catalog.interface import CachedResult, Catalog, Query
 from rayform_runtime.components import Stack
 from rayform_runtime.execution.cache_keys import StaticParts, cache_key, explain_miss, static_parts
@@ -99,11 +102,15 @@ class CacheLookup:
         store = self._stack.artifact_store
         unique = list(dict.fromkeys(uris))
         if store.uri.startswith("file:") or len(unique) == 1:
-            return {uri for uri in unique if not store.exists(uri)}
+            return {uri for uri in unique if not _exists(store, uri)}
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(min(16, len(unique))) as pool:
-            return {u for u, there in zip(unique, pool.map(store.exists, unique), strict=True) if not there}
+            return {
+                u
+                for u, there in zip(unique, pool.map(partial(_exists, store), unique), strict=True)
+                if not there
+            }
 
     def _why_missed(self, instance: Instance, *, gone: bool) -> CacheDecision:
         key = instance.cache_key or ""
@@ -115,7 +122,22 @@ class CacheLookup:
         same = [c for c in candidates if c.map_index == instance.map_index] or candidates
         ids = {v for c in same for given in c.inputs.values() for v in given}
         versions = self._catalog.get_artifact_versions(sorted(ids))
-        return explain_miss(key, instance.node.parameters, instance.key_inputs(), same, versions)
+        return explain_miss(
+            key, instance.node.parameters, instance.key_inputs(), same, versions, self._run_name
+        )
+
+    def _run_name(self, run_id: UUID) -> str:
+        try:
+            return self._catalog.get_run(run_id).name
+        except NotFoundError:
+            return str(run_id)  # it was deleted meanwhile
+
+
+def _exists(store: ArtifactStore, uri: str) -> bool:
+    try:
+        return store.exists(uri)
+    except UsageError:
+        return False  # it lies in another store: the folder was moved, or the stack has a new bucket
 
 
 def _is_whole(spec: StepSpec, hit: CachedResult, missing: set[str]) -> bool:

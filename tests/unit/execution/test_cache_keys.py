@@ -131,6 +131,8 @@ def test_miss_names_the_nearest_difference() -> None:
     decision = explain_miss(key(), {"n": 1}, inputs, [far, near], {})
     assert decision.changed == ("parameter 'n' was 2 and is 1",)
     assert str(near.run_id) in decision.reason
+    named = explain_miss(key(), {"n": 1}, inputs, [far, near], {}, lambda run_id: f"name of {run_id}")
+    assert f"run 'name of {near.run_id}'" in named.reason
 
 
 def test_miss_without_any_earlier_run_says_so() -> None:
