@@ -117,8 +117,10 @@ def _load(path: Path, text: str) -> tuple[Any, dict[tuple[str | int, ...], int]]
         mark = error.problem_mark or error.context_mark
         where = f":{mark.line + 1}" if mark else ""
         raise UsageError(f"{path}{where}: this isn't valid YAML.", why=f"{error.problem}.") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2026-13-01
         raise UsageError(f"{path}: this isn't valid YAML.", why=f"{error}.") from None
+    except RecursionError:
+        raise UsageError(f"{path}: this is nested too deep.") from None
 
 
 def _walk(path: Path, node: Any, at: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int]) -> None:

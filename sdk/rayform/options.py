@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from rayform.option_checks import checked_environment
 from rayform.sources import source_of
 from rayform_core.errors import UsageError, nearest
 from rayform_runtime.spec import ImageSpec, ModelSpec, Resources, RetryPolicy, SourceRef
@@ -119,11 +120,8 @@ class StepOptions:
                 why=f"It is {timeout!r}.",
                 hint="Give seconds, more than 0.",
             )
-        environment = checked.get("environment", {})
-        if not all(isinstance(k, str) and isinstance(v, str) for k, v in environment.items()):
-            raise UsageError(
-                f"{what} has a wrong 'environment'.", why="Names and values must both be strings."
-            )
+        if "environment" in checked:
+            checked["environment"] = checked_environment(what, checked["environment"])
         return cls(**checked)
 
     def overridden_by(self, configuration: Overrides, name: str, key: str) -> StepOptions:

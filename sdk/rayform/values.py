@@ -7,7 +7,7 @@ import math
 from functools import lru_cache
 from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic_core import PydanticSerializationError, ValidationError, to_jsonable_python
 
@@ -21,7 +21,9 @@ _HIDDEN = "**********"  # how pydantic writes a SecretStr
 @lru_cache(maxsize=1024)
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
     try:
-        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+        return TypeAdapter(
+            annotation, config=ConfigDict(arbitrary_types_allowed=True, ser_json_inf_nan="constants")
+        )
     except PydanticUserError:
         return TypeAdapter(annotation)  # a pydantic model or dataclass brings its own configuration
 
@@ -68,10 +70,17 @@ def frozen(value: Any, annotation: Any, *, what: str) -> Any:
         return value
     try:
         if annotation is Any or annotation is object:
-            plain = to_jsonable_python(value)
+            plain = to_jsonable_python(value, inf_nan_mode="constants")
         else:
             plain = _adapter_for(annotation).dump_python(value, mode="json", warnings="error")
         plain = _finite(plain)
+        odd = _count_not_finite(value)
+        if odd and odd != _count_not_finite(validated(plain, annotation, what=what)):
+            raise UsageError(
+                f"{what} can't keep a NaN or an infinity.",
+                why=f"JSON has no word for them, and `{_written(annotation)}` doesn't say where numbers are.",
+                hint="Annotate it more closely, such as `dict[str, float]`, or make the value in a step.",
+            )
         text = json.dumps(plain, allow_nan=False)
     except (PydanticSerializationError, TypeError, ValueError, RecursionError) as error:
         raise UsageError(
@@ -99,6 +108,19 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _finite(v) for k, v in value.items()}
     return value
+
+
+def _count_not_finite(value: Any) -> int:
+    """Count the numbers that JSON has no word for; what lies in objects is pydantic's to keep."""
+    if isinstance(value, float):
+        return int(not math.isfinite(value))
+    if isinstance(value, dict):
+        return sum(map(_count_not_finite, value.values()))
+    if isinstance(value, list | tuple | set | frozenset):
+        return sum(map(_count_not_finite, value))
+    if isinstance(value, BaseModel):
+        return sum(map(_count_not_finite, dict(value).values()))
+    return 0
 
 
 def _written(annotation: Any) -> str:

@@ -92,8 +92,8 @@ def parsed_parameters(given: tuple[str, ...], pipeline: Any) -> dict[str, Any]:
             values[name] = yaml.safe_load(raw)
             if argument is not None and not _fits(values[name], argument) and _fits(raw, argument):
                 values[name] = raw  # `str | None` and the like: 2026 is text there
-        except yaml.YAMLError as error:
-            problem = getattr(error, "problem", None) or str(error)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            problem = getattr(error, "problem", None) or str(error)[:200]
             raise UsageError(
                 f"The value of parameter '{name}' can't be read: {raw!r}.",
                 why=f"It isn't valid YAML: {problem}.",

@@ -99,6 +99,13 @@ def test_broken_yaml_names_the_line(tmp_path: Path) -> None:
         read_configuration(written(tmp_path, "tags: [a\nretry: 1\n"))
 
 
+@pytest.mark.parametrize("text", ["[" * 5000, "parameters: {day: 2026-13-45}\n"])
+def test_yaml_that_breaks_its_reader_is_refused(tmp_path: Path, text: str) -> None:
+    """Endless nesting and dates that don't exist are the person's mistakes, not ours."""
+    with pytest.raises(UsageError, match=r"nested too deep|month must be in"):
+        read_configuration(written(tmp_path, text))
+
+
 def test_python_objects_in_yaml_are_refused(tmp_path: Path) -> None:
     """YAML that would make Python objects is refused."""
     with pytest.raises(UsageError, match="isn't valid YAML"):
