@@ -5,7 +5,9 @@ python scripts/make_cli_docs.py [--check]
 
 from __future__ import annotations
 
+import inspect
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,11 +57,8 @@ def section(path: tuple[str, ...], command: click.Command) -> str:
     """Return a command's part of the page."""
     lines = [f"{'#' * min(len(path), 3)} `{' '.join(path)}`", ""]
     context = context_of(command, path)
-    help_text = (command.help or "").replace("\b\n", "").strip()
-    paragraphs = [
-        " ".join(p.split()) if "\b" not in (command.help or "") else p for p in help_text.split("\n\n")
-    ]
-    lines += ["\n\n".join(paragraphs), ""]
+    help_text = inspect.cleandoc(command.help or "")
+    lines += ["\n\n".join(map(_paragraph, help_text.split("\n\n"))), ""]
     if isinstance(command, click.Group):
         return "\n".join(lines)
     lines += ["```text", " ".join(["rayform", *path[1:], *command.collect_usage_pieces(context)]), "```", ""]
@@ -73,6 +72,14 @@ def section(path: tuple[str, ...], command: click.Command) -> str:
         lines += [f"| `{flags}` | {text} |".replace("|  |", "| |") for flags, text in map(_escaped, records)]
         lines.append("")
     return "\n".join(lines)
+
+
+def _paragraph(text: str) -> str:
+    """Join a paragraph's lines; one that click keeps as it is (`\\b`) becomes a block of its own."""
+    text = text.strip("\n")
+    if not text.startswith("\b\n"):
+        return " ".join(text.split())
+    return f"```text\n{textwrap.dedent(text.removeprefix(chr(8)).strip(chr(10)))}\n```"
 
 
 def _escaped(record: tuple[str, str]) -> tuple[str, str]:

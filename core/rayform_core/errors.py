@@ -107,6 +107,7 @@ class NotFoundError(RayformError):
         kind: what was asked for, such as `"stack"`.
         name: the name that was asked for.
         known: names that exist.
+        within: where it was looked for, such as `"of artifact 'rows'"`.
 
     Example:
         >>> str(NotFoundError("stack", "defualt", known=["default"]))
@@ -121,6 +122,7 @@ class NotFoundError(RayformError):
         name: str,
         *,
         known: Iterable[str] = (),
+        within: str = "",
         why: str | None = None,
         hint: str | None = None,
     ) -> None:
@@ -136,7 +138,8 @@ class NotFoundError(RayformError):
                 hint = (
                     f"There {'is' if len(known) == 1 else 'are'}: {shown}{', …' if len(known) > 5 else ''}."
                 )
-        super().__init__(f"There is no {kind} '{name}'.", why=why, hint=hint)
+        place = f" {within}" if within else ""
+        super().__init__(f"There is no {kind} '{name}'{place}.", why=why, hint=hint)
 
 
 class ConflictError(RayformError):

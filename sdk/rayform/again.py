@@ -61,7 +61,7 @@ def spin_step(run: RunView, key: str, stack: Stack, *, debug: bool = False) -> R
 
     spec = PipelineSpec.model_validate(run.config)
     if key not in {step.key for step in spec.steps}:
-        raise NotFoundError(f"step in run '{run.name}'", key, known=[s.key for s in spec.steps])
+        raise NotFoundError("step", key, known=[s.key for s in spec.steps], within=f"in run '{run.name}'")
     chosen = spec.model_copy(update={"steps": [spec.step(key)]})
     current = with_current_code(chosen).step(key)
     spec = spec.model_copy(update={"steps": [current if s.key == key else s for s in spec.steps]})

@@ -39,7 +39,7 @@ def find_pipeline(target: str) -> Pipeline[Any, Any]:
         for name, value in found.items():
             if wanted in (name, value.name):
                 return value
-        raise NotFoundError(f"pipeline in '{place}'", wanted, known=found)
+        raise NotFoundError("pipeline", wanted, known=found, within=f"in '{place}'")
     candidates = list({id(p): (n, p) for n, p in (own or found).items()}.values())
     if not candidates:
         raise UsageError(

@@ -40,7 +40,9 @@ def output_specs(
         chosen if isinstance(chosen, Mapping) else {o.name: chosen for o in outputs} if chosen else {}
     )
     if unknown := [n for n in by_output if n not in {o.name for o in outputs}]:
-        raise NotFoundError(f"output of step '{step.name}'", unknown[0], known=[o.name for o in outputs])
+        raise NotFoundError(
+            "output", unknown[0], known=[o.name for o in outputs], within=f"of step '{step.name}'"
+        )
     specs = []
     for output in outputs:
         config = output.config

@@ -27,6 +27,7 @@ _STEP_WORDS = {
     StepStatus.RUNNING: "started",
     StepStatus.INTERRUPTED: "interrupted",
 }
+_SHOWN_OUTPUTS = 20
 _SHOWN_INSTANCES = 20
 """Instances of a mapped step that are named one by one; more are only counted."""
 
@@ -213,8 +214,11 @@ def closing_lines(progress: Progress, outcome: RunOutcome | None) -> list[str]:
     took = duration(time.time() - progress.began)
     lines.append(f"Run {progress.run_name} {outcome.status} in {took}")
     outputs = progress.final_values() if outcome.status is RunStatus.COMPLETED else []
-    width = max((len(name) for name, _ in outputs), default=0)
-    lines += [f"  {name:<{width}}  {summary}" for name, summary in outputs]
+    shown = outputs[:_SHOWN_OUTPUTS]
+    width = max((len(name) for name, _ in shown), default=0)
+    lines += [f"  {name:<{width}}  {summary}" for name, summary in shown]
+    if len(outputs) > len(shown):
+        lines.append(f"  … and {len(outputs) - len(shown)} more: rayform runs describe {progress.run_name}")
     return lines
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rayform.annotations import arguments_of, outputs_of
 from rayform.binding import bind, missing
-from rayform.option_checks import checked, checked_tags, refuse_odd_name
+from rayform.option_checks import checked, checked_environment, checked_tags, refuse_odd_name
 from rayform.options import StepOptions, hook_source, image_spec, model_spec
 from rayform.output_specs import output_specs
 from rayform.placeholders import StepArtifact
@@ -136,7 +136,7 @@ class Trace:
         given = {**options.parameters, **given}
         for name, value in options.forced_parameters.items():
             if name not in arguments:
-                raise NotFoundError(f"parameter of step '{key}'", name, known=arguments)
+                raise NotFoundError("parameter", name, known=arguments, within=f"of step '{key}'")
             if holds_placeholder(given.get(name)):
                 raise UsageError(
                     f"Parameter '{name}' of step '{key}' can't be set in the configuration.",
@@ -173,7 +173,7 @@ class Trace:
             timeout=options.timeout,
             resources=options.resources,
             image=options.image,
-            environment=dict(options.environment),
+            environment=checked_environment(f"Step '{key}'", options.environment),
             on_failure=options.on_failure,
             on_success=options.on_success,
             model=options.model,
@@ -234,7 +234,12 @@ class Trace:
                         hint="Call that pipeline in this one, or run one after the other.",
                     )
                 if earlier not in self.steps:
-                    raise NotFoundError("earlier step", earlier, known=self.steps)
+                    raise NotFoundError(
+                        "earlier step",
+                        earlier,
+                        known=self.steps,
+                        why=f"Step '{key}' can only start after steps that the pipeline called before it.",
+                    )
                 keys.append(earlier)
         return list(dict.fromkeys(keys))
 
@@ -263,7 +268,7 @@ def trace_pipeline(
     }
     for name, value in configuration.parameters.items():
         if name not in arguments:
-            raise NotFoundError(f"parameter of pipeline '{pipeline.name}'", name, known=arguments)
+            raise NotFoundError("parameter", name, known=arguments, within=f"of pipeline '{pipeline.name}'")
         given[name] = value
     if left_out := [n for n, a in arguments.items() if a.is_required and n not in given]:
         raise missing(what, left_out)
@@ -329,7 +334,9 @@ def _pipeline_spec(trace: Trace, parameters: dict[str, Any], returned: Any) -> P
         enable_cache=any(step.enable_cache for step in trace.steps.values()),
         model=model_spec(chosen("model"), what=what),
         image=image_spec(chosen("image"), what=what),
-        environment={**options.get("environment", {}), **configuration.environment},
+        environment=checked_environment(
+            what, {**options.get("environment", {}), **configuration.environment}
+        ),
         tags=checked_tags(what, options.get("tags", ()), configuration.tags),
         run_name=chosen("run_name"),
         settings={**options.get("settings", {}), **configuration.settings},
@@ -366,4 +373,4 @@ def _refuse_unknown_steps(trace: Trace) -> None:
     known = {*trace.steps, *trace.names}
     for name in trace.configuration.steps:
         if name not in known:
-            raise NotFoundError(f"step in pipeline '{trace.pipeline.name}'", name, known=known)
+            raise NotFoundError("step", name, known=known, within=f"in pipeline '{trace.pipeline.name}'")

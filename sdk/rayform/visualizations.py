@@ -23,8 +23,9 @@ def read(version: ArtifactVersionView, name: str | None = None) -> dict[str, tup
     chosen = [v for v in version.visualizations if name is None or v.name == name]
     if not chosen:
         raise NotFoundError(
-            f"visualization of artifact '{version.name}' version '{version.version}' called",
+            "visualization",
             name or "(any)",
+            within=f"of artifact '{version.name}' version '{version.version}'",
             known=[v.name for v in version.visualizations],
         )
     found: dict[str, tuple[str, str | bytes]] = {}

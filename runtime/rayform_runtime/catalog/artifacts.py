@@ -348,7 +348,10 @@ class ArtifactCatalog(SQLBase):
                 (id,),
             )
             raise NotFoundError(
-                f"version of artifact '{ref}'", str(version or LATEST), known=[row[0] for row in known]
+                "version",
+                str(version or LATEST),
+                known=[row[0] for row in known],
+                within=f"of artifact '{ref}'",
             )
         return found
 

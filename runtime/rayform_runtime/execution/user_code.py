@@ -102,8 +102,9 @@ def load_source(ref: SourceRef | CodeRef) -> Any:
             found = getattr(found, part)
         except AttributeError as error:
             raise NotFoundError(
-                f"name in module '{ref.module}'",
+                "name",
                 ref.qualname,
+                within=f"in module '{ref.module}'",
                 known=[n for n in vars(module) if not n.startswith("_")],
                 hint="It must stand at the top level of its module under the name that it was traced with.",
             ) from error

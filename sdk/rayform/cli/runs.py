@@ -52,9 +52,14 @@ _STEP_COLUMNS = [
     Column("status", lambda step: step.status.value),
     Column("step", lambda step: step_title(step), shrink=2),
     Column("took", lambda step: human_duration(step.started_at, step.ended_at), right=True),
-    Column("tries", lambda step: str(step.attempt), right=True),
+    Column("tries", lambda step: _tries(step), right=True),
     Column("outputs", lambda step: ", ".join(step.outputs), shrink=3),
 ]
+
+
+def _tries(step: StepRun) -> str:
+    never_began = step.status.value in ("pending", "skipped", "cached")
+    return "-" if never_began else str(step.attempt)
 
 
 def _took(run: Run) -> str:

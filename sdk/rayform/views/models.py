@@ -195,8 +195,9 @@ class ModelVersionView(View):
         found = self.get_artifact(name, version)
         if found is None:
             raise NotFoundError(
-                f"artifact in version '{self.version}' of model '{self.name}' called",
+                "artifact",
                 name if version is None else f"{name}:{version}",
+                within=f"in version '{self.version}' of model '{self.name}'",
                 known=dict.fromkeys(a.name for a in self.artifact_versions),
             )
         return found.load()

@@ -204,3 +204,24 @@ def test_the_cache_table_says_why() -> None:
 def test_durations_are_written_for_people(seconds: float, text: str) -> None:
     """Short spans have decimals, long ones minutes and hours."""
     assert duration(seconds) == text
+
+
+def test_many_final_values_are_cut() -> None:
+    """After twenty final values only their number is told."""
+    source = StepSpec(key="x", name="x", source=SOURCE)
+    steps = [
+        source.model_copy(
+            update={"key": f"s{i}", "outputs": [OutputSpec(name="output", artifact_name=f"s{i}")]}
+        )
+        for i in range(30)
+    ]
+    text = io.StringIO()
+    progress = PlainProgress(PipelineSpec(name="p", source=SOURCE, steps=steps), "the-run", "default", text)
+    done = [
+        event("step", s.key, i, step_status=StepStatus.COMPLETED, summaries={"output": f"value {i}"})
+        for i, s in enumerate(steps)
+    ]
+    play(progress, *done, outcome=RunOutcome(new_id(), RunStatus.COMPLETED, {}, {}))
+    assert "value 19" in text.getvalue()
+    assert "value 20" not in text.getvalue()
+    assert "and 10 more: rayform runs describe the-run" in text.getvalue()
