@@ -7,13 +7,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from rayform.cli import LazyGroup
 from rayform.cli.options import stack_option
-from rayform.cli.output import Column, as_json, json_option, print_pairs, print_table
+from rayform.cli.output import as_json, json_option
 
 if TYPE_CHECKING:
     from rayform_runtime.cluster.head_client import ClusterHead
@@ -64,6 +64,7 @@ def _head(stack: str | None) -> Iterator[ClusterHead]:
 @stack_option
 def status(json_wanted: bool, stack: str | None) -> None:
     """Show nodes, resources, what runs on them, and the countdown of the autostop."""
+    from rayform.cli.cluster_view import print_cluster
     from rayform_runtime.cluster.overview import cluster_overview
 
     with _head(stack) as head:
@@ -71,38 +72,7 @@ def status(json_wanted: bool, stack: str | None) -> None:
     if json_wanted:
         as_json(found)
         return
-    print_pairs(
-        [
-            ("head", "ready" if found["ready"] else f"not ready: {found['phase']}"),
-            ("activity", str(found.get("activity") or "unknown")),
-            ("autostop", _countdown(found["autostop"])),
-            ("runs", ", ".join(found["runs"]) or "none"),
-            *([("starting", ", ".join(found["pending_nodes"]))] if found.get("pending_nodes") else []),
-            *([("problem", found["problem"])] if found.get("problem") else []),
-        ]
-    )
-    columns = [
-        Column("node", lambda n: str(n["address"])),
-        Column("role", lambda n: n["role"]),
-        Column("state", lambda n: n["state"]),
-        Column("cpus", lambda n: f"{n['cpus']:g}", right=True),
-        Column("gpus", lambda n: f"{n['gpus']:g}", right=True),
-        Column("memory", lambda n: f"{n['memory'] / 2**30:.1f} GiB", right=True),
-        Column("runs", lambda n: ", ".join(n["runs"]) or "-", shrink=1),
-    ]
-    if found["nodes"]:
-        click.echo()
-        print_table(found["nodes"], columns)
-
-
-def _countdown(autostop: dict[str, Any]) -> str:
-    if not autostop.get("enabled", True):
-        return "off"
-    left = autostop.get("stops_in")
-    if left is None:
-        return f"after {autostop.get('idle_minutes', '?')} idle minutes; not counting now"
-    minutes, seconds = divmod(int(left), 60)
-    return f"stops in {minutes} min {seconds:02d} s"
+    print_cluster(found)
 
 
 @cluster.command(context_settings={"ignore_unknown_options": True})

@@ -299,7 +299,7 @@ def _wait_for_head(lifecycle: Lifecycle, progress: Any, timeout: float = 900) ->
 @target_option
 @json_option
 def status(name: str | None, no_drift: bool, target: str | None, json_wanted: bool) -> None:
-    """Show a deployed stack's health, drift, age and cost."""
+    """Show a deployed stack's health, drift, age and cost, its nodes and what runs on them."""
     from rayform_core.errors import RayformError
     from rayform_provisioner.definition import load_definition
     from rayform_provisioner.health import look
@@ -326,6 +326,8 @@ def status(name: str | None, no_drift: bool, target: str | None, json_wanted: bo
         ]
         facts["workers"] = health.workers
         facts["dollars_an_hour"] = round(health.hourly, 4)
+        if health.components[0].state == "healthy":
+            facts["cluster"] = _cluster_of(lifecycle)
         if not no_drift:
             try:
                 drift = lifecycle.drift()
@@ -367,6 +369,30 @@ def status(name: str | None, no_drift: bool, target: str | None, json_wanted: bo
             click.echo("  drift               none")
     elif "drift_error" in facts:
         click.secho(f"  drift               unknown: {facts['drift_error']}", fg="yellow")
+    if "cluster" in facts:
+        _print_cluster(facts["cluster"])
+
+
+def _cluster_of(lifecycle: Lifecycle) -> dict[str, Any]:
+    """Ask an awake head for its nodes; one that can't be reached from here is a fact, not a failure."""
+    from rayform.cli.cluster_view import ask_cluster
+    from rayform_runtime.cluster.head_client import ClusterHead
+    from rayform_runtime.execution.config import RayOrchestratorConfig
+
+    config = RayOrchestratorConfig.model_validate(lifecycle.registration()["orchestrator"]["config"])
+    if config.known_hosts and not Path(config.known_hosts).is_file():
+        return {"unreachable": "The head's host key isn't pinned yet; `rayform stack refresh` does it."}
+    return ask_cluster(ClusterHead(config))
+
+
+def _print_cluster(found: dict[str, Any]) -> None:
+    from rayform.cli.cluster_view import print_cluster
+
+    if "unreachable" in found:
+        click.secho(f"  cluster             unknown: {found['unreachable']}", fg="yellow")
+        return
+    click.echo()
+    print_cluster(found)
 
 
 def _when(text: str) -> str:

@@ -83,6 +83,7 @@ def test_from_init_to_an_empty_cloud_by_the_command_line(stack_home, both, tmp_p
     )
     status = json.loads(rayform(folder, "stack", "status", "--json"))
     assert {item["state"] for item in status["components"]} == {"healthy"}
+    assert "isn't pinned" in status["cluster"]["unreachable"]  # Instances of this emulator never boot.
     assert [item["address"] for item in status["drift"]] == [
         "module.bucket.aws_s3_bucket_public_access_block.this"
     ]

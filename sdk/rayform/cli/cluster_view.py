@@ -1,0 +1,64 @@
+"""How the command line shows a cluster: its head, its nodes and what runs on them, and the countdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rayform.cli.output import Column, print_pairs, print_table
+
+if TYPE_CHECKING:
+    from rayform_runtime.cluster.head_client import ClusterHead
+
+__all__ = ["ask_cluster", "print_cluster"]
+
+
+def ask_cluster(head: ClusterHead) -> dict[str, Any]:
+    """Return `cluster_overview`'s facts, or why there are none as `{"unreachable": sentence}`; closes the head."""
+    from rayform_core.errors import RayformError
+    from rayform_runtime.cluster.overview import cluster_overview
+
+    try:
+        return cluster_overview(head)
+    except RayformError as error:
+        return {"unreachable": error.message}
+    finally:
+        head.close()
+
+
+def print_cluster(found: dict[str, Any]) -> None:
+    """Print what `cluster_overview` found."""
+    print_pairs(
+        [
+            ("head", "ready" if found["ready"] else f"not ready: {found['phase']}"),
+            ("activity", str(found.get("activity") or "unknown")),
+            ("autostop", countdown(found["autostop"])),
+            ("runs", ", ".join(found["runs"]) or "none"),
+            *([("starting", ", ".join(found["pending_nodes"]))] if found.get("pending_nodes") else []),
+            *([("problem", found["problem"])] if found.get("problem") else []),
+        ]
+    )
+    columns = [
+        Column("node", lambda n: str(n["address"])),
+        Column("role", lambda n: n["role"]),
+        Column("state", lambda n: n["state"]),
+        Column("cpus", lambda n: f"{n['cpus']:g}", right=True),
+        Column("gpus", lambda n: f"{n['gpus']:g}", right=True),
+        Column("memory", lambda n: f"{n['memory'] / 2**30:.1f} GiB", right=True),
+        Column("runs", lambda n: ", ".join(n["runs"]) or "-", shrink=1),
+    ]
+    if found["nodes"]:
+        click.echo()
+        print_table(found["nodes"], columns)
+
+
+def countdown(autostop: dict[str, Any]) -> str:
+    """Word the state of the autostop."""
+    if not autostop.get("enabled", True):
+        return "off"
+    left = autostop.get("stops_in")
+    if left is None:
+        return f"after {autostop.get('idle_minutes', '?')} idle minutes; not counting now"
+    minutes, seconds = divmod(int(left), 60)
+    return f"stops in {minutes} min {seconds:02d} s"
