@@ -195,6 +195,8 @@ class EmulatedCluster:
 
     def orchestrator(self) -> dict[str, Any]:
         """Settings of the stack's orchestrator."""
+        from rayform_localstack.images import base_image
+
         return {
             "address": f"ssh://ubuntu@{self.address}",
             "ssh_key": str(self.cloud.key),
@@ -203,6 +205,7 @@ class EmulatedCluster:
             "instance_id": self.head,
             "stack_reference": self.reference,
             "endpoint_url": self.cloud.state.endpoint,
+            "base_image": base_image(),
         }
 
     def register(self, name: str) -> None:
