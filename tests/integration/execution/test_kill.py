@@ -123,7 +123,10 @@ def test_killed_run_resumes_to_the_right_result(tmp_path: Path, seed: int) -> No
             break
     else:
         before, finished = marks(tmp_path), finished_marks(engine, run_id) if started else set()
-        assert Driven(tmp_path, run_id, resume=started).end() == 0
+        ended = Driven(tmp_path, run_id, resume=started).end()
+        # A process that is killed inside its last commit leaves it to the next one to see whether that stands: then
+        # the run turns out to be complete, and resuming it is refused.
+        assert ended == 0 or engine.stack.catalog.get_run(run_id).status is RunStatus.COMPLETED
         assert not finished & set(marks(tmp_path) - before)
     assert engine.value_of(run_id, "end") == run_driver.EXPECTED
     assert set(engine.statuses(run_id).values()) == {"completed"}
