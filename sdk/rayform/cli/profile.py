@@ -58,6 +58,23 @@ def set_(name: str) -> None:
 
 
 @profile.command()
+@click.argument("target", required=False, metavar="[aws|localstack|FILE]")
+@click.option("--unset", is_flag=True, help="Leave it open again.")
+def target(target: str | None, unset: bool) -> None:
+    """Show or set the cloud that the active profile's new stacks are deployed to."""
+    name = stacks.active_profile()
+    if unset:
+        stacks.set_profile_target(None)
+    elif target is not None:
+        if target not in ("aws", "localstack"):
+            from rayform_provisioner.targets import resolve_target
+
+            target = resolve_target(target).name
+        stacks.set_profile_target(target)
+    click.echo(f"Stacks of profile '{name}' are deployed to: {stacks.profile_target() or 'aws (not set)'}")
+
+
+@profile.command()
 @click.argument("name", shell_complete=profile_names)
 @yes_option
 def delete(name: str, yes: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ target_option = click.option(
     "--target",
     default=None,
     metavar="aws|localstack|FILE",
-    help="The cloud: AWS, the emulated one, or a file of endpoints. RAYFORM_TARGET sets it too.",
+    help="The cloud: AWS, the emulated one, or a file of endpoints. RAYFORM_TARGET and the profile set it too.",
 )
 _FILE = "stack.yaml"
 
@@ -47,9 +48,18 @@ def _lifecycle(name: str, target: str | None, *, quiet: bool = False) -> tuple[L
     if target is None:
         # A stack stays in its cloud, whatever the variable says today.
         record = StackFolder(name).record()
-        target = record.target if record is not None else None
+        target = record.target if record is not None else _usual_target()
     progress = Silent() if quiet else DeployProgress()
     return Lifecycle(name, resolve_target(target), progress), progress
+
+
+def _usual_target() -> str | None:
+    """Where new stacks go unless told: what the variable says, else what the profile says."""
+    if os.environ.get("RAYFORM_TARGET"):
+        return None  # resolve_target reads it
+    from rayform import stacks
+
+    return stacks.profile_target()
 
 
 def _name(given: str | None) -> str:
@@ -124,7 +134,7 @@ def validate(definition: Path, online: bool, schema: bool, target: str | None) -
         from rayform_provisioner.aws.checks import settle
         from rayform_provisioner.targets import resolve_target
 
-        for warning in settle(loaded, resolve_target(target)).warnings:
+        for warning in settle(loaded, resolve_target(target or _usual_target())).warnings:
             click.secho(f"Note: {warning}", fg="yellow", err=True)
     click.echo(f"{definition} is a valid definition of stack '{loaded.definition.name}'.")
 

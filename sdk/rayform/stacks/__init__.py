@@ -24,7 +24,9 @@ from rayform.stacks.profiles import (
     create_profile,
     delete_profile,
     list_profiles,
+    profile_target,
     set_active_profile,
+    set_profile_target,
 )
 from rayform.stacks.registered import StackRecord, get_stack, list_stacks, read_stack, stack_names
 
@@ -45,12 +47,14 @@ __all__ = [
     "import_stack",
     "list_profiles",
     "list_stacks",
+    "profile_target",
     "read_stack",
     "register_deployed",
     "register_stack",
     "rename_stack",
     "set_active_profile",
     "set_active_stack",
+    "set_profile_target",
     "stack_names",
     "unregister_deployed",
     "update_stack",

@@ -99,7 +99,7 @@ def set_active_stack(name: str, *, here: Path | None = None) -> Path:
         stack = read_stack(name)
         if here is None:
             path = files.profile_file(stack.profile)
-            pointer = {"stack": name}
+            pointer = {**read_pointer(path), "stack": name}
         else:
             path = files.pin_file(here.absolute())
             if path.parent == home():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from rayform import registered_components as components
 from rayform import registry_files as files
 from rayform.stacks.active import active_stack_name
-from rayform.stacks.profiles import DEFAULT, active_profile, read_pointer
+from rayform.stacks.profiles import DEFAULT, active_profile, read_pointer, set_profile_stack
 from rayform.stacks.registered import StackRecord, read_stack, stack_names, write
 from rayform_core.errors import ConflictError, UsageError
 
@@ -110,9 +110,8 @@ def rename_stack(name: str, new_name: str) -> StackRecord:
                 hint=f"Unset it first; afterwards let it name '{new_name}'.",
             )
         record = _copy(name, new_name, keep_reference=True)
-        place = files.profile_file(record.profile)
-        if read_pointer(place).get("stack") == name:
-            files.write_yaml(place, {"stack": new_name})
+        if read_pointer(files.profile_file(record.profile)).get("stack") == name:
+            set_profile_stack(record.profile, new_name)
         files.remove_file(files.stack_file(record.profile, name))
     return record
 

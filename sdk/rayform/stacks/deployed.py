@@ -7,7 +7,7 @@ from typing import Any
 
 from rayform import registered_components as components
 from rayform import registry_files as files
-from rayform.stacks.profiles import DEFAULT, active_profile, list_profiles, read_pointer
+from rayform.stacks.profiles import DEFAULT, active_profile, list_profiles, read_pointer, set_profile_stack
 from rayform.stacks.registered import NEEDED, StackRecord, list_stacks, read_stack, stack_names, write
 from rayform_core.errors import ConflictError, UsageError
 
@@ -90,7 +90,7 @@ def register_deployed(name: str, outputs: Mapping[str, Any], *, activate: bool =
         stack = StackRecord(name, profile, {k: named[k] for k in files.KINDS if k in named}, reference)
         write(stack)
         if activate:
-            files.write_yaml(files.profile_file(profile), {"stack": name})
+            set_profile_stack(profile, name)
     return stack
 
 
@@ -111,9 +111,8 @@ def unregister_deployed(reference: str) -> list[str]:
             for stack in list_stacks(profile):
                 if stack.reference != reference:
                     continue
-                place = files.profile_file(profile)
-                if read_pointer(place).get("stack") == stack.name:
-                    files.write_yaml(place, {"stack": DEFAULT})
+                if read_pointer(files.profile_file(profile)).get("stack") == stack.name:
+                    set_profile_stack(profile, DEFAULT)
                 files.remove_file(files.stack_file(profile, stack.name))
                 forgotten.append(f"{profile}/{stack.name}")
         for record in components.list_components():

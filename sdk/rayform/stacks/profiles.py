@@ -15,12 +15,15 @@ __all__ = [
     "create_profile",
     "delete_profile",
     "list_profiles",
+    "profile_target",
     "read_pointer",
     "set_active_profile",
+    "set_profile_stack",
+    "set_profile_target",
 ]
 
 DEFAULT = "default"
-_POINTER_KEYS: dict[str, type | tuple[type, ...]] = {"stack": str, "profile": str}
+_POINTER_KEYS: dict[str, type | tuple[type, ...]] = {"stack": str, "profile": str, "target": str}
 
 
 def active_profile() -> str:
@@ -84,6 +87,33 @@ def set_active_profile(name: str) -> None:
         if name not in list_profiles():
             raise NotFoundError("profile", name, known=list_profiles())
         files.write_yaml(files.settings_file(), {"profile": name})
+
+
+def set_profile_stack(profile: str, stack: str) -> None:
+    """Make a stack the active one of a profile; what else the profile says stays. Call it with the lock held."""
+    place = files.profile_file(profile)
+    files.write_yaml(place, {**read_pointer(place), "stack": stack})
+
+
+def profile_target(profile: str | None = None) -> str | None:
+    """Return the cloud that a profile's stacks are deployed to, where it says one; the active profile unless told."""
+    target = read_pointer(files.profile_file(profile or active_profile())).get("target")
+    return None if target is None else str(target)
+
+
+def set_profile_target(target: str | None, profile: str | None = None) -> None:
+    """Say which cloud a profile's new stacks are deployed to.
+
+    Args:
+        target: `aws`, `localstack`, or the path of an endpoints file; `None` leaves it open again.
+        profile: the active one unless told.
+    """
+    with files.registry_lock():
+        place = files.profile_file(profile or active_profile())
+        said = {key: value for key, value in read_pointer(place).items() if key != "target"}
+        if target is not None:
+            said["target"] = target
+        files.write_yaml(place, {"stack": DEFAULT, **said})
 
 
 def delete_profile(name: str) -> None:

@@ -278,6 +278,21 @@ def test_profiles_have_their_own_stacks_and_active_stack() -> None:
         stacks.set_active_profile("wrok")
 
 
+def test_a_profile_keeps_its_target_whatever_else_changes() -> None:
+    """The target that a profile sets survives switching stacks, belongs to that profile alone, and can be unset."""
+    assert stacks.profile_target() is None
+    stacks.set_profile_target("localstack")
+    stacks.register_stack("other")
+    stacks.set_active_stack("other")
+    assert stacks.profile_target() == "localstack"
+    assert stacks.active_stack_name().name == "other"
+    stacks.create_profile("prod")
+    assert stacks.profile_target("prod") is None
+    stacks.set_profile_target(None)
+    assert stacks.profile_target() is None
+    assert stacks.active_stack_name().name == "other"
+
+
 def test_requirements_name_the_extras() -> None:
     """The requirements of a stack are Rayform with the extras of its flavors."""
     stacks.register_deployed("prod", OUTPUTS)
