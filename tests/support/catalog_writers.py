@@ -23,9 +23,6 @@ from rayform_runtime.catalog.interface import (
 )
 from rayform_runtime.catalog.sql import SQLCatalog
 
-if '"host"' in sys.argv[1]:
-    import rayform_runtime.catalog.postgres  # noqa: F401 - once, before the children are forked
-
 
 def opened(config: dict[str, Any]) -> SQLCatalog:
     known = SQLiteConfig(**config) if "path" in config else PostgresConfig(**config)
@@ -135,4 +132,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if '"host"' in sys.argv[1]:
+        import rayform_runtime.catalog.postgres  # noqa: F401 - once, before the children are forked
+
     main()
