@@ -33,6 +33,9 @@ _WorkerKey = tuple[tuple[str, str], ...]
 
 _CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGSYS)
 
+_TO_SAY_WHERE, _STACK = 0.5, b"(most recent call first)"
+"""How many seconds a step that ran too long has to print where it stands, and how that begins."""
+
 _PASSES_BEFORE_RESERVING = 64
 """How many smaller tasks may overtake one that doesn't fit yet."""
 
@@ -350,6 +353,8 @@ class LocalExecutor(Executor):
         """Keep output in the log as it is; pass on whole lines."""
         if data and worker.log is not None:
             self._keep(worker, worker.log, data)
+        if data and worker.kill_at is not None and _STACK in data:
+            worker.kill_at = min(worker.kill_at, time.monotonic() + 0.05)
         whole, newline, rest = (worker.partial + data).rpartition(b"\n")
         if flush or len(rest) > 1 << 16:
             whole, rest = whole + newline + rest, b""
@@ -432,7 +437,7 @@ class LocalExecutor(Executor):
                         os.kill(worker.process.pid, signal.SIGUSR1)
                     except ProcessLookupError:
                         pass  # its end is noticed in a moment
-                worker.kill_at = now + 0.05
+                worker.kill_at = now + _TO_SAY_WHERE
 
     def _time_out(self, worker: _Worker) -> None:
         assert worker.running is not None

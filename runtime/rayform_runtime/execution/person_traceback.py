@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from functools import lru_cache
 from pathlib import Path
@@ -42,6 +43,8 @@ def person_traceback(error: BaseException) -> str:
         ZeroDivisionError: division by zero
     """
     whole = traceback.TracebackException.from_exception(error, max_group_width=5, max_group_depth=3)
+    if isinstance(error, RayformError) and not _is_of_interest(whole):
+        whole.__cause__ = whole.__context__ = None
     todo, seen = [whole], set()
     while todo:
         part = todo.pop()
@@ -56,6 +59,23 @@ def person_traceback(error: BaseException) -> str:
     if not whole.stack:
         text = text.replace("Traceback (most recent call last):\n", "", 1)
     return text if len(text) <= _LONGEST else text[: _LONGEST // 2] + "\n…\n" + text[-_LONGEST // 2 :]
+
+
+def _is_of_interest(whole: traceback.TracebackException) -> bool:
+    """Whether what led to an error of Rayform's passed through code that is neither Rayform's nor Python's own.
+
+    A full disk or a constraint of the database is told by the error itself; a person's materializer isn't.
+    """
+    library = f"{os.path.dirname(os.__file__)}/"  # noqa: PTH120 - a prefix to compare text with
+    part, seen = whole.__cause__ or whole.__context__, set()
+    while part is not None and id(part) not in seen:
+        seen.add(id(part))
+        for frame in part.stack:
+            is_pythons = frame.filename.startswith(library) and "/site-packages/" not in frame.filename
+            if not is_pythons and not is_framework_file(frame.filename):
+                return True
+        part = part.__cause__ or part.__context__
+    return False
 
 
 def step_error(error: BaseException) -> StepError:

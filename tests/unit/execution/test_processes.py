@@ -208,3 +208,28 @@ def test_context_outside_of_a_step_is_a_clear_error() -> None:
     assert not is_in_step()
     with pytest.raises(UsageError, match="No step is running"):
         get_step_context()
+
+
+def test_inner_causes_of_our_own_errors_are_not_shown(tmp_path: Path) -> None:
+    """What Python's library or ours raised on the way is told by the error; what a person's code raised is shown."""
+
+    def ours(cause: str, filename: str) -> PrerequisiteError:
+        # Compiled under another name, as if it stood in that file.
+        code = compile(cause, filename, "exec")
+        try:
+            try:
+                exec(code, {})
+            except Exception as error:
+                raise PrerequisiteError("It can't be used.") from error
+        except PrerequisiteError as error:
+            error.__traceback__ = None
+            # The frame of this test, which stands for the framework's here.
+            assert error.__cause__ is not None
+            error.__cause__.__traceback__ = error.__cause__.__traceback__.tb_next  # type: ignore[union-attr]
+            return error
+
+    inner = step_error(ours("raise OSError('no space')", user_code.__file__))
+    assert "no space" not in inner.traceback
+    assert inner.traceback.endswith("PrerequisiteError: It can't be used.\n")
+    theirs = step_error(ours("raise OSError('in my materializer')", str(tmp_path / "mine.py")))
+    assert "in my materializer" in theirs.traceback
