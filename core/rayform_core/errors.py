@@ -100,6 +100,12 @@ class UsageError(RayformError):
     exit_code = 2
 
 
+def _shown(name: str) -> str:
+    """Write a name that may come from anywhere: without control characters, and not endless."""
+    printable = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name[:300])
+    return printable + "…" * (len(name) > 300)
+
+
 class NotFoundError(RayformError):
     """The named thing doesn't exist; the message names its nearest neighbours.
 
@@ -139,7 +145,7 @@ class NotFoundError(RayformError):
                     f"There {'is' if len(known) == 1 else 'are'}: {shown}{', …' if len(known) > 5 else ''}."
                 )
         place = f" {within}" if within else ""
-        super().__init__(f"There is no {kind} '{name}'{place}.", why=why, hint=hint)
+        super().__init__(f"There is no {kind} '{_shown(name)}'{place}.", why=why, hint=hint)
 
 
 class ConflictError(RayformError):

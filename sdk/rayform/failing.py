@@ -16,7 +16,11 @@ from rayform_runtime.execution.person_traceback import is_framework_file, person
 if TYPE_CHECKING:
     from rayform_runtime.execution.interface import RunOutcome, RunRequest
 
-__all__ = ["failed_run_error", "keep_tracebacks_short", "loading"]
+__all__ = ["SHOWN_ERRORS", "failed_run_error", "keep_tracebacks_short", "loading"]
+
+
+SHOWN_ERRORS = 5
+"""Failed steps whose errors are shown; a wide map may fail a thousand times in one way."""
 
 
 @contextlib.contextmanager
@@ -33,7 +37,7 @@ def loading(what: str) -> Iterator[None]:
         yield
     except RayformError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RayformError(
             f"{what} can't be loaded.", why=person_traceback(error).rstrip(), hint="Mend it and try again."
         ) from error
@@ -50,9 +54,12 @@ def failed_run_error(request: RunRequest, outcome: RunOutcome, *, shown: bool) -
         return PipelineFailedError(
             f"Run '{name}' was stopped.", hint=f"`rayform runs resume {name}` runs what is missing."
         )
-    whys = [f"Step '{key}' raised {e.type}: {e.message}" for key, e in outcome.errors.items()]
+    told = list(outcome.errors.items())[:SHOWN_ERRORS]
+    whys = [f"Step '{key}' raised {e.type}: {e.message}" for key, e in told]
+    if more := len(outcome.errors) - len(told):
+        whys.append(f"… and {more} more: rayform runs describe {name}")
     if not shown:
-        whys += [e.traceback for e in outcome.errors.values() if e.traceback]
+        whys += [e.traceback for _, e in told if e.traceback]
     return PipelineFailedError(
         f"Run '{name}' {outcome.status}.",
         why="\n".join(whys) or None,

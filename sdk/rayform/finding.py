@@ -80,6 +80,8 @@ def load_target(place: str) -> ModuleType:
 
 
 def _load_file(path: Path) -> ModuleType:
+    if path.is_dir():
+        raise UsageError(f"'{path}' is a folder.", hint="Name a file in it, or a module.")
     if not path.is_file():
         folder = path.parent
         known = [str(p) for p in folder.glob("*.py")] if folder.is_dir() else []

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any
 
+from rayform.failing import SHOWN_ERRORS
 from rayform_runtime.catalog.interface import RunStatus, StepStatus
 from rayform_runtime.execution.interface import CacheDecision, RunEvent, RunOutcome
 
@@ -199,13 +200,16 @@ def closing_lines(progress: Progress, outcome: RunOutcome | None) -> list[str]:
     if outcome is None:
         return []
     lines: list[str] = []
-    for key, error in outcome.errors.items():
+    told = list(outcome.errors.items())[:SHOWN_ERRORS]
+    for key, error in told:
         lines.append("")
         lines.append(f"Step '{key}' failed:")
         text = error.traceback.rstrip("\n") or f"{error.type}: {error.message}"
         lines += [f"  {line}" for line in text.split("\n")]
     if outcome.errors:
         lines.append("")
+    if more := len(outcome.errors) - len(told):
+        lines += [f"{more} more failed: rayform runs describe {progress.run_name}", ""]
     if outcome.status is RunStatus.RUNNING:
         return [
             *lines,

@@ -92,7 +92,7 @@ def refuse_unmappable(step: str, name: str, value: StepArtifact) -> None:
         UsageError: names step, output and annotated type.
     """
     type_ = concrete_type(value.annotation)
-    if value.is_mapped or type_ is None or value.output_name is None:
+    if value.is_mapped or type_ in (None, Any, object) or value.output_name is None:
         return
     if issubclass(type_, Sequence) and not issubclass(type_, str | bytes | bytearray):
         return

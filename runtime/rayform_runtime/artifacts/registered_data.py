@@ -40,6 +40,8 @@ class RegisteredData:
 
 
 def _key(store: ArtifactStore, uri: str) -> str:
+    if not isinstance(uri, str):
+        raise UsageError(f"Data lie at a path below the store's root or at a URI, and {uri!r:.80} is none.")
     root = store.uri.rstrip("/")
     given = uri.rstrip("/")
     if given.startswith(root + "/"):

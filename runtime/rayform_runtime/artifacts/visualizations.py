@@ -76,6 +76,11 @@ def attach(folder: Path, attached: dict[str, str | bytes]) -> dict[str, tuple[st
     for name, content in attached.items():
         if "/" in name or not is_safe_key(name):
             raise UsageError(f"{name[:200]!r} is no name of a visualization.", hint="Use a plain file name.")
+        if not isinstance(content, str | bytes | bytearray):
+            raise UsageError(
+                f"Visualization '{name}' has a content of type {type(content).__name__}.",
+                hint="Give text, or the bytes of an image.",
+            )
         kind = kind_of(name)
         path = folder / name
         path.unlink(missing_ok=True)

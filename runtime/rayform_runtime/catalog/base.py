@@ -58,7 +58,8 @@ class SQLBase(Catalog):
             raise NotFoundError(what, str(ref))
         if not isinstance(ref, str) or not ref:
             raise UsageError(
-                f"{ref!r:.80} doesn't name a {what}.", hint="Give a name, an ID, or the start of an ID."
+                f"{ref!r:.80} doesn't name {'an' if what[0] in 'aeiou' else 'a'} {what}.",
+                hint="Give a name, an ID, or the start of an ID.",
             )
         if name is not None and "\0" not in ref:
             rows = session.rows(f"SELECT id FROM {table} WHERE {name} = ?", (ref,))

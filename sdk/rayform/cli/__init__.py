@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from rayform_core.errors import RayformError
+from rayform_core.errors import PrerequisiteError, RayformError
 from rayform_core.version import __version__
 
 __all__ = ["COMMANDS", "LazyGroup", "main", "rayform"]
@@ -153,6 +153,12 @@ def _run(command: Callable[..., Any], argv: list[str] | None) -> int:
         # The reader (`head`, a pager) went away: not an error. Keep the interpreter from flushing into it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except FileNotFoundError:
+        if not _is_in_a_deleted_folder():
+            raise
+        gone = PrerequisiteError("The current folder was deleted.", hint="Change to another and try again.")
+        _show(gone)
+        return gone.exit_code
     except RayformError as error:
         _show(error)
         if os.environ.get("RAYFORM_DEBUG"):
@@ -163,7 +169,15 @@ def _run(command: Callable[..., Any], argv: list[str] | None) -> int:
 
 def _show(error: RayformError) -> None:
     click.echo(f"Error: {error.message}", err=True)
-    if error.why:
-        click.echo(f"  Why:  {error.why}", err=True)
-    if error.hint:
-        click.echo(f"  Next: {error.hint}", err=True)
+    for title, text in (("Why: ", error.why), ("Next:", error.hint)):
+        if text:
+            lines = text.rstrip("\n").replace("\n", "\n        ")
+            click.echo(f"  {title} {lines}", err=True)
+
+
+def _is_in_a_deleted_folder() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109 - pathlib isn't needed for anything else here
+    except FileNotFoundError:
+        return True
+    return False

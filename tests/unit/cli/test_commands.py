@@ -373,3 +373,28 @@ def test_empty_lists_say_so_on_standard_error(cli: Cli) -> None:
     """Nothing to list is no error, and standard output stays empty for programs that read it."""
     assert cli("runs", "list") == (0, "", "No runs.\n")
     assert from_json(cli, "runs", "list") == {"items": [], "page": 1, "size": 20, "total": 0}
+
+
+def test_a_deleted_folder_is_told(
+    cli: Cli, seeded: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that needs the current folder says that it's gone, without a traceback."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    code, _, err = cli("artifact", "download", "report", "here")
+    assert code == 5
+    assert "current folder was deleted" in err
+
+
+def test_errors_of_several_lines_are_indented(cli: Cli, tmp_path: Path) -> None:
+    """What a broken script says stands below its title; a script that ends itself says so."""
+    script = tmp_path / "broken.py"
+    script.write_text("import sys\nsys.exit(3)\n")
+    code, _, err = cli("run", str(script))
+    assert code == 1
+    lines = err.splitlines()
+    why = next(i for i, line in enumerate(lines) if line.startswith("  Why:"))
+    assert "SystemExit: 3" in err
+    assert all(line.startswith("        ") for line in lines[why + 1 : -1])

@@ -65,3 +65,11 @@ def test_nearest_returns_known_names_alone(name: str, known: list[str]) -> None:
     found = errors.nearest(name, known)
     assert set(found) <= set(known)
     assert len(found) == len(set(found)) <= 3
+
+
+def test_not_found_shows_hostile_names_harmlessly() -> None:
+    """Control characters are written out, endless names are cut, and the place follows the name."""
+    text = str(errors.NotFoundError("step", "\x1b[2J\n" + "x" * 5000, within="in run 'r'"))
+    assert text.startswith(r"There is no step '\x1b[2J\nxxx")
+    assert text.endswith("xxx…' in run 'r'.")
+    assert len(text) < 400

@@ -225,3 +225,14 @@ def test_many_final_values_are_cut() -> None:
     assert "value 19" in text.getvalue()
     assert "value 20" not in text.getvalue()
     assert "and 10 more: rayform runs describe the-run" in text.getvalue()
+
+
+def test_many_failures_are_cut() -> None:
+    """The first five failed steps show their tracebacks; of the rest only their number is told."""
+    text = io.StringIO()
+    progress = PlainProgress(spec("a"), "the-run", "default", text)
+    errors = {f"a[{i}]": StepError("ValueError", f"bad {i}", f"ValueError: bad {i}\n") for i in range(40)}
+    play(progress, outcome=RunOutcome(new_id(), RunStatus.FAILED, errors=errors))
+    assert "bad 4" in text.getvalue()
+    assert "bad 5" not in text.getvalue()
+    assert "35 more failed: rayform runs describe the-run" in text.getvalue()

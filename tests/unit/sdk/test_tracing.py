@@ -699,3 +699,20 @@ def test_errors_name_what_was_looked_for_before_where() -> None:
 
     with pytest.raises(NotFoundError, match="There is no parameter 'z' of step 'one'"):
         spec_of(lambda: one(), configuration={"steps": {"one": {"parameters": {"z": 1}}}})
+
+
+def test_an_output_without_annotation_can_be_mapped_over() -> None:
+    """Only an annotation that names no list refuses a map; without one the run decides."""
+
+    @step
+    def anything():  # type: ignore[no-untyped-def]
+        return [1, 2]
+
+    @step
+    def plain() -> int:
+        return 1
+
+    spec = spec_of(lambda: double.map(anything()))
+    assert isinstance(spec.steps[1].inputs["value"], MapInput)
+    with pytest.raises(UsageError, match="annotated as int"):
+        spec_of(lambda: double.map(plain()))
