@@ -1,16 +1,12 @@
 """Pipelines on a Ray cluster in the emulated cloud: real containers, images, registry, bucket and PostgreSQL."""
 
 import json
-import os
-import subprocess
-import sys
 import textwrap
-import time
-from pathlib import Path
 
 import pytest
-from support.emulated import eventually, running_cloud
-from support.emulated_cluster import EmulatedCluster
+from support.emulated import eventually
+from support.emulated_cluster import registered_cluster
+from support.rayform_command import Command
 
 from rayform_runtime.catalog.interface import RunStatus
 
@@ -80,26 +76,11 @@ def greedy():
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """A head and two groups from 0 nodes, for the tests of this file."""
-    home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAYFORM_HOME", str(home))
-        for emulated in running_cloud(home, notice_seconds=20):
-            state = emulated.state
-            patch.setenv("AWS_ACCESS_KEY_ID", state.access_key)
-            patch.setenv("AWS_SECRET_ACCESS_KEY", state.secret_key)
-            patch.setenv("AWS_DEFAULT_REGION", state.region)
-            made = EmulatedCluster(
-                emulated,
-                tmp_path_factory.mktemp("cluster"),
-                groups={
-                    "cpu": {"max": 2},
-                    "gpu": {"max": 1, "gpus": 1, "accelerator_type": "T4", "instance_type": "g4dn.xlarge"},
-                },
-            )
-            made.make_database()
-            made.await_head()
-            made.register("emulated")
-            yield made
+    groups = {
+        "cpu": {"max": 2},
+        "gpu": {"max": 1, "gpus": 1, "accelerator_type": "T4", "instance_type": "g4dn.xlarge"},
+    }
+    yield from registered_cluster(tmp_path_factory, groups)
 
 
 @pytest.fixture(scope="module")
@@ -108,37 +89,6 @@ def project(tmp_path_factory):
     (folder / "pipelines.py").write_text(textwrap.dedent(PIPELINE))
     (folder / "helper.py").write_text("def double(x):\n    return 2 * x\n")
     return folder
-
-
-class Command:
-    """`rayform` in a process of its own."""
-
-    def __init__(self, folder: Path, *words: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "rayform.cli", *words, "--stack", "emulated"],
-            cwd=folder,
-            env={**os.environ, "PYTHONWARNINGS": "ignore"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.lines: list[str] = []
-
-    def until(self, part: str, seconds: float = 120) -> str:
-        """Read on until a line has this part."""
-        deadline = time.monotonic() + seconds
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line)
-            if part in line:
-                return line
-            assert time.monotonic() < deadline, "".join(self.lines)
-        raise AssertionError(f"ended without {part!r}:\n" + "".join(self.lines))
-
-    def end(self) -> tuple[int, str]:
-        """Wait for the end; return the exit code and all that was printed."""
-        rest, _ = self.process.communicate(timeout=240)
-        return self.process.returncode, "".join(self.lines) + rest
 
 
 @pytest.fixture
@@ -152,10 +102,7 @@ def rayform(project, cluster):
 
     yield run
     for command in started:
-        if command.process.poll() is None:
-            command.process.kill()
-        command.process.wait()
-        command.process.stdout.close()
+        command.close()
 
 
 def last_run(cluster):

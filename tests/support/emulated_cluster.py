@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from support.emulated import EmulatedCloud, eventually
+import pytest
+from support.emulated import EmulatedCloud, eventually, running_cloud
 
 from rayform_core.wheel import build_wheel
 from rayform_runtime.components import Stack, StackSpec
@@ -258,6 +260,30 @@ class EmulatedCluster:
                 }
             )
         )
+
+
+def registered_cluster(
+    folders: pytest.TempPathFactory, groups: dict[str, dict[str, Any]]
+) -> Iterator[EmulatedCluster]:
+    """Give a cluster whose head is ready, registered as stack `emulated` in a home of its own; take it down after.
+
+    Args:
+        folders: pytest's own.
+        groups: worker groups.
+    """
+    home = folders.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAYFORM_HOME", str(home))
+        for emulated in running_cloud(home, notice_seconds=20):
+            state = emulated.state
+            patch.setenv("AWS_ACCESS_KEY_ID", state.access_key)
+            patch.setenv("AWS_SECRET_ACCESS_KEY", state.secret_key)
+            patch.setenv("AWS_DEFAULT_REGION", state.region)
+            made = EmulatedCluster(emulated, folders.mktemp("cluster"), groups=groups)
+            made.make_database()
+            made.await_head()
+            made.register("emulated")
+            yield made
 
 
 def _tags(kind: str, tags: dict[str, str]) -> dict[str, Any]:
