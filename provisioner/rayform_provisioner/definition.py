@@ -70,6 +70,9 @@ RayVersion = Annotated[str, _matching(r"^2\.[0-9]+\.[0-9]+$")]
 BucketName = Annotated[str, _matching(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 
 
+_PRIVATE = tuple(map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
+
+
 def _ipv4_range(value: str) -> ipaddress.IPv4Network:
     try:
         return ipaddress.IPv4Network(value)
@@ -114,7 +117,8 @@ class Network(_Section):
         network = _ipv4_range(value)
         if not 16 <= network.prefixlen <= 24:
             raise ValueError(f"'{value}' is a /{network.prefixlen}; a VPC of ours is a /16 to /24")
-        if not network.is_private:
+        # Python's `is_private` also counts loopback, link-local and benchmark ranges, which no VPC can have.
+        if not any(network.subnet_of(private) for private in _PRIVATE):
             raise ValueError(
                 f"'{value}' is not a private range; write one inside 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16"
             )
@@ -371,10 +375,24 @@ class StackDefinition(_Section):
             raise ValueError("a zone stands here twice; name two different ones")
         return value
 
+    @field_validator("name")
+    @classmethod
+    def _not_the_local_stack(cls, value: str) -> str:
+        if value == "default":
+            raise ValueError("'default' is the local stack that is always there; choose another name")
+        return value
+
     @field_validator("tags")
     @classmethod
     def _own_tags(cls, value: dict[str, str]) -> dict[str, str]:
+        folded: dict[str, str] = {}
         for key in value:
+            if key.casefold() in folded:
+                raise ValueError(
+                    f"tags '{folded[key.casefold()]}' and '{key}' are one to IAM, which ignores case; "
+                    "keep one of them"
+                )
+            folded[key.casefold()] = key
             if re.match(r"(?i)(aws:|rayform:|ray-)", key):
                 raise ValueError(
                     f"tag '{key}' starts with a prefix that AWS, Ray or Rayform uses; choose another name"

@@ -58,7 +58,7 @@ class DefinitionError(UsageError):
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         super().__init__(
             f"The stack definition {source} has {count}.",
-            why="\n        ".join(f"{source}:{p.mark.line}:{p.mark.column}: {p}" for p in problems),
+            why="\n        ".join(f"{source}: {p}" for p in problems),
             hint="Correct it and run `rayform stack validate`; docs/stacks.md describes every key.",
         )
 

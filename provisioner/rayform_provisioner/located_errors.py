@@ -61,13 +61,10 @@ def _problem(detail: dict[str, Any], located: LocatedYaml, model: type[BaseModel
     if kind == "missing":
         return Problem(where, mark, f"The key '{loc[-1]}' is missing.", f"Add `{last}: {_example(last)}`.")
     if "[key]" in detail["loc"]:
-        return Problem(
-            where,
-            mark,
-            f"'{loc[-1]}' can't be a name here.",
-            "Names are lower-case letters, digits and hyphens, starting with a letter; "
-            "tags take letters, digits and . : / = + @ - _.",
-        )
+        rule = "Tags take letters, digits, spaces and . : / = + @ - _."
+        if loc[0] != "tags":
+            rule = "Write lower-case letters, digits and hyphens, starting with a letter."
+        return Problem(where, mark, f"'{loc[-1]}' can't be a name here.", rule)
     if kind == "value_error":
         message, _, hint = str(context.get("error", detail["msg"])).partition("; ")
         return Problem(where, mark, f"{_upper(message)}.", f"{_upper(hint)}." if hint else "")
@@ -93,6 +90,20 @@ def _problem(detail: dict[str, Any], located: LocatedYaml, model: type[BaseModel
             mark,
             f"'{last}' must be text, not {_kind(given)}.",
             f"Write it such as `{last}: {_example(last)}`.",
+        )
+    if kind == "string_pattern_mismatch" and len(loc) > 1 and loc[-2] == "tags":
+        return Problem(
+            where,
+            mark,
+            f"{_shown(given)} can't be a tag's value.",
+            "Tags take letters, digits, spaces and . : / = + @ - _.",
+        )
+    if kind == "string_pattern_mismatch" and loc == ("name",):
+        return Problem(
+            where,
+            mark,
+            f"{_shown(given)} can't be a stack's name.",
+            "Write lower-case letters, digits and single hyphens, starting with a letter, such as demo.",
         )
     if kind == "string_pattern_mismatch":
         return Problem(

@@ -169,10 +169,19 @@ class StackFolder:
     def begin(self, region: str, target: str) -> StackRecord:
         """Return the record, and where there is none write one with a fresh reference first.
 
+        A stack that was only ever planned is nowhere yet, so a plan for another place takes it there.
+
         Raises:
             ConflictError: the stack is elsewhere: another region or another cloud.
         """
         record = self.record()
+        if (
+            record is not None
+            and record.status == "planned"
+            and (record.region, record.target) != (region, target)
+        ):
+            shutil.rmtree(self.work, ignore_errors=True)
+            record = None
         if record is not None:
             for what, before, wanted in (
                 ("region", record.region, region),

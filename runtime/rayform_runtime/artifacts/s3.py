@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rayform_core.emulated_cloud import keys_for
 from rayform_core.errors import ConflictError, NotFoundError, RemoteError
 from rayform_runtime.artifacts.interface import StoredObject
 from rayform_runtime.artifacts.remote import RemoteArtifactStore, is_loopback
@@ -35,7 +36,8 @@ _TRIES = 3  # of a body that arrives changed
 class S3ArtifactStore(RemoteArtifactStore):
     """Keeps artifacts in an S3 bucket, or in one of a store that speaks S3.
 
-    Credentials come from the AWS chain (environment, profile, SSO, instance role); none is kept.
+    Credentials come from the AWS chain (environment, profile, SSO, instance role), and for the emulated cloud from
+    its own file; none is kept.
 
     Args:
         config: bucket, prefix, region, endpoint and KMS key.
@@ -74,6 +76,7 @@ class S3ArtifactStore(RemoteArtifactStore):
                 "s3",
                 region_name=self.config.region or (None if not self.config.endpoint_url else "us-east-1"),
                 endpoint_url=self.config.endpoint_url,
+                **keys_for(self.config.endpoint_url),
                 config=Config(
                     retries={"mode": "standard", "total_max_attempts": 8},
                     connect_timeout=10,

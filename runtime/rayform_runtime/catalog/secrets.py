@@ -8,6 +8,7 @@ import json
 import os
 from typing import Any
 
+from rayform_core.emulated_cloud import keys_for
 from rayform_core.errors import PrerequisiteError, RemoteError
 from rayform_runtime.catalog.config import PostgresConfig
 
@@ -58,7 +59,10 @@ def _from_aws(config: PostgresConfig, name: str) -> str:
     except ModuleNotFoundError as error:
         raise _missing(error, "aws") from error
     client: Any = boto3.client(
-        "secretsmanager", region_name=config.region or _region_in(name), endpoint_url=config.endpoint_url
+        "secretsmanager",
+        region_name=config.region or _region_in(name),
+        endpoint_url=config.endpoint_url,
+        **keys_for(config.endpoint_url),
     )
     try:
         return str(client.get_secret_value(SecretId=name)["SecretString"])

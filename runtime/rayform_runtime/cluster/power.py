@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from rayform_core.emulated_cloud import keys_for
 from rayform_core.errors import NotFoundError, PrerequisiteError, RemoteError, UsageError
 from rayform_runtime.cluster.head_client import ClusterHead
 
@@ -120,7 +121,8 @@ def _ec2(config: RayOrchestratorConfig) -> Any:
             "Stacks on AWS need the Python package 'boto3'.", hint="Install it: pip install 'rayform[aws]'."
         ) from error
     make: Any = boto3.client
-    return make("ec2", region_name=config.region, endpoint_url=config.endpoint_url)
+    endpoint = config.endpoint_url
+    return make("ec2", region_name=config.region, endpoint_url=endpoint, **keys_for(endpoint))
 
 
 def _describe(ec2: Any, config: RayOrchestratorConfig) -> dict[str, Any]:

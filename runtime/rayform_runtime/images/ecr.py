@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import time
 
+from rayform_core.emulated_cloud import keys_for
 from rayform_core.errors import RemoteError
 from rayform_runtime.images.config import ECRConfig
 from rayform_runtime.images.interface import RegistryCredentials
@@ -35,7 +36,10 @@ class ECRRegistry(OCIRegistry):
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            client = boto3.client("ecr", region_name=self._region(), endpoint_url=self._config.endpoint_url)
+            endpoint = self._config.endpoint_url
+            client = boto3.client(
+                "ecr", region_name=self._region(), endpoint_url=endpoint, **keys_for(endpoint)
+            )
             data = client.get_authorization_token()["authorizationData"][0]
         except (BotoCoreError, ClientError) as error:
             raise RemoteError(

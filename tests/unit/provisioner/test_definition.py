@@ -152,3 +152,28 @@ def test_definition_is_frozen():
     with pytest.raises(ValueError, match="frozen"):
         definition.name = "other"
     assert isinstance(definition, StackDefinition)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (MINIMAL.replace("demo", "default"), "local stack"),
+        (MINIMAL.replace("demo", "../../etc"), "single hyphens"),
+        (MINIMAL + "network: {cidr: 127.0.0.0/16}", "not a private range"),
+        (MINIMAL + "network: {cidr: 169.254.0.0/16}", "not a private range"),
+        (MINIMAL + "network: {cidr: 198.18.0.0/16}", "not a private range"),
+        (MINIMAL + "tags: {Team: a, team: b}", "ignores case"),
+        (MINIMAL + "tags: {team: '${file(\"/etc/passwd\")}'}", "Tags take letters"),
+    ],
+)
+def test_what_the_cloud_would_refuse_half_way_is_refused_here(text, said):
+    """Names, ranges and tags that fail only in the middle of a deploy are problems of the definition."""
+    (problem,) = problems(text)
+    assert said in str(problem)
+
+
+def test_places_are_said_once():
+    """A problem names its file, its line and its column, each once."""
+    with pytest.raises(DefinitionError) as caught:
+        parse_definition("name: demo\nregion: eu-central-1\nowner: 7\n", "stack.yaml")
+    assert str(caught.value.why).startswith("stack.yaml: line 3, column 8: owner: ")
