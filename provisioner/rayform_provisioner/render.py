@@ -331,11 +331,11 @@ def _compute(definition: StackDefinition, resolved: Resolved, tags: dict[str, st
                 "bucket_arn": "${module.bucket.arn}",
                 "repository_arn": "${module.registry.arn}",
                 "with_repository": True,
-                "catalog_secret_arn": existing.secret_arn if existing else "${module.catalog.secret_arn}",
                 "with_catalog": True,
                 "kms_key_arn": definition.artifact_store.kms_key_arn,
             }
         ),
+        "catalog_secret_arn": existing.secret_arn if existing else "${module.catalog.secret_arn}",
         "bootstrap": "${module.bucket.bootstrap_etags}",
         "head": {
             "ami": resolved.amis["head"],

@@ -269,7 +269,7 @@ data "aws_iam_policy_document" "catalog" {
   statement {
     sid       = "ReadCatalogPassword"
     actions   = ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"]
-    resources = [var.access.catalog_secret_arn]
+    resources = [var.catalog_secret_arn]
   }
 }
 

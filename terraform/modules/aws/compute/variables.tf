@@ -34,17 +34,23 @@ variable "placement" {
 }
 
 variable "access" {
-  description = "What the machines may use: the stack's bucket, repository and catalog secret, and a KMS key where the bucket has its own."
+  description = "What the machines may use: the stack's bucket and repository, the catalog's secret, and a KMS key where the bucket has its own."
   type = object({
-    bucket_name        = string
-    bucket_arn         = string
-    repository_arn     = optional(string)
-    with_catalog       = optional(bool, false)
-    catalog_secret_arn = optional(string)
-    kms_key_arn        = optional(string)
-    with_repository    = optional(bool, false)
+    bucket_name     = string
+    bucket_arn      = string
+    repository_arn  = optional(string)
+    with_catalog    = optional(bool, false)
+    kms_key_arn     = optional(string)
+    with_repository = optional(bool, false)
   })
   nullable = false
+}
+
+# Not part of `access`: Terraform waits for the whole of a variable, and the head needn't wait for the database.
+variable "catalog_secret_arn" {
+  description = "ARN of the secret with the catalog's password, where `access.with_catalog` is set."
+  type        = string
+  default     = null
 }
 
 variable "bootstrap" {
