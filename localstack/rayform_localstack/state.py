@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rayform_core.errors import IntegrityError
-from rayform_core.files import home, write_atomically
+from rayform_core.files import home, storage_error, write_atomically
 
 __all__ = ["ENGINES", "SERVICES", "CloudState", "folder"]
 
@@ -122,6 +122,7 @@ class CloudState:
 
         Raises:
             IntegrityError: the file isn't ours any more.
+            PrerequisiteError: it can't be opened.
         """
         file = folder() / "cloud.json"
         try:
@@ -130,7 +131,9 @@ class CloudState:
             return cls(**data)
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, KeyError) as error:
+        except OSError as error:
+            raise storage_error(error, file) from error
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise IntegrityError(
                 f"'{file}' can't be read.",
                 why=str(error),

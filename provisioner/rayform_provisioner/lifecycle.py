@@ -187,8 +187,20 @@ class Lifecycle:
         return learn_host_keys(self.target, self.folder, self._deployed().outputs, timeout)
 
     def outputs(self) -> dict[str, Any]:
-        """Return the outputs of the last deploy or refresh."""
-        return self._deployed().outputs
+        """Return the outputs of the last deploy or refresh.
+
+        Raises:
+            NotFoundError: no deploy has ended yet.
+        """
+        record = self._deployed()
+        if not record.outputs:
+            raise NotFoundError(
+                "deployed stack",
+                self.name,
+                why="Its first deploy is not finished.",
+                hint=f"`rayform stack status {self.name}` says how to go on.",
+            )
+        return record.outputs
 
     def export(self, loaded: LoadedDefinition, directory: Path) -> list[Path]:
         """Write a root module that runs with bare Terraform into the new folder `directory`.

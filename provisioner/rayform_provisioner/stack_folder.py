@@ -265,6 +265,11 @@ class StackFolder:
         except (FileNotFoundError, ValidationError, OSError):
             return None
 
+    def holder(self) -> Running | None:
+        """Return the command that is changing the stack now, if one lives."""
+        running = self._running()
+        return running if running is not None and psutil.pid_exists(running.pid) else None
+
     def mark_running(self, operation: str, left: Running | None = None) -> Running:
         """Write down that `operation` runs in this process.
 

@@ -10,6 +10,17 @@ from rayform_provisioner.targets import Target
 
 __all__ = ["aws_calls", "error_code", "error_message"]
 
+_UNKNOWN_KEYS = (
+    "InvalidClientTokenId",
+    "InvalidAccessKeyId",
+    "UnrecognizedClient",
+    "SignatureDoesNotMatch",
+    "AuthFailure",
+    "ExpiredToken",
+    "RequestExpired",
+)
+"""Codes by which AWS's services say that the keys are wrong or too old, rather than that a right is missing."""
+
 
 def error_code(error: Exception) -> str:
     """Return AWS's code of a `ClientError`, such as `NoSuchBucket`; empty where it has none."""
@@ -34,12 +45,14 @@ def aws_calls(target: Target) -> Iterator[None]:
         ) from error
     except ClientError as error:
         code, said = error_code(error), error_message(error)
-        denied = any(word in code for word in ("Denied", "Unauthorized", "Forbidden"))
-        hint = (
-            "Give the person who deploys this right; docs/stacks.md has the whole policy."
-            if denied
-            else "Run the command again; it goes on where it stopped."
-        )
+        if any(word in code for word in _UNKNOWN_KEYS):
+            hint = "Check which keys are used (`aws sts get-caller-identity`); `aws sso login` renews those of a login."
+            if target.emulated:
+                hint = "These are not the keys of the cloud that runs there: see its endpoints file."
+        elif any(word in code for word in ("Denied", "Unauthorized", "Forbidden")):
+            hint = "Give the person who deploys this right; docs/stacks.md has the whole policy."
+        else:
+            hint = "Run the command again; it goes on where it stopped."
         raise RemoteError(f"AWS refused {error.operation_name}.", why=f"{code}: {said}", hint=hint) from error
     except BotoCoreError as error:
         where = "The emulated cloud" if target.emulated else "AWS"

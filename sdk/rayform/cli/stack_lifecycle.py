@@ -16,6 +16,7 @@ from rayform.cli.output import as_json, json_option
 if TYPE_CHECKING:
     from rayform_provisioner.definition import LoadedDefinition
     from rayform_provisioner.lifecycle import Lifecycle
+    from rayform_provisioner.stack_folder import Running, StackRecord
 
 R = TypeVar("R")
 
@@ -301,6 +302,19 @@ def _wait_for_head(lifecycle: Lifecycle, progress: Any, timeout: float = 900) ->
     raise RemoteError("The head is not ready after 15 minutes.", why=why or f"It says: {shown}.", hint=hint)
 
 
+def _unfinished(holder: Running | None, record: StackRecord) -> str:
+    """Say what goes on with a stack that is not simply deployed, or how to go on."""
+    if holder is not None:
+        return (
+            f"`{holder.operation}` by {holder.who} (process {holder.pid}) runs since {_when(holder.started)}"
+        )
+    if record.status == "planned":
+        return "never deployed: nothing of it is in the cloud"
+    if record.status == "deploying":
+        return f"not finished: deploy again to go on, or `rayform stack destroy {record.name}`"
+    return f"not finished: `rayform stack destroy {record.name}` goes on where it stopped"
+
+
 @click.command("status")
 @click.argument("name", required=False)
 @click.option(
@@ -358,6 +372,8 @@ def status(name: str | None, no_drift: bool, target: str | None, json_wanted: bo
         f"  made {_when(record.created)}"
         + (f", last deployed {_when(record.deployed)}" if record.deployed else "")
     )
+    if record.status != "deployed":
+        click.echo(f"  {_unfinished(lifecycle.folder.holder(), record)}")
     for item in facts.get("components", []):
         colour = {"healthy": "green", "asleep": "cyan"}.get(item["state"], "red")
         detail = f"  {item['detail']}" if item["detail"] else ""

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+import subprocess
 
-from rayform_core.errors import ConflictError
+import pytest
+from click.testing import CliRunner
+
+from rayform.cli.stack_lifecycle import status as status_command
+from rayform_core.errors import ConflictError, NotFoundError
+from rayform_core.files import write_atomically
+from rayform_provisioner.lifecycle import Lifecycle
 from rayform_provisioner.stack_folder import StackFolder
+from rayform_provisioner.targets import AWS
 
 
 @pytest.fixture
@@ -34,3 +41,41 @@ def test_a_stack_that_may_have_resources_stays_where_it_is(folder, status):
     folder.save(record)
     with pytest.raises(ConflictError, match="Stack 'demo' is in target 'aws'"):
         folder.begin("eu-central-1", "localstack")
+
+
+def test_holder_is_a_living_command_alone(folder):
+    """What a killed command left behind is no holder."""
+    folder.begin("eu-central-1", "aws")
+    assert folder.holder() is None
+    running = folder.mark_running("rayform stack deploy")
+    assert folder.holder() == running
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    write_atomically(folder.path / "running.json", running.model_copy(update={"pid": gone.pid}).model_dump())
+    assert folder.holder() is None
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("planned", "never deployed"),
+        ("deploying", "deploy again to go on"),
+        ("destroying", "`rayform stack destroy demo` goes on where it stopped"),
+    ],
+)
+def test_status_of_an_unfinished_stack_says_how_to_go_on(folder, status, said):
+    """A stack that a kill left half-way shows the command that ends the half."""
+    record = folder.begin("eu-central-1", "aws")
+    record.status = status
+    folder.save(record)
+    shown = CliRunner().invoke(status_command, ["demo"])
+    assert (shown.exit_code, said in shown.output) == (0, True), shown.output
+
+
+def test_outputs_of_an_unfinished_deploy_are_an_error(folder):
+    """A stack whose first deploy was killed has no outputs, and says so instead of printing nothing."""
+    record = folder.begin("eu-central-1", "aws")
+    record.status = "deploying"
+    folder.save(record)
+    with pytest.raises(NotFoundError, match="There is no deployed stack 'demo'"):
+        Lifecycle("demo", AWS).outputs()

@@ -1,0 +1,31 @@
+"""What AWS refuses becomes an error whose next step fits the refusal."""
+
+from __future__ import annotations
+
+import pytest
+
+from rayform_core.errors import RemoteError
+from rayform_provisioner.aws.calls import aws_calls
+from rayform_provisioner.targets import AWS, Target
+
+EMULATED = Target("localstack", {"ec2": "http://127.0.0.1:1"})
+
+
+@pytest.mark.parametrize(
+    ("target", "code", "said"),
+    [
+        (AWS, "InvalidClientTokenId", "aws sso login"),
+        (AWS, "ExpiredTokenException", "aws sso login"),
+        (AWS, "AuthFailure", "aws sso login"),
+        (EMULATED, "InvalidClientTokenId", "endpoints file"),
+        (AWS, "UnauthorizedOperation", "whole policy"),
+        (AWS, "AccessDenied", "whole policy"),
+        (AWS, "InternalError", "Run the command again"),
+    ],
+)
+def test_next_step(target, code, said):
+    """Wrong keys, a missing right and a passing failure each have a next step of their own."""
+    exceptions = pytest.importorskip("botocore.exceptions")
+    with pytest.raises(RemoteError) as caught, aws_calls(target):
+        raise exceptions.ClientError({"Error": {"Code": code, "Message": "no"}}, "DescribeVpcs")
+    assert said in str(caught.value.hint)
