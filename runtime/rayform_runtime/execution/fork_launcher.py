@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -121,7 +122,9 @@ class ForkLauncher(Launcher):
             "from rayform_runtime.execution.fork_server import main\n"
             "main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[4].split())"
         )
-        command = [sys.executable, "-c", code, str(theirs.fileno()), str(os.getpid())]
+        # The kernel's signal comes when the *thread* that made the process ends, which only the main thread outlives.
+        parent = os.getpid() if threading.current_thread() is threading.main_thread() else 0
+        command = [sys.executable, "-c", code, str(theirs.fileno()), str(parent)]
         self._process = subprocess.Popen(
             [*command, "\n".join(p for p in sys.path if p), " ".join(self._modules)],
             stdin=subprocess.DEVNULL,

@@ -294,7 +294,8 @@ def main(control_fd: int, parent: int, modules: list[str]) -> NoReturn:
     """Run the base server: the entry point of `python -c` in `fork_launcher`."""
     gc.disable()  # nothing that is imported is garbage
     leave_terminal()
-    die_with_parent(parent)
+    if parent:
+        die_with_parent(parent)
     enter_worker_process()
     control = socket.socket(fileno=control_fd)
     with without_pydantic_plugins():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -36,6 +37,7 @@ class LocalOrchestrator(Orchestrator):
     def __init__(self, config: LocalOrchestratorConfig, *, stack_name: str) -> None:
         self.config = config
         self.stack_name = stack_name
+        self._turn = threading.RLock()
         self._launcher: Launcher | None = None
 
     def warm_up(self) -> None:
@@ -55,7 +57,9 @@ class LocalOrchestrator(Orchestrator):
         """See `Orchestrator.run`; `request.detach` has no meaning here, since this process does the work."""
         from rayform_runtime.execution.scheduler import Scheduler
 
-        return Scheduler(request, stack, self._executor(request, stack), listener).run()
+        # All runs of a process share one launcher: those that several threads start take turns.
+        with self._turn:
+            return Scheduler(request, stack, self._executor(request, stack), listener).run()
 
     def _executor(self, request: RunRequest, stack: Stack) -> Executor:
         if request.debug:

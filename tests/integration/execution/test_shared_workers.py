@@ -90,3 +90,13 @@ def test_a_store_that_was_moved_is_still_whole(engine: Engine) -> None:
     again = engine.run(spec)
     assert again.status is RunStatus.COMPLETED
     assert "no longer" in again.cache["s"].reason
+
+
+def test_runs_that_threads_start_at_once_all_complete(engine: Engine) -> None:
+    """Several threads of one process may run pipelines; they take turns."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    spec = engine.pipeline(engine.step("s", "constant", enable_cache=False))
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = [job.result(timeout=60) for job in [pool.submit(engine.run, spec) for _ in range(4)]]
+    assert [outcome.status for outcome in outcomes] == [RunStatus.COMPLETED] * 4
