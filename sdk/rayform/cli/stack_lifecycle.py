@@ -239,12 +239,16 @@ def deploy(
     target: str | None,
 ) -> None:
     """Make the cloud what the definition says."""
+    from rayform import stacks
     from rayform.cli.deploy_progress import print_plan
     from rayform.cli.options import confirm
 
     loaded = _loaded(definition)
     name = loaded.definition.name
     lifecycle, progress = _lifecycle(name, target)
+    if not no_register:
+        record = lifecycle.folder.record()
+        stacks.refuse_taken_name(name, record.reference if record else None)
 
     def agreed(summary: Any) -> bool:
         progress.close()
@@ -260,8 +264,6 @@ def deploy(
     if outputs is None:
         return
     if not no_register:
-        from rayform import stacks
-
         stacks.register_deployed(name, lifecycle.registration(), activate=activate)
     if wait:
         _wait_for_head(lifecycle, progress)

@@ -17,7 +17,7 @@ from rayform.stacks.active import (
     set_active_stack,
 )
 from rayform.stacks.changing import copy_stack, delete_stack, register_stack, rename_stack, update_stack
-from rayform.stacks.deployed import register_deployed, unregister_deployed
+from rayform.stacks.deployed import refuse_taken_name, register_deployed, unregister_deployed
 from rayform.stacks.portable import export_requirements, export_stack, import_stack
 from rayform.stacks.profiles import (
     active_profile,
@@ -49,6 +49,7 @@ __all__ = [
     "list_stacks",
     "profile_target",
     "read_stack",
+    "refuse_taken_name",
     "register_deployed",
     "register_stack",
     "rename_stack",

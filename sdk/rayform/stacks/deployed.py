@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rayform import registered_components as components
@@ -12,6 +12,7 @@ from rayform.stacks.registered import NEEDED, StackRecord, list_stacks, read_sta
 from rayform_core.errors import ConflictError, UsageError
 
 __all__ = [
+    "refuse_taken_name",
     "register_deployed",
     "unregister_deployed",
 ]
@@ -71,19 +72,7 @@ def register_deployed(name: str, outputs: Mapping[str, Any], *, activate: bool =
         )
     with files.registry_lock():
         profile = active_profile()
-        if name in stack_names(profile) and read_stack(name).reference != reference:
-            raise ConflictError(
-                f"The name '{name}' belongs to another registered stack.",
-                hint=f"Rename that one: rayform stack rename {name} OTHER",
-            )
-        for record in made:
-            if record.name in components.component_names(record.kind):
-                old = components.read_component(record.kind, record.name)
-                if old.reference != reference:
-                    raise ConflictError(
-                        f"The name '{name}' belongs to another registered {record.kind}.",
-                        hint=f"Delete that one, or deploy under another name: rayform {record.kind} describe {name}",
-                    )
+        _refuse_foreign(name, reference, [record.kind for record in made])
         for record in made:
             components.write_component(record)
         named = {**dict.fromkeys(NEEDED, DEFAULT), **{r.kind: r.name for r in made}}
@@ -92,6 +81,37 @@ def register_deployed(name: str, outputs: Mapping[str, Any], *, activate: bool =
         if activate:
             set_profile_stack(profile, name)
     return stack
+
+
+def refuse_taken_name(name: str, reference: str | None) -> None:
+    """Refuse a name that another registered stack or component has, before anything is deployed under it.
+
+    Args:
+        name: the stack to deploy.
+        reference: its unique stack reference; `None` where it was never planned.
+
+    Raises:
+        ConflictError: the name belongs to a stack or component that this deployment didn't make.
+    """
+    with files.registry_lock():
+        _refuse_foreign(name, reference, files.KINDS)
+
+
+def _refuse_foreign(name: str, reference: str | None, kinds: Iterable[str]) -> None:
+    ours = {reference} - {None}
+    if name in stack_names(active_profile()) and read_stack(name).reference not in ours:
+        raise ConflictError(
+            f"The name '{name}' belongs to another registered stack.",
+            hint=f"Rename that one: rayform stack rename {name} OTHER",
+        )
+    for kind in kinds:
+        if name in components.component_names(kind) and (
+            components.read_component(kind, name).reference not in ours
+        ):
+            raise ConflictError(
+                f"The name '{name}' belongs to another registered {kind}.",
+                hint=f"Delete that one, or deploy under another name: rayform {kind} describe {name}",
+            )
 
 
 def unregister_deployed(reference: str) -> list[str]:
