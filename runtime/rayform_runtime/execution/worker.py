@@ -6,18 +6,19 @@ and answers with what the scheduler records.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from rayform_core.errors import PipelineFailedError, RayformError, UsageError
 from rayform_core.files import storage_error
-from rayform_runtime.artifacts.values import load_value, save_value
+from rayform_runtime.artifacts.values import REGISTERED, load_value, save_value
 from rayform_runtime.catalog.interface import NewArtifactVersion, StepStatus
 from rayform_runtime.components import Stack, StackSpec
 from rayform_runtime.context import PipelineInfo, RunInfo, StepContext, StepRunInfo, running_step
@@ -28,10 +29,14 @@ from rayform_runtime.execution.surroundings import Surroundings
 from rayform_runtime.execution.user_code import add_code_root, load_function, load_source
 from rayform_runtime.execution.worker_step import CodeRef, WorkerOutput, WorkerStep
 
+if TYPE_CHECKING:
+    from rayform_runtime.artifacts.interface import ArtifactStore
+
 __all__ = ["close_stacks", "failed_result", "run_step"]
 
 _stacks: dict[str, Stack] = {}
 _LARGEST_KEPT_LIST = 1 << 16
+_FETCHED_AT_ONCE = 8
 _kept_list: tuple[str, Any] | None = None
 """The list that mapped instances take their elements from, kept from one to the next."""
 
@@ -172,11 +177,32 @@ def _load_input(name: str, given: TaskInput, hint: Any, step: WorkerStep, stack:
     if given.versions is None:
         return coerced(given.value, hint, step=step.key, argument=name)
     if given.joined:
+        _fetch_together(given.versions, stack.artifact_store)
         return [_load_version(version, stack) for version in given.versions]
     version = given.versions[0]
     if given.index is None:
         return _load_version(version, stack)
     return _load_list(version, stack)[given.index]
+
+
+def _fetch_together(versions: Sequence[tuple[str, str, str, str, str]], store: ArtifactStore) -> None:
+    """Bring a mapped step's many outputs onto this machine at once: one by one, each waits for the network.
+
+    They are loaded in turn afterwards, since a person's materializer need not be safe in threads; what can't be
+    fetched is told then.
+    """
+    distant = [v for v in versions if not v[1].startswith("file:") and v[4] != REGISTERED]
+    if len(distant) < 2:
+        return
+
+    from concurrent.futures import ThreadPoolExecutor
+
+    def fetch(version: tuple[str, str, str, str, str]) -> None:
+        with contextlib.suppress(RayformError, OSError), store.open_local(version[1], digest=version[2]):
+            pass
+
+    with ThreadPoolExecutor(_FETCHED_AT_ONCE, thread_name_prefix="rayform-fetch") as pool:
+        list(pool.map(fetch, distant))
 
 
 def _load_version(version: tuple[str, str, str, str, str], stack: Stack) -> Any:

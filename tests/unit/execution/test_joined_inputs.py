@@ -1,0 +1,46 @@
+"""How a step gets the many outputs of a mapped step."""
+
+import threading
+from contextlib import contextmanager
+
+from rayform_runtime.artifacts.local import LocalArtifactStore
+from rayform_runtime.execution import worker
+
+
+class Distant(LocalArtifactStore):
+    """Gives nothing before as many are asked for as `meet` waits for."""
+
+    def __init__(self, folder, parties):
+        self.meet = threading.Barrier(parties)
+        self.asked = []
+        self.folder = folder
+
+    @contextmanager
+    def open_local(self, uri, *, digest=None):
+        self.asked.append((uri, digest))
+        self.meet.wait(10)
+        if uri.endswith("gone"):
+            raise FileNotFoundError(uri)
+        yield self.folder
+
+
+def version(uri, materializer="m.M"):
+    return ("id", uri, f"digest of {uri}", "builtins.int", materializer)
+
+
+def test_distant_outputs_are_fetched_at_once(tmp_path):
+    """Four outputs in a bucket are asked for together, each with its digest; one that is gone is told when loaded."""
+    store = Distant(tmp_path, 4)
+    uris = ["s3://b/1", "s3://b/2", "s3://b/3", "s3://b/gone"]
+    worker._fetch_together([version(uri) for uri in uris], store)
+    assert not store.meet.broken
+    assert sorted(store.asked) == [(uri, f"digest of {uri}") for uri in uris]
+
+
+def test_near_single_and_registered_outputs_are_left_to_the_load(tmp_path):
+    """Files of this machine, a single output, and data that a person registered are not fetched beforehand."""
+    store = Distant(tmp_path, 1)
+    worker._fetch_together([version("file:///a"), version("file:///b")], store)
+    worker._fetch_together([version("s3://b/1")], store)
+    worker._fetch_together([version("s3://b/1", "registered"), version("s3://b/2", "registered")], store)
+    assert store.asked == []
