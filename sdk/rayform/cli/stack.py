@@ -24,7 +24,10 @@ LIFECYCLE: dict[str, tuple[str, str]] = {
     "validate": ("rayform.cli.stack_lifecycle:validate", "Check a stack definition."),
     "plan": ("rayform.cli.stack_lifecycle:plan", "Show what a deploy would do, and what it would cost."),
     "deploy": ("rayform.cli.stack_lifecycle:deploy", "Make the cloud what the definition says."),
-    "status": ("rayform.cli.stack_lifecycle:status", "Show a deployed stack's health, drift, age and cost."),
+    "status": (
+        "rayform.cli.stack_lifecycle:status",
+        "Show a deployed stack's health, drift, age and cost, its nodes and what runs on them.",
+    ),
     "start": (
         "rayform.cli.cluster_power:start",
         "Wake a stack's head that stopped itself, and wait until it is ready.",
