@@ -29,6 +29,7 @@ from rayform_provisioner.render import bucket_name, render_keeping, repository_n
 from rayform_provisioner.stack_folder import HistoryEntry, Running, StackFolder, StackRecord, now, whoami
 from rayform_provisioner.targets import Target
 from rayform_provisioner.terraform import Event, Finished, StateLockedError, Terraform
+from rayform_provisioner.terraform_errors import ErrorKind, TerraformError
 from rayform_provisioner.terraform_settings import TerraformSettings
 from rayform_provisioner.working_folder import ADOPT_FILE, fill, resolved_of, write_root
 
@@ -166,7 +167,18 @@ class Lifecycle:
             with self._recorded("deploy", record, started):
                 if summary.changes or summary.outputs_changed:
                     self.reporter.phase("Applying the plan")
-                    self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
+                    try:
+                        self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
+                    except TerraformError as error:
+                        if left is None or error.kind is not ErrorKind.EXISTS:
+                            raise
+                        # A call that the killed command had sent reached the cloud after we had looked.
+                        self.reporter.note("The interrupted command made something late; looking again.")
+                        self._recover(terraform, definition, record, left)
+                        summary, plan = self._planned(terraform, record, definition, settled, left)
+                        if summary.data_at_risk or not confirm(summary):
+                            raise
+                        self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
                 plan.unlink(missing_ok=True)
                 (self.folder.work / ADOPT_FILE).unlink(missing_ok=True)
                 record.outputs = terraform.outputs()
