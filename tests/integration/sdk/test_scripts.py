@@ -159,7 +159,7 @@ def test_rayform_run_tells_wrong_input(tmp_path: Path, command: Command) -> None
     (tmp_path / "wrong.yaml").write_text("paramters:\n  x: 1\n")
     cases = {
         ("job.py", "-p", "x=many"): (2, "Parameter 'x' of pipeline 'flow' can't be 'many'"),
-        ("job.py", "-p", "y=1"): (3, "no parameter of pipeline 'flow' 'y'"),
+        ("job.py", "-p", "y=1"): (3, "no parameter 'y' of pipeline 'flow'"),
         ("job.py", "-p", "x"): (2, "Write -p name=value"),
         ("job.py", "--config", "wrong.yaml"): (2, "wrong.yaml:1: unknown key 'paramters'. Did you mean"),
         ("jop.py",): (3, "Did you mean 'job.py'"),
