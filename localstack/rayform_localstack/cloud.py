@@ -22,7 +22,7 @@ from rayform_core.files import file_lock, private_folder
 from rayform_localstack import images, processes
 from rayform_localstack.control import Control
 from rayform_localstack.engine import docker_client, space_in_gib
-from rayform_localstack.labels import CLOUD, HOME, KIND, SLOT, Kind, container_name
+from rayform_localstack.labels import CLOUD, HOME, KIND, NODE, SLOT, Kind, container_name
 from rayform_localstack.state import ENGINES, CloudState, folder
 
 if TYPE_CHECKING:
@@ -464,9 +464,26 @@ def interrupt(identifier: str, notice_seconds: float | None = None) -> dict[str,
 def kill(identifier: str) -> None:
     """Let an instance's hardware fail: it ends at once, unwarned, and the API says `terminated`."""
     state, item = _instance(identifier)
+    _pull_plug(docker_client(), container_name(state.id, item["id"]))
     Control(state).end(
         item["id"], "shutting-down", "Server.InternalError", "killed by rayform localstack kill"
     )
+
+
+def _pull_plug(client: docker.DockerClient, machine: str) -> None:
+    """Stop every process of a machine at one moment, before its metadata service and the API forget it.
+
+    Otherwise its steps live on for a moment without credentials, and report that as their own failure.
+    """
+    from docker.errors import APIError, NotFound
+
+    try:
+        container = client.containers.get(machine)
+        container.pause()
+        for step in client.containers.list(filters={"label": f"{NODE}={container.id}"}):
+            step.kill()
+    except (NotFound, APIError):
+        pass  # it is on its way out by itself; the supervisor ends what is left
 
 
 def cut(identifier: str, *, restore: bool = False) -> None:
