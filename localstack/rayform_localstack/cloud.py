@@ -38,6 +38,7 @@ API_PORT, METADATA_PORT, REGISTRY_PORT = 4566, 4567, 5000
 MIN_FREE_GIB = 1.0
 START_WITHIN = 90.0
 GONE_WITHIN = 30.0
+ANSWERS_WITHIN = 20.0
 
 
 def _quiet(_: str) -> None: ...
@@ -82,7 +83,7 @@ def up(
     _check_disk()
     with _locked():
         state = CloudState.load()
-        if state is not None and processes.alive(state.processes.get("api")):
+        if state is not None and _api_answers(state):
             _same_cloud(state, engine, region)
         elif state is not None:
             report("The API process is gone and its state with it: removing what it had started")
@@ -97,6 +98,23 @@ def up(
         _start_processes(state, localstack, report)
         state.save()
         return state
+
+
+def _api_answers(state: CloudState) -> bool:
+    """Return whether the API can be taken up again; a process alone says little: it may be dying at this moment."""
+    api = state.processes.get("api")
+    patience = time.monotonic() + ANSWERS_WITHIN
+    while processes.alive(api):
+        if Control(state).health() is not None:
+            return True
+        if time.monotonic() > patience:
+            raise PrerequisiteError(
+                "The emulated cloud's API process runs and doesn't answer.",
+                why=f"Its health page gave no answer within {ANSWERS_WITHIN:.0f} s.",
+                hint=f"Its log is {folder() / 'api.log'}; `rayform localstack down` ends it, with all that is in it.",
+            )
+        time.sleep(0.05)
+    return False
 
 
 def _same_cloud(state: CloudState, engine: str, region: str) -> None:

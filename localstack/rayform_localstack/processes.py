@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import subprocess
 import time
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ import psutil
 from rayform_core.errors import PrerequisiteError
 
 __all__ = ["Starting", "alive", "start", "stop", "with_argument"]
+
+_PF_EXITING = 0x4
 
 _started: dict[int, subprocess.Popen[bytes]] = {}
 """Processes that this one started and that are to outlive it. Kept, since a `Popen` that is collected complains
@@ -84,9 +87,11 @@ def start(name: str, command: list[str], log: Path, environment: dict[str, str] 
 
 
 def alive(identity: tuple[int, float] | None) -> bool:
-    """Return whether the process with this ID and start time still runs."""
-    if identity is None:
-        return False
+    """Return whether the process with this ID and start time still runs, and isn't being killed at this moment."""
+    return identity is not None and _exists(identity) and not _is_dying(identity[0])
+
+
+def _exists(identity: tuple[int, float]) -> bool:
     if identity[0] in _started and _started[identity[0]].poll() is not None:
         return False
     try:
@@ -96,9 +101,28 @@ def alive(identity: tuple[int, float] | None) -> bool:
         return False
 
 
+def _is_dying(pid: int) -> bool:
+    """Return whether a process was killed and has yet to end: the kernel takes milliseconds to free its memory.
+
+    Linux tells it by the pending SIGKILL in `/proc/PID/status` and by the flag PF_EXITING in `/proc/PID/stat`
+    (proc_pid_stat(5)); elsewhere nothing does, and a caller may see such a process as alive.
+    """
+    folder = Path("/proc") / str(pid)
+    try:
+        pending = [
+            line.split()[1]
+            for line in (folder / "status").read_text().splitlines()
+            if line.startswith(("SigPnd:", "ShdPnd:"))
+        ]
+        flags = int((folder / "stat").read_text().rpartition(")")[2].split()[6])
+    except (OSError, ValueError, IndexError):
+        return False
+    return bool(flags & _PF_EXITING) or any(int(mask, 16) >> (signal.SIGKILL - 1) & 1 for mask in pending)
+
+
 def stop(identity: tuple[int, float] | None, patience: float = 3.0) -> None:
     """End the process with this ID and start time: asked first, then by force. A reused ID is left alone."""
-    if identity is None or not alive(identity):
+    if identity is None or not _exists(identity):
         return
     try:
         process = psutil.Process(identity[0])
@@ -117,7 +141,7 @@ def stop(identity: tuple[int, float] | None, patience: float = 3.0) -> None:
 def _ended(identity: tuple[int, float], seconds: float) -> bool:
     """Wait for a process to end; a zombie has: whoever inherited it may take its time to collect it."""
     deadline = time.monotonic() + seconds
-    while alive(identity):
+    while _exists(identity):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.01)
