@@ -73,14 +73,14 @@ def greedy():
 """
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """A head and two groups from 0 nodes, for the tests of this file."""
+@pytest.fixture(scope="module", params=["moto", pytest.param("localstack", marks=pytest.mark.localstack)])
+def cluster(request, tmp_path_factory):
+    """A head and two groups from 0 nodes, with each engine, for the tests of this file."""
     groups = {
         "cpu": {"max": 2},
         "gpu": {"max": 1, "gpus": 1, "accelerator_type": "T4", "instance_type": "g4dn.xlarge"},
     }
-    yield from registered_cluster(tmp_path_factory, groups)
+    yield from registered_cluster(tmp_path_factory, groups, request.param)
 
 
 @pytest.fixture(scope="module")

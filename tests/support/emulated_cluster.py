@@ -18,6 +18,7 @@ from rayform_core.wheel import build_wheel
 from rayform_runtime.components import Stack, StackSpec
 
 TAGS = "rayform:stack"
+HEAD_TAGS = {"ray-node-type": "head", "ray-user-node-type": "head"}
 USER_DATA = """#!/bin/bash
 set -eu
 umask 077
@@ -101,7 +102,7 @@ class EmulatedCluster:
             InstanceInitiatedShutdownBehavior="stop",
             UserData=USER_DATA.format(settings=json.dumps(self.settings), command="head", **boot),
             TagSpecifications=[
-                _tags("instance", {TAGS: reference, "ray-cluster-name": reference, "ray-node-type": "head"})
+                _tags("instance", {TAGS: reference, "ray-cluster-name": reference, **HEAD_TAGS})
             ],
         )[0]
         private_ip = cloud.describe(self.head)["PrivateIpAddress"]
@@ -263,18 +264,19 @@ class EmulatedCluster:
 
 
 def registered_cluster(
-    folders: pytest.TempPathFactory, groups: dict[str, dict[str, Any]]
+    folders: pytest.TempPathFactory, groups: dict[str, dict[str, Any]], engine: str = "moto"
 ) -> Iterator[EmulatedCluster]:
     """Give a cluster whose head is ready, registered as stack `emulated` in a home of its own; take it down after.
 
     Args:
         folders: pytest's own.
         groups: worker groups.
+        engine: of the emulated cloud.
     """
     home = folders.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYFORM_HOME", str(home))
-        for emulated in running_cloud(home, notice_seconds=20):
+        for emulated in running_cloud(home, engine, notice_seconds=20):
             state = emulated.state
             patch.setenv("AWS_ACCESS_KEY_ID", state.access_key)
             patch.setenv("AWS_SECRET_ACCESS_KEY", state.secret_key)

@@ -167,6 +167,7 @@ class Backends:
             if kwargs.get("launch_template"):
                 data = backend._get_template_from_args(kwargs["launch_template"]).data
                 profile = _take_from_template(data, kwargs)
+                user_data = user_data or data.get("UserData")
             nics = kwargs.get("nics") or []
             if not kwargs.get("subnet_id") and not any(n.get("SubnetId") for n in nics):
                 kwargs["subnet_id"] = _default_subnet(backend, kwargs.get("placement"))
@@ -531,10 +532,10 @@ def _associate(backend: Any, instance_id: str, profile: dict[str, Any]) -> None:
 
 def _take_from_template(data: dict[str, Any], kwargs: dict[str, Any]) -> dict[str, Any] | None:
     """Fill in what moto leaves out of a launch template; return its instance profile."""
-    interfaces = [dict(i) for i in _listed(data.get("NetworkInterfaces"))]
+    interfaces = [dict(i) for i in _template_list(data, "NetworkInterface")]
     if interfaces and not kwargs.get("nics"):
         first = interfaces[0]
-        groups = _listed(first.get("Groups") or first.get("SecurityGroupId"))
+        groups = _template_list(first, "SecurityGroupId") or _listed(first.get("Groups"))
         if groups and not kwargs.get("security_group_ids"):
             kwargs["security_group_ids"] = groups
         public = first.get("AssociatePublicIpAddress")
@@ -542,9 +543,17 @@ def _take_from_template(data: dict[str, Any], kwargs: dict[str, Any]) -> dict[st
             kwargs["associate_public_ip"] = str(public).lower() == "true"
         if first.get("SubnetId") and not kwargs.get("subnet_id"):
             kwargs["subnet_id"] = first["SubnetId"]
-    if data.get("BlockDeviceMappings") and not kwargs.get("block_device_mappings"):
+    devices = _template_list(data, "BlockDeviceMapping")
+    if devices and not kwargs.get("block_device_mappings"):
         # Left to itself, moto gives the instance a default root volume too, which outlives it unattached.
-        kwargs["block_device_mappings"] = data["BlockDeviceMappings"]
+        kwargs["block_device_mappings"] = devices
+    if data.get("InstanceType") and kwargs.get("is_instance_type_default"):
+        kwargs.update(instance_type=data["InstanceType"], is_instance_type_default=False)
+    if data.get("KeyName") and not kwargs.get("key_name"):
+        kwargs["key_name"] = data["KeyName"]
+    groups = _template_list(data, "SecurityGroupId")
+    if groups and not kwargs.get("security_group_ids"):
+        kwargs["security_group_ids"] = groups
     market = data.get("InstanceMarketOptions") or {}
     if market.get("MarketType") and not kwargs.get("instance_market_options"):
         kwargs["instance_market_options"] = market["MarketType"]
@@ -556,6 +565,11 @@ def _take_from_template(data: dict[str, Any], kwargs: dict[str, Any]) -> dict[st
         kwargs["instance_initiated_shutdown_behavior"] = data["InstanceInitiatedShutdownBehavior"]
     profile = data.get("IamInstanceProfile") or None
     return dict(profile) if profile else None
+
+
+def _template_list(data: dict[str, Any], singular: str) -> list[Any]:
+    """Return a template's list: moto's names are EC2's plurals, those of the moto in LocalStack its singulars."""
+    return _listed(data.get(f"{singular}s") or data.get(singular))
 
 
 def _listed(value: Any) -> list[Any]:

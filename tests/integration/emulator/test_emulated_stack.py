@@ -121,6 +121,9 @@ def test_a_two_node_stack_boots_works_and_leaves_nothing(
     if with_database:
         wanted["database"] = 42
     image = pushed(outputs["registry_url"])
+    # The worker's own user data ran, not an empty one: it knows whose worker it is.
+    node_settings = json.loads(either.inside(second, "cat", "/etc/rayform/stack.json"))["node"]
+    assert node_settings["head_private_ip"] == outputs["head_private_ip"]
     for node in (head, second):
         assert json.loads(either.inside(node, "python", "-c", ASK, *where)) == wanted
         # Its role may pull the stack's images and push none.

@@ -69,9 +69,11 @@ resource "aws_instance" "head" {
   }
 
   tags = merge(local.cluster_tags, {
-    Name                = "${var.reference}-head"
-    "ray-node-type"     = "head"
-    "rayform:bootstrap" = substr(sha256(join(",", sort(keys(var.bootstrap)))), 0, 12)
+    Name            = "${var.reference}-head"
+    "ray-node-type" = "head"
+    # Without it Ray's autoscaler misses a node of type "head" and tries to launch one every few seconds.
+    "ray-user-node-type" = "head"
+    "rayform:bootstrap"  = substr(sha256(join(",", sort(keys(var.bootstrap)))), 0, 12)
   })
 
   lifecycle {
