@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +106,7 @@ class GCSArtifactStore(RemoteArtifactStore):
         with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
             list(pool.map(send, files))
 
-    def _download(self, files: Sequence[tuple[str, Path, int]]) -> None:
+    def _download(self, files: Sequence[tuple[str, Path, int]]) -> Mapping[Path, str]:
         from concurrent.futures import ThreadPoolExecutor
 
         from google.cloud.storage import transfer_manager
@@ -135,6 +135,7 @@ class GCSArtifactStore(RemoteArtifactStore):
                     download_kwargs={"timeout": _TIMEOUT, "raw_download": True},
                     crc32c_checksum=False,
                 )
+        return {}
 
     # -- objects ------------------------------------------------------------------------------------------
     def _put(self, key: str, data: bytes, *, if_absent: bool) -> None:

@@ -12,7 +12,7 @@ import contextlib
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -71,8 +71,12 @@ class RemoteArtifactStore(ArtifactStore):
         """Upload files to keys, verified."""
 
     @abc.abstractmethod
-    def _download(self, files: Sequence[tuple[str, Path, int]]) -> None:
-        """Download keys of known sizes into new files; `NotFoundError` names a key that is gone."""
+    def _download(self, files: Sequence[tuple[str, Path, int]]) -> Mapping[Path, str]:
+        """Download keys of known sizes into new files; `NotFoundError` names a key that is gone.
+
+        Returns:
+            the digests of those files that were hashed while they came; the others are read again for it.
+        """
 
     @abc.abstractmethod
     def _put(self, key: str, data: bytes, *, if_absent: bool) -> None:
@@ -222,7 +226,9 @@ class RemoteArtifactStore(ArtifactStore):
                 (folder / file.path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 (folder / file.path).unlink(missing_ok=True)
             try:
-                self._download([(f"{base}/{file.path}", folder / file.path, file.size) for file in wanted])
+                digests = self._download(
+                    [(f"{base}/{file.path}", folder / file.path, file.size) for file in wanted]
+                )
             except NotFoundError as error:
                 raise ArtifactMissingError(
                     f"File '{error.name.removeprefix(base + '/')}' of artifact '{uri}' is gone.",
@@ -231,7 +237,11 @@ class RemoteArtifactStore(ArtifactStore):
                 ) from None
             except OSError as error:
                 raise storage_error(error, folder) from error
-            wanted = [file for file in wanted if not _is_right(uri, folder, file)]
+            wanted = [
+                file
+                for file in wanted
+                if digests.get(folder / file.path) != file.digest and not _is_right(uri, folder, file)
+            ]
             if not wanted:
                 break
             if attempt == 3:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rayform_core.emulated_cloud import keys_for
 from rayform_core.errors import ConflictError, NotFoundError, RemoteError
+from rayform_runtime.artifacts.files import write_digested
 from rayform_runtime.artifacts.interface import StoredObject
 from rayform_runtime.artifacts.remote import RemoteArtifactStore, is_loopback
 from rayform_runtime.artifacts.s3_errors import error_code, translated
@@ -31,6 +33,9 @@ _SMALLEST_PART, _LARGEST_PART = 16 * _MB, 64 * _MB
 _NEARBY_PART = 4096 * _MB
 _WRITER = "rayform-writer"
 _TRIES = 3  # of a body that arrives changed
+_BODY_TRIES = 6  # of a body that breaks off
+# Smaller blocks cost more calls, larger ones don't fit the processor's cache: 1.2 times as long with a quarter of it.
+_BLOCK = _MB
 
 
 class S3ArtifactStore(RemoteArtifactStore):
@@ -174,21 +179,47 @@ class S3ArtifactStore(RemoteArtifactStore):
         with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
             return [item for item, right in zip(files, pool.map(is_right, files), strict=True) if not right]
 
-    def _download(self, files: Sequence[tuple[str, Path, int]]) -> None:
+    def _download(self, files: Sequence[tuple[str, Path, int]]) -> Mapping[Path, str]:
         part = self._part_size(max((size for _, _, size in files), default=0))
-        with self._translated(), self._manager(part) as manager:
-            pending = []
-            for key, path, size in files:
-                if size == 0:
-                    # A range of nothing can't be asked for; the object must be there all the same.
-                    if not self._has(key):
-                        raise NotFoundError("object", key)
-                    path.write_bytes(b"")
-                    continue
-                pending.append((key, manager.download(self.bucket, self._key(key), str(path))))
-            for key, future in pending:
-                with self._translated(key):
-                    future.result()
+        # boto3's manager is for files of several parts. One that comes as one stream is quicker without its two
+        # threads, and is hashed on its way.
+        digests = self._stream([(key, path) for key, path, size in files if size < 2 * part])
+        in_parts = [(key, path) for key, path, size in files if size >= 2 * part]
+        if in_parts:
+            with self._translated(), self._manager(part) as manager:
+                pending = [
+                    (key, manager.download(self.bucket, self._key(key), str(path))) for key, path in in_parts
+                ]
+                for key, future in pending:
+                    with self._translated(key):
+                        future.result()
+        return digests
+
+    def _stream(self, files: Sequence[tuple[str, Path]]) -> Mapping[Path, str]:
+        from concurrent.futures import ThreadPoolExecutor
+
+        if len(files) == 1:
+            return {files[0][1]: self._stream_one(files[0])}
+        with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
+            digests = list(pool.map(self._stream_one, files))
+        return {path: digest for (_, path), digest in zip(files, digests, strict=True)}
+
+    def _stream_one(self, item: tuple[str, Path]) -> str:
+        """Download one file in one request, and return its digest."""
+        key, path = item
+        attempt = 0
+        while True:
+            with self._translated(key):
+                body = self._client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"]
+            try:
+                with contextlib.closing(body), self._translated(key):
+                    return write_digested(path, body.iter_chunks(_BLOCK))
+            except RemoteError:
+                # boto3 tries requests again, and leaves a body that breaks off to its caller.
+                attempt += 1
+                if attempt == _BODY_TRIES:
+                    raise
+                time.sleep(0.05 * 2**attempt)
 
     # -- objects ------------------------------------------------------------------------------------------
     def _put(self, key: str, data: bytes, *, if_absent: bool) -> None:
