@@ -8,6 +8,7 @@ import threading
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from support.fault_proxy import FAULTS, fault_proxy
 from rayform_core.errors import ConflictError, RayformError
 from rayform_core.ids import new_id
 from rayform_runtime.artifacts.config import S3StoreConfig
-from rayform_runtime.artifacts.interface import MANIFEST_NAME
+from rayform_runtime.artifacts.digest import bytes_digest
+from rayform_runtime.artifacts.interface import MANIFEST_NAME, CorruptArtifactError
 from rayform_runtime.artifacts.s3 import S3ArtifactStore
 
 pytestmark = [pytest.mark.moto, pytest.mark.fault]
@@ -137,6 +139,54 @@ def test_a_large_upload_that_is_changed_on_its_way_is_not_committed(moto_url: st
     honest = open_store(moto_url, bucket)
     assert not honest.exists(f"{honest.uri}/versions/{version}")
     assert not list(honest.list_objects("versions/"))
+
+
+@pytest.mark.usefixtures("aws", "quick_retries")
+def test_a_body_that_breaks_off_is_fetched_again(moto_url: str, tmp_path: Path) -> None:
+    """Now and then, the file is whole and its digest that of its content; always, the error names the key."""
+    bucket = new_bucket(moto_url)
+    data = random.Random(2).randbytes(3 << 20)
+    open_store(moto_url, bucket).put_bytes("k", data)
+    with fault_proxy(moto_url, rate=0.5, faults=("truncated",), seed=1) as proxy:
+        digests = open_store(proxy.url, bucket)._download([("k", tmp_path / "k", len(data))])
+        assert proxy.done["truncated"] > 0
+    assert (tmp_path / "k").read_bytes() == data
+    assert digests == {tmp_path / "k": bytes_digest(data)}
+    with (
+        fault_proxy(moto_url, rate=1.0, faults=("truncated",)) as proxy,
+        pytest.raises(RayformError, match="did not answer as it should on 'k'"),
+    ):
+        open_store(proxy.url, bucket).download_objects([("k", tmp_path / "again", len(data))])
+
+
+@pytest.mark.usefixtures("aws")
+def test_files_in_parts_and_in_one_stream_come_back_together(
+    moto_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large file whose parts come at once, beside many small ones and an empty one; what changed is refused."""
+    import rayform_runtime.artifacts.s3 as module
+
+    monkeypatch.setattr(module, "_NEARBY_PART", 5 << 20)
+    store = open_store(moto_url, new_bucket(moto_url))
+    source = random.Random(3)
+    files = {f"small/{number}": source.randbytes(number * 500) for number in range(25)}
+    files["large"] = source.randbytes(12 << 20)
+    version = new_id()
+    with store.staging(version) as folder:
+        (folder / "small").mkdir()
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        uri, manifest = store.commit(version, folder, type="t:T", materializer="m:M")
+    shutil.rmtree(store._cache.root / "entries")
+    with store.open_local(uri, digest=manifest.digest) as folder:
+        assert {name: (folder / name).read_bytes() for name in files} == files
+    for name in ("small/24", "large"):
+        key = f"versions/{version}/{manifest.folder}/{name}"
+        store.put_bytes(key, files[name][:-1] + b"?")
+        shutil.rmtree(store._cache.root / "entries", ignore_errors=True)
+        with pytest.raises(CorruptArtifactError, match=name), store.open_local(uri, digest=manifest.digest):
+            pass
+        store.put_bytes(key, files[name])
 
 
 @pytest.mark.usefixtures("aws", "quick_retries")
