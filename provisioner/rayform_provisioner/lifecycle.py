@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -36,6 +37,9 @@ from rayform_provisioner.working_folder import ADOPT_FILE, fill, resolved_of, wr
 __all__ = ["LeftoversError", "Lifecycle", "Reporter", "Silent"]
 
 R = TypeVar("R")
+
+_NOT_FOR_A_REFRESH = (ErrorKind.CREDENTIALS, ErrorKind.PERMISSION, ErrorKind.NETWORK, ErrorKind.PROVIDER)
+"""Failures that reading the cloud anew can't mend."""
 
 
 class LeftoversError(RemoteError):
@@ -165,10 +169,11 @@ class Lifecycle:
             self.folder.save(record)
             write_atomically(self.folder.definition_file, loaded.text)
             with self._recorded("deploy", record, started):
+                applied: Finished | None = None
                 if summary.changes or summary.outputs_changed:
                     self.reporter.phase("Applying the plan")
                     try:
-                        self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
+                        applied = self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
                     except TerraformError as error:
                         if left is None or error.kind is not ErrorKind.EXISTS:
                             raise
@@ -178,10 +183,11 @@ class Lifecycle:
                         summary, plan = self._planned(terraform, record, definition, settled, left)
                         if summary.data_at_risk or not confirm(summary):
                             raise
-                        self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
+                        applied = self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
                 plan.unlink(missing_ok=True)
                 (self.folder.work / ADOPT_FILE).unlink(missing_ok=True)
-                record.outputs = terraform.outputs()
+                told = applied.outputs if applied else None
+                record.outputs = terraform.outputs() if told is None else told
                 record.status, record.deployed, record.kept = "deployed", now(), []
                 self.folder.save(record)
             return record.outputs
@@ -270,9 +276,9 @@ class Lifecycle:
             plan = self.folder.work / "refresh.plan"
             with self._recorded("refresh", record, started):
                 self._unlocking(terraform, left, lambda: terraform.plan_to(plan, refresh_only=True))
-                self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
+                applied = self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
                 plan.unlink(missing_ok=True)
-                record.outputs = terraform.outputs()
+                record.outputs = terraform.outputs() if applied.outputs is None else applied.outputs
                 self.folder.save(record)
             return record.outputs
 
@@ -357,7 +363,11 @@ class Lifecycle:
             keep = self._kept_components(definition, holdings, delete_data, keep_data)
             if interrupted:
                 self._sweep_orphans(terraform, definition, record, keep)
-            summary, plan = self._destroy_plan(terraform, record, definition, keep, left, holdings)
+            # What a whole deploy left in the state is what goes; reading it all anew would only cost time.
+            trusted = not interrupted
+            summary, plan = self._destroy_plan(
+                terraform, record, definition, keep, left, holdings, refresh=not trusted
+            )
             if not confirm(summary):
                 self.folder.mark_ended()
                 return None
@@ -367,7 +377,16 @@ class Lifecycle:
             with self._recorded("destroy", record, started):
                 self._take_data(record, definition, holdings, keep)
                 self.reporter.phase("Destroying")
-                self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
+                try:
+                    self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
+                except TerraformError as error:
+                    if not trusted or error.kind in _NOT_FOR_A_REFRESH:
+                        raise
+                    self.reporter.note(f"{error.message} Reading what is there, and going on.")
+                    _, plan = self._destroy_plan(
+                        terraform, record, definition, keep, left, holdings, refresh=True
+                    )
+                    self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
                 self.reporter.phase("Asking the cloud what is left")
                 self._check_nothing_left(record, definition)
             self.folder.forget()
@@ -394,18 +413,24 @@ class Lifecycle:
         self, loaded: LoadedDefinition, left: Running | None, operation: str | None, upgrade_images: bool
     ) -> tuple[StackRecord, Settled, Terraform]:
         definition = loaded.definition
-        self.reporter.phase("Checking with the cloud")
         record = self.folder.begin(definition.region, self.target.name)
-        settled = settle(loaded, self.target, None if upgrade_images else record.pinned_images)
+        running = self.folder.mark_running(operation, left) if operation else None
+        terraform = self._terraform(running)
+        self.reporter.phase("Checking with the cloud, and preparing Terraform")
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(settle, loaded, self.target, None if upgrade_images else record.pinned_images)
+            # `init` wants modules and providers alone, which nothing that the cloud says will change.
+            before = self._settled_before(record, definition)
+            terraform.prepare(fill(self.folder.work, definition, resolved_of(record, before), self.target))
+            settled = asked.result()
         if definition.zones is None and record.zones:
             # The first two zones of a region may change; the subnets that exist don't.
             settled.zones = tuple(record.zones)
         for warning in settled.warnings:
             self.reporter.note(warning)
-        running = self.folder.mark_running(operation, left) if operation else None
-        terraform = self._terraform(running)
-        digest = fill(self.folder.work, definition, resolved_of(record, settled), self.target)
-        self.reporter.phase("Preparing Terraform")
+        digest = fill(
+            self.folder.work, definition, resolved_of(record, settled), self.target, same_wheel=True
+        )
         terraform.prepare(digest)
         return record, settled, terraform
 
@@ -562,6 +587,8 @@ class Lifecycle:
         keep: list[str],
         left: Running | None,
         holdings: dict[str, str],
+        *,
+        refresh: bool,
     ) -> tuple[PlanSummary, Path]:
         self.reporter.phase("Planning")
         plan = self.folder.work / "destroy.plan"
@@ -569,8 +596,14 @@ class Lifecycle:
         if modules:
             root = render_keeping(definition, record.reference, modules)
             terraform.prepare(write_root(self.folder.work, root, definition.provider, self.target, keep=True))
-        done = self._unlocking(terraform, left, lambda: terraform.plan_to(plan, destroy=not modules))
-        changes = [Change(e.address, _kind(e.address), e.action) for e in done.events if e.phase == "planned"]
+        done = self._unlocking(
+            terraform, left, lambda: terraform.plan_to(plan, destroy=not modules, refresh=refresh)
+        )
+        changes = [
+            Change(e.address, _kind(e.address), e.action)
+            for e in done.events
+            if e.phase == "planned" and e.action != "read"
+        ]
         summary = PlanSummary(
             self.name, record.reference, sorted(changes, key=lambda c: c.address), holdings=holdings
         )
@@ -684,7 +717,7 @@ def _changes_of(done: Finished) -> list[Change] | None:
 
     Reading a saved plan costs Terraform a second; a plan that only makes things has no details to show.
     """
-    planned = [event for event in done.events if event.phase == "planned"]
+    planned = [event for event in done.events if event.phase == "planned" and event.action != "read"]
     if done.code == 0:
         return []
     if any(event.action != "create" for event in planned) or any(

@@ -67,12 +67,14 @@ class Finished:
         text: its output.
         events: what happened, without progress.
         diagnostics: errors and warnings.
+        outputs: values of the outputs after an apply; `None` where Terraform told none, or hid a secret one.
     """
 
     code: int
     text: str = ""
     events: list[Event] = field(default_factory=list)
     diagnostics: list[Diagnostic] = field(default_factory=list)
+    outputs: dict[str, Any] | None = None
 
 
 _PHASES = {
@@ -131,16 +133,26 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]
         write_atomically(stamp, wanted)
         return True
 
-    def plan_to(self, plan: Path, *, destroy: bool = False, refresh_only: bool = False) -> Finished:
+    def plan_to(
+        self, plan: Path, *, destroy: bool = False, refresh_only: bool = False, refresh: bool = True
+    ) -> Finished:
         """Plan, save the plan to `plan`, and return what would happen; code 0 for nothing, 2 for changes.
+
+        Args:
+            plan: file to write.
+            destroy: plan the end of everything.
+            refresh_only: plan to write down what the cloud is, and to change nothing in it.
+            refresh: read every resource first; where not, the state is taken at its word.
 
         Raises:
             StateLockedError: another holds the lock.
             TerraformError: the plan failed.
         """
-        flags = {"destroy": IsFlagged} if destroy else {}
+        flags: dict[str, Any] = {"destroy": IsFlagged} if destroy else {}
         if refresh_only:
             flags["refresh_only"] = IsFlagged
+        if not refresh:
+            flags["refresh"] = False
         return self._stream("plan", out=str(plan), detailed_exitcode=IsFlagged, ok=(0, 2), **flags)
 
     def apply_plan(self, plan: Path) -> Finished:
@@ -249,6 +261,11 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]
         kind = raw.get("type")
         if kind == "diagnostic":
             done.diagnostics.append(Diagnostic.parse(raw.get("diagnostic", {})))
+            return
+        if kind == "outputs":
+            told = raw.get("outputs", {})
+            whole = all("value" in item and not item.get("sensitive") for item in told.values())
+            done.outputs = {name: item["value"] for name, item in told.items()} if whole else None
             return
         phase = _PHASES.get(str(kind))
         if phase is None:

@@ -108,7 +108,7 @@ def test_second_command_is_refused_with_the_holders_name(stack_home, endpoints, 
     process = start("deploy", path, endpoints)
     try:
         for line in process.stdout:
-            if line.startswith("phase Preparing"):
+            if line.startswith("phase Checking"):
                 break
         with pytest.raises(ConflictError, match=rf"process {process.pid}\b"):
             Lifecycle("busy", resolve_target(str(endpoints))).plan(load_definition(path))

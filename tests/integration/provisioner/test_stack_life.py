@@ -107,6 +107,9 @@ def test_deploy_drift_change_data_and_destroy(stack_home, endpoints, lean):
     assert s3.get_object(Bucket=outputs["bucket"], Key="artifacts/a/data")["Body"].read() == b"12345"
     assert look(target, "eu-central-1", outputs, loaded.definition).healthy, "nothing was touched"
 
+    # What someone removed by hand is no hindrance, though a destroy takes the state at its word.
+    ec2.delete_key_pair(KeyName=reference)
+    target.client("ecr", "eu-central-1").delete_repository(repositoryName=outputs["registry_name"], force=True)
     holdings = []
     assert stack.destroy(lambda summary: holdings.append(summary.holdings) or True, delete_data=True) == []
     assert holdings[0]["bucket"].startswith("1 object")
