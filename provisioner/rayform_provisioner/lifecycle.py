@@ -20,19 +20,20 @@ from rayform_provisioner.aws.adopt import address_of, state_index
 from rayform_provisioner.aws.checks import Settled, pins, settle
 from rayform_provisioner.aws.data import bucket_holding, registry_holding, snapshot_database
 from rayform_provisioner.aws.inventory import Found, inventory, unattached_associations, wait_until
+from rayform_provisioner.aws.state import read_lock, remove_state
 from rayform_provisioner.aws.sweep import empty_bucket, empty_repository, end_instances, sweep
 from rayform_provisioner.costs import estimate
 from rayform_provisioner.definition import LoadedDefinition, StackDefinition, load_definition
 from rayform_provisioner.host_keys import learn_host_keys
 from rayform_provisioner.plans import Change, PlanSummary, read_changes, read_drift
 from rayform_provisioner.registration import registration
-from rayform_provisioner.render import bucket_name, render_keeping, repository_name, to_json
+from rayform_provisioner.render import bucket_name, render_keeping, repository_name, state_object, to_json
 from rayform_provisioner.stack_folder import HistoryEntry, Running, StackFolder, StackRecord, now, whoami
 from rayform_provisioner.targets import Target
-from rayform_provisioner.terraform import Event, Finished, StateLockedError, Terraform
-from rayform_provisioner.terraform_errors import ErrorKind, TerraformError
+from rayform_provisioner.terraform import UNSAVED_FILE, Event, Finished, StateLockedError, Terraform
+from rayform_provisioner.terraform_errors import ErrorKind, LockInfo, TerraformError
 from rayform_provisioner.terraform_settings import TerraformSettings
-from rayform_provisioner.working_folder import ADOPT_FILE, fill, resolved_of, write_root
+from rayform_provisioner.working_folder import ADOPT_FILE, fill, resolved_of, write_root, written_state_object
 
 __all__ = ["LeftoversError", "Lifecycle", "Reporter", "Silent"]
 
@@ -118,10 +119,12 @@ class Lifecycle:
             DefinitionError: the cloud can't serve the definition.
             TerraformError: the plan failed.
         """
-        with self.folder.locked("rayform stack plan") as left:
-            record, settled, terraform = self._ready(loaded, left, None, upgrade_images)
+        with self._held("rayform stack plan", changes=False) as (left, running):
+            record, settled, terraform = self._ready(loaded, left, running, upgrade_images)
             self._recover(terraform, loaded.definition, record, left)
             summary, _ = self._planned(terraform, record, loaded.definition, settled, left)
+            if not _may_have_left(left):
+                self.folder.mark_ended()
             return summary
 
     def deploy(
@@ -149,8 +152,8 @@ class Lifecycle:
         """
         definition = loaded.definition
         started = time.monotonic()
-        with self.folder.locked("rayform stack deploy") as left, self._unmarked_on_error(left):
-            record, settled, terraform = self._ready(loaded, left, "rayform stack deploy", upgrade_images)
+        with self._held("rayform stack deploy") as (left, running):
+            record, settled, terraform = self._ready(loaded, left, running, upgrade_images)
             self._recover(terraform, definition, record, left)
             summary, plan = self._planned(terraform, record, definition, settled, left)
             if summary.data_at_risk and not replace_data:
@@ -160,7 +163,7 @@ class Lifecycle:
                     hint="Nothing was changed. Keep a copy of the data and add --replace-data, or undo the change.",
                 )
             if not confirm(summary):
-                if left is None:
+                if not _may_have_left(left):
                     self.folder.mark_ended()
                 return None
             record.status = "deploying"
@@ -175,7 +178,7 @@ class Lifecycle:
                     try:
                         applied = self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
                     except TerraformError as error:
-                        if left is None or error.kind is not ErrorKind.EXISTS:
+                        if not _may_have_left(left) or error.kind is not ErrorKind.EXISTS:
                             raise
                         # A call that the killed command had sent reached the cloud after we had looked.
                         self.reporter.note("The interrupted command made something late; looking again.")
@@ -239,9 +242,9 @@ class Lifecycle:
         """Compare the deployed stack with its definition, resource by resource; changes nothing."""
         record = self._deployed()
         loaded = load_definition(self.folder.definition_file)
-        with self.folder.locked("rayform stack status") as left:
+        with self._held("rayform stack status", changes=False) as (left, running):
             settled = self._settled_before(record, loaded.definition)
-            terraform = self._terraform(None)
+            terraform = self._terraform(running)
             terraform.prepare(
                 fill(
                     self.folder.work,
@@ -253,6 +256,8 @@ class Lifecycle:
             )
             summary, plan = self._planned(terraform, record, loaded.definition, settled, left)
             plan.unlink(missing_ok=True)
+            if not _may_have_left(left):
+                self.folder.mark_ended()
             return summary
 
     def refresh(self) -> dict[str, Any]:
@@ -260,9 +265,8 @@ class Lifecycle:
         record = self._deployed()
         loaded = load_definition(self.folder.definition_file)
         started = time.monotonic()
-        with self.folder.locked("rayform stack refresh") as left:
+        with self._held("rayform stack refresh", changes=False) as (left, running):
             settled = self._settled_before(record, loaded.definition)
-            running = self.folder.mark_running("rayform stack refresh", left)
             terraform = self._terraform(running)
             terraform.prepare(
                 fill(
@@ -274,7 +278,7 @@ class Lifecycle:
                 )
             )
             plan = self.folder.work / "refresh.plan"
-            with self._recorded("refresh", record, started):
+            with self._recorded("refresh", record, started, knows_all=not _may_have_left(left)):
                 self._unlocking(terraform, left, lambda: terraform.plan_to(plan, refresh_only=True))
                 applied = self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
                 plan.unlink(missing_ok=True)
@@ -340,7 +344,7 @@ class Lifecycle:
         if delete_data and keep_data:
             raise UsageError("--delete-data and --keep-data exclude each other.")
         started = time.monotonic()
-        with self.folder.locked("rayform stack destroy") as left, self._unmarked_on_error(left):
+        with self._held("rayform stack destroy") as (left, running):
             record = self.folder.existing()
             if record.target != self.target.name:
                 raise ConflictError(
@@ -352,13 +356,13 @@ class Lifecycle:
                 return []
             loaded = load_definition(self.folder.definition_file)
             definition = loaded.definition
-            running = self.folder.mark_running("rayform stack destroy", left)
             terraform = self._terraform(running)
-            interrupted = left is not None or record.status != "deployed"
+            interrupted = _may_have_left(left) or record.status != "deployed"
             settled = self._settled_before(record, definition)
             terraform.prepare(
                 fill(self.folder.work, definition, resolved_of(record, settled), self.target, same_wheel=True)
             )
+            self._push_unsaved(terraform, left)
             holdings = self.holdings(record, definition)
             keep = self._kept_components(definition, holdings, delete_data, keep_data)
             if interrupted:
@@ -380,7 +384,7 @@ class Lifecycle:
                 try:
                     self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
                 except TerraformError as error:
-                    if not trusted or error.kind in _NOT_FOR_A_REFRESH:
+                    if not trusted or error.killed or error.kind in _NOT_FOR_A_REFRESH:
                         raise
                     self.reporter.note(f"{error.message} Reading what is there, and going on.")
                     _, plan = self._destroy_plan(
@@ -389,8 +393,52 @@ class Lifecycle:
                     self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
                 self.reporter.phase("Asking the cloud what is left")
                 self._check_nothing_left(record, definition)
+                self._remove_state(record, definition)
             self.folder.forget()
             return record.kept
+
+    # -- locks
+
+    def lock_holder(self) -> LockInfo | None:
+        """Return who holds the lock of a state in a bucket; `None` for nobody, and for a state on this machine.
+
+        Raises:
+            NotFoundError: the stack was never planned here.
+            RemoteError: the bucket did not answer.
+        """
+        self.folder.existing()
+        place = written_state_object(self.folder.work)
+        return read_lock(self.target, *place) if place else None
+
+    def unlock(self, holder: LockInfo) -> None:
+        """Take away the lock of `holder`, which a person says is dead; the next command looks for what it left.
+
+        Raises:
+            ConflictError: a command of this machine holds the stack.
+            TerraformError: the lock is another's by now.
+        """
+        record = self.folder.existing()
+        with self._held("rayform stack unlock") as (_, running):
+            terraform = self._terraform(running)
+            if self.folder.definition_file.exists():  # else it was only planned, and the folder is prepared
+                definition = load_definition(self.folder.definition_file).definition
+                resolved = resolved_of(record, self._settled_before(record, definition))
+                terraform.prepare(fill(self.folder.work, definition, resolved, self.target, same_wheel=True))
+            terraform.unlock(holder)
+            # The mark stays: whoever held the lock may have made what the state doesn't know.
+
+    def replace_key(self) -> None:
+        """Make a new SSH key for a stack whose key is lost or in wrong hands; the next deploy brings it in.
+
+        A machine takes its keys at its first boot, so that deploy replaces the head, which holds no data.
+
+        Raises:
+            NotFoundError: the stack was never planned here.
+            ConflictError: a command of this machine holds the stack.
+        """
+        self.folder.existing()
+        with self.folder.locked("rayform stack new-key"):
+            self.folder.replace_key()
 
     # -- parts
 
@@ -410,11 +458,10 @@ class Lifecycle:
         )
 
     def _ready(
-        self, loaded: LoadedDefinition, left: Running | None, operation: str | None, upgrade_images: bool
+        self, loaded: LoadedDefinition, left: Running | None, running: Running, upgrade_images: bool
     ) -> tuple[StackRecord, Settled, Terraform]:
         definition = loaded.definition
         record = self.folder.begin(definition.region, self.target.name)
-        running = self.folder.mark_running(operation, left) if operation else None
         terraform = self._terraform(running)
         self.reporter.phase("Checking with the cloud, and preparing Terraform")
         with ThreadPoolExecutor(1) as pool:
@@ -432,6 +479,7 @@ class Lifecycle:
             self.folder.work, definition, resolved_of(record, settled), self.target, same_wheel=True
         )
         terraform.prepare(digest)
+        self._push_unsaved(terraform, left)
         return record, settled, terraform
 
     def _settled_before(self, record: StackRecord, definition: StackDefinition) -> Settled:
@@ -476,9 +524,11 @@ class Lifecycle:
             return action()
         except StateLockedError as error:
             holder = error.holder
+            # Made on this machine, after the dead command began and before this one got hold of the stack: its own.
             since = holder.created[:19].replace(" ", "T")
-            if left is None or holder.who != whoami() or since < left.started[:19]:
-                raise
+            ours = left is not None and left.started[:19] <= since <= self.folder.held_since[:19]
+            if left is None or holder.who != whoami() or not ours:
+                raise StateLockedError(holder, self.name) from None
             self.reporter.note(f"Taking away the lock of `{left.operation}`, which was killed.")
             terraform.unlock(holder)
             return action()
@@ -487,7 +537,7 @@ class Lifecycle:
         self, terraform: Terraform, definition: StackDefinition, record: StackRecord, left: Running | None
     ) -> None:
         """After a kill: have what is in the cloud and not in the state imported, and remove what can't be."""
-        if left is None and record.status != "destroying":
+        if not _may_have_left(left) and record.status not in ("deploying", "destroying"):
             return
         self.reporter.phase("Looking for what an interrupted command left")
         addresses, ids = state_index(terraform.pull_state())
@@ -649,18 +699,53 @@ class Lifecycle:
         if not wait_until(nothing, 3 if self.target.emulated else 90):
             raise LeftoversError(self.name, left)
 
-    @contextlib.contextmanager
-    def _unmarked_on_error(self, left: Running | None) -> Iterator[None]:
-        """Take the mark away after an error: Terraform ended by itself, so the state knows everything."""
+    def _push_unsaved(self, terraform: Terraform, left: Running | None) -> None:
+        """Save a state that Terraform couldn't; where a newer one is there, what it knew is found by the tag."""
         try:
-            yield
-        except RayformError:
-            if left is None:
-                self.folder.mark_ended()
-            raise
+            if self._unlocking(terraform, left, terraform.push_unsaved):
+                self.reporter.note("Saved the state that the last command could not save.")
+        except TerraformError as error:
+            if error.kind in _NOT_FOR_A_REFRESH:
+                raise
+            unsaved = self.folder.work / UNSAVED_FILE
+            unsaved.replace(unsaved.with_suffix(".refused"))
+            self.reporter.note(f"A state that was left unsaved is refused, and set aside. {error.why}")
+
+    def _remove_state(self, record: StackRecord, definition: StackDefinition) -> None:
+        """Remove the empty state from its bucket; the bucket's own versions of it stay."""
+        place = state_object(definition, record.reference)
+        if place is None:
+            return
+        try:
+            remove_state(self.target, *place)
+        except RemoteError as error:
+            _, bucket, key = place
+            self.reporter.note(f"The empty state s3://{bucket}/{key} stays: {error.why}")
 
     @contextlib.contextmanager
-    def _recorded(self, operation: str, record: StackRecord, started: float) -> Iterator[None]:
+    def _held(self, operation: str, *, changes: bool = True) -> Iterator[tuple[Running | None, Running]]:
+        """Hold the stack for `operation`, marked as running; gives what a killed command left, and the mark.
+
+        After an error the mark goes, where Terraform ended by itself and so the state knows everything.
+        """
+        with self.folder.locked(operation) as left:
+            running = self.folder.mark_running(operation, left, changes=changes)
+            try:
+                yield left, running
+            except RayformError as error:
+                unsure = (
+                    _may_have_left(left)
+                    or (isinstance(error, TerraformError) and error.killed)
+                    or (self.folder.work / UNSAVED_FILE).exists()
+                )
+                if not unsure:
+                    self.folder.mark_ended()
+                raise
+
+    @contextlib.contextmanager
+    def _recorded(
+        self, operation: str, record: StackRecord, started: float, *, knows_all: bool = True
+    ) -> Iterator[None]:
         """Write a line of history whatever happens, and take the mark away unless something may be left."""
         counted = _Counting(self.reporter)
         self.reporter = counted
@@ -689,7 +774,7 @@ class Lifecycle:
                     error=error,
                 )
             )
-            if result == "done":
+            if result == "done" and knows_all:
                 self.folder.mark_ended()
 
 
@@ -710,6 +795,11 @@ class _Counting:
         if event.phase == "complete" and event.action in self.done:
             self.done[event.action] += 1
         self.inner.event(event)
+
+
+def _may_have_left(left: Running | None) -> bool:
+    """Whether a killed command may have left what the state doesn't know."""
+    return left is not None and left.changes
 
 
 def _changes_of(done: Finished) -> list[Change] | None:

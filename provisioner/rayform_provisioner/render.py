@@ -16,7 +16,16 @@ from typing import Any
 from rayform_provisioner.definition import StackDefinition
 from rayform_provisioner.targets import SERVICES, Target
 
-__all__ = ["Resolved", "literal", "render", "render_keeping", "render_target", "stack_tags"]
+__all__ = [
+    "Resolved",
+    "literal",
+    "render",
+    "render_keeping",
+    "render_state_target",
+    "render_target",
+    "stack_tags",
+    "state_object",
+]
 
 PROVIDER_VERSION = ">= 5.100, < 6.0"
 TERRAFORM_VERSION = ">= 1.11"
@@ -204,20 +213,41 @@ def render_target(target: Target) -> dict[str, dict[str, Any]]:
     }
 
 
-def _settings(definition: StackDefinition, reference: str) -> dict[str, Any]:
-    state = definition.state
-    if state.backend == "s3":
-        backend: dict[str, Any] = {
-            "s3": {
-                "bucket": state.bucket,
-                "key": f"{state.prefix}/{reference}.tfstate",
-                "region": state.region or definition.region,
-                "encrypt": True,
-                "use_lockfile": True,
-            }
+def render_state_target(backend: dict[str, Any], target: Target) -> dict[str, Any]:
+    """Return `backend`, a root module's S3 backend, with what reaches an emulated cloud's S3.
+
+    An override replaces a backend as a whole, so all of it is here.
+    """
+    return {
+        "s3": {
+            **backend["s3"],
+            "endpoints": {"s3": target.endpoints["s3"]},
+            "use_path_style": True,
+            "skip_credentials_validation": True,
+            "skip_metadata_api_check": True,
+            "skip_region_validation": True,
+            "skip_requesting_account_id": True,
         }
+    }
+
+
+def state_object(definition: StackDefinition, reference: str) -> tuple[str, str, str] | None:
+    """Return region, bucket and key of the stack's state, or `None` where it is on this machine."""
+    state = definition.state
+    if state.backend != "s3" or state.bucket is None:
+        return None
+    return state.region or definition.region, state.bucket, f"{state.prefix}/{reference}.tfstate"
+
+
+def _settings(definition: StackDefinition, reference: str) -> dict[str, Any]:
+    place = state_object(definition, reference)
+    if place is None:
+        backend: dict[str, Any] = {"local": {"path": "terraform.tfstate"}}
     else:
-        backend = {"local": {"path": "terraform.tfstate"}}
+        region, bucket, key = place
+        backend = {
+            "s3": {"bucket": bucket, "key": key, "region": region, "encrypt": True, "use_lockfile": True}
+        }
     return {
         "required_version": TERRAFORM_VERSION,
         "required_providers": {"aws": {"source": "hashicorp/aws", "version": PROVIDER_VERSION}},

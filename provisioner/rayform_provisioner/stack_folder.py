@@ -96,6 +96,8 @@ class Running(BaseModel):
     started: str
     terraform: list[list[float]] = Field(default_factory=list)
     """Process ID and start time of each Terraform it started."""
+    changes: bool = True
+    """Whether it may leave what the state doesn't know; a plan leaves a lock at worst."""
 
 
 class HistoryEntry(BaseModel):
@@ -125,6 +127,7 @@ class StackFolder:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.held_since = ""
         self.path = deployments() / name
         self.work = self.path / "work"
         self.definition_file = self.path / "definition.yaml"
@@ -204,6 +207,19 @@ class StackFolder:
         self.save(record)
         return record
 
+    def replace_key(self) -> str:
+        """Make a new SSH key, keep what there is of the old one beside it, and return the new public key.
+
+        The record names the new key last, so that an interrupted call is simply made again.
+        """
+        record = self.existing()
+        for path in (self.key_file, self.key_file.with_suffix(".pub")):
+            if path.exists():
+                path.replace(path.with_name(f"{path.name}.old"))
+        record.ssh_public_key = self._make_key()
+        self.save(record)
+        return record.ssh_public_key
+
     def _make_key(self) -> str:
         public = self.key_file.with_suffix(".pub")
         private_folder(self.key_file.parent)
@@ -248,6 +264,7 @@ class StackFolder:
                 left = self._running()
                 if left is not None:
                     _end_orphans(left)
+                self.held_since = now()
                 yield left
         except ConflictError as error:
             running = self._running()
@@ -270,15 +287,19 @@ class StackFolder:
         running = self._running()
         return running if running is not None and psutil.pid_exists(running.pid) else None
 
-    def mark_running(self, operation: str, left: Running | None = None) -> Running:
+    def mark_running(self, operation: str, left: Running | None = None, *, changes: bool = True) -> Running:
         """Write down that `operation` runs in this process.
 
         Args:
             operation: the command.
             left: what a killed command left; since it may still own a lock, its start counts as this one's.
+            changes: whether it may leave what the state doesn't know.
         """
         started = left.started if left else now()
-        running = Running(operation=operation, pid=os.getpid(), who=whoami(), started=started)
+        changes = changes or (left is not None and left.changes)
+        running = Running(
+            operation=operation, pid=os.getpid(), who=whoami(), started=started, changes=changes
+        )
         write_atomically(self._running_file, running.model_dump())
         return running
 

@@ -37,6 +37,8 @@ except ModuleNotFoundError as error:  # the extra is not installed
     ) from error
 
 LOG_LINES = 40
+UNSAVED_FILE = "errored.tfstate"
+"""Where Terraform puts a state that it can't save in its backend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +131,41 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]
         with contextlib.suppress(OSError):
             if lock.exists() and stamp.read_text() == wanted:
                 return False
-        self._run("init", input=False, no_color=IsFlagged, reconfigure=IsFlagged)
+        # A state that is asked to lie elsewhere moves there; else the backend's own cache is of no interest.
+        way = (
+            {"migrate_state": IsFlagged, "force_copy": IsFlagged}
+            if self._state_moves()
+            else {"reconfigure": IsFlagged}
+        )
+        self._run("init", input=False, no_color=IsFlagged, **way)
         write_atomically(stamp, wanted)
+        return True
+
+    def _state_moves(self) -> bool:
+        """Whether this folder's state lies elsewhere than its root module says."""
+        try:
+            before = json.loads((self.root / ".terraform" / "terraform.tfstate").read_text())["backend"]
+            wanted = json.loads((self.root / "main.tf.json").read_text())["terraform"]["backend"]
+            kind, settings = next(iter(wanted.items()))
+            told = before["config"]
+        except (OSError, ValueError, KeyError, StopIteration):
+            return False
+        return before["type"] != kind or any(
+            told.get(key) != settings[key] for key in ("bucket", "key", "path") if key in settings
+        )
+
+    def push_unsaved(self) -> bool:
+        """Save the state that an earlier Terraform could not save at its end; return whether there was one.
+
+        Raises:
+            StateLockedError: another holds the lock.
+            TerraformError: a newer state was saved since, or the backend can't be reached; the file stays.
+        """
+        unsaved = self.root / UNSAVED_FILE
+        if not unsaved.exists():
+            return False
+        self._run("state push", str(unsaved))
+        unsaved.unlink()
         return True
 
     def plan_to(
@@ -222,7 +257,7 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]
             code = process.wait()
         text = "\n".join(lines)
         if ok is not None and code not in ok:
-            raise error_of(command, _plain_diagnostics(text), lines[-LOG_LINES:])
+            raise error_of(command, _plain_diagnostics(text), lines[-LOG_LINES:], killed=code < 0)
         return Finished(code, text)
 
     def _stream(self, command: str, *args: str, ok: tuple[int, ...] = (0,), **options: Any) -> Finished:
@@ -247,7 +282,7 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]
             raise KeyboardInterrupt
         done.text = "\n".join(log)
         if done.code not in ok:
-            raise error_of(command, done.diagnostics, list(log))
+            raise error_of(command, done.diagnostics, list(log), killed=done.code < 0)
         return done
 
     def _take(self, line: str, log: deque[str], done: Finished) -> None:
@@ -360,4 +395,4 @@ def _plain_diagnostics(text: str) -> list[Diagnostic]:
     return found
 
 
-__all__ += ["StateLockedError"]
+__all__ += ["UNSAVED_FILE", "StateLockedError"]

@@ -153,10 +153,14 @@ class TerraformError(RemoteError):
         command: the Terraform command, such as `apply`.
         diagnostics: its errors.
         log: its last lines.
+        killed: whether a signal ended it, so that it may have left a lock, and what the state doesn't know.
     """
 
-    def __init__(self, command: str, diagnostics: list[Diagnostic], log: list[str]) -> None:
+    def __init__(
+        self, command: str, diagnostics: list[Diagnostic], log: list[str], *, killed: bool = False
+    ) -> None:
         self.command = command
+        self.killed = killed
         self.diagnostics = diagnostics
         self.log = log
         first = diagnostics[0] if diagnostics else Diagnostic("error", log[-1] if log else "")
@@ -178,6 +182,7 @@ class StateLockedError(ConflictError):
     """Another Terraform holds the lock of the state."""
 
     holder: LockInfo = field(default_factory=LockInfo)
+    stack: str = ""
 
     def __post_init__(self) -> None:
         who = self.holder.who or "somebody"
@@ -186,16 +191,21 @@ class StateLockedError(ConflictError):
             self,
             "The stack's state is locked.",
             why=f"{who} holds the lock ({self.holder.operation or 'unknown operation'}){since}.",
-            hint="Wait until it ends and try again.",
+            hint="Wait until it ends and try again."
+            + (
+                f" If it is dead for good, take its lock away: rayform stack unlock {self.stack}."
+                if self.stack
+                else ""
+            ),
         )
 
 
 def error_of(
-    command: str, diagnostics: list[Diagnostic], log: list[str]
+    command: str, diagnostics: list[Diagnostic], log: list[str], *, killed: bool = False
 ) -> TerraformError | StateLockedError:
     """Return the error that these diagnostics mean."""
     errors = [d for d in diagnostics if d.severity == "error"]
     for diagnostic in errors:
         if "acquiring the state lock" in diagnostic.summary:
             return StateLockedError(LockInfo.parse(diagnostic.detail))
-    return TerraformError(command, errors, log)
+    return TerraformError(command, errors, log, killed=killed)

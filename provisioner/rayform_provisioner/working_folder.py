@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ from rayform_core.wheel import build_wheel, wheel_name
 from rayform_provisioner.aws.checks import Settled
 from rayform_provisioner.definition import StackDefinition
 from rayform_provisioner.modules import copy_modules
-from rayform_provisioner.render import Resolved, render, render_target, to_json
+from rayform_provisioner.render import Resolved, render, render_state_target, render_target, to_json
 from rayform_provisioner.stack_folder import StackRecord
 from rayform_provisioner.targets import Target
 
-__all__ = ["ADOPT_FILE", "fill", "resolved_of", "write_root"]
+__all__ = ["ADOPT_FILE", "fill", "resolved_of", "write_root", "written_state_object"]
 
 ADOPT_FILE = "adopt.tf.json"
 """Import blocks for what a crash kept out of the state; there for one apply."""
@@ -51,6 +52,15 @@ def fill(
     return write_root(folder, root, definition.provider, target)
 
 
+def written_state_object(folder: Path) -> tuple[str, str, str] | None:
+    """Return region, bucket and key of the state of the root module in `folder`, or `None` where it is no bucket's."""
+    try:
+        backend = json.loads((folder / "main.tf.json").read_text())["terraform"]["backend"]["s3"]
+    except (FileNotFoundError, KeyError):
+        return None
+    return backend["region"], backend["bucket"], backend["key"]
+
+
 def write_root(
     folder: Path, root: dict[str, Any], provider: str, target: Target, *, keep: bool = False
 ) -> str:
@@ -71,6 +81,9 @@ def write_root(
             name: {key: part for key, part in document.items() if key not in ("module", "locals")}
             for name, document in overrides.items()
         }
+    backend = root["terraform"]["backend"]
+    if target.emulated and "s3" in backend:
+        overrides["target_override.tf.json"]["terraform"] = {"backend": render_state_target(backend, target)}
     for path in [*folder.glob("*_override.tf.json"), folder / ADOPT_FILE]:
         path.unlink(missing_ok=True)
     for name, document in overrides.items():

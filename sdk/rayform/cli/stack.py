@@ -1,4 +1,7 @@
-"""`rayform stack`: registered stacks. What deploys and destroys them is in `stack_lifecycle.py`."""
+"""`rayform stack`: registered stacks.
+
+What deploys and destroys them is in `stack_lifecycle.py`, what gets one out of trouble in `stack_rescue.py`.
+"""
 
 from __future__ import annotations
 
@@ -43,12 +46,20 @@ LIFECYCLE: dict[str, tuple[str, str]] = {
     ),
     "destroy": ("rayform.cli.stack_lifecycle:destroy", "Remove a deployed stack and all that bears its tag."),
     "history": ("rayform.cli.stack_lifecycle:history", "Show what was applied to a stack, when and by whom."),
+    "unlock": (
+        "rayform.cli.stack_rescue:unlock",
+        "Take away the lock of a command that died on another machine.",
+    ),
+    "new-key": (
+        "rayform.cli.stack_rescue:new_key",
+        "Make a new SSH key for a stack whose key is lost; the next deploy brings it in.",
+    ),
     "export-terraform": (
         "rayform.cli.stack_lifecycle:export_terraform",
         "Write a root module that runs with bare Terraform.",
     ),
 }
-"""Commands of `stack_lifecycle.py`: name to (`module:attribute`, help line). They load on use."""
+"""Commands that deploy, look after and destroy: name to (`module:attribute`, help line). They load on use."""
 
 
 @click.group(cls=LazyGroup, table=LIFECYCLE)

@@ -40,7 +40,7 @@ def _loaded(path: Path) -> LoadedDefinition:
     return load_definition(path)
 
 
-def _lifecycle(name: str, target: str | None, *, quiet: bool = False) -> tuple[Lifecycle, Any]:
+def lifecycle_of(name: str, target: str | None, *, quiet: bool = False) -> tuple[Lifecycle, Any]:
     from rayform.cli.deploy_progress import DeployProgress
     from rayform_provisioner.lifecycle import Lifecycle, Silent
     from rayform_provisioner.stack_folder import StackFolder
@@ -63,7 +63,7 @@ def _usual_target() -> str | None:
     return stacks.profile_target()
 
 
-def _name(given: str | None) -> str:
+def meant_stack(given: str | None) -> str:
     """The stack that is meant: the given one, else the definition's in this folder, else the active one."""
     if given is not None and not given.endswith((".yaml", ".yml")):
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,23}", given):
@@ -156,7 +156,7 @@ def plan(
         return
     from rayform.cli.deploy_progress import print_plan
 
-    lifecycle, progress = _lifecycle(loaded.definition.name, target)
+    lifecycle, progress = lifecycle_of(loaded.definition.name, target)
     summary = lifecycle.plan(loaded, upgrade_images=upgrade_images)
     progress.close() if hasattr(progress, "close") else None
     if json_wanted:
@@ -245,7 +245,7 @@ def deploy(
 
     loaded = _loaded(definition)
     name = loaded.definition.name
-    lifecycle, progress = _lifecycle(name, target)
+    lifecycle, progress = lifecycle_of(name, target)
     if not no_register:
         record = lifecycle.folder.record()
         stacks.refuse_taken_name(name, record.reference if record else None)
@@ -330,7 +330,7 @@ def status(name: str | None, no_drift: bool, target: str | None, json_wanted: bo
     from rayform_provisioner.definition import load_definition
     from rayform_provisioner.health import look
 
-    lifecycle, progress = _lifecycle(_name(name), target, quiet=json_wanted)
+    lifecycle, progress = lifecycle_of(meant_stack(name), target, quiet=json_wanted)
     record = lifecycle.folder.existing()
     facts: dict[str, Any] = {
         "name": record.name,
@@ -436,7 +436,7 @@ def _when(text: str) -> str:
 @json_option
 def outputs(name: str | None, json_wanted: bool) -> None:
     """Show a deployed stack's outputs."""
-    lifecycle, _ = _lifecycle(_name(name), None, quiet=True)
+    lifecycle, _ = lifecycle_of(meant_stack(name), None, quiet=True)
     values = lifecycle.outputs()
     if json_wanted:
         as_json(values)
@@ -452,8 +452,10 @@ def refresh(name: str | None, target: str | None) -> None:
     """Read the cloud's present state, and register the stack anew."""
     from rayform import stacks
 
-    lifecycle, progress = _lifecycle(_name(name), target)
+    lifecycle, progress = lifecycle_of(meant_stack(name), target)
     lifecycle.refresh()
+    if not lifecycle.learn_host_keys(0):
+        progress.note("The head hasn't told its SSH host keys yet; refresh again once it has booted.")
     progress.close()
     stacks.register_deployed(lifecycle.name, lifecycle.registration())
     click.echo(f"Stack '{lifecycle.name}' is up to date.")
@@ -475,7 +477,7 @@ def destroy(name: str | None, delete_data: bool, keep_data: bool, yes: bool, tar
     from rayform.cli.deploy_progress import print_plan
     from rayform_core.errors import UsageError
 
-    lifecycle, progress = _lifecycle(_name(name), target)
+    lifecycle, progress = lifecycle_of(meant_stack(name), target)
     record = lifecycle.folder.existing()
 
     def agreed(summary: Any) -> bool:
@@ -498,10 +500,11 @@ def destroy(name: str | None, delete_data: bool, keep_data: bool, yes: bool, tar
     stacks.unregister_deployed(record.reference)
     click.echo(f"Stack '{lifecycle.name}' is gone: the cloud lists nothing that bears its tag.")
     for item in kept:
-        click.echo(f"Kept: {item}. {_how_to_adopt(item)}")
+        click.echo(f"Kept: {item}. {how_to_adopt(item)}")
 
 
-def _how_to_adopt(item: str) -> str:
+def how_to_adopt(item: str) -> str:
+    """Say which words of a definition take over `item`, which a destroy kept."""
     if item.endswith("-catalog-final"):
         return f"Start from it: `catalog: {{restore_snapshot: {item}}}`."
     section = "container_registry" if "/" in item else "artifact_store"
@@ -516,7 +519,7 @@ def history(name: str | None, json_wanted: bool) -> None:
     from rayform_core.errors import NotFoundError
     from rayform_provisioner.stack_folder import StackFolder, deployed_names
 
-    folder = StackFolder(_name(name))
+    folder = StackFolder(meant_stack(name))
     entries = folder.history()
     if not entries and folder.record() is None:
         raise NotFoundError("deployed stack", folder.name, known=deployed_names())
@@ -539,7 +542,7 @@ def history(name: str | None, json_wanted: bool) -> None:
 def export_terraform(directory: Path, definition: Path, target: str | None) -> None:
     """Write a root module that runs with bare Terraform."""
     loaded = _loaded(definition)
-    lifecycle, _ = _lifecycle(loaded.definition.name, target, quiet=True)
+    lifecycle, _ = lifecycle_of(loaded.definition.name, target, quiet=True)
     files = lifecycle.export(loaded, directory)
     click.echo(
         f"Wrote {len(files)} files to {directory}. Next: cd {directory} && terraform init && terraform plan"

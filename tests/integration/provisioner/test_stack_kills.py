@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import psutil
@@ -17,8 +19,9 @@ from rayform_provisioner.aws.adopt import state_index
 from rayform_provisioner.aws.inventory import inventory
 from rayform_provisioner.definition import load_definition
 from rayform_provisioner.lifecycle import Lifecycle
+from rayform_provisioner.render import render_state_target
 from rayform_provisioner.targets import resolve_target
-from rayform_provisioner.terraform import Terraform
+from rayform_provisioner.terraform import UNSAVED_FILE, Terraform
 from rayform_provisioner.terraform_settings import TerraformSettings
 
 pytestmark = [
@@ -102,9 +105,9 @@ def test_killed_at_random_moments(stack_home, endpoints, lean, seed):
     ]
 
 
-def test_second_command_is_refused_with_the_holders_name(stack_home, endpoints, lean):
+def test_second_command_is_refused_with_the_holders_name(stack_home, endpoints, leaner):
     """While a deploy runs, another is refused and told who runs what since when."""
-    path = lean("busy")
+    path = leaner("busy")
     process = start("deploy", path, endpoints)
     try:
         for line in process.stdout:
@@ -118,6 +121,109 @@ def test_second_command_is_refused_with_the_holders_name(stack_home, endpoints, 
         process.wait()
     # The lock died with its holder.
     Lifecycle("busy", resolve_target(str(endpoints))).plan(load_definition(path))
+
+
+STATE_BUCKET = "team-terraform"
+IN_A_BUCKET = f"state: {{backend: s3, bucket: {STATE_BUCKET}}}\n"
+
+
+def test_killed_with_the_state_in_a_bucket(stack_home, endpoints, leaner):
+    """A deploy killed with its lock held is gone on with, its lock taken; another machine's lock is refused by name."""
+    target = resolve_target(str(endpoints))
+    s3 = target.client("s3", "eu-central-1")
+    s3.create_bucket(Bucket=STATE_BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    path = leaner("shared", IN_A_BUCKET)
+    loaded = load_definition(path)
+    stack = Lifecycle("shared", target)
+    notes = []
+    stack.reporter.note = notes.append
+
+    def objects():
+        return {item["Key"] for item in s3.list_objects_v2(Bucket=STATE_BUCKET).get("Contents", [])}
+
+    chance = random.Random(7)
+    locked = 0
+    # In the plan, which holds the lock once it tells of a resource, and in the midst of the apply.
+    for lines in (3, chance.randint(40, 75)):
+        process = start("deploy", path, endpoints)
+        killed, seen = kill_after(process, lines, terraform_too=True)
+        assert killed, seen
+        locked += stack.lock_holder() is not None
+    assert locked == 2
+    reference = stack.folder.existing().reference
+    key = f"rayform/{reference}.tfstate"
+    stack.deploy(loaded, lambda summary: True)
+    assert any("Taking away the lock" in note for note in notes)
+    assert objects() == {key}
+
+    # Another machine's lock: refused by name, and taken away when a person says so.
+    lock = {
+        "ID": str(uuid.uuid4()),
+        "Operation": "OperationTypeApply",
+        "Who": "ann@laptop",
+        "Version": "1.11.4",
+    }
+    lock |= {"Info": "", "Created": "2026-01-02T03:04:05.678Z", "Path": f"{STATE_BUCKET}/{key}"}
+    s3.put_object(Bucket=STATE_BUCKET, Key=f"{key}.tflock", Body=json.dumps(lock))
+    with pytest.raises(ConflictError, match=r"(?s)ann@laptop.*rayform stack unlock shared"):
+        stack.plan(loaded)
+    holder = stack.lock_holder()
+    assert (holder.who, holder.id) == ("ann@laptop", lock["ID"])
+    stack.unlock(holder)
+    assert stack.lock_holder() is None
+
+    # A state that Terraform could not save lies in the folder; the next command saves it.
+    terraform = Terraform(stack.folder.work, TerraformSettings(), target.environment())
+    state = terraform.pull_state()
+    unsaved = stack.folder.work / UNSAVED_FILE
+    unsaved.write_text(json.dumps(state | {"serial": state["serial"] + 1}))
+
+    # Terraform alone is killed, as the kernel does where memory is short: the command says so and can be run again.
+    process = start("destroy", path, endpoints)
+    for line in process.stdout:
+        if line.startswith("event start delete"):
+            break
+    for child in psutil.Process(process.pid).children(recursive=True):
+        child.kill()
+    said, _ = process.communicate(timeout=60)
+    assert "terraform apply failed" in said
+    assert stack.lock_holder() is not None
+    assert not unsaved.exists()
+    assert stack.destroy(lambda summary: True, delete_data=True) == []
+    assert list_of(target, reference) == []
+    assert objects() == set(), "neither the state nor a lock stays"
+
+
+def test_state_moves_when_the_definition_says_so(stack_home, endpoints, tmp_path):
+    """Terraform's state is carried from the folder to a bucket and back, and nothing is forgotten on the way."""
+    target = resolve_target(str(endpoints))
+    s3 = target.client("s3", "eu-central-1")
+    s3.create_bucket(Bucket="moved-to", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    bucket = {
+        "bucket": "moved-to",
+        "key": "rayform/x.tfstate",
+        "region": "eu-central-1",
+        "use_lockfile": True,
+    }
+    terraform = Terraform(tmp_path, TerraformSettings(), target.environment())
+
+    def root(backend):
+        if "s3" in backend:
+            backend = render_state_target(backend, target)
+        document = {
+            "terraform": {"backend": backend},
+            "resource": {"terraform_data": {"kept": {"input": "here"}}},
+        }
+        (tmp_path / "main.tf.json").write_text(json.dumps(document))
+        terraform.prepare(json.dumps(backend))
+        terraform.plan_to(tmp_path / "plan")
+        terraform.apply_plan(tmp_path / "plan")
+        return terraform.pull_state()
+
+    made = root({"local": {"path": "terraform.tfstate"}})["resources"]
+    assert len(made) == 1
+    assert root({"s3": bucket})["resources"] == made
+    assert root({"local": {"path": "terraform.tfstate"}})["resources"] == made
 
 
 def list_of(target, reference):

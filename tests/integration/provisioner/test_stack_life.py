@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from support.iam_policies import allowed, role_policies
 
+from rayform.cli.stack_lifecycle import how_to_adopt
 from rayform_core.errors import ConflictError
 from rayform_provisioner.definition import load_definition
 from rayform_provisioner.health import look
@@ -16,6 +18,9 @@ from rayform_provisioner.targets import resolve_target
 from rayform_provisioner.terraform_errors import ErrorKind, TerraformError
 
 pytestmark = [pytest.mark.terraform, pytest.mark.moto, pytest.mark.slow, pytest.mark.timeout(900)]
+
+OWN_CATALOG = bool(os.environ.get("RAYFORM_KEPT_CATALOG"))
+"""Whether the kept stack has a database of its own, for which the provider waits four minutes in all."""
 
 
 def test_deploy_drift_change_data_and_destroy(stack_home, endpoints, lean):
@@ -107,9 +112,9 @@ def test_deploy_drift_change_data_and_destroy(stack_home, endpoints, lean):
     assert s3.get_object(Bucket=outputs["bucket"], Key="artifacts/a/data")["Body"].read() == b"12345"
     assert look(target, "eu-central-1", outputs, loaded.definition).healthy, "nothing was touched"
 
-    # What someone removed by hand is no hindrance, though a destroy takes the state at its word.
+    # What someone removed by hand is no hindrance, though a destroy takes the state at its word at first.
     ec2.delete_key_pair(KeyName=reference)
-    target.client("ecr", "eu-central-1").delete_repository(repositoryName=outputs["registry_name"], force=True)
+    ec2.delete_launch_template(LaunchTemplateName=template)
     holdings = []
     assert stack.destroy(lambda summary: holdings.append(summary.holdings) or True, delete_data=True) == []
     assert holdings[0]["bucket"].startswith("1 object")
@@ -125,34 +130,75 @@ def test_deploy_drift_change_data_and_destroy(stack_home, endpoints, lean):
     assert entries[-1].removed > 40
 
 
-def test_keep_data_and_adopt_it_again(stack_home, endpoints, lean):
-    """`keep_data` leaves bucket and registry out of the destroy, and a new stack takes the bucket over."""
+def test_keep_data_and_adopt_it_again(stack_home, endpoints, leaner):
+    """`keep_data` keeps bucket, registry and catalog, and a new stack takes over what its words say."""
     target = resolve_target(str(endpoints))
-    loaded = load_definition(lean("keeper"))
-    stack = Lifecycle("keeper", target)
-    outputs = stack.deploy(loaded, lambda summary: True)
-    s3 = target.client("s3", "eu-central-1")
-    s3.put_object(Bucket=outputs["bucket"], Key="artifacts/a/data", Body=b"kept")
-    kept = stack.destroy(lambda summary: True, keep_data=True)
-    assert kept == [outputs["bucket"]]
-    assert s3.get_object(Bucket=outputs["bucket"], Key="artifacts/a/data")["Body"].read() == b"kept"
-    assert [item.kind for item in left_in(target, outputs["reference"])] == ["aws_s3_bucket"]
+    s3, ecr = target.client("s3", "eu-central-1"), target.client("ecr", "eu-central-1")
+    rds = target.client("rds", "eu-central-1")
 
-    path = lean("heir")
-    path.write_text(path.read_text().replace("old_versions_days", f"adopt: {kept[0]}, old_versions_days"))
+    def definition(name, *more):
+        path = leaner(name)
+        text = path.read_text()
+        if OWN_CATALOG:
+            text = text[: text.index("catalog:")] + text[text.index("compute:") :]
+        for line in more:
+            section, setting = line.split(": ", 1)
+            setting = setting.strip("{}")
+            if f"{section}: {{" in text:
+                text = text.replace(f"{section}: {{", f"{section}: {{{setting}, ")
+            else:
+                text += f"{section}: {{{setting}}}\n"
+        path.write_text(text)
+        return load_definition(path)
+
+    stack = Lifecycle("keeper", target)
+    outputs = stack.deploy(definition("keeper"), lambda summary: True)
+    s3.put_object(Bucket=outputs["bucket"], Key="artifacts/a/data", Body=b"kept")
+    kind = "application/vnd.docker.distribution.manifest.v2+json"
+    config = {"digest": "sha256:" + "0" * 64, "size": 2}
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": []})
+    ecr.put_image(repositoryName=outputs["registry_name"], imageManifest=manifest, imageTag="step")
+    kept = stack.destroy(lambda summary: True, keep_data=True)
+    snapshot = [f"{outputs['reference']}-catalog-final"] if OWN_CATALOG else []
+    assert kept == sorted([outputs["bucket"], outputs["registry_name"], *snapshot])
+    assert s3.get_object(Bucket=outputs["bucket"], Key="artifacts/a/data")["Body"].read() == b"kept"
+    left = {item.kind for item in left_in(target, outputs["reference"])}
+    assert left - {"aws_db_snapshot"} == {"aws_s3_bucket", "aws_ecr_repository"}
+
+    # Adopted by the very words that `rayform stack destroy` prints.
+    words = [how_to_adopt(item).split("`")[1] for item in kept]
     heir = Lifecycle("heir", target)
-    heirs = heir.deploy(load_definition(path), lambda summary: True)
-    assert heirs["bucket"] == kept[0]
-    assert s3.get_object(Bucket=kept[0], Key="artifacts/a/data")["Body"].read() == b"kept"
+    heirs = heir.deploy(definition("heir", *words), lambda summary: True)
+    assert (heirs["bucket"], heirs["registry_name"]) == (outputs["bucket"], outputs["registry_name"])
+    assert s3.get_object(Bucket=heirs["bucket"], Key="artifacts/a/data")["Body"].read() == b"kept"
+    assert ecr.list_images(repositoryName=heirs["registry_name"])["imageIds"][0]["imageTag"] == "step"
+    if OWN_CATALOG:
+        database = rds.describe_db_instances(DBInstanceIdentifier=heirs["catalog_identifier"])["DBInstances"][
+            0
+        ]
+        assert database["DBInstanceStatus"] == "available"
+        assert database["MasterUserSecret"]["SecretArn"] == heirs["catalog_secret_arn"]
+    assert not heir.drift().changes, "an adopted stack is as its definition says"
+
+    # A lost key: the next deploy replaces the head, and takes nothing away that holds data.
+    heir.folder.key_file.unlink()
+    heir.replace_key()
+    replaced = heir.plan(definition("heir", *words))
+    addresses = {change.address for change in replaced.changes if change.action == "replace"}
+    assert {"module.compute.aws_key_pair.this", "module.compute.aws_instance.head"} <= addresses
+    assert replaced.data_at_risk == []
+
     heir.destroy(lambda summary: True, delete_data=True)
     assert left_in(target, heirs["reference"]) == []
+    if OWN_CATALOG:
+        rds.delete_db_snapshot(DBSnapshotIdentifier=snapshot[0])
     assert left_in(target, outputs["reference"]) == []
 
 
-def test_failure_names_resource_kind_and_sentence(stack_home, endpoints, lean):
+def test_failure_names_resource_kind_and_sentence(stack_home, endpoints, leaner):
     """A name that is taken is reported as such, with the resource; afterwards a deploy goes on where it stopped."""
     target = resolve_target(str(endpoints))
-    loaded = load_definition(lean("taken"))
+    loaded = load_definition(leaner("taken"))
     stack = Lifecycle("taken", target)
     stack.plan(loaded)
     reference = stack.folder.existing().reference

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from rayform.cli.stack_lifecycle import status as status_command
+from rayform.cli.stack_rescue import unlock as unlock_command
 from rayform_core.errors import ConflictError, NotFoundError
 from rayform_core.files import write_atomically
 from rayform_provisioner.lifecycle import Lifecycle
@@ -79,3 +80,30 @@ def test_outputs_of_an_unfinished_deploy_are_an_error(folder):
     folder.save(record)
     with pytest.raises(NotFoundError, match="There is no deployed stack 'demo'"):
         Lifecycle("demo", AWS).outputs()
+
+
+def test_a_killed_plan_leaves_a_lock_at_worst(folder):
+    """A plan's mark says that it changes nothing, unless an earlier command's did not."""
+    assert not folder.mark_running("rayform stack plan", changes=False).changes
+    killed = folder.mark_running("rayform stack deploy")
+    assert folder.mark_running("rayform stack plan", killed, changes=False).changes
+
+
+def test_a_lost_key_is_made_anew(folder):
+    """A new key takes the old one's place in the record, and what is left of the old one stays beside it."""
+    before = folder.begin("eu-central-1", "aws").ssh_public_key
+    folder.key_file.unlink()
+    Lifecycle("demo", AWS).replace_key()
+    record = folder.existing()
+    assert record.ssh_public_key != before
+    assert folder.key_file.with_suffix(".pub").read_text().strip() == record.ssh_public_key
+    assert folder.key_file.with_name("id_ed25519.pub.old").read_text().strip() == before
+    assert folder.key_file.stat().st_mode & 0o077 == 0
+
+
+def test_nobody_holds_the_lock_of_a_state_on_this_machine(folder):
+    """`rayform stack unlock` has nothing to take where the state is in a folder: that lock dies with its holder."""
+    folder.begin("eu-central-1", "aws")
+    found = CliRunner().invoke(unlock_command, ["demo", "--yes"])
+    assert found.exit_code == 0
+    assert "Nobody holds the lock of stack 'demo'" in found.output

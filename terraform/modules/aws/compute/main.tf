@@ -79,6 +79,8 @@ resource "aws_instance" "head" {
   lifecycle {
     # Ray and the head write tags of their own.
     ignore_changes = [tags["ray-node-name"], tags["ray-node-status"], tags["ray-launch-config"], tags["ray-user-node-type"], tags["rayform:status"]]
+    # A machine takes its SSH keys at its first boot.
+    replace_triggered_by = [aws_key_pair.this.public_key]
   }
 
   # A machine that boots before its rights exist fails its first call.
