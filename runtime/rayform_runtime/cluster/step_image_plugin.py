@@ -1,8 +1,10 @@
 """Runs Ray's workers inside step images: a Ray runtime-environment plugin of ours.
 
 Registered on every node by `RAY_RUNTIME_ENV_PLUGINS`. A task whose runtime environment has `rayform_image` gets a
-worker whose command is `docker run … IMAGE`, in the node's own network, PID and IPC namespaces and with Ray's
-folder mounted, so that Ray sees a worker like any other. Ray's own `image_uri` needs podman and passes no GPU.
+worker in a container of that image, in the node's own network, PID and IPC namespaces and with Ray's
+folder mounted, so that Ray sees a worker like any other: forked in a container that the image's steps share on this
+node (`step_stand_in`), or for a step with a memory limit in one of its own (`step_container.sh`). Ray's own
+`image_uri` needs podman and passes no GPU.
 
 An error raised here fails the task with its text, so each begins with a mark and a kind that
 `execution.ray_failures` turns into the step's error.
@@ -32,6 +34,7 @@ PLUGIN_CLASS = "rayform_runtime.cluster.step_image_plugin.StepImagePlugin"
 _ROOM_FOR_THE_WORKER = 256 * 1024 * 1024
 _SLACK = 1.25
 _SCRIPT = Path(__file__).with_name("step_container.sh")
+_STAND_IN = Path(__file__).with_name("step_stand_in.py")
 
 
 class StepImageError(RuntimeError):
@@ -69,14 +72,18 @@ class StepImagePlugin(RuntimeEnvPlugin):
     def modify_context(
         self, uris: list[str], runtime_env: Any, context: Any, logger: logging.Logger | None = None
     ) -> None:
-        """Put `step_container.sh` in Python's place."""
+        """Put a stand-in of a forked worker in Python's place; or, for a step with a limit, `step_container.sh`."""
         value = runtime_env[PLUGIN_NAME]
         variables = {str(k): str(v) for k, v in (value.get("environment") or {}).items()}
         context.env_vars.update(variables)
         context.env_vars["RAYFORM_STEP_VARIABLES"] = " ".join(sorted(variables))
         memory = value.get("memory")
-        limit = int(memory * _SLACK) + _ROOM_FOR_THE_WORKER if memory else 0
-        context.py_executable = shlex.join(["/bin/sh", str(_SCRIPT), str(value["image"]), str(limit)])
+        if memory:
+            limit = int(memory * _SLACK) + _ROOM_FOR_THE_WORKER
+            command = ["/bin/sh", str(_SCRIPT), str(value["image"]), str(limit)]
+        else:
+            command = [sys.executable, "-I", "-S", "-E", str(_STAND_IN), str(value["image"])]
+        context.py_executable = shlex.join(command)
         # As one argument: Ray quotes it. A path would have to be known for each image.
         context.override_worker_entrypoint = "-mray._private.workers.default_worker"
 

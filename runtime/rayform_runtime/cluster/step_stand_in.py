@@ -1,0 +1,206 @@
+"""Stands in, on the node, for one Ray worker that a step image's fork server made.
+
+Ray starts this in Python's place: `python -I -S -E step_stand_in.py IMAGE ARGUMENTS...`. It runs once per worker, so it
+imports little, and nothing of Rayform. It asks the fork server of its image on this node for a worker, starts the
+server's container where none answers, and stays until the worker ends, with whose exit code it leaves. The server kills
+the worker when this process's connection closes, whatever this process died of.
+
+Arguments, variables (the cluster's token among them) and the three standard streams go over a socket in a folder that
+only this user can open, never on a command line. The socket's name holds a digest of all that a process reads when it
+starts or imports Ray: servers with other variables are other servers. Where no server can be had, because the image's
+Rayform is older for instance, the worker gets a container of its own from `step_container.sh`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import sys
+import time
+from hashlib import blake2b
+
+FORKS = os.environ.get("RAYFORM_STEP_FORKS", "/tmp/ray/rayform/forks")  # noqa: S108 - Ray's own folder
+EXITS = os.environ.get("RAYFORM_STEP_EXITS", "/tmp/ray/rayform/exits")  # noqa: S108
+OF_ONE_WORKER = frozenset({"RAY_JOB_ID"})
+"""Ray's variables that differ from one worker to the next; none is read while Ray is imported."""
+START_SECONDS = 60.0
+ANSWER_SECONDS = 60.0
+FAILURE_HOLDS_SECONDS = 600.0
+KILLED = 137
+
+
+def main(image: str, arguments: list[str]) -> int:
+    """Run one worker in an image; return its exit code."""
+    name = f"rayform-step-{os.getpid()}-{int(time.time())}"
+    common = common_variables()
+    worker = None
+    try:
+        common = common_variables()
+        if (connection := connected(image, common)) is not None:
+            worker = ask(connection, name, arguments, common)
+            if worker is None:
+                connection.close()
+    except OSError as error:
+        print(f"step fork server: {error}; using a container of its own.", file=sys.stderr, flush=True)
+    if connection is not None and worker is not None:
+        code = await_end(connection, worker)
+        write_end(name, code)
+        return code
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "step_container.sh")
+    os.execv("/bin/sh", ["/bin/sh", script, image, "0", *arguments])  # noqa: S606
+
+
+def common_variables() -> list[str]:
+    """Return the names of the variables that all workers of one server share, in order."""
+    names = {name for name in os.environ if name.startswith("RAY_")}
+    names.update(os.environ.get("RAYFORM_STEP_VARIABLES", "").split())
+    return sorted(name for name in names - OF_ONE_WORKER if name in os.environ)
+
+
+def connected(image: str, common: list[str]) -> socket.socket | None:
+    """Return a connection to the image's server, which is started if need be; or None where there can't be one."""
+    os.makedirs(FORKS, mode=0o700, exist_ok=True)
+    folder = os.stat(FORKS)
+    if folder.st_uid != os.getuid() or folder.st_mode & 0o077:
+        raise PermissionError(f"'{FORKS}' must belong to this user alone")
+    digest = blake2b(digest_size=12)
+    for part in (image, str(os.getuid()), *(f"{name}={os.environ[name]}" for name in common)):
+        digest.update(os.fsencode(part) + b"\0")
+    path = os.path.join(FORKS, digest.hexdigest())
+    if (connection := connect(path)) is not None:
+        return connection
+    with open(path + ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (connection := connect(path)) is not None:
+            return connection
+        if failed_lately(path):
+            return None
+        return start(path, image, common)
+
+
+def connect(path: str) -> socket.socket | None:
+    """Return a connection to the server at a path, or None where none listens."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(path)
+    except (FileNotFoundError, ConnectionRefusedError):
+        connection.close()
+        return None
+    return connection
+
+
+def failed_lately(path: str) -> bool:
+    try:
+        return time.time() - os.stat(path + ".failed").st_mtime < FAILURE_HOLDS_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def start(path: str, image: str, common: list[str]) -> socket.socket | None:
+    """Start the server's container and wait until it listens; None, and a mark for others, where it doesn't."""
+    import subprocess
+
+    forget_old_ends()
+    name = f"rayform-step-server-{os.path.basename(path)}-{os.getpid()}-{int(time.time())}"
+    command = ["docker", "run", "--detach", "--rm", "--name", name, "--pull", "never"]
+    command += [
+        "--network",
+        "host",
+        "--pid",
+        "host",
+        "--ipc",
+        "host",
+        "--user",
+        f"{os.getuid()}:{os.getgid()}",
+    ]
+    command += ["--volume", "/tmp/ray:/tmp/ray", "--log-driver", "none", "--label", f"io.rayform.step={name}"]  # noqa: S108
+    for variable in common:
+        command += ["--env", variable]
+    token = os.environ.get("RAY_AUTH_TOKEN_PATH", "")
+    if token and os.path.isfile(token):
+        command += ["--volume", f"{token}:{token}:ro"]
+    if os.path.exists("/dev/nvidiactl"):
+        command += ["--gpus", "all"]
+    command += ["--entrypoint", "python", image, "-m", "rayform_runtime.cluster.step_fork_server", path]
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    deadline = time.monotonic() + START_SECONDS
+    if subprocess.run(command, check=False, **quiet).returncode == 0:  # type: ignore[call-overload]  # noqa: S603
+        with subprocess.Popen(["docker", "wait", name], **quiet) as end:  # type: ignore[call-overload]  # noqa: S603, S607
+            try:
+                while end.poll() is None and time.monotonic() < deadline:
+                    if (connection := connect(path)) is not None:
+                        return connection
+                    time.sleep(0.02)
+            finally:
+                end.kill()
+    subprocess.run(["docker", "rm", "--force", name], check=False, **quiet)  # type: ignore[call-overload]  # noqa: S603, S607
+    with open(path + ".failed", "w"):
+        os.utime(path + ".failed")
+    return None
+
+
+def ask(connection: socket.socket, name: str, arguments: list[str], common: list[str]) -> int | None:
+    """Ask for a worker; return its process ID, or None where the server may not fork."""
+    os.environ["RAYFORM_STEP_CONTAINER"] = name
+    names = [*common, *(n for n in OF_ONE_WORKER if n in os.environ), "RAYFORM_STEP_CONTAINER"]
+    fields = [name, str(len(arguments)), *arguments, *(f"{n}={os.environ[n]}" for n in names)]
+    body = b"\0".join(os.fsencode(field) for field in fields)
+    message = len(body).to_bytes(4, "big") + body
+    connection.settimeout(ANSWER_SECONDS)
+    sent = socket.send_fds(connection, [message], [0, 1, 2])
+    connection.sendall(message[sent:])
+    answer = read_line(connection)
+    connection.settimeout(None)
+    return int(answer[1:]) if answer.startswith(b"P") else None
+
+
+def await_end(connection: socket.socket, worker: int) -> int:
+    """Wait for the worker's end; return its exit code, or that of a killed one if the server is gone."""
+    try:
+        answer = read_line(connection)
+    except OSError:
+        answer = b""
+    if answer.startswith(b"E"):
+        return int(answer[1:])
+    try:
+        os.killpg(worker, 9)
+    except (ProcessLookupError, PermissionError):
+        pass  # Its parent's death took it along.
+    return KILLED
+
+
+def read_line(connection: socket.socket) -> bytes:
+    """Read an answer up to its end of line; empty where the server is gone."""
+    line = b""
+    while not line.endswith(b"\n"):
+        if not (byte := connection.recv(1)):
+            return b""
+        line += byte
+    return line[:-1]
+
+
+def write_end(name: str, code: int) -> None:
+    """Leave how the worker ended where the scheduler asks for it (`execution.ray_worker.container_end`)."""
+    os.makedirs(EXITS, exist_ok=True)
+    path = os.path.join(EXITS, name)
+    with open(path + ".part", "w") as file:
+        file.write(f'{{"exit_code": {code}, "oom_killed": false, "error": ""}}\n')
+    os.rename(path + ".part", path + ".json")
+
+
+def forget_old_ends() -> None:
+    """Remove what was written down more than a day ago."""
+    try:
+        old = [e.path for e in os.scandir(EXITS) if time.time() - e.stat().st_mtime > 86400]
+    except FileNotFoundError:
+        return
+    for path in old:
+        try:
+            os.remove(path)
+        except FileNotFoundError:
+            continue
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

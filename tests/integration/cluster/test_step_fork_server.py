@@ -1,0 +1,271 @@
+"""Workers of a step image fork from one server: real processes; only `docker` is a script that runs them here."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from support.emulated import eventually
+
+from rayform_runtime.cluster import step_fork_server, step_stand_in
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
+
+DOCKER = """\
+#!{python}
+import os, signal, subprocess, sys
+here = {here!r}
+words = sys.argv[1:]
+open(os.path.join(here, "said"), "a").write(" ".join(words) + "\\n")
+if words[0] == "run" and "--detach" in words:
+    if os.path.exists(os.path.join(here, "old")):
+        arguments = [sys.executable, "-c", "raise SystemExit('No module named step_fork_server')"]
+    else:
+        arguments = [sys.executable, *words[words.index("image") + 1:], *os.environ.get("RAY_TEST_IDLE", "").split()]
+    names = [words[i + 1] for i, word in enumerate(words) if word == "--env"]
+    kept = [*names, "PATH", "HOME", "PYTHONPATH"]
+    log = open(os.path.join(here, "server.log"), "a")
+    server = subprocess.Popen(arguments, start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        env={{**{{name: os.environ[name] for name in kept if name in os.environ}}, "OF_IMAGE": "1"}})
+    open(os.path.join(here, words[words.index("--name") + 1]), "w").write(str(server.pid))
+    open(os.path.join(here, "servers"), "a").write(f"{{server.pid}}\\n")
+elif words[0] == "run":
+    print("a container of its own")
+elif words[0] == "wait":
+    import time
+    pid = open(os.path.join(here, words[1])).read()
+    while os.path.exists(f"/proc/{{pid}}") and ") Z " not in open(f"/proc/{{pid}}/stat").read():
+        time.sleep(0.05)
+"""
+
+PROBE = """
+import json, os, signal, subprocess, sys, threading, time
+what, *rest = sys.argv[1:]
+if what == "environment":
+    print(json.dumps({"variables": dict(os.environ), "main": __name__, "session": os.getsid(0) == os.getpid(),
+        "sigchld": signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL, "streams": sorted(os.listdir("/proc/self/fd")),
+        "ray": "ray._raylet" in sys.modules, "pid": os.getpid(), "parent": os.getppid()}))
+elif what == "exit":
+    sys.exit(int(rest[0]))
+elif what == "signal":
+    os.kill(os.getpid(), int(rest[0]))
+elif what == "family":
+    child = subprocess.Popen(["sleep", "1000"])
+    loose = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    print(os.getpid(), child.pid, loose.pid, flush=True)
+    if rest:
+        sys.exit(0)
+    time.sleep(1000)
+"""
+
+
+@pytest.fixture
+def node(tmp_path):
+    yield (made := Node(tmp_path))
+    made.close()
+
+
+class Node:
+    """A folder in a node's place, with a `docker` that runs its containers as processes."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        (folder / "bin").mkdir()
+        docker = folder / "bin/docker"
+        docker.write_text(DOCKER.format(python=sys.executable, here=str(folder)))
+        docker.chmod(0o755)
+        (folder / "probe.py").write_text(textwrap.dedent(PROBE))
+        self.forks, self.exits = folder / "forks", folder / "exits"
+        # A Unix socket's path has room for 107 bytes.
+        self.link = Path(f"/tmp/rf-{os.getpid()}-{time.monotonic_ns()}")
+        self.link.symlink_to(folder)
+        self.variables = {
+            "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+            "PYTHONPATH": str(folder),
+            "RAYFORM_STEP_FORKS": str(self.link / "forks"),
+            "RAYFORM_STEP_EXITS": str(self.exits),
+        }
+
+    def worker(self, *arguments, **variables):
+        command = [sys.executable, "-I", "-S", "-E", step_stand_in.__file__, "image", "-mprobe", *arguments]
+        return subprocess.Popen(
+            command,
+            env={**self.variables, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def said(self, *arguments, **variables):
+        worker = self.worker(*arguments, **variables)
+        said = worker.communicate(timeout=60)[0]
+        assert worker.returncode == 0, said + self.log()
+        return said
+
+    def log(self):
+        path = self.folder / "server.log"
+        return path.read_text() if path.exists() else ""
+
+    def servers(self):
+        path = self.folder / "servers"
+        return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+    def close(self):
+        for server in self.servers():
+            if alive(server):
+                os.killpg(server, signal.SIGKILL)
+        self.link.unlink()
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def gone(pids):
+    eventually(lambda: not any(alive(int(pid)) for pid in pids), "the processes are gone", 10)
+
+
+def test_a_worker_is_what_python_would_start(node):
+    """A forked worker has the image's variables and the request's, three streams, its own session, and Ray imported."""
+    found = json.loads(node.said("environment", RAY_JOB_ID="01", SECRET="no"))
+    variables = found["variables"]
+    assert variables["OF_IMAGE"] == "1" and variables["RAY_JOB_ID"] == "01"
+    assert variables["RAYFORM_STEP_CONTAINER"].startswith("rayform-step-")
+    assert "SECRET" not in variables
+    assert found["main"] == "__main__" and found["session"] and found["sigchld"] and found["ray"]
+    assert found["streams"] == ["0", "1", "2", "3"]  # 3 is the listing's own
+
+
+def test_one_server_serves_all_and_keeps_nothing_of_a_worker(node):
+    """The next worker comes from the same server and sees no variable of the one before; the folder is private."""
+    first = json.loads(node.said("environment", RAY_JOB_ID="01"))
+    second = json.loads(node.said("environment"))
+    assert first["parent"] == second["parent"] == node.servers()[0]
+    assert "RAY_JOB_ID" not in second["variables"]
+    names = [found["variables"]["RAYFORM_STEP_CONTAINER"] for found in (first, second)]
+    assert names[0] != names[1]
+    assert stat.S_IMODE(node.forks.stat().st_mode) == 0o700
+
+
+def test_other_variables_have_another_server(node):
+    """What Ray or a library may read at import isn't shared between workers that differ in it."""
+    step = {"RAYFORM_STEP_VARIABLES": "OMP_NUM_THREADS"}
+    first = json.loads(node.said("environment", **step, OMP_NUM_THREADS="1"))
+    second = json.loads(node.said("environment", **step, OMP_NUM_THREADS="2"))
+    assert first["parent"] != second["parent"]
+    assert second["variables"]["OMP_NUM_THREADS"] == "2"
+
+
+def test_no_value_is_on_a_command_line(node):
+    """Variables are named to Docker, and their values aren't."""
+    node.said("environment", RAY_AUTH_TOKEN="the-token")
+    said = (node.folder / "said").read_text()
+    assert "RAY_AUTH_TOKEN" in said and "the-token" not in said
+
+
+@pytest.mark.parametrize(("how", "number", "code"), [("exit", 7, 7), ("signal", signal.SIGKILL, 137)])
+def test_the_exit_code_is_passed_on(node, how, number, code):
+    """The stand-in leaves with the worker's code and writes it down under the worker's name."""
+    worker = node.worker(how, str(int(number)))
+    worker.communicate(timeout=60)
+    assert worker.returncode == code, node.log()
+    (end,) = node.exits.glob("rayform-step-*.json")
+    assert json.loads(end.read_text()) == {"exit_code": code, "oom_killed": False, "error": ""}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_stand_in_takes_its_worker_along(node, how):
+    """All processes of the worker die, those in other sessions too; the server goes on."""
+    worker = node.worker("family")
+    pids = worker.stdout.readline().split()
+    worker.send_signal(how)
+    worker.wait(10)
+    gone(pids)
+    worker.stdout.close()
+    assert json.loads(node.said("environment"))["parent"] == node.servers()[0]
+
+
+def test_a_worker_leaves_nothing_behind(node):
+    """What a worker started and didn't wait for is killed when it ends, and nothing of another worker is."""
+    other = node.worker("family")
+    others = other.stdout.readline().split()
+    pids = node.said("family", "leave").split()
+    gone(pids)
+    assert all(alive(int(pid)) for pid in others)
+    other.kill()
+    other.communicate()
+    gone(others)
+
+
+@pytest.mark.fault
+def test_a_killed_server_is_replaced(node):
+    """Workers die with their server, their stand-ins leave as if killed, and the next worker has a new server."""
+    worker = node.worker("family")
+    pids = worker.stdout.readline().split()
+    os.kill(node.servers()[0], signal.SIGKILL)
+    assert worker.wait(10) == 137
+    gone(pids[:2])
+    os.kill(int(pids[2]), signal.SIGKILL)  # in a session of its own: the container's end takes it
+    worker.stdout.close()
+    assert json.loads(node.said("environment"))["parent"] == node.servers()[1]
+
+
+def test_many_at_once_share_one_server(node):
+    """Stand-ins that start together start one container."""
+    workers = [node.worker("environment") for _ in range(10)]
+    parents = {json.loads(worker.communicate(timeout=60)[0])["parent"] for worker in workers}
+    assert parents == set(node.servers()) and len(parents) == 1
+
+
+def test_an_idle_server_ends(node):
+    """With no worker for its time, the server removes its socket and exits; one with a worker stays."""
+    node.said("environment", RAY_TEST_IDLE="0.2")
+    gone(node.servers())
+    assert not [path for path in node.forks.iterdir() if not path.suffix]
+    again = json.loads(node.said("environment", RAY_TEST_IDLE="0.2"))
+    assert again["parent"] == node.servers()[1]
+
+
+def test_a_server_ends_with_its_socket_or_its_raylet(node):
+    """Removing the socket's file, or the raylet's end, ends a server without workers."""
+    node.said("environment")
+    next(path for path in node.forks.iterdir() if not path.suffix).unlink()
+    gone(node.servers())
+    with subprocess.Popen(["sleep", "1000"]) as raylet:
+        node.said("environment", RAY_RAYLET_PID=str(raylet.pid))
+        assert alive(node.servers()[1])
+        raylet.kill()
+    gone(node.servers())
+
+
+def test_an_image_with_an_older_rayform_has_containers_of_their_own(node):
+    """Where the server can't start, the worker runs as one with a memory limit does; others don't wait for that again."""
+    (node.folder / "old").touch()
+    assert "a container of its own" in node.said("environment")
+    assert "a container of its own" in node.said("environment")
+    assert (node.folder / "said").read_text().count("--detach") == 1
+
+
+def test_a_process_with_threads_does_not_fork():
+    """A second thread is seen, whoever started it."""
+    import threading
+
+    assert not step_fork_server.may_fork() or threading.active_count() == 1
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    try:
+        assert not step_fork_server.may_fork()
+    finally:
+        stop.set()
+        thread.join()
