@@ -1,10 +1,11 @@
 """Makes Ray's workers of one step image by forking: `python -m rayform_runtime.cluster.step_fork_server SOCKET`.
 
 One such process runs in each step image's container on a node, with Ray and Rayform imported and a single thread.
-`step_stand_in` connects once per worker and sends a request: four bytes with its length, then fields between NUL bytes
-(the worker's name, how many arguments, the arguments, `NAME=value` for each variable), and beside it the three standard
-streams (`SCM_RIGHTS`). Answers are lines: `P<pid>`, then `E<exit code>` when the worker ended, or `R` where this process
-may not fork because some library started a thread. A connection that closes kills its worker and what that started.
+`step_stand_in` connects once per worker and sends a request: four bytes with its length, then fields between NULs
+(the worker's name, how many arguments, the arguments, `NAME=value` for each variable), and beside it the three
+standard streams (`SCM_RIGHTS`). Answers are lines: `P<pid>`, then `E<exit code>` when the worker ended, or `R` where
+this process may not fork because some library started a thread. A connection that closes kills its worker and what
+that started.
 
 It ends by itself once it has no worker and was idle for a while, its socket's file is another's or gone, or the raylet
 that it was started for is gone.
@@ -32,7 +33,8 @@ from rayform_runtime.execution.process_death import die_with_parent, kill_group,
 
 __all__ = ["main"]
 
-IDLE_SECONDS = 300.0
+IDLE_SECONDS = 60.0
+"""As long as Ray keeps an idle worker. A server is of one job, so that nothing will ask for it once that ended."""
 _CHECK_SECONDS = 2.0
 _GRACE_SECONDS = 10.0
 _LARGEST_REQUEST = 1 << 24
@@ -318,7 +320,7 @@ def _variable_of(pid: int, name: str) -> str | None:
 
 def may_fork() -> bool:
     """Return whether this process has one thread, by Python's count and by the kernel's."""
-    return threading.active_count() == 1 and len(os.listdir("/proc/self/task")) == 1
+    return threading.active_count() == 1 and len(list(Path("/proc/self/task").iterdir())) == 1
 
 
 def _preload() -> None:

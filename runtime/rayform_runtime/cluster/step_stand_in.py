@@ -7,9 +7,12 @@ the worker when this process's connection closes, whatever this process died of.
 
 Arguments, variables (the cluster's token among them) and the three standard streams go over a socket in a folder that
 only this user can open, never on a command line. The socket's name holds a digest of all that a process reads when it
-starts or imports Ray: servers with other variables are other servers. Where no server can be had, because the image's
+starts or imports Ray, the job's ID among it: workers of another job, or with other variables, have another server. Where no server can be had, because the image's
 Rayform is older for instance, the worker gets a container of its own from `step_container.sh`.
 """
+
+# pathlib takes longer to import than all the rest of this.
+# ruff: noqa: PTH100, PTH103, PTH107, PTH104, PTH110, PTH113, PTH116, PTH118, PTH119, PTH120, PTH123
 
 from __future__ import annotations
 
@@ -20,18 +23,20 @@ import sys
 import time
 from hashlib import blake2b
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 FORKS = os.environ.get("RAYFORM_STEP_FORKS", "/tmp/ray/rayform/forks")  # noqa: S108 - Ray's own folder
 EXITS = os.environ.get("RAYFORM_STEP_EXITS", "/tmp/ray/rayform/exits")  # noqa: S108
-OF_ONE_WORKER = frozenset({"RAY_JOB_ID"})
-"""Ray's variables that differ from one worker to the next; none is read while Ray is imported."""
 START_SECONDS = 60.0
 ANSWER_SECONDS = 60.0
 FAILURE_HOLDS_SECONDS = 600.0
 KILLED = 137
 
 
-def main(image: str, arguments: list[str]) -> int:
-    """Run one worker in an image; return its exit code."""
+def main(image: str, arguments: list[str]) -> NoReturn:
+    """Run one worker in an image; leave with its exit code."""
     name = f"rayform-step-{os.getpid()}-{int(time.time())}"
     common = common_variables()
     worker = None
@@ -42,11 +47,12 @@ def main(image: str, arguments: list[str]) -> int:
             if worker is None:
                 connection.close()
     except OSError as error:
-        print(f"step fork server: {error}; using a container of its own.", file=sys.stderr, flush=True)
+        sys.stderr.write(f"step fork server: {error}; using a container of its own.\n")
+        sys.stderr.flush()
     if connection is not None and worker is not None:
         code = await_end(connection, worker)
         write_end(name, code)
-        return code
+        sys.exit(code)
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "step_container.sh")
     os.execv("/bin/sh", ["/bin/sh", script, image, "0", *arguments])  # noqa: S606
 
@@ -55,7 +61,7 @@ def common_variables() -> list[str]:
     """Return the names of the variables that all workers of one server share, in order."""
     names = {name for name in os.environ if name.startswith("RAY_")}
     names.update(os.environ.get("RAYFORM_STEP_VARIABLES", "").split())
-    return sorted(name for name in names - OF_ONE_WORKER if name in os.environ)
+    return sorted(name for name in names if name in os.environ)
 
 
 def connected(image: str, common: list[str]) -> socket.socket | None:
@@ -125,8 +131,8 @@ def start(path: str, image: str, common: list[str]) -> socket.socket | None:
     command += ["--entrypoint", "python", image, "-m", "rayform_runtime.cluster.step_fork_server", path]
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     deadline = time.monotonic() + START_SECONDS
-    if subprocess.run(command, check=False, **quiet).returncode == 0:  # type: ignore[call-overload]  # noqa: S603
-        with subprocess.Popen(["docker", "wait", name], **quiet) as end:  # type: ignore[call-overload]  # noqa: S603, S607
+    if subprocess.run(command, check=False, **quiet).returncode == 0:  # type: ignore[call-overload]
+        with subprocess.Popen(["docker", "wait", name], **quiet) as end:  # type: ignore[call-overload]
             try:
                 while end.poll() is None and time.monotonic() < deadline:
                     if (connection := connect(path)) is not None:
@@ -134,7 +140,7 @@ def start(path: str, image: str, common: list[str]) -> socket.socket | None:
                     time.sleep(0.02)
             finally:
                 end.kill()
-    subprocess.run(["docker", "rm", "--force", name], check=False, **quiet)  # type: ignore[call-overload]  # noqa: S603, S607
+    subprocess.run(["docker", "rm", "--force", name], check=False, **quiet)  # type: ignore[call-overload]
     with open(path + ".failed", "w"):
         os.utime(path + ".failed")
     return None
@@ -143,7 +149,7 @@ def start(path: str, image: str, common: list[str]) -> socket.socket | None:
 def ask(connection: socket.socket, name: str, arguments: list[str], common: list[str]) -> int | None:
     """Ask for a worker; return its process ID, or None where the server may not fork."""
     os.environ["RAYFORM_STEP_CONTAINER"] = name
-    names = [*common, *(n for n in OF_ONE_WORKER if n in os.environ), "RAYFORM_STEP_CONTAINER"]
+    names = [*common, "RAYFORM_STEP_CONTAINER"]
     fields = [name, str(len(arguments)), *arguments, *(f"{n}={os.environ[n]}" for n in names)]
     body = b"\0".join(os.fsencode(field) for field in fields)
     message = len(body).to_bytes(4, "big") + body
@@ -203,4 +209,4 @@ def forget_old_ends() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    main(sys.argv[1], sys.argv[2:])

@@ -147,22 +147,26 @@ def test_a_worker_is_what_python_would_start(node):
 
 def test_one_server_serves_all_and_keeps_nothing_of_a_worker(node):
     """The next worker comes from the same server and sees no variable of the one before; the folder is private."""
-    first = json.loads(node.said("environment", RAY_JOB_ID="01"))
+    kept = {"KEPT": "1"}
+    first = json.loads(node.said("environment", **kept))
     second = json.loads(node.said("environment"))
     assert first["parent"] == second["parent"] == node.servers()[0]
-    assert "RAY_JOB_ID" not in second["variables"]
+    assert "KEPT" not in second["variables"]
     names = [found["variables"]["RAYFORM_STEP_CONTAINER"] for found in (first, second)]
     assert names[0] != names[1]
     assert stat.S_IMODE(node.forks.stat().st_mode) == 0o700
 
 
 def test_other_variables_have_another_server(node):
-    """What Ray or a library may read at import isn't shared between workers that differ in it."""
+    """What Ray or a library reads at import isn't shared between workers that differ in it; nor is a job's ID."""
     step = {"RAYFORM_STEP_VARIABLES": "OMP_NUM_THREADS"}
     first = json.loads(node.said("environment", **step, OMP_NUM_THREADS="1"))
     second = json.loads(node.said("environment", **step, OMP_NUM_THREADS="2"))
     assert first["parent"] != second["parent"]
     assert second["variables"]["OMP_NUM_THREADS"] == "2"
+    jobs = [json.loads(node.said("environment", RAY_JOB_ID=job)) for job in ("01", "02")]
+    assert jobs[0]["parent"] != jobs[1]["parent"]
+    assert "OMP_NUM_THREADS" not in jobs[1]["variables"]
 
 
 def test_no_value_is_on_a_command_line(node):
@@ -249,7 +253,7 @@ def test_a_server_ends_with_its_socket_or_its_raylet(node):
 
 
 def test_an_image_with_an_older_rayform_has_containers_of_their_own(node):
-    """Where the server can't start, the worker runs as one with a memory limit does; others don't wait for that again."""
+    """Where the server can't start, each worker has a container, and later ones don't wait for that again."""
     (node.folder / "old").touch()
     assert "a container of its own" in node.said("environment")
     assert "a container of its own" in node.said("environment")
