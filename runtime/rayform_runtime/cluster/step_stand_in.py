@@ -7,8 +7,9 @@ the worker when this process's connection closes, whatever this process died of.
 
 Arguments, variables (the cluster's token among them) and the three standard streams go over a socket in a folder that
 only this user can open, never on a command line. The socket's name holds a digest of all that a process reads when it
-starts or imports Ray, the job's ID among it: workers of another job, or with other variables, have another server. Where no server can be had, because the image's
-Rayform is older for instance, the worker gets a container of its own from `step_container.sh`.
+starts or imports Ray, the job's ID among it: workers of another job, or with other variables, have another server.
+Where no server can be had, because the image's Rayform is older for instance, the worker gets a container of its own
+from `step_container.sh`.
 """
 
 # pathlib takes longer to import than all the rest of this.
@@ -107,7 +108,7 @@ def start(path: str, image: str, common: list[str]) -> socket.socket | None:
     """Start the server's container and wait until it listens; None, and a mark for others, where it doesn't."""
     import subprocess
 
-    forget_old_ends()
+    forget_old()
     name = f"rayform-step-server-{os.path.basename(path)}-{os.getpid()}-{int(time.time())}"
     command = ["docker", "run", "--detach", "--rm", "--name", name, "--pull", "never"]
     command += [
@@ -195,17 +196,19 @@ def write_end(name: str, code: int) -> None:
     os.rename(path + ".part", path + ".json")
 
 
-def forget_old_ends() -> None:
-    """Remove what was written down more than a day ago."""
-    try:
-        old = [e.path for e in os.scandir(EXITS) if time.time() - e.stat().st_mtime > 86400]
-    except FileNotFoundError:
-        return
-    for path in old:
+def forget_old() -> None:
+    """Remove ends that were written down, and locks of servers that were started, more than a day ago."""
+    for folder in (EXITS, FORKS):
         try:
-            os.remove(path)
+            files = [entry for entry in os.scandir(folder) if entry.is_file()]
         except FileNotFoundError:
             continue
+        for entry in files:
+            try:
+                if time.time() - entry.stat().st_mtime > 86400:
+                    os.remove(entry.path)
+            except FileNotFoundError:
+                continue
 
 
 if __name__ == "__main__":
