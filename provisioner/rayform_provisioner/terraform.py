@@ -132,7 +132,7 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]
             if lock.exists() and stamp.read_text() == wanted:
                 return False
         # A state that is asked to lie elsewhere moves there; else the backend's own cache is of no interest.
-        way = (
+        way: dict[str, Any] = (
             {"migrate_state": IsFlagged, "force_copy": IsFlagged}
             if self._state_moves()
             else {"reconfigure": IsFlagged}

@@ -40,9 +40,8 @@ def main(image: str, arguments: list[str]) -> NoReturn:
     """Run one worker in an image; leave with its exit code."""
     name = f"rayform-step-{os.getpid()}-{int(time.time())}"
     common = common_variables()
-    worker = None
+    connection = worker = None
     try:
-        common = common_variables()
         if (connection := connected(image, common)) is not None:
             worker = ask(connection, name, arguments, common)
             if worker is None:
