@@ -260,6 +260,15 @@ def test_an_image_with_an_older_rayform_has_containers_of_their_own(node):
     assert (node.folder / "said").read_text().count("--detach") == 1
 
 
+def test_a_folder_that_others_may_enter_is_not_used(node):
+    """Where the servers' folder isn't the user's alone, the worker says so and has a container of its own."""
+    node.forks.mkdir()
+    node.forks.chmod(0o755)
+    said = node.said("environment")
+    assert "must belong to this user alone" in said and "a container of its own" in said
+    assert node.servers() == []
+
+
 def test_a_process_with_threads_does_not_fork():
     """A second thread is seen, whoever started it."""
     import threading
