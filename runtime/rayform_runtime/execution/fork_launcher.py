@@ -131,6 +131,8 @@ class ForkLauncher(Launcher):
             stdout=self._errors,
             stderr=self._errors,
             pass_fds=[theirs.fileno()],
+            # From its first moment: Ctrl-C would end an interpreter that is just starting.
+            start_new_session=True,
         )
         theirs.close()
         self._base = _ServerConnection(ours)

@@ -226,6 +226,8 @@ class Scheduler:
                     )
                     events.append(self._make_event(instance, StepStatus.RUNNING))
             elif isinstance(report, StepResult):
+                if self._stop and report.lost:
+                    continue  # Ctrl-C or whoever asked to stop ended its process too: it is stopped, not failed
                 self._hooks.discard(report.step_run_id)
                 instance = self._at_work.pop(report.step_run_id, None)
                 if instance is not None:
