@@ -9,15 +9,17 @@ alone="docker or localstack or e2e or ray or terraform"
 python -m pytest -q -n 2 -m "not ($alone)" tests
 
 said=$(mktemp)
+# A folder of its own for one of the two: pytest removes older sessions' folders as it ends, and two that end at once fail.
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/rf-XXXX")
 with_terraform=""
 clean_up() {
   # By hand: a shell's background processes don't get Ctrl-C.
   if [ -n "$with_terraform" ]; then kill -INT "$with_terraform" 2>/dev/null || true; fi
-  rm -f "$said"
+  rm -rf "$said" "$scratch"
 }
 trap clean_up EXIT
 passed() { [ "$1" -eq 0 ] || [ "$1" -eq 5 ]; } # pytest's 5: no test was selected
-python -m pytest -q -p no:cacheprovider -m terraform tests >"$said" 2>&1 &
+PYTEST_DEBUG_TEMPROOT=$scratch python -m pytest -q -p no:cacheprovider -m terraform tests >"$said" 2>&1 &
 with_terraform=$!
 code=0
 python -m pytest -q -m "($alone) and not terraform" tests || code=$?
