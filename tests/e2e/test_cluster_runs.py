@@ -140,7 +140,7 @@ def test_a_gpu_step_brings_up_a_gpu_node(rayform, cluster):
 
 
 def test_the_cluster_is_seen_and_reached(rayform):
-    """Status shows nodes and the countdown; a command runs on the head."""
+    """Status shows nodes and the countdown; a command runs on the head, whose raylet sets workers up by our script."""
     code, said = rayform("cluster", "status", "--json").end()
     assert code == 0, said
     found = json.loads(said)
@@ -148,6 +148,8 @@ def test_the_cluster_is_seen_and_reached(rayform):
     assert {n["role"] for n in found["nodes"]} >= {"head"}
     code, said = rayform("cluster", "logs", "watch").end()
     assert code == 0, said
+    code, said = rayform("cluster", "ssh", "sh", "-c", "cat /proc/[0-9]*/cmdline").end()
+    assert code == 0 and "ray_workers/setup_worker.py" in said, said
 
 
 def test_out_of_memory_is_named(rayform):

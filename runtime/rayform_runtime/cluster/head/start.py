@@ -17,6 +17,7 @@ from rayform_runtime.cluster.head.autoscaler_config import autoscaler_config
 from rayform_runtime.cluster.head.instance_metadata import instance_facts
 from rayform_runtime.cluster.head.status import write_status
 from rayform_runtime.cluster.machine_settings import MachineSettings
+from rayform_runtime.cluster.ray_workers.start_hook import START_HOOK
 from rayform_runtime.cluster.step_image_plugin import PLUGIN_CLASS
 
 __all__ = ["RAY_PORT", "TOKEN_PATH", "ray_environment", "start_head", "start_worker"]
@@ -129,6 +130,7 @@ def ray_environment(settings: MachineSettings) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(TOKEN_PATH),
         "RAY_RUNTIME_ENV_PLUGINS": json.dumps([{"class": PLUGIN_CLASS}]),
+        "RAY_START_HOOK": START_HOOK,
         "RAY_USAGE_STATS_ENABLED": "0",
         # A restarted worker process costs a second; a node has memory for some idle ones.
         "RAY_idle_worker_killing_time_threshold_ms": "60000",

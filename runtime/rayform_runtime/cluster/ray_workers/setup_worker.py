@@ -1,0 +1,84 @@
+"""Takes the step that Ray's own `setup_worker.py` takes before a worker runs, without importing Ray for it.
+
+A raylet starts this once per worker that has a runtime environment: `python setup_worker.py WORKER ARGUMENTS...
+--language=PYTHON --serialized-runtime-env-context={...}`. Ray's own imports all of Ray, some 0.4 s of CPU, only to set
+variables and hand over to the worker's command by way of a shell. A worker of a step image forks from a server that has
+imported everything (`step_stand_in`), so that those imports were most of what its start cost.
+
+Any other worker (of Ray's own `pip`, `working_dir` and such, or in another language) goes Ray's way.
+"""
+
+# pathlib takes longer to import than all the rest of this.
+# ruff: noqa: PTH100, PTH118, PTH120
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+CONTEXT = "--serialized-runtime-env-context"
+LANGUAGE = "--language"
+CLUSTER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+OURS = {os.path.join(CLUSTER, name) for name in ("step_stand_in.py", "step_container.sh")}
+"""What `StepImagePlugin` puts in Python's place."""
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Start one worker in its environment; never returns."""
+    if (worker := worker_of_a_step_image(arguments)) is not None:
+        variables, command = worker
+        os.environ.update(variables)
+        os.execvp(command[0], command)  # noqa: S606
+    import runpy
+
+    sys.argv[1:] = arguments
+    runpy.run_module("ray._private.workers.setup_worker", run_name="__main__")
+    sys.exit("Ray's own setup_worker returned without starting a worker")
+
+
+def worker_of_a_step_image(arguments: list[str]) -> tuple[dict[str, str], list[str]] | None:
+    """Return the variables and the command of a worker of a step image, or None for any other.
+
+    Values are taken as they are. Ray would fill in what looks like `$NAME`, which is nothing that a person who gave an
+    image a variable asked for.
+    """
+    options, rest = split(arguments)
+    if options.get(LANGUAGE) != "PYTHON" or CONTEXT not in options or not rest:
+        return None
+    import json
+    import shlex
+
+    context = json.loads(options[CONTEXT])
+    command = shlex.split(context.get("py_executable") or "")
+    if context.get("command_prefix") or OURS.isdisjoint(command):
+        return None
+    entrypoint = context.get("override_worker_entrypoint") or rest[0]
+    return context.get("env_vars") or {}, [*command, entrypoint, *rest[1:]]
+
+
+def split(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Part the two options that are the set-up's own from the worker's command.
+
+    Returns:
+        The options by name, and all other arguments in order.
+
+    Example:
+        >>> split(["default_worker.py", "--language=PYTHON", "--node-id=1"])
+        ({'--language': 'PYTHON'}, ['default_worker.py', '--node-id=1'])
+    """
+    found, rest = {}, []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if equals and name in (CONTEXT, LANGUAGE):
+            found[name] = value
+        else:
+            rest.append(argument)
+    return found, rest
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
