@@ -4,8 +4,8 @@ One such process runs in each step image's container on a node, with Ray and Ray
 `step_stand_in` connects once per worker and sends a request: four bytes with its length, then fields between NULs
 (the worker's name, how many arguments, the arguments, `NAME=value` for each variable), and beside it the three
 standard streams (`SCM_RIGHTS`). Answers are lines: `P<pid>`, then `E<exit code>` when the worker ended, or `R` where
-this process may not fork because some library started a thread. A connection that closes kills its worker and what
-that started.
+this process can't fork: some library started a thread, or the node has no room for a process. A connection that closes
+kills its worker and what that started.
 
 It ends by itself once it has no worker and was idle for a while, its socket's file is another's or gone, or the raylet
 that it was started for is gone.
@@ -37,6 +37,7 @@ IDLE_SECONDS = 60.0
 """As long as Ray keeps an idle worker. A server is of one job, so that nothing will ask for it once that ended."""
 _CHECK_SECONDS = 2.0
 _GRACE_SECONDS = 10.0
+_BREATH_SECONDS = 0.05
 _LARGEST_REQUEST = 1 << 24
 _PR_SET_CHILD_SUBREAPER = 36
 _NAME = "RAYFORM_STEP_CONTAINER"
@@ -161,6 +162,10 @@ class _Server:
                 connection, _ = self.listener.accept()
             except BlockingIOError:
                 return
+            except OSError:
+                # Out of descriptors or memory. Who knocks waits; an error here would end all that work.
+                time.sleep(_BREATH_SECONDS)
+                return
             credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
             if struct.unpack("3i", credentials)[1] != os.getuid():
                 connection.close()
@@ -196,13 +201,16 @@ class _Server:
         return self.fork(stand_in, request)
 
     def fork(self, stand_in: _StandIn, request: Request) -> Request | None:
-        if not may_fork() or len(stand_in.streams) != 3:
+        parent = os.getpid()
+        try:
+            worker = os.fork() if len(stand_in.streams) == 3 and may_fork() else None
+        except OSError:
+            worker = None  # No room for a process or a descriptor; an error here would end all that work.
+        if worker is None:
             self.answer(stand_in, "R")
             return None
-        parent = os.getpid()
-        worker = os.fork()
         if worker == 0:
-            streams = list(stand_in.streams)
+            streams, stand_in.streams = stand_in.streams, []
             self.leave()
             os.setsid()
             die_with_parent(parent)
@@ -229,6 +237,7 @@ class _Server:
         os.close(self.wakeup_write)
         for stand_in in self.stand_ins.values():
             stand_in.connection.close()
+            stand_in.drop_streams()
 
     def answer(self, stand_in: _StandIn, text: str) -> None:
         with contextlib.suppress(OSError):
@@ -297,8 +306,10 @@ class _Raylet:
     def lives(self) -> bool:
         try:
             return _start_of(self.pid) == self.started
-        except OSError:
+        except (FileNotFoundError, ProcessLookupError):
             return False
+        except OSError:
+            return True  # It can't be told for want of a descriptor, which is no reason to kill its workers.
 
 
 def _start_of(pid: int) -> str:

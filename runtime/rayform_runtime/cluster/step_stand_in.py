@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 FORKS = os.environ.get("RAYFORM_STEP_FORKS", "/tmp/ray/rayform/forks")  # noqa: S108 - Ray's own folder
 EXITS = os.environ.get("RAYFORM_STEP_EXITS", "/tmp/ray/rayform/exits")  # noqa: S108
-START_SECONDS = 60.0
-ANSWER_SECONDS = 60.0
+# Ray kills a worker that hasn't registered after 60 s. Both together are less, so that one which a server leaves
+# waiting still comes to a container of its own, and to telling later ones.
+START_SECONDS = 35.0
+ANSWER_SECONDS = 15.0
 FAILURE_HOLDS_SECONDS = 600.0
 KILLED = 137
 

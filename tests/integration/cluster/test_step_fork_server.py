@@ -2,7 +2,9 @@
 
 import json
 import os
+import resource
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 from support.emulated import eventually
 
-from rayform_runtime.cluster import step_fork_server, step_stand_in
+from rayform_runtime.cluster import step_stand_in
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
 
@@ -65,6 +67,16 @@ elif what == "family":
     time.sleep(1000)
 """
 
+FULL = """
+import errno, os
+fork = os.fork
+def fork_if_there_is_room():
+    if os.path.exists(os.path.join({here!r}, "full")):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+    return fork()
+os.fork = fork_if_there_is_room
+"""
+
 
 @pytest.fixture
 def node(tmp_path):
@@ -82,6 +94,8 @@ class Node:
         docker.write_text(DOCKER.format(python=sys.executable, here=str(folder)))
         docker.chmod(0o755)
         (folder / "probe.py").write_text(textwrap.dedent(PROBE))
+        # Python runs it before anything else: a full node on demand.
+        (folder / "sitecustomize.py").write_text(textwrap.dedent(FULL.format(here=str(folder))))
         self.forks, self.exits = folder / "forks", folder / "exits"
         # A Unix socket's path has room for 107 bytes.
         self.link = Path(f"/tmp/rf-{os.getpid()}-{time.monotonic_ns()}")
@@ -116,6 +130,9 @@ class Node:
     def servers(self):
         path = self.folder / "servers"
         return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+    def socket(self):
+        return next(path for path in self.forks.iterdir() if not path.suffix)
 
     def close(self):
         for server in self.servers():
@@ -224,6 +241,51 @@ def test_a_killed_server_is_replaced(node):
     assert json.loads(node.said("environment"))["parent"] == node.servers()[1]
 
 
+@pytest.mark.fault
+def test_a_worker_that_finds_no_room_harms_no_other(node):
+    """Where no process can be forked, that worker has a container of its own, and those that run go on."""
+    worker = node.worker("family")
+    pids = worker.stdout.readline().split()
+    (node.folder / "full").touch()
+    assert "a container of its own" in node.said("environment")
+    (node.folder / "full").unlink()
+    assert all(alive(int(pid)) for pid in pids)
+    assert json.loads(node.said("environment"))["parent"] == node.servers()[0]
+    worker.kill()
+    worker.communicate()
+
+
+@pytest.mark.fault
+def test_a_server_without_free_descriptors_serves_later(node):
+    """A stand-in that can't be let in yet waits, and those that are in keep their workers."""
+    worker = node.worker("family")
+    pids = worker.stdout.readline().split()
+    server = node.servers()[0]
+    limits = resource.prlimit(server, resource.RLIMIT_NOFILE)
+    resource.prlimit(server, resource.RLIMIT_NOFILE, (3, limits[1]))
+    second = node.worker("environment")
+    time.sleep(0.5)
+    assert alive(server) and all(alive(int(pid)) for pid in pids) and second.poll() is None
+    resource.prlimit(server, resource.RLIMIT_NOFILE, limits)
+    assert json.loads(second.communicate(timeout=60)[0])["parent"] == server
+    worker.kill()
+    worker.communicate()
+
+
+def test_a_worker_gets_no_stream_of_another(node):
+    """Streams of a stand-in whose request isn't complete yet don't go along when a worker is forked."""
+    node.said("environment")
+    reader, writer = os.pipe()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.connect(str(node.link / "forks" / node.socket().name))
+        socket.send_fds(other, [b"\0\0"], [writer])
+        os.close(writer)
+        time.sleep(0.2)
+        assert json.loads(node.said("environment"))["streams"] == ["0", "1", "2", "3"]
+    with open(reader, "rb") as end:
+        assert end.read() == b""
+
+
 def test_many_at_once_share_one_server(node):
     """Stand-ins that start together start one container."""
     workers = [node.worker("environment") for _ in range(10)]
@@ -243,7 +305,7 @@ def test_an_idle_server_ends(node):
 def test_a_server_ends_with_its_socket_or_its_raylet(node):
     """Removing the socket's file, or the raylet's end, ends a server without workers."""
     node.said("environment")
-    next(path for path in node.forks.iterdir() if not path.suffix).unlink()
+    node.socket().unlink()
     gone(node.servers())
     with subprocess.Popen(["sleep", "1000"]) as raylet:
         node.said("environment", RAY_RAYLET_PID=str(raylet.pid))
@@ -270,15 +332,21 @@ def test_a_folder_that_others_may_enter_is_not_used(node):
 
 
 def test_a_process_with_threads_does_not_fork():
-    """A second thread is seen, whoever started it."""
-    import threading
+    """A second thread is seen, also one that Python's `threading` doesn't know of."""
+    code = """
+import _thread, time
+from rayform_runtime.cluster.step_fork_server import may_fork
+alone = may_fork()
+_thread.start_new_thread(time.sleep, (1000,))
+print(alone, may_fork())
+"""
+    asked = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    assert asked.stdout.split() == ["True", "False"]
 
-    assert not step_fork_server.may_fork() or threading.active_count() == 1
-    stop = threading.Event()
-    thread = threading.Thread(target=stop.wait)
-    thread.start()
-    try:
-        assert not step_fork_server.may_fork()
-    finally:
-        stop.set()
-        thread.join()
+
+def test_a_stand_in_gives_up_before_ray_does():
+    """A server that never answers costs a stand-in less time than Ray gives a worker to register."""
+    from ray._raylet import Config
+
+    patience = step_stand_in.START_SECONDS + step_stand_in.ANSWER_SECONDS
+    assert patience < Config.worker_register_timeout_seconds()
