@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -196,30 +197,39 @@ class S3ArtifactStore(RemoteArtifactStore):
         return digests
 
     def _stream(self, files: Sequence[tuple[str, Path]]) -> Mapping[Path, str]:
-        from concurrent.futures import ThreadPoolExecutor
+        from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
-        if len(files) == 1:
-            return {files[0][1]: self._stream_one(files[0])}
+        given_up = threading.Event()
+        if len(files) <= 1:
+            return {path: self._stream_one(key, path, given_up) for key, path in files}
         with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
-            digests = list(pool.map(self._stream_one, files))
-        return {path: digest for (_, path), digest in zip(files, digests, strict=True)}
+            try:
+                pending = {path: pool.submit(self._stream_one, key, path, given_up) for key, path in files}
+                for future in wait(pending.values(), return_when=FIRST_EXCEPTION).done:
+                    future.result()
+            except BaseException:
+                # The pool's end waits for what runs: after Ctrl-C, or where one file is gone, not for gigabytes.
+                given_up.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+            return {path: future.result() for path, future in pending.items()}
 
-    def _stream_one(self, item: tuple[str, Path]) -> str:
-        """Download one file in one request, and return its digest."""
-        key, path = item
+    def _stream_one(self, key: str, path: Path, given_up: threading.Event) -> str:
+        """Download one file in one request, and return its digest; of nothing whole once it was given up."""
         attempt = 0
         while True:
             with self._translated(key):
                 body = self._client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"]
             try:
                 with contextlib.closing(body), self._translated(key):
-                    return write_digested(path, body.iter_chunks(_BLOCK))
+                    return write_digested(
+                        path, takewhile(lambda _: not given_up.is_set(), body.iter_chunks(_BLOCK))
+                    )
             except RemoteError:
                 # boto3 tries requests again, and leaves a body that breaks off to its caller.
                 attempt += 1
-                if attempt == _BODY_TRIES:
+                if attempt == _BODY_TRIES or given_up.wait(0.05 * 2**attempt):
                     raise
-                time.sleep(0.05 * 2**attempt)
 
     # -- objects ------------------------------------------------------------------------------------------
     def _put(self, key: str, data: bytes, *, if_absent: bool) -> None:

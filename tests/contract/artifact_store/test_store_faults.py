@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import shutil
 import threading
+import time
 import uuid
 from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 from support.fault_proxy import FAULTS, fault_proxy
 
-from rayform_core.errors import ConflictError, RayformError
+from rayform_core.errors import ConflictError, NotFoundError, RayformError
 from rayform_core.ids import new_id
 from rayform_runtime.artifacts.config import S3StoreConfig
 from rayform_runtime.artifacts.digest import bytes_digest
@@ -157,6 +159,28 @@ def test_a_body_that_breaks_off_is_fetched_again(moto_url: str, tmp_path: Path) 
         pytest.raises(RayformError, match="did not answer as it should on 'k'"),
     ):
         open_store(proxy.url, bucket).download_objects([("k", tmp_path / "again", len(data))])
+
+
+@pytest.mark.usefixtures("aws", "quick_retries")
+def test_a_download_that_failed_waits_for_no_other_file(
+    moto_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where one file is gone, those that still come are given up in the middle, and the error names that one."""
+    import rayform_runtime.artifacts.s3 as module
+
+    store = open_store(moto_url, new_bucket(moto_url))
+    store.put_bytes("slow", bytes(10_000))
+    monkeypatch.setattr(module, "_BLOCK", 10)  # 1,000 blocks of 20 ms
+    write = module.write_digested
+
+    def slowly(path: Path, blocks: Iterable[bytes]) -> str:
+        return write(path, (block for block in blocks if not time.sleep(0.02)))
+
+    monkeypatch.setattr(module, "write_digested", slowly)
+    began = time.monotonic()
+    with pytest.raises(NotFoundError, match="gone"):
+        store.download_objects([("slow", tmp_path / "slow", 10_000), ("gone", tmp_path / "gone", 1)])
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.usefixtures("aws")
