@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import getpass
 import json
 import os
+import pwd
 import secrets
 import shutil
 import signal
@@ -34,7 +34,16 @@ from rayform_core.errors import ConflictError, IntegrityError, NotFoundError, Pr
 from rayform_core.files import file_lock, home, private_folder, write_atomically
 from rayform_core.version import __version__
 
-__all__ = ["HistoryEntry", "Running", "StackFolder", "StackRecord", "deployed_names", "now", "whoami"]
+__all__ = [
+    "HistoryEntry",
+    "Running",
+    "StackFolder",
+    "StackRecord",
+    "deployed_names",
+    "now",
+    "set_aside",
+    "whoami",
+]
 
 
 def now() -> str:
@@ -45,10 +54,24 @@ def now() -> str:
 def whoami() -> str:
     """Return `user@host`, as Terraform writes it into its locks."""
     try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a user ID without a name
-        user = str(os.getuid())
+        user = pwd.getpwuid(os.getuid()).pw_name  # not LOGNAME, which `su` and `sudo -E` leave as it was
+    except KeyError:  # a user ID without a name
+        user = os.environ.get("USER", "")
     return f"{user}@{socket.gethostname()}"
+
+
+def set_aside(word: str, *paths: Path) -> None:
+    """Rename those of `paths` that exist to end in `.WORD`, and with a number where one did so before."""
+    number = 1
+    while True:
+        suffix = f".{word}{number if number > 1 else ''}"
+        moves = [(path, path.with_name(path.name + suffix)) for path in paths]
+        if not any(new.exists() for _, new in moves):
+            break
+        number += 1
+    for path, new in moves:
+        if path.exists():
+            path.replace(new)
 
 
 def deployments() -> Path:
@@ -213,9 +236,8 @@ class StackFolder:
         The record names the new key last, so that an interrupted call is simply made again.
         """
         record = self.existing()
-        for path in (self.key_file, self.key_file.with_suffix(".pub")):
-            if path.exists():
-                path.replace(path.with_name(f"{path.name}.old"))
+        # A call before this one may have set the key aside that the running head still takes.
+        set_aside("old", self.key_file, self.key_file.with_suffix(".pub"))
         record.ssh_public_key = self._make_key()
         self.save(record)
         return record.ssh_public_key
@@ -259,8 +281,10 @@ class StackFolder:
             ConflictError: another command holds it; says which, whose and since when.
         """
         private_folder(self.path)
+        held = False
         try:
             with file_lock(self.path / "lock", timeout=0, what=f"Stack '{self.name}'"):
+                held = True
                 left = self._running()
                 if left is not None:
                     _end_orphans(left)
@@ -268,7 +292,7 @@ class StackFolder:
                 yield left
         except ConflictError as error:
             running = self._running()
-            if "is locked" in error.message and running is not None:
+            if not held and running is not None:  # else it is about another lock, such as the state's
                 raise ConflictError(
                     f"Stack '{self.name}' is locked.",
                     why=f"`{running.operation}` by {running.who} (process {running.pid}) runs since {running.started}.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import subprocess
 
 import pytest
@@ -12,8 +14,9 @@ from rayform.cli.stack_rescue import unlock as unlock_command
 from rayform_core.errors import ConflictError, NotFoundError
 from rayform_core.files import write_atomically
 from rayform_provisioner.lifecycle import Lifecycle
-from rayform_provisioner.stack_folder import StackFolder
+from rayform_provisioner.stack_folder import StackFolder, whoami
 from rayform_provisioner.targets import AWS
+from rayform_provisioner.terraform_errors import LockInfo, StateLockedError
 
 
 @pytest.fixture
@@ -107,3 +110,34 @@ def test_nobody_holds_the_lock_of_a_state_on_this_machine(folder):
     found = CliRunner().invoke(unlock_command, ["demo", "--yes"])
     assert found.exit_code == 0
     assert "Nobody holds the lock of stack 'demo'" in found.output
+
+
+def test_no_key_that_was_set_aside_is_lost(folder):
+    """Two new keys in a row leave the first beside them, which the running head still takes."""
+    folder.begin("eu-central-1", "aws")
+    first = folder.key_file.read_text()
+    folder.replace_key()
+    folder.replace_key()
+    assert folder.key_file.with_name("id_ed25519.old").read_text() == first
+    assert folder.key_file.with_name("id_ed25519.old2").exists()
+    assert folder.key_file.with_name("id_ed25519.pub.old2").exists()
+
+
+def test_a_person_is_called_as_terraform_calls_them(monkeypatch):
+    """LOGNAME and USER, which `su` and `sudo -E` leave as they were, don't hide whose a lock is."""
+    before = whoami()
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "somebody-else")
+    assert whoami() == before
+    assert before.split("@")[0] == pwd.getpwuid(os.getuid()).pw_name
+
+
+def test_a_locked_state_is_not_told_as_a_locked_folder(folder):
+    """Who holds the lock in the bucket is still told where a killed command of this machine left its mark."""
+    folder.mark_running("rayform stack deploy")
+    holder = LockInfo("1", "ann@laptop", "OperationTypeApply", "2026-01-02 03:04:05 +0000 UTC")
+    with (
+        pytest.raises(StateLockedError, match="ann@laptop"),
+        Lifecycle("demo", AWS)._held("rayform stack plan", changes=False),
+    ):
+        raise StateLockedError(holder, "demo")
