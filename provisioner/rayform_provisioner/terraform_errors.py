@@ -176,6 +176,19 @@ class TerraformError(RemoteError):
             hint=_HINTS[self.kind],
         )
 
+    @property
+    def refuses_state(self) -> bool:
+        """Whether Terraform will never take the state that it was told to save: it is older, another's, or cut."""
+        return not self.killed and re.search(_REFUSALS, "\n".join(self.log)) is not None
+
+    @property
+    def leaves_lock(self) -> bool:
+        """Whether it may have left its lock behind."""
+        return self.killed or any("releasing the state lock" in d.summary for d in self.diagnostics)
+
+
+_REFUSALS = r"cannot (?:import|overwrite) (?:existing )?state with|Error reading source state"
+
 
 @dataclass
 class StateLockedError(ConflictError):
@@ -207,5 +220,7 @@ def error_of(
     errors = [d for d in diagnostics if d.severity == "error"]
     for diagnostic in errors:
         if "acquiring the state lock" in diagnostic.summary:
-            return StateLockedError(LockInfo.parse(diagnostic.detail))
+            holder = LockInfo.parse(diagnostic.detail)
+            if holder.id:  # else nobody holds it, and the bucket can't be reached or written
+                return StateLockedError(holder)
     return TerraformError(command, errors, log, killed=killed)

@@ -17,7 +17,13 @@ import pytest
 
 from rayform_core.errors import IntegrityError, PrerequisiteError, RemoteError, UsageError
 from rayform_provisioner import terraform_install
-from rayform_provisioner.terraform_errors import Diagnostic, ErrorKind, StateLockedError, error_of
+from rayform_provisioner.terraform_errors import (
+    Diagnostic,
+    ErrorKind,
+    StateLockedError,
+    TerraformError,
+    error_of,
+)
 from rayform_provisioner.terraform_install import install
 from rayform_provisioner.terraform_settings import TerraformSettings
 
@@ -60,6 +66,15 @@ def test_lock_names_its_holder():
     assert isinstance(error, StateLockedError)
     assert error.holder.who == "ada@laptop"
     assert "ada@laptop holds the lock (OperationTypeApply) since 2026-11-20" in str(error)
+
+
+def test_a_lock_that_nobody_holds_is_no_lock():
+    """Where the lock can't be written, the cloud's reason is told rather than that somebody holds it."""
+    detail = "Error message: operation error S3: PutObject, api error AccessDenied: no s3:PutObject for you"
+    error = error_of("plan", [Diagnostic("error", "Error acquiring the state lock", detail)], [])
+    assert isinstance(error, TerraformError)
+    assert error.kind is ErrorKind.PERMISSION
+    assert "AccessDenied: no s3:PutObject for you" in error.why
 
 
 @pytest.fixture
