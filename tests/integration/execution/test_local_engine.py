@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.engine import Engine, each, out, value
@@ -17,7 +19,10 @@ from support.engine import Engine, each, out, value
 from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.interface import RunStatus, StepStatus
+from rayform_runtime.execution.fork_launcher import ForkLauncher
+from rayform_runtime.execution.interface import StepResult
 from rayform_runtime.execution.local_orchestrator import LocalOrchestrator
+from rayform_runtime.execution.scheduler import Scheduler
 from rayform_runtime.spec import ListInput, ModelSpec, ParameterInput, Resources, RetryPolicy
 
 
@@ -282,6 +287,36 @@ def test_crash_is_retried(engine: Engine) -> None:
     """A worker that died counts as a failed try."""
     outcome = engine.run(engine.pipeline(engine.step("dies", "exit_hard", retry=RetryPolicy(max_retries=1))))
     assert engine.steps(outcome.run_id)["dies"].attempt == 2
+
+
+def test_a_worker_that_dies_as_the_run_is_stopped_is_stopped(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash that arrives once a stop was asked for, such as of Ctrl-C itself, isn't recorded as a failure."""
+    take = Scheduler._take
+
+    def stopped_first(scheduler: Scheduler, reports: list[Any]) -> None:
+        if any(isinstance(report, StepResult) for report in reports):
+            scheduler._request_stop()
+        take(scheduler, reports)
+
+    monkeypatch.setattr(Scheduler, "_take", stopped_first)
+    run_id = new_id()
+    outcome = engine.run(engine.pipeline(engine.step("dies", "exit_hard")), run_id=run_id)
+    assert outcome.status is RunStatus.STOPPED
+    assert outcome.errors == {}
+    assert engine.statuses(run_id)["dies"] == "stopped"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+def test_ctrl_c_reaches_no_fork_server_that_is_just_starting() -> None:
+    """The fork server is out of the terminal's group before its first line runs."""
+    launcher = ForkLauncher()
+    try:
+        assert launcher._process is not None
+        assert os.getsid(launcher._process.pid) == launcher._process.pid
+    finally:
+        launcher.shutdown()
 
 
 def test_sys_exit_in_a_step_is_its_failure(engine: Engine) -> None:
