@@ -8,6 +8,7 @@ the dead holder's lock, and imports or removes what the state doesn't know.
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from rayform_provisioner.aws.adopt import address_of, state_index
 from rayform_provisioner.aws.checks import Settled, pins, settle
 from rayform_provisioner.aws.data import bucket_holding, registry_holding, snapshot_database
 from rayform_provisioner.aws.inventory import Found, inventory, unattached_associations, wait_until
-from rayform_provisioner.aws.state import read_lock, remove_state
+from rayform_provisioner.aws.state import read_lock, remove_lock, remove_state, state_written
 from rayform_provisioner.aws.sweep import empty_bucket, empty_repository, end_instances, sweep
 from rayform_provisioner.costs import estimate
 from rayform_provisioner.definition import LoadedDefinition, StackDefinition, load_definition
@@ -28,12 +29,21 @@ from rayform_provisioner.host_keys import learn_host_keys
 from rayform_provisioner.plans import Change, PlanSummary, read_changes, read_drift
 from rayform_provisioner.registration import registration
 from rayform_provisioner.render import bucket_name, render_keeping, repository_name, state_object, to_json
-from rayform_provisioner.stack_folder import HistoryEntry, Running, StackFolder, StackRecord, now, whoami
+from rayform_provisioner.stack_folder import (
+    HistoryEntry,
+    Running,
+    StackFolder,
+    StackRecord,
+    now,
+    set_aside,
+    whoami,
+)
+from rayform_provisioner.state_place import StatePlace, present_place, state_objects, wanted_place
 from rayform_provisioner.targets import Target
 from rayform_provisioner.terraform import UNSAVED_FILE, Event, Finished, StateLockedError, Terraform
 from rayform_provisioner.terraform_errors import ErrorKind, LockInfo, TerraformError
 from rayform_provisioner.terraform_settings import TerraformSettings
-from rayform_provisioner.working_folder import ADOPT_FILE, fill, resolved_of, write_root, written_state_object
+from rayform_provisioner.working_folder import ADOPT_FILE, fill, resolved_of, write_root
 
 __all__ = ["LeftoversError", "Lifecycle", "Reporter", "Silent"]
 
@@ -178,7 +188,8 @@ class Lifecycle:
                     try:
                         applied = self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
                     except TerraformError as error:
-                        if not _may_have_left(left) or error.kind is not ErrorKind.EXISTS:
+                        late = _may_have_left(left) and error.kind is ErrorKind.EXISTS
+                        if not late or self._leaves_unsure(error):
                             raise
                         # A call that the killed command had sent reached the cloud after we had looked.
                         self.reporter.note("The interrupted command made something late; looking again.")
@@ -240,20 +251,11 @@ class Lifecycle:
 
     def drift(self) -> PlanSummary:
         """Compare the deployed stack with its definition, resource by resource; changes nothing."""
+        self._existing_here()
         record = self._deployed()
         loaded = load_definition(self.folder.definition_file)
         with self._held("rayform stack status", changes=False) as (left, running):
-            settled = self._settled_before(record, loaded.definition)
-            terraform = self._terraform(running)
-            terraform.prepare(
-                fill(
-                    self.folder.work,
-                    loaded.definition,
-                    resolved_of(record, settled),
-                    self.target,
-                    same_wheel=True,
-                )
-            )
+            settled, terraform = self._as_deployed(record, loaded.definition, left, running)
             summary, plan = self._planned(terraform, record, loaded.definition, settled, left)
             plan.unlink(missing_ok=True)
             if not _may_have_left(left):
@@ -262,21 +264,12 @@ class Lifecycle:
 
     def refresh(self) -> dict[str, Any]:
         """Read the cloud's present state into Terraform's and return the outputs; changes nothing in the cloud."""
+        self._existing_here()
         record = self._deployed()
         loaded = load_definition(self.folder.definition_file)
         started = time.monotonic()
         with self._held("rayform stack refresh", changes=False) as (left, running):
-            settled = self._settled_before(record, loaded.definition)
-            terraform = self._terraform(running)
-            terraform.prepare(
-                fill(
-                    self.folder.work,
-                    loaded.definition,
-                    resolved_of(record, settled),
-                    self.target,
-                    same_wheel=True,
-                )
-            )
+            _, terraform = self._as_deployed(record, loaded.definition, left, running)
             plan = self.folder.work / "refresh.plan"
             with self._recorded("refresh", record, started, knows_all=not _may_have_left(left)):
                 self._unlocking(terraform, left, lambda: terraform.plan_to(plan, refresh_only=True))
@@ -345,46 +338,38 @@ class Lifecycle:
             raise UsageError("--delete-data and --keep-data exclude each other.")
         started = time.monotonic()
         with self._held("rayform stack destroy") as (left, running):
-            record = self.folder.existing()
-            if record.target != self.target.name:
-                raise ConflictError(
-                    f"Stack '{self.name}' is in the cloud '{record.target}', not '{self.target.name}'.",
-                    hint=f"Add --target {record.target}.",
-                )
+            record = self._existing_here()
             if not self.folder.definition_file.exists():  # only ever planned
                 self.folder.forget()
                 return []
             loaded = load_definition(self.folder.definition_file)
             definition = loaded.definition
-            terraform = self._terraform(running)
             interrupted = _may_have_left(left) or record.status != "deployed"
-            settled = self._settled_before(record, definition)
-            terraform.prepare(
-                fill(self.folder.work, definition, resolved_of(record, settled), self.target, same_wheel=True)
-            )
-            self._push_unsaved(terraform, left)
+            _, terraform = self._as_deployed(record, definition, left, running)
             holdings = self.holdings(record, definition)
             keep = self._kept_components(definition, holdings, delete_data, keep_data)
-            if interrupted:
-                self._sweep_orphans(terraform, definition, record, keep)
+            orphans = self._orphans(terraform, definition, record, keep, left) if interrupted else []
             # What a whole deploy left in the state is what goes; reading it all anew would only cost time.
             trusted = not interrupted
             summary, plan = self._destroy_plan(
                 terraform, record, definition, keep, left, holdings, refresh=not trusted
             )
+            summary.warnings += [f"{item} is not in Terraform's state, and goes as well" for item in orphans]
             if not confirm(summary):
-                self.folder.mark_ended()
+                if not _may_have_left(left):
+                    self.folder.mark_ended()
                 return None
             record.status = "destroying"
             record.kept = self._kept_names(record, definition, keep)
             self.folder.save(record)
             with self._recorded("destroy", record, started):
                 self._take_data(record, definition, holdings, keep)
+                self._sweep(record, orphans)
                 self.reporter.phase("Destroying")
                 try:
                     self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
                 except TerraformError as error:
-                    if not trusted or error.killed or error.kind in _NOT_FOR_A_REFRESH:
+                    if not trusted or self._leaves_unsure(error) or error.kind in _NOT_FOR_A_REFRESH:
                         raise
                     self.reporter.note(f"{error.message} Reading what is there, and going on.")
                     _, plan = self._destroy_plan(
@@ -406,25 +391,18 @@ class Lifecycle:
             NotFoundError: the stack was never planned here.
             RemoteError: the bucket did not answer.
         """
-        self.folder.existing()
-        place = written_state_object(self.folder.work)
-        return read_lock(self.target, *place) if place else None
+        self._existing_here()
+        return self._lock_holder()
 
     def unlock(self, holder: LockInfo) -> None:
         """Take away the lock of `holder`, which a person says is dead; the next command looks for what it left.
 
         Raises:
-            ConflictError: a command of this machine holds the stack.
-            TerraformError: the lock is another's by now.
+            ConflictError: a command of this machine holds the stack, or the lock is another's by now.
         """
-        record = self.folder.existing()
-        with self._held("rayform stack unlock") as (_, running):
-            terraform = self._terraform(running)
-            if self.folder.definition_file.exists():  # else it was only planned, and the folder is prepared
-                definition = load_definition(self.folder.definition_file).definition
-                resolved = resolved_of(record, self._settled_before(record, definition))
-                terraform.prepare(fill(self.folder.work, definition, resolved, self.target, same_wheel=True))
-            terraform.unlock(holder)
+        self._existing_here()
+        with self._held("rayform stack unlock"):
+            self._take_lock(holder)
             # The mark stays: whoever held the lock may have made what the state doesn't know.
 
     def replace_key(self) -> None:
@@ -441,6 +419,16 @@ class Lifecycle:
             self.folder.replace_key()
 
     # -- parts
+
+    def _existing_here(self) -> StackRecord:
+        """Return the record; a refresh of a stack by another cloud would find nothing, and forget everything."""
+        record = self.folder.existing()
+        if record.target != self.target.name:
+            raise ConflictError(
+                f"Stack '{self.name}' is in the cloud '{record.target}', not '{self.target.name}'.",
+                hint=f"Add --target {record.target}.",
+            )
+        return record
 
     def _deployed(self) -> StackRecord:
         record = self.folder.existing()
@@ -468,7 +456,8 @@ class Lifecycle:
             asked = pool.submit(settle, loaded, self.target, None if upgrade_images else record.pinned_images)
             # `init` wants modules and providers alone, which nothing that the cloud says will change.
             before = self._settled_before(record, definition)
-            terraform.prepare(fill(self.folder.work, definition, resolved_of(record, before), self.target))
+            digest = fill(self.folder.work, definition, resolved_of(record, before), self.target)
+            self._prepare(terraform, digest, left)
             settled = asked.result()
         if definition.zones is None and record.zones:
             # The first two zones of a region may change; the subnets that exist don't.
@@ -478,9 +467,49 @@ class Lifecycle:
         digest = fill(
             self.folder.work, definition, resolved_of(record, settled), self.target, same_wheel=True
         )
-        terraform.prepare(digest)
+        self._prepare(terraform, digest, left)
         self._push_unsaved(terraform, left)
         return record, settled, terraform
+
+    def _as_deployed(
+        self, record: StackRecord, definition: StackDefinition, left: Running | None, running: Running
+    ) -> tuple[Settled, Terraform]:
+        """Terraform in a folder that says what the last deploy said, with a state from which nothing is missing."""
+        settled = self._settled_before(record, definition)
+        terraform = self._terraform(running)
+        digest = fill(
+            self.folder.work, definition, resolved_of(record, settled), self.target, same_wheel=True
+        )
+        self._prepare(terraform, digest, left)
+        self._push_unsaved(terraform, left)
+        return settled, terraform
+
+    def _prepare(self, terraform: Terraform, digest: str, left: Running | None) -> None:
+        self._unlocking(
+            terraform, left, lambda: terraform.prepare(digest, carry=not self._has_moved(terraform))
+        )
+
+    def _has_moved(self, terraform: Terraform) -> bool:
+        """Whether the state already lies where it is to move: another machine with this stack carried it there.
+
+        Terraform would copy this folder's old one over it, and forget what was made since. The later one wins; a
+        lineage says nothing, since Terraform gives a state that moves into an empty place a new one.
+        """
+        present, wanted = present_place(self.folder.work), wanted_place(self.folder.work)
+        if present is None or wanted is None or not terraform.moves_state():
+            return False
+        there = self._last_written(wanted)
+        return there is not None and there > (self._last_written(present) or 0)
+
+    def _last_written(self, place: StatePlace) -> float | None:
+        """Return when the state at `place` was last written; `None` where nothing is in it."""
+        if place.backend == "s3":
+            return state_written(self.target, place.region, place.bucket, place.path)
+        file = self.folder.work / place.path
+        try:
+            return file.stat().st_mtime if json.loads(file.read_text()).get("resources") else None
+        except (OSError, ValueError, AttributeError):
+            return None
 
     def _settled_before(self, record: StackRecord, definition: StackDefinition) -> Settled:
         """What the last deploy settled, without asking the cloud anew."""
@@ -520,18 +549,48 @@ class Lifecycle:
 
     def _unlocking(self, terraform: Terraform, left: Running | None, action: Callable[[], R]) -> R:
         """Run `action`; where a lock of a dead command of ours is in the way, take it away and run it again."""
-        try:
-            return action()
-        except StateLockedError as error:
-            holder = error.holder
-            # Made on this machine, after the dead command began and before this one got hold of the stack: its own.
-            since = holder.created[:19].replace(" ", "T")
-            ours = left is not None and left.started[:19] <= since <= self.folder.held_since[:19]
-            if left is None or holder.who != whoami() or not ours:
-                raise StateLockedError(holder, self.name) from None
-            self.reporter.note(f"Taking away the lock of `{left.operation}`, which was killed.")
-            terraform.unlock(holder)
-            return action()
+        for _ in state_objects(self.folder.work):  # a state that moves has two locks
+            try:
+                return action()
+            except StateLockedError as error:
+                self._take_own_lock(error.holder, left)
+        return action()
+
+    def _lock_holder(self) -> LockInfo | None:
+        for place in state_objects(self.folder.work):
+            holder = read_lock(self.target, *place)
+            if holder is not None:
+                return holder
+        return None
+
+    def _take_lock(self, holder: LockInfo) -> None:
+        if not any(remove_lock(self.target, *place, holder.id) for place in state_objects(self.folder.work)):
+            raise ConflictError(
+                "That lock is gone: its holder ended, or another took it since.", hint="Look again."
+            )
+
+    def _take_own_lock(self, holder: LockInfo, left: Running | None) -> None:
+        """Take away the lock of `holder` if it is that of the dead command `left`.
+
+        Raises:
+            StateLockedError: it is another's.
+        """
+        # Made on this machine, after the dead command began and before this one got hold of the stack: its own.
+        since = holder.created[:19].replace(" ", "T")
+        ours = left is not None and left.started[:19] <= since <= self.folder.held_since[:19]
+        if left is None or holder.who != whoami() or not ours:
+            raise StateLockedError(holder, self.name) from None
+        self.reporter.note(f"Taking away the lock of `{left.operation}`, which was killed.")
+        self._take_lock(holder)
+
+    def _refuse_another(self, left: Running | None) -> None:
+        """See that nobody else is at work, before anything is removed that the state doesn't know: it may be theirs.
+
+        Raises:
+            StateLockedError: another machine's command holds the state's lock.
+        """
+        while (holder := self._lock_holder()) is not None:
+            self._take_own_lock(holder, left)
 
     def _recover(
         self, terraform: Terraform, definition: StackDefinition, record: StackRecord, left: Running | None
@@ -540,6 +599,7 @@ class Lifecycle:
         if not _may_have_left(left) and record.status not in ("deploying", "destroying"):
             return
         self.reporter.phase("Looking for what an interrupted command left")
+        self._refuse_another(left)
         addresses, ids = state_index(terraform.pull_state())
         orphans = [
             item for item in self.inventory(record, definition) if item.id not in ids and not item.worker
@@ -582,23 +642,28 @@ class Lifecycle:
 
         wait_until(ready, 1800, pause=2)
 
-    def _sweep_orphans(
-        self, terraform: Terraform, definition: StackDefinition, record: StackRecord, keep: list[str]
-    ) -> None:
-        """Before a destroy: remove what bears the stack's tag and is not in the state, which Terraform can't."""
+    def _orphans(
+        self,
+        terraform: Terraform,
+        definition: StackDefinition,
+        record: StackRecord,
+        keep: list[str],
+        left: Running | None,
+    ) -> list[Found]:
+        """Return what bears the stack's tag, is not kept and not in the state, so that Terraform can't remove it."""
         self.reporter.phase("Looking for what an interrupted command left")
+        self._refuse_another(left)
         _, ids = state_index(terraform.pull_state())
         kept_kinds = {
             "aws_s3_bucket": "bucket",
             "aws_ecr_repository": "registry",
             "aws_db_instance": "catalog",
         }
-        orphans = [
+        return [
             item
             for item in self.inventory(record, definition)
             if item.id not in ids and kept_kinds.get(item.kind) not in keep and item.id not in record.kept
         ]
-        self._sweep(record, orphans)
 
     def _sweep(self, record: StackRecord, found: list[Found]) -> None:
         if found:
@@ -645,7 +710,8 @@ class Lifecycle:
         modules = [component for component in keep if component != "catalog"]
         if modules:
             root = render_keeping(definition, record.reference, modules)
-            terraform.prepare(write_root(self.folder.work, root, definition.provider, self.target, keep=True))
+            digest = write_root(self.folder.work, root, definition.provider, self.target, keep=True)
+            self._prepare(terraform, digest, left)
         done = self._unlocking(
             terraform, left, lambda: terraform.plan_to(plan, destroy=not modules, refresh=refresh)
         )
@@ -705,10 +771,9 @@ class Lifecycle:
             if self._unlocking(terraform, left, terraform.push_unsaved):
                 self.reporter.note("Saved the state that the last command could not save.")
         except TerraformError as error:
-            if error.kind in _NOT_FOR_A_REFRESH:
+            if not error.refuses_state:
                 raise
-            unsaved = self.folder.work / UNSAVED_FILE
-            unsaved.replace(unsaved.with_suffix(".refused"))
+            set_aside("refused", self.folder.work / UNSAVED_FILE)
             self.reporter.note(f"A state that was left unsaved is refused, and set aside. {error.why}")
 
     def _remove_state(self, record: StackRecord, definition: StackDefinition) -> None:
@@ -733,14 +798,15 @@ class Lifecycle:
             try:
                 yield left, running
             except RayformError as error:
-                unsure = (
-                    _may_have_left(left)
-                    or (isinstance(error, TerraformError) and error.killed)
-                    or (self.folder.work / UNSAVED_FILE).exists()
-                )
-                if not unsure:
+                if not (_may_have_left(left) or self._leaves_unsure(error)):
                     self.folder.mark_ended()
                 raise
+
+    def _leaves_unsure(self, error: RayformError) -> bool:
+        """Whether a lock may be left after `error`, or something made that the saved state doesn't know."""
+        return (isinstance(error, TerraformError) and error.leaves_lock) or (
+            self.folder.work / UNSAVED_FILE
+        ).exists()
 
     @contextlib.contextmanager
     def _recorded(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -22,7 +23,8 @@ from typing import Any
 
 from rayform_core.errors import IntegrityError, PrerequisiteError
 from rayform_core.files import write_atomically
-from rayform_provisioner.terraform_errors import Diagnostic, LockInfo, StateLockedError, error_of
+from rayform_provisioner.state_place import present_place, wanted_place
+from rayform_provisioner.terraform_errors import Diagnostic, StateLockedError, error_of
 from rayform_provisioner.terraform_settings import TerraformSettings
 
 __all__ = ["Event", "Finished", "Terraform"]
@@ -37,6 +39,7 @@ except ModuleNotFoundError as error:  # the extra is not installed
     ) from error
 
 LOG_LINES = 40
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 UNSAVED_FILE = "errored.tfstate"
 """Where Terraform puts a state that it can't save in its backend."""
 
@@ -119,10 +122,20 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]
     def read_state_file(self, file_path: str | None = None) -> None:
         """Do nothing: python-terraform would read a state of a format that Terraform left years ago."""
 
-    def prepare(self, digest: str) -> bool:
+    def moves_state(self) -> bool:
+        """Whether this folder's state lies elsewhere than its root module wants it."""
+        present, wanted = present_place(self.root), wanted_place(self.root)
+        return present is not None and wanted is not None and present != wanted
+
+    def prepare(self, digest: str, *, carry: bool = True) -> bool:
         """Run `init` unless the folder was prepared for the same `digest` already; return whether it ran.
 
+        Args:
+            digest: changes when `init` must run anew.
+            carry: where the state lies elsewhere than it is wanted, copy it over what is there.
+
         Raises:
+            StateLockedError: the state moves, and another holds a lock.
             TerraformError: a provider or the backend can't be had.
         """
         stamp = self.root / ".terraform" / "rayform-prepared"
@@ -134,25 +147,14 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]
         # A state that is asked to lie elsewhere moves there; else the backend's own cache is of no interest.
         way: dict[str, Any] = (
             {"migrate_state": IsFlagged, "force_copy": IsFlagged}
-            if self._state_moves()
+            if carry and self.moves_state()
             else {"reconfigure": IsFlagged}
         )
+        # An `init` that breaks off may have changed the backend: what was prepared before it no longer holds.
+        stamp.unlink(missing_ok=True)
         self._run("init", input=False, no_color=IsFlagged, **way)
         write_atomically(stamp, wanted)
         return True
-
-    def _state_moves(self) -> bool:
-        """Whether this folder's state lies elsewhere than its root module says."""
-        try:
-            before = json.loads((self.root / ".terraform" / "terraform.tfstate").read_text())["backend"]
-            wanted = json.loads((self.root / "main.tf.json").read_text())["terraform"]["backend"]
-            kind, settings = next(iter(wanted.items()))
-            told = before["config"]
-        except (OSError, ValueError, KeyError, StopIteration):
-            return False
-        return before["type"] != kind or any(
-            told.get(key) != settings[key] for key in ("bucket", "key", "path") if key in settings
-        )
 
     def push_unsaved(self) -> bool:
         """Save the state that an earlier Terraform could not save at its end; return whether there was one.
@@ -218,10 +220,6 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]
             raise IntegrityError("Terraform's state is not JSON.", why=f"{error}.") from error
         return state
 
-    def unlock(self, lock: LockInfo) -> None:
-        """Take away the lock `lock`, whose holder is known to be dead."""
-        self._run("force-unlock", lock.id, force=IsFlagged)
-
     def forget(self, addresses: list[str]) -> None:
         """Take `addresses` out of the state, and touch nothing in the cloud."""
         if addresses:
@@ -257,7 +255,9 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]
             code = process.wait()
         text = "\n".join(lines)
         if ok is not None and code not in ok:
-            raise error_of(command, _plain_diagnostics(text), lines[-LOG_LINES:], killed=code < 0)
+            # Not every command takes -no-color.
+            said = [line for line in _COLOUR.sub("", text).splitlines() if line.strip()]
+            raise error_of(command, _plain_diagnostics("\n".join(said)), said[-LOG_LINES:], killed=code < 0)
         return Finished(code, text)
 
     def _stream(self, command: str, *args: str, ok: tuple[int, ...] = (0,), **options: Any) -> Finished:
@@ -392,6 +392,9 @@ def _plain_diagnostics(text: str) -> list[Diagnostic]:
     ):
         summary, _, detail = block.partition("\n")
         found.append(Diagnostic("error", summary.strip(), detail.strip()))
+    if not found:  # the commands around the state print their errors bare
+        bare = [line for line in text.splitlines() if line.startswith(("Failed to ", "Error "))]
+        found = [Diagnostic("error", line) for line in bare[:1]]
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from rayform_provisioner.render import Resolved, render, render_state_target, re
 from rayform_provisioner.stack_folder import StackRecord
 from rayform_provisioner.targets import Target
 
-__all__ = ["ADOPT_FILE", "fill", "resolved_of", "write_root", "written_state_object"]
+__all__ = ["ADOPT_FILE", "fill", "resolved_of", "write_root"]
 
 ADOPT_FILE = "adopt.tf.json"
 """Import blocks for what a crash kept out of the state; there for one apply."""
@@ -50,15 +49,6 @@ def fill(
     if not (same_wheel and (folder / "bootstrap" / resolved.wheel).exists()):
         build_wheel(private_folder(folder) / "bootstrap")
     return write_root(folder, root, definition.provider, target)
-
-
-def written_state_object(folder: Path) -> tuple[str, str, str] | None:
-    """Return region, bucket and key of the state of the root module in `folder`, or `None` where it is no bucket's."""
-    try:
-        backend = json.loads((folder / "main.tf.json").read_text())["terraform"]["backend"]["s3"]
-    except (FileNotFoundError, KeyError):
-        return None
-    return backend["region"], backend["bucket"], backend["key"]
 
 
 def write_root(

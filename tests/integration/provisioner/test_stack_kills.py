@@ -177,6 +177,9 @@ def test_killed_with_the_state_in_a_bucket(stack_home, endpoints, leaner):
     state = terraform.pull_state()
     unsaved = stack.folder.work / UNSAVED_FILE
     unsaved.write_text(json.dumps(state | {"serial": state["serial"] + 1}))
+    stack.refresh()
+    assert not unsaved.exists()
+    unsaved.write_text(json.dumps(terraform.pull_state() | {"serial": state["serial"] + 9}))
 
     # Terraform alone is killed, as the kernel does where memory is short: the command says so and can be run again.
     process = start("destroy", path, endpoints)

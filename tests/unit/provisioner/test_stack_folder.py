@@ -14,9 +14,10 @@ from rayform.cli.stack_rescue import unlock as unlock_command
 from rayform_core.errors import ConflictError, NotFoundError
 from rayform_core.files import write_atomically
 from rayform_provisioner.lifecycle import Lifecycle
+from rayform_provisioner.presets import preset
 from rayform_provisioner.stack_folder import StackFolder, whoami
-from rayform_provisioner.targets import AWS
-from rayform_provisioner.terraform_errors import LockInfo, StateLockedError
+from rayform_provisioner.targets import AWS, Target
+from rayform_provisioner.terraform_errors import Diagnostic, LockInfo, StateLockedError, TerraformError
 
 
 @pytest.fixture
@@ -132,6 +133,25 @@ def test_a_person_is_called_as_terraform_calls_them(monkeypatch):
     assert before.split("@")[0] == pwd.getpwuid(os.getuid()).pw_name
 
 
+def test_a_lock_that_could_not_be_released_is_looked_for(folder):
+    """The mark stays where Terraform may have left its lock, so that the next command knows it for its own."""
+    folder.begin("eu-central-1", "aws")
+    stuck = Diagnostic("error", "Error releasing the state lock", "Error message: connection reset")
+    for error, marked in (
+        (TerraformError("apply", [stuck], []), True),
+        (TerraformError("apply", [], [], killed=True), True),
+        (TerraformError("apply", [Diagnostic("error", "no")], []), False),
+    ):
+        with (
+            pytest.raises(TerraformError),
+            Lifecycle("demo", AWS)._held("rayform stack refresh", changes=False),
+        ):
+            raise error
+        with folder.locked("test") as left:
+            assert (left is not None) is marked
+        folder.mark_ended()
+
+
 def test_a_locked_state_is_not_told_as_a_locked_folder(folder):
     """Who holds the lock in the bucket is still told where a killed command of this machine left its mark."""
     folder.mark_running("rayform stack deploy")
@@ -141,3 +161,16 @@ def test_a_locked_state_is_not_told_as_a_locked_folder(folder):
         Lifecycle("demo", AWS)._held("rayform stack plan", changes=False),
     ):
         raise StateLockedError(holder, "demo")
+
+
+@pytest.mark.parametrize("command", ["drift", "refresh", "lock_holder", "destroy"])
+def test_another_cloud_is_not_asked_about_a_stack(folder, command):
+    """A command that is told another cloud than the stack's is refused, rather than finding that nothing is there."""
+    record = folder.begin("eu-central-1", "aws")
+    record.status = "deployed"
+    folder.save(record)
+    write_atomically(folder.definition_file, preset("small", stack="demo"))
+    elsewhere = Target("localstack", {"s3": "http://127.0.0.1:1"})
+    call = getattr(Lifecycle("demo", elsewhere), command)
+    with pytest.raises(ConflictError, match="is in the cloud 'aws', not 'localstack'"):
+        call(lambda summary: True) if command == "destroy" else call()
