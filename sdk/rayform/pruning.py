@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from rayform_core.errors import ConflictError
-from rayform_runtime.artifacts.interface import MANIFEST_NAME
+from rayform_runtime.artifacts.interface import LARGEST_EMBEDDED, MANIFEST_NAME
 
 if TYPE_CHECKING:
     from rayform.client import Client
@@ -134,10 +134,14 @@ def _lost_attempts(store: ArtifactStore, folder: str, objects: list[StoredObject
     """Return the objects of a committed version that its manifest doesn't count.
 
     Only stores in a cloud have them: each writer has a folder of its own there, and the manifest names the
-    winner's. The manifest is read only where there is more than one.
+    winner's. The manifest is read only where there is more than one, or where it is so small that the winner lies in
+    the manifest itself.
     """
-    attempts = {o.key.split("/")[2] for o in objects} - {MANIFEST_NAME}
-    if len(attempts) < 2 or store.uri.startswith("file:"):
+    data = [o for o in objects if o.key.split("/")[2] != MANIFEST_NAME]
+    attempts = {o.key.split("/")[2] for o in data}
+    if store.uri.startswith("file:") or not data:
+        return []
+    if len(attempts) == 1 and sum(o.size for o in data) > LARGEST_EMBEDDED:
         return []
     winner = store.read_manifest(f"{store.uri}/{folder}").folder
     if not winner:

@@ -9,7 +9,7 @@ all of them.
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from uuid import UUID
 from rayform_core.errors import IntegrityError
 
 __all__ = [
+    "LARGEST_EMBEDDED",
     "MANIFEST_NAME",
     "MANIFEST_SCHEMA",
     "ArtifactMissingError",
@@ -30,7 +31,9 @@ __all__ = [
 ]
 
 MANIFEST_NAME = "rayform-manifest.json"
-MANIFEST_SCHEMA = 1
+MANIFEST_SCHEMA = 2
+LARGEST_EMBEDDED = 4096
+"""Bytes in all files of an artifact that a remote store keeps in its manifest: numbers, metrics, small tables."""
 
 
 class ArtifactMissingError(IntegrityError):
@@ -63,9 +66,10 @@ class Manifest:
         files: the files, sorted by path.
         metadata: what the materializer knows of the value (shape, dtype, columns, …), JSON.
         visualizations: relative paths of attached visualizations, by name; their files are not part of `digest`.
-        schema: version of this format.
+        schema: version of this format: 2 where files are embedded, which older readers don't know, else 1.
         folder: folder below the artifact's URI that holds the files, where a store writes each attempt into
             one of its own so that a losing writer can't touch the winner's data; empty for the URI itself.
+        embedded: content of all files by path, where a store keeps a small artifact in its manifest alone.
     """
 
     id: UUID
@@ -76,8 +80,9 @@ class Manifest:
     files: tuple[StoredFile, ...]
     metadata: dict[str, Any] = field(default_factory=dict)
     visualizations: dict[str, str] = field(default_factory=dict)
-    schema: int = MANIFEST_SCHEMA
+    schema: int = 1
     folder: str = ""
+    embedded: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
 from rayform_core.errors import UsageError
-from rayform_runtime.artifacts.digest import tree_digest
+from rayform_runtime.artifacts.digest import bytes_digest, tree_digest
 from rayform_runtime.artifacts.interface import (
     MANIFEST_NAME,
     MANIFEST_SCHEMA,
@@ -35,6 +36,7 @@ def make_manifest(
     metadata: Mapping[str, Any] | None = None,
     visualizations: Mapping[str, str] | None = None,
     folder: str = "",
+    embedded: Mapping[str, bytes] | None = None,
 ) -> Manifest:
     """Build the manifest of an artifact from its files.
 
@@ -61,6 +63,8 @@ def make_manifest(
         metadata=dict(metadata or {}),
         visualizations=pictures,
         folder=folder,
+        embedded=dict(embedded or {}),
+        schema=MANIFEST_SCHEMA if embedded else 1,
     )
 
 
@@ -83,6 +87,8 @@ def encode_manifest(manifest: Manifest) -> bytes:
     }
     if manifest.folder:
         document["folder"] = manifest.folder
+    if manifest.embedded:
+        document["embedded"] = {path: _as_text(data) for path, data in manifest.embedded.items()}
     try:
         return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError):
@@ -159,6 +165,31 @@ def _metadata(stored: dict[str, Any]) -> dict[str, Any]:
     return restored
 
 
+def _as_text(data: bytes) -> str | list[str]:
+    """Text stands as it is, so that a person who looks into the bucket can read it; other bytes in base64."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return [base64.b64encode(data).decode()]
+
+
+def _embedded(stored: dict[str, Any], files: list[StoredFile]) -> dict[str, bytes]:
+    if set(stored) != {file.path for file in files}:
+        raise ValueError("Field 'embedded' holds other files than 'files'")
+    found: dict[str, bytes] = {}
+    for file in files:
+        text = stored[file.path]
+        if isinstance(text, list):
+            (encoded,) = text
+            data = base64.b64decode(_is(encoded, str, "embedded"), validate=True)
+        else:
+            data = _is(text, str, "embedded").encode()
+        if len(data) != file.size or bytes_digest(data) != file.digest:
+            raise ValueError(f"The content of {file.path!r} isn't what was committed")
+        found[file.path] = data
+    return found
+
+
 def _path(value: Any) -> str:
     if not isinstance(value, str) or not is_safe_key(value) or value == MANIFEST_NAME:
         raise ValueError(f"{str(value)[:100]!r} is no path inside an artifact")
@@ -166,7 +197,7 @@ def _path(value: Any) -> str:
 
 
 def _parse(document: dict[str, Any]) -> Manifest:
-    if document["schema"] != MANIFEST_SCHEMA or type(document["schema"]) is not int:
+    if type(document["schema"]) is not int or document["schema"] not in (1, MANIFEST_SCHEMA):
         raise ValueError(f"Format {document['schema']!r} is unknown")
     files: list[StoredFile] = []
     for entry in _is(document["files"], list, "files"):
@@ -196,6 +227,10 @@ def _parse(document: dict[str, Any]) -> Manifest:
         metadata=_metadata(_is(document["metadata"], dict, "metadata")),
         visualizations=visualizations,
         folder=folder,
+        embedded=_embedded(_is(document["embedded"], dict, "embedded"), files)
+        if "embedded" in document
+        else {},
+        schema=document["schema"],
     )
     if manifest.size != sum(file.size for file in files):
         raise ValueError("The sizes of the files don't add up to 'size'")

@@ -2,7 +2,7 @@
 
 Below the root, version V is `versions/V/rayform-manifest.json` and its files are in `versions/V/<attempt>/…`. Each
 writer has an attempt of its own, so that the one that loses the race for the manifest has touched nothing of the
-winner's.
+winner's. An artifact of a few kilobytes lies in its manifest: one request where there were three.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from rayform_runtime.artifacts.files import (
     verify_folder,
 )
 from rayform_runtime.artifacts.interface import (
+    LARGEST_EMBEDDED,
     MANIFEST_NAME,
     ArtifactMissingError,
     ArtifactStore,
@@ -42,6 +43,8 @@ from rayform_runtime.artifacts.keys import VERSIONS, safe_key, version_id, versi
 from rayform_runtime.artifacts.manifest import decode_manifest, encode_manifest, make_manifest
 
 __all__ = ["RemoteArtifactStore", "is_loopback"]
+
+_MOST_EMBEDDED = 16
 
 
 def is_loopback(endpoint: str) -> bool:
@@ -127,25 +130,37 @@ class RemoteArtifactStore(ArtifactStore):
         attempt = f"data-{os.urandom(6).hex()}"
         base = version_key(id)
         items, _ = list_staged(staged)
-        # Nothing is sent whose manifest could not be written in the end.
-        encode_manifest(Manifest(id, type, materializer, "", 0, (), metadata or {}, visualizations or {}))
-        sealing = _Sealing(staged)
-        sealing.start()
-        keys = [f"{base}/{attempt}/{relative}" for relative, _ in items]
-        try:
-            try:
-                self._upload([(Path(path), key) for (_, path), key in zip(items, keys, strict=True)])
-            finally:
-                sealing.join()
-            manifest = make_manifest(
+
+        def manifest_of(files: Sequence[StoredFile], embedded: Mapping[str, bytes]) -> Manifest:
+            return make_manifest(
                 id,
-                sealing.files(),
+                files,
                 type=type,
                 materializer=materializer,
                 metadata=metadata,
                 visualizations=visualizations,
                 folder=attempt,
+                embedded=embedded,
             )
+
+        keys: list[str] = []
+        try:
+            if _is_small(items):
+                files = seal_folder(staged)
+                manifest = manifest_of(files, {file.path: read_whole(staged / file.path) for file in files})
+            else:
+                # Nothing is sent whose manifest could not be written in the end.
+                encode_manifest(
+                    Manifest(id, type, materializer, "", 0, (), metadata or {}, visualizations or {})
+                )
+                sealing = _Sealing(staged)
+                sealing.start()
+                keys += [f"{base}/{attempt}/{relative}" for relative, _ in items]
+                try:
+                    self._upload([(Path(path), key) for (_, path), key in zip(items, keys, strict=True)])
+                finally:
+                    sealing.join()
+                manifest = manifest_of(sealing.files(), {})
             data = encode_manifest(manifest)
             try:
                 self._put(f"{base}/{MANIFEST_NAME}", data, if_absent=True)
@@ -157,8 +172,9 @@ class RemoteArtifactStore(ArtifactStore):
                 ) from None
         except BaseException:
             # What was sent is garbage now. Where it can't be removed either, prune finds it.
-            with contextlib.suppress(RayformError):
-                self._remove(keys)
+            if keys:
+                with contextlib.suppress(RayformError):
+                    self._remove(keys)
             raise
         with contextlib.suppress(OSError, RayformError):  # the cache is a help, and the commit is done
             (staged / MANIFEST_NAME).write_bytes(data)
@@ -219,9 +235,11 @@ class RemoteArtifactStore(ArtifactStore):
         data = self._manifest_bytes(uri)
         manifest = decode_manifest(data, uri=uri, id=version_id(self.uri, uri))
         base = f"{version_key(manifest.id)}/{manifest.folder}".rstrip("/")
-        wanted = list(manifest.files)
+        if manifest.embedded:
+            _write_embedded(folder, manifest)
+        wanted = [] if manifest.embedded else list(manifest.files)
         # A body that was spoilt on its way is fetched again; one that is wrong in the store stays wrong.
-        for attempt in (1, 2, 3):
+        for attempt in (1, 2, 3) if wanted else ():
             for file in wanted:
                 (folder / file.path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 (folder / file.path).unlink(missing_ok=True)
@@ -344,6 +362,22 @@ class _Sealing(threading.Thread):
         if self._error is not None:
             raise self._error
         return self._files
+
+
+def _is_small(items: Sequence[tuple[str, str]]) -> bool:
+    if not 0 < len(items) <= _MOST_EMBEDDED:
+        return False
+    return sum(Path(path).lstat().st_size for _, path in items) <= LARGEST_EMBEDDED
+
+
+def _write_embedded(folder: Path, manifest: Manifest) -> None:
+    """Write the files that lie in the manifest; they were compared with their digests when it was read."""
+    try:
+        for path, content in manifest.embedded.items():
+            (folder / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (folder / path).write_bytes(content)
+    except OSError as error:
+        raise storage_error(error, folder) from error
 
 
 def _is_right(uri: str, folder: Path, file: StoredFile) -> bool:

@@ -163,7 +163,7 @@ def test_a_missing_artifact_is_told(store: ArtifactStore) -> None:
 
 def test_data_removed_behind_our_back_is_told(store: ArtifactStore) -> None:
     """A manifest whose file is gone is an error that names the file."""
-    uri, _ = commit(store, {"a": b"1", "b": b"2"})
+    uri, _ = commit(store, {"a": b"1" * 5000, "b": b"2"})
     store.delete_objects([keys_of(store, uri)["b"]])
     with pytest.raises(ArtifactMissingError, match="'b'"):
         read(store, uri)

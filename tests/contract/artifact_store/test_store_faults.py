@@ -242,6 +242,31 @@ def test_what_a_person_can_do_is_told(moto_url: str, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.usefixtures("aws")
+def test_a_small_artifact_takes_one_request_each_way(moto_url: str) -> None:
+    """Its files lie in its manifest, readable where they are text."""
+    bucket = new_bucket(moto_url)
+    with fault_proxy(moto_url, rate=0.0) as proxy:
+        store = open_store(proxy.url, bucket)
+        store.check()
+        asked: list[str] = []
+        count = proxy.next_fault
+        proxy.next_fault = lambda m, b, p: asked.append(m) or count(m, b, p)  # type: ignore[func-returns-value,method-assign]
+        version = new_id()
+        with store.staging(version) as folder:
+            (folder / "value.json").write_bytes(b"[1, 2]")
+            (folder / "more").mkdir()
+            (folder / "more/binary").write_bytes(bytes(range(256)))
+            uri, manifest = store.commit(version, folder, type="t:T", materializer="m:M")
+        shutil.rmtree(store._cache.root / "entries")
+        with store.open_local(uri, digest=manifest.digest) as place:
+            assert (place / "value.json").read_bytes() == b"[1, 2]"
+            assert (place / "more/binary").read_bytes() == bytes(range(256))
+    assert asked == ["PUT", "GET"]
+    (found,) = store.list_objects()
+    assert b'"value.json":"[1, 2]"' in store.get_bytes(found.key)
+
+
+@pytest.mark.usefixtures("aws")
 def test_readers_share_one_download(moto_url: str) -> None:
     """Eight readers of one artifact at once fetch it once, and eviction leaves what is being read."""
     bucket = new_bucket(moto_url)
@@ -249,7 +274,7 @@ def test_readers_share_one_download(moto_url: str) -> None:
         store = open_store(proxy.url, bucket)
         version = new_id()
         with store.staging(version) as folder:
-            (folder / "a").write_bytes(b"x" * 1000)
+            (folder / "a").write_bytes(b"x" * 10_000)
             uri, manifest = store.commit(version, folder, type="t:T", materializer="m:M")
         shutil.rmtree(store._cache.root / "entries")
         gets: list[str] = []
@@ -266,7 +291,7 @@ def test_readers_share_one_download(moto_url: str) -> None:
 
         with ThreadPoolExecutor(8) as pool:
             found: list[Any] = list(pool.map(read, range(8)))
-    assert found == [b"x" * 1000] * 8
+    assert found == [b"x" * 10_000] * 8
     assert len([p for p in gets if p.split("?")[0].endswith("/a")]) == 1
     store._cache.evict(0)
     assert not list((store._cache.root / "entries").iterdir())
@@ -284,7 +309,7 @@ def test_objects_are_encrypted_with_the_key_that_is_set(moto_url: str) -> None:
     )
     version = new_id()
     with store.staging(version) as folder:
-        (folder / "a").write_bytes(b"x" * 1000)
+        (folder / "a").write_bytes(b"x" * 10_000)
         uri, manifest = store.commit(version, folder, type="t:T", materializer="m:M")
     client = boto3.Session().client("s3", endpoint_url=moto_url)
     heads = [client.head_object(Bucket=bucket, Key=f"artifacts/{o.key}") for o in store.list_objects()]
@@ -292,7 +317,7 @@ def test_objects_are_encrypted_with_the_key_that_is_set(moto_url: str) -> None:
     assert {(head["ServerSideEncryption"], head["SSEKMSKeyId"]) for head in heads} == {("aws:kms", key)}
     shutil.rmtree(store._cache.root / "entries")
     with store.open_local(uri, digest=manifest.digest) as place:
-        assert (place / "a").read_bytes() == b"x" * 1000
+        assert (place / "a").read_bytes() == b"x" * 10_000
 
 
 def test_google_clouds_errors_say_what_to_do(

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rayform_core.errors import UsageError
+from rayform_runtime.artifacts.digest import bytes_digest
 from rayform_runtime.artifacts.interface import CorruptArtifactError, StoredFile
 from rayform_runtime.artifacts.keys import is_safe_key, safe_key, version_id
 from rayform_runtime.artifacts.manifest import decode_manifest, encode_manifest, make_manifest
@@ -37,6 +38,22 @@ def test_a_manifest_survives_json() -> None:
     )
     assert decode_manifest(encode_manifest(manifest), uri="u", id=VERSION) == manifest
     assert [file.path for file in manifest.files] == ["a/c", "b"]
+
+
+@given(
+    st.dictionaries(st.text("abc/", min_size=1).filter(is_safe_key), st.binary() | st.text().map(str.encode))
+)
+def test_embedded_files_survive_json(content: dict[str, bytes]) -> None:
+    """Text and other bytes come back as they were, and a changed one is refused."""
+    files = [StoredFile(path, len(data), bytes_digest(data)) for path, data in content.items()]
+    made = make_manifest(VERSION, files, type="t:T", materializer="m:M", embedded=content)
+    encoded = encode_manifest(made)
+    assert decode_manifest(encoded, uri="u") == made
+    changed = json.loads(encoded)
+    for path in content:
+        changed["embedded"][path] = "other than " + content[path].hex()
+        with pytest.raises(CorruptArtifactError, match="isn't what was committed"):
+            decode_manifest(json.dumps(changed).encode(), uri="u")
 
 
 @pytest.mark.parametrize(
@@ -66,6 +83,10 @@ def test_a_manifest_survives_json() -> None:
         {"folder": "../other"},
         {"folder": "a/b"},
         {"folder": 3},
+        {"embedded": []},
+        {"embedded": {"b": "xx"}},
+        {"embedded": {"b": "xx", "a/c": "x"}},
+        {"embedded": {"b": ["no base64!"], "a/c": [1]}},
         {"schema": 0},
         {"schema": True},
         {"schema": "1"},
@@ -81,7 +102,7 @@ def test_a_hostile_manifest_is_refused(changes: dict[str, Any]) -> None:
 def test_a_newer_manifest_says_to_upgrade() -> None:
     """Whatever else stands in it."""
     with pytest.raises(CorruptArtifactError, match="newer version"):
-        decode_manifest(b'{"schema": 2, "x": 1}', uri="u")
+        decode_manifest(b'{"schema": 3, "x": 1}', uri="u")
 
 
 @given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
