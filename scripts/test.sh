@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# The whole suite. Fast tests run on two workers. Those that boot clouds, clusters or containers then run in two
-# streams side by side: Terraform's, which mostly wait for the provider, and the rest, each one test after the other.
+# The whole suite. Fast tests run on two workers. Then two streams run side by side, each one test after the other: those
+# that boot machines, clusters or containers, which fill the processors and share one Docker Engine and its networks, and
+# those with Terraform alone, which mostly wait for the provider.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"
 scripts/lint.sh
-alone="docker or localstack or e2e or ray or terraform"
-python -m pytest -q -n 2 -m "not ($alone)" tests
+machines="docker or localstack or e2e or ray"
+python -m pytest -q -n 2 -m "not ($machines or terraform)" tests
 
 said=$(mktemp)
 # A folder of its own for one of the two: pytest removes older sessions' folders as it ends, and two that end at once fail.
@@ -19,10 +20,10 @@ clean_up() {
 }
 trap clean_up EXIT
 passed() { [ "$1" -eq 0 ] || [ "$1" -eq 5 ]; } # pytest's 5: no test was selected
-PYTEST_DEBUG_TEMPROOT=$scratch python -m pytest -q -p no:cacheprovider -m terraform tests >"$said" 2>&1 &
+PYTEST_DEBUG_TEMPROOT=$scratch python -m pytest -q -p no:cacheprovider -m "terraform and not ($machines)" tests >"$said" 2>&1 &
 with_terraform=$!
 code=0
-python -m pytest -q -m "($alone) and not terraform" tests || code=$?
+python -m pytest -q -m "$machines" tests || code=$?
 terraform_code=0
 wait "$with_terraform" || terraform_code=$?
 with_terraform=""
