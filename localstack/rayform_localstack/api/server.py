@@ -19,7 +19,7 @@ from rayform_localstack.api.authorization import Authorizer
 from rayform_localstack.api.backends import Backends
 from rayform_localstack.api.gateway import Application, Gateway
 from rayform_localstack.api.metadata import MetadataService
-from rayform_localstack.api.moto_parts import part
+from rayform_localstack.api.moto_parts import part, remembering_hosts
 from rayform_localstack.api.registry import RegistryGate
 
 __all__ = ["main"]
@@ -82,7 +82,7 @@ def build(state: dict[str, Any], folder: Path, localstack_port: int) -> tuple[Ga
         backends,
         registry,
         state["token"],
-        dispatcher(create_backend_app),
+        remembering_hosts(dispatcher(create_backend_app)),
         others,
         {"engine": state["engine"], "cloud": state["id"], "region": state["region"], **versions},
         state["notice_seconds"],
