@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rayform_core.emulated_cloud import keys_for
 from rayform_core.errors import ConflictError, NotFoundError, RemoteError
+from rayform_runtime.artifacts.aws_sessions import new_session
 from rayform_runtime.artifacts.files import write_digested
 from rayform_runtime.artifacts.interface import StoredObject
 from rayform_runtime.artifacts.remote import RemoteArtifactStore, is_loopback
@@ -71,14 +72,13 @@ class S3ArtifactStore(RemoteArtifactStore):
         return client
 
     def _make_client(self) -> Any:
-        import boto3
         from botocore.config import Config
 
         options: Any = {"payload_signing_enabled": False}
         if self.config.endpoint_url:
             options["addressing_style"] = "path"
         with translated(self.bucket, region=self.config.region):
-            return boto3.Session().client(
+            return new_session().client(
                 "s3",
                 region_name=self.config.region or (None if not self.config.endpoint_url else "us-east-1"),
                 endpoint_url=self.config.endpoint_url,

@@ -341,6 +341,10 @@ def _preload() -> None:
     for name in _PRELOADED:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    with contextlib.suppress(ImportError):
+        from rayform_runtime.artifacts.aws_sessions import read_descriptions
+
+        read_descriptions("s3")
 
 
 def _run(request: Request, surroundings: dict[str, str]) -> None:
