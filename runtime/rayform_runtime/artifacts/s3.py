@@ -38,6 +38,7 @@ _TRIES = 3  # of a body that arrives changed
 _BODY_TRIES = 6  # of a body that breaks off
 # With blocks of a quarter of it a download from moto took 1.2 times as long.
 _BLOCK = _MB
+_LITTLE = 64 << 10
 
 
 class S3ArtifactStore(RemoteArtifactStore):
@@ -78,7 +79,7 @@ class S3ArtifactStore(RemoteArtifactStore):
         if self.config.endpoint_url:
             options["addressing_style"] = "path"
         with translated(self.bucket, region=self.config.region):
-            return new_session().client(
+            client = new_session().client(
                 "s3",
                 region_name=self.config.region or (None if not self.config.endpoint_url else "us-east-1"),
                 endpoint_url=self.config.endpoint_url,
@@ -96,6 +97,8 @@ class S3ArtifactStore(RemoteArtifactStore):
                     s3=options,
                 ),
             )
+        client.meta.events.register_last("before-call.s3", _dont_ask_before_little)
+        return client
 
     @cached_property
     def _encryption(self) -> dict[str, str]:
@@ -335,6 +338,15 @@ class S3ArtifactStore(RemoteArtifactStore):
 
     def _translated(self, key: str = "") -> Any:
         return translated(self.bucket, key=key, region=self.config.region)
+
+
+def _dont_ask_before_little(params: dict[str, Any], **_: Any) -> None:
+    """Send a small body at once: botocore waits for the server's `100 Continue` before any, a journey more."""
+    from botocore.utils import determine_content_length
+
+    length = determine_content_length(params.get("body"))
+    if length is not None and length <= _LITTLE:
+        params["headers"].pop("Expect", None)
 
 
 def _changed_on_its_way(key: str, bucket: str) -> RemoteError:
