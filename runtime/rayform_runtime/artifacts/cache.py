@@ -11,6 +11,7 @@ import fcntl
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from rayform_core.files import home, private_folder, storage_error
 __all__ = ["ArtifactCache", "cache_limit"]
 
 _DEFAULT_LIMIT = 20 << 30
+_LOOK_EVERY = 60.0
 
 
 def cache_limit() -> int:
@@ -116,11 +118,20 @@ class ArtifactCache:
         with self._guard:
             first = self._added == 0
             self._added += sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) + 4096
-            if not first and self._added < limit // 20:
+            if self._added < limit // 20 and not (first and self._is_due()):
                 return
             # Looking through all entries costs, so it is done at first and then each time a twentieth is added.
             self._added = 1
         self.evict(limit)
+
+    def _is_due(self) -> bool:
+        """Whether nobody looked through the entries lately: a run's workers all add their first one at once."""
+        stamp = self.root / "looked"
+        with contextlib.suppress(FileNotFoundError):
+            if abs(time.time() - stamp.stat().st_mtime) < _LOOK_EVERY:
+                return False
+        stamp.touch(mode=0o600)
+        return True
 
     def evict(self, limit: int) -> None:
         """Remove entries used longest ago, none that is in use, until the rest fits into `limit` bytes."""
