@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import gc
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -37,6 +39,10 @@ class SQLBase(Catalog):
         order = compile_order(query, listing)
 
         def read(session: Session) -> Page[T]:
+            with _collector_paused():
+                return page(session)
+
+        def page(session: Session) -> Page[T]:
             rows = session.rows(f"SELECT {columns} FROM {tables}{where.sql}{order}", where.values)
             if rows and len(rows) < query.size:
                 # The last page tells the total by itself; counting many rows is what costs.
@@ -100,3 +106,16 @@ class SQLBase(Catalog):
             session.many(
                 "INSERT INTO tags (subject, tag, subject_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", rows
             )
+
+
+@contextlib.contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep Python from looking for garbage among thousands of records that are being made: a third of a page's time."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

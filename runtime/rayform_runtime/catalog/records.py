@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -220,6 +221,12 @@ def step_record(
     )
 
 
+@lru_cache(maxsize=4096)
+def _tags(text: str) -> tuple[str, ...]:
+    # The versions of a page have few different sets of tags.
+    return tuple(json.loads(text))
+
+
 def version_record(row: Row, database: Database) -> ArtifactVersion:
     """Read `VERSION_COLUMNS`, and `VERSION_DETAILS` where they follow."""
     get = database.get_id
@@ -241,7 +248,7 @@ def version_record(row: Row, database: Database) -> ArtifactVersion:
         None if run is None else get(run),
         row[14],
         bool(row[15]),
-        () if row[16] is None else tuple(json.loads(row[16])),
+        () if row[16] is None else _tags(row[16]),
         decode(row[17]) if len(row) > 17 else {},
         decode_visualizations(row[18]) if len(row) > 17 else (),
     )
