@@ -17,6 +17,7 @@ from support.emulated import eventually
 from support.emulated_cluster import registered_cluster
 from support.rayform_command import Command
 
+from rayform_core.errors import RemoteError
 from rayform_localstack import cloud
 from rayform_localstack.labels import container_name
 from rayform_runtime.artifacts.values import load_value
@@ -161,7 +162,11 @@ def settled(cluster, name, said):
     stack = cluster.stack()
 
     def found():
-        return next((run for run in stack.catalog.list_runs(Query(size=20)).items if run.name == name), None)
+        try:
+            newest = stack.catalog.list_runs(Query(size=20)).items
+        except RemoteError:
+            return None  # the database is on its way back, and a first connection isn't tried twice
+        return next((run for run in newest if run.name == name), None)
 
     try:
         deadline = time.monotonic() + 15
@@ -172,7 +177,7 @@ def settled(cluster, name, said):
 
         def ended():
             run = found()
-            return run if run.status.is_finished else None
+            return run if run is not None and run.status.is_finished else None
 
         return eventually(ended, f"the run {name} ended:\n{said}", 240)
     finally:
