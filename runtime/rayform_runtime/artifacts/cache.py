@@ -88,16 +88,32 @@ class ArtifactCache:
                     os.utime(lock)
                     yield folder
                     return
-            with self._locked(name, fcntl.LOCK_EX):
+            with self._locked(name, fcntl.LOCK_EX) as lock:
+                is_new = not folder.is_dir()
+                if is_new:
+                    self._fill(folder, fill)
+                # Held on to while it is read: an entry larger than the whole cache would go before it was seen.
+                fcntl.flock(lock, fcntl.LOCK_SH)
                 if not folder.is_dir():
-                    partial = self.staging() / f"{name}-{os.urandom(6).hex()}"
-                    partial.mkdir(mode=0o700)
-                    try:
-                        fill(partial)
-                        partial.rename(folder)
-                    finally:
-                        shutil.rmtree(partial, ignore_errors=True)
-            self._added_one(folder)
+                    continue
+                os.utime(lock)
+                if is_new:
+                    self._added_one(folder)
+                yield folder
+                return
+
+    def _fill(self, folder: Path, fill: Callable[[Path], None]) -> None:
+        partial = self.staging() / f"{folder.name}-{os.urandom(6).hex()}"
+        try:
+            partial.mkdir(mode=0o700)
+            fill(partial)
+            partial.rename(folder)
+        except OSError as error:
+            if error.errno is None:  # a library's own, which is no fault of the disk
+                raise
+            raise storage_error(error, folder) from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
     def add(self, name: str, folder: Path) -> None:
         """Take `folder` over as an entry; where there is one already, or it is in use, leave things as they are."""
@@ -130,7 +146,8 @@ class ArtifactCache:
         with contextlib.suppress(FileNotFoundError):
             if abs(time.time() - stamp.stat().st_mtime) < _LOOK_EVERY:
                 return False
-        stamp.touch(mode=0o600)
+        with contextlib.suppress(OSError):  # on a full disk it is just looked through more often
+            stamp.touch(mode=0o600)
         return True
 
     def evict(self, limit: int) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
 
 import pytest
 
+from rayform_core.errors import PrerequisiteError
 from rayform_runtime.artifacts.cache import ArtifactCache
 
 
@@ -47,3 +49,46 @@ def test_entries_used_longest_ago_go_when_it_is_full() -> None:
         os.utime(cache.root / "locks" / str(number), (number, number))
     add("last", 300_000)
     assert {path.name for path in (cache.root / "entries").iterdir()} <= {"3", "4", "last"}
+
+
+@pytest.mark.parametrize("limit", ["0", "1000"])
+def test_an_entry_larger_than_the_cache_is_read(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    """It is fetched once and stays while it is read; the next one takes its place."""
+    monkeypatch.setenv("RAYFORM_CACHE_SIZE", limit)
+    fetched = []
+
+    def fill(folder: Path) -> None:
+        fetched.append(folder)
+        assert len(fetched) < 5, "it is fetched again and again"
+        (folder / "data").write_bytes(bytes(5000))
+
+    cache = ArtifactCache("s3://bucket")
+    for name in ("first", "second"):
+        with cache.open(name, fill) as folder:
+            assert (folder / "data").stat().st_size == 5000
+    assert len(fetched) == 2
+    assert [path.name for path in (cache.root / "entries").iterdir()] == ["second"]
+
+
+def test_a_full_disk_is_told() -> None:
+    """Whatever the cache could not write, a person is told to free some space, and no part is left."""
+
+    def fill(folder: Path) -> None:
+        (folder / "part").write_bytes(b"x")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    cache = ArtifactCache("s3://bucket")
+    with pytest.raises(PrerequisiteError, match="No space left"), cache.open("a", fill):
+        pass
+    assert not list(cache.staging().iterdir())
+
+
+def test_the_stamp_of_the_last_look_is_no_condition(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry that came whole is given on a disk that has no room for one file more."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "touch", full)
+    with ArtifactCache("s3://bucket").open("a", lambda folder: None) as folder:
+        assert folder.is_dir()
