@@ -21,6 +21,7 @@ from rayform_core.errors import ConflictError, NotFoundError, RayformError
 from rayform_core.files import storage_error
 from rayform_runtime.artifacts.cache import ArtifactCache
 from rayform_runtime.artifacts.copying import copy_artifact
+from rayform_runtime.artifacts.digest import bytes_digest
 from rayform_runtime.artifacts.files import (
     check_digest,
     list_staged,
@@ -146,8 +147,11 @@ class RemoteArtifactStore(ArtifactStore):
         keys: list[str] = []
         try:
             if _is_small(items):
-                files = seal_folder(staged)
-                manifest = manifest_of(files, {file.path: read_whole(staged / file.path) for file in files})
+                content = {file.path: read_whole(staged / file.path) for file in seal_folder(staged)}
+                # Of one reading: a file that something still writes would differ from its digest for good.
+                manifest = manifest_of(
+                    [StoredFile(path, len(data), bytes_digest(data)) for path, data in content.items()], content
+                )
             else:
                 # Nothing is sent whose manifest could not be written in the end.
                 encode_manifest(

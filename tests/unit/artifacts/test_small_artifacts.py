@@ -1,0 +1,80 @@
+"""Small artifacts of a remote store lie in their manifest, whatever happens to the files meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from rayform_core.errors import ConflictError, NotFoundError
+from rayform_core.ids import new_id
+from rayform_runtime.artifacts import remote
+from rayform_runtime.artifacts.interface import LARGEST_EMBEDDED, StoredObject
+
+
+class StoreInMemory(remote.RemoteArtifactStore):
+    """A remote store without a network."""
+
+    def __init__(self) -> None:
+        super().__init__("s3://bucket", stack_name="test")
+        self.objects: dict[str, bytes] = {}
+
+    def _upload(self, files: Sequence[tuple[Path, str]]) -> None:
+        self.objects.update({key: path.read_bytes() for path, key in files})
+
+    def _download(self, files: Sequence[tuple[str, Path, int]]) -> Mapping[Path, str]:
+        for key, path, _ in files:
+            path.write_bytes(self._get(key, 0))
+        return {}
+
+    def _put(self, key: str, data: bytes, *, if_absent: bool) -> None:
+        if if_absent and key in self.objects:
+            raise ConflictError("there", why="", hint="")
+        self.objects[key] = data
+
+    def _get(self, key: str, start: int) -> bytes:
+        if key not in self.objects:
+            raise NotFoundError("object", key)
+        return self.objects[key][start:]
+
+    def _has(self, key: str) -> bool:
+        return key in self.objects
+
+    def _list(self, prefix: str) -> Iterator[StoredObject]:
+        for key, data in list(self.objects.items()):
+            if key.startswith(prefix):
+                yield StoredObject(key, len(data), 0.0)
+
+    def _remove(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self.objects.pop(key, None)
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StoreInMemory:
+    """An empty store."""
+    monkeypatch.setenv("RAYFORM_HOME", str(tmp_path))
+    return StoreInMemory()
+
+
+@pytest.mark.parametrize("later", [b"other", b"x" * (LARGEST_EMBEDDED + 1)], ids=["changed", "grown"])
+def test_a_file_that_is_still_written_is_kept_as_it_was_read(
+    store: StoreInMemory, monkeypatch: pytest.MonkeyPatch, later: bytes
+) -> None:
+    """Content and digest are of one reading, so that what was committed can be loaded."""
+    seal = remote.seal_folder
+
+    def seal_and_change(staged: Path) -> object:
+        sealed = seal(staged)
+        (staged / "log").write_bytes(later)
+        return sealed
+
+    monkeypatch.setattr(remote, "seal_folder", seal_and_change)
+    version = new_id()
+    with store.staging(version) as folder:
+        (folder / "log").write_bytes(b"first")
+        uri, manifest = store.commit(version, folder, type="t:T", materializer="m:M")
+    store._cache.drop(str(version))
+    with store.open_local(uri, digest=manifest.digest) as place:
+        assert (place / "log").read_bytes() == later
