@@ -196,6 +196,15 @@ def _path(value: Any) -> str:
     return value
 
 
+def _folders_of(paths: Iterable[str]) -> set[str]:
+    pending = {path.rpartition("/")[0] for path in paths}
+    found: set[str] = set()
+    while pending:
+        found |= pending
+        pending = {path.rpartition("/")[0] for path in pending} - found
+    return found
+
+
 def _parse(document: dict[str, Any]) -> Manifest:
     if type(document["schema"]) is not int or document["schema"] not in (1, MANIFEST_SCHEMA):
         raise ValueError(f"Format {document['schema']!r} is unknown")
@@ -210,6 +219,8 @@ def _parse(document: dict[str, Any]) -> Manifest:
     paths = {file.path for file in files}
     if len(paths) != len(files):
         raise ValueError("A path stands twice in 'files'")
+    if clash := paths & _folders_of(paths):
+        raise ValueError(f"{min(clash)[:100]!r} is a file, and a folder of others")
     visualizations = _is(document["visualizations"], dict, "visualizations")
     for path in visualizations.values():
         if path not in paths:
