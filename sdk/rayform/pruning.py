@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from rayform_core.errors import ConflictError
+from rayform_core.errors import ConflictError, IntegrityError
 from rayform_runtime.artifacts.interface import LARGEST_EMBEDDED, MANIFEST_NAME
 
 if TYPE_CHECKING:
@@ -143,7 +143,10 @@ def _lost_attempts(store: ArtifactStore, folder: str, objects: list[StoredObject
         return []
     if len(attempts) == 1 and sum(o.size for o in data) > LARGEST_EMBEDDED:
         return []
-    winner = store.read_manifest(f"{store.uri}/{folder}").folder
+    try:
+        winner = store.read_manifest(f"{store.uri}/{folder}").folder
+    except IntegrityError:
+        return []  # Which data is the winner's can't be told, and a person may restore the manifest.
     if not winner:
         return []
     return [o for o in objects if o.key.split("/")[2] not in (winner, MANIFEST_NAME)]

@@ -71,6 +71,24 @@ def test_save_load_register_and_prune(bucket: str, moto_url: str) -> None:
         assert kept.load() == [1]
 
 
+@pytest.mark.parametrize("data", [None, b"", b'{"schema": 99}'], ids=["gone", "empty", "newer"])
+def test_a_damaged_manifest_keeps_prune_from_nothing_else(bucket: str, data: bytes | None) -> None:
+    """What lies beside a manifest that can't be read is left alone, and all other leftovers go."""
+    kept = save_artifact([1], "values", tags=["keep"])
+    with Client() as client:
+        store = client.artifact_store
+        beside, manifest = (f"versions/{kept.id}/{n}" for n in ("attempt/value.json", "rayform-manifest.json"))
+        store.put_bytes(beside, b"half")
+        store.delete_objects([manifest])
+        if data is not None:
+            store.put_bytes(manifest, data)
+        loose = f"versions/{uuid.uuid4()}/attempt/value.json"
+        store.put_bytes(loose, b"half")
+        report = client.prune_artifacts(leftover_age=-60)
+        assert [lo.keys for lo in report.leftovers] == [(loose,)]
+        assert store.get_bytes(beside) == b"half"
+
+
 def test_a_bucket_that_cant_be_used_isnt_registered(bucket: str, moto_url: str) -> None:
     """Registration reaches the bucket first."""
     config = {"bucket": "no-such-bucket-here", "region": "us-east-1", "endpoint_url": moto_url}
