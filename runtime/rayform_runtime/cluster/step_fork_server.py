@@ -341,7 +341,8 @@ def _preload() -> None:
     for name in _PRELOADED:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    with contextlib.suppress(ImportError):
+    # A variable or file of AWS that botocore refuses is for the step that uses it to tell, where one does.
+    with contextlib.suppress(Exception):
         from rayform_runtime.artifacts.aws_sessions import read_descriptions
 
         read_descriptions("s3")
