@@ -22,8 +22,11 @@ def new_session() -> Any:
 
     core = Session()
     # Of a session's parts only this one is shared: another's settings or credentials may have changed since.
-    core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
-    return boto3.Session(botocore_session=core)
+    loader = _loader(core.get_config_variable("data_path"))
+    core.register_component("data_loader", loader)
+    session = boto3.Session(botocore_session=core)
+    loader.search_paths[:] = dict.fromkeys(loader.search_paths)  # each session adds boto3's folder once more
+    return session
 
 
 def read_descriptions(service: str) -> None:

@@ -26,3 +26,10 @@ def test_a_later_session_has_the_present_credentials(monkeypatch: pytest.MonkeyP
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", number)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
         assert new_session().get_credentials().access_key == number
+
+
+def test_sessions_leave_nothing_behind() -> None:
+    """The list of folders with descriptions is as long after many sessions as after one."""
+    first, *_, last = (new_session()._session.get_component("data_loader") for _ in range(10))
+    assert first is last
+    assert len(set(last.search_paths)) == len(last.search_paths)
