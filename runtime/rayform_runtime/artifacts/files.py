@@ -161,7 +161,7 @@ def list_staged(folder: Path) -> tuple[list[tuple[str, str]], list[str]]:
                 why="An artifact holds plain files and folders, and this is a link or a special file.",
                 hint="Store the file that it points to.",
             )
-        if relative == MANIFEST_NAME or not is_safe_key(relative):
+        if relative.partition("/")[0] == MANIFEST_NAME or not is_safe_key(relative):
             raise UsageError(
                 f"{relative[:200]!r} can't be stored.",
                 why="Its name is reserved or can't be used in every store.",

@@ -191,7 +191,7 @@ def _embedded(stored: dict[str, Any], files: list[StoredFile]) -> dict[str, byte
 
 
 def _path(value: Any) -> str:
-    if not isinstance(value, str) or not is_safe_key(value) or value == MANIFEST_NAME:
+    if not isinstance(value, str) or not is_safe_key(value) or value.partition("/")[0] == MANIFEST_NAME:
         raise ValueError(f"{str(value)[:100]!r} is no path inside an artifact")
     return value
 

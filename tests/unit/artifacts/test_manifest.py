@@ -65,6 +65,10 @@ def test_embedded_files_survive_json(content: dict[str, bytes]) -> None:
         {"files": [["/etc/passwd", 1, "a" * 64]]},
         {"files": [["a\\b", 1, "a" * 64]]},
         {"files": [["rayform-manifest.json", 1, "a" * 64]]},
+        {
+            "files": [["rayform-manifest.json/x", 3, "a" * 64]],
+            "digest": tree_digest([StoredFile("rayform-manifest.json/x", 3, "a" * 64)]),
+        },
         {"files": [["a", -1, "a" * 64]]},
         {"files": [["a", True, "a" * 64]]},
         {"files": [["a", 1, "A" * 64]]},

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from rayform_core.errors import ConflictError, NotFoundError
+from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.artifacts import remote
-from rayform_runtime.artifacts.interface import LARGEST_EMBEDDED, StoredObject
+from rayform_runtime.artifacts.interface import LARGEST_EMBEDDED, MANIFEST_NAME, StoredObject
 
 
 class StoreInMemory(remote.RemoteArtifactStore):
@@ -78,3 +78,14 @@ def test_a_file_that_is_still_written_is_kept_as_it_was_read(
     store._cache.drop(str(version))
     with store.open_local(uri, digest=manifest.digest) as place:
         assert (place / "log").read_bytes() == later
+
+
+def test_a_folder_in_the_manifests_place_is_refused(store: StoreInMemory) -> None:
+    """Nothing is committed that no reader could put beside its manifest."""
+    version = new_id()
+    with store.staging(version) as folder:
+        (folder / MANIFEST_NAME).mkdir()
+        (folder / MANIFEST_NAME / "a").write_bytes(b"1")
+        with pytest.raises(UsageError, match="reserved"):
+            store.commit(version, folder, type="t:T", materializer="m:M")
+    assert not store.objects
