@@ -150,7 +150,8 @@ class RemoteArtifactStore(ArtifactStore):
                 content = {file.path: read_whole(staged / file.path) for file in seal_folder(staged)}
                 # Of one reading: a file that something still writes would differ from its digest for good.
                 manifest = manifest_of(
-                    [StoredFile(path, len(data), bytes_digest(data)) for path, data in content.items()], content
+                    [StoredFile(path, len(data), bytes_digest(data)) for path, data in content.items()],
+                    content,
                 )
             else:
                 # Nothing is sent whose manifest could not be written in the end.

@@ -77,7 +77,9 @@ def test_a_damaged_manifest_keeps_prune_from_nothing_else(bucket: str, data: byt
     kept = save_artifact([1], "values", tags=["keep"])
     with Client() as client:
         store = client.artifact_store
-        beside, manifest = (f"versions/{kept.id}/{n}" for n in ("attempt/value.json", "rayform-manifest.json"))
+        beside, manifest = (
+            f"versions/{kept.id}/{n}" for n in ("attempt/value.json", "rayform-manifest.json")
+        )
         store.put_bytes(beside, b"half")
         store.delete_objects([manifest])
         if data is not None:

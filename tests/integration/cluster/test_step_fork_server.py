@@ -148,12 +148,13 @@ def alive(pid):
         return False
 
 
-@pytest.mark.parametrize("setting", ["AWS_PROFILE", "AWS_RETRY_MODE", "AWS_ENDPOINT_URL_S3", "AWS_MAX_ATTEMPTS"])
+@pytest.mark.parametrize(
+    "setting", ["AWS_PROFILE", "AWS_RETRY_MODE", "AWS_ENDPOINT_URL_S3", "AWS_MAX_ATTEMPTS"]
+)
 def test_a_setting_that_aws_refuses_is_no_reason_not_to_fork(node, setting):
     """A profile that isn't there, say, counts only for a step that uses it."""
     said = node.said("environment", RAYFORM_STEP_VARIABLES=setting, **{setting: "nonsense"})
     assert json.loads(said)["variables"][setting] == "nonsense"
-
 
 
 def gone(pids):
