@@ -312,10 +312,12 @@ class RunView(View):
         grouped: dict[str, list[StepRunView]] = {}
         for step in self.step_runs:
             grouped.setdefault(step.record.key, []).append(step)
-        steps = {
-            key: MappedStepView(found) if found[0].record.map_index is not None else found[-1]
-            for key, found in grouped.items()
-        }
+        steps: dict[str, StepRunView] = {}
+        for key, found in grouped.items():
+            if found[0].record.map_index is None:
+                steps[key] = found[-1]
+            else:  # on a cluster the instances don't start in the order of the list
+                steps[key] = MappedStepView(sorted(found, key=lambda step: step.record.map_index or 0))
         return Names("step", f"run '{self.name}'", steps)
 
     @property

@@ -46,6 +46,16 @@ def test_mapped_step_joins_its_instances(client: Client) -> None:
     assert score.is_successful
 
 
+def test_mapped_outputs_are_in_the_order_of_the_list(client: Client) -> None:
+    """Instances that started in another order, as they do on a cluster, are still put together by the list's."""
+    seeder = Seeder(client, "mixed")
+    for index in (2, 0, 3, 1):
+        seeder.step("score", {"doubled": 2 * index}, map_index=index, log=f"element {index}\n")
+    step = client.get_pipeline_run("mixed").steps["score"]
+    assert step.output.load() == [0, 2, 4, 6]
+    assert step.logs() == "element 0\nelement 1\nelement 2\nelement 3\n"
+
+
 def test_unknown_names_are_answered_with_near_ones(client: Client) -> None:
     """Unknown steps, outputs, artifacts and runs name their neighbours; steps raise `KeyError` too."""
     seed_training_run(client)
