@@ -145,6 +145,7 @@ class RemoteArtifactStore(ArtifactStore):
             )
 
         keys: list[str] = []
+        is_garbage = True
         try:
             if _is_small(items):
                 content = {file.path: read_whole(staged / file.path) for file in seal_folder(staged)}
@@ -167,17 +168,20 @@ class RemoteArtifactStore(ArtifactStore):
                     sealing.join()
                 manifest = manifest_of(sealing.files(), {})
             data = encode_manifest(manifest)
+            # From here on the manifest may be there, whatever is heard of it: after Ctrl-C or a lost network too.
+            is_garbage = False
             try:
                 self._put(f"{base}/{MANIFEST_NAME}", data, if_absent=True)
             except ConflictError:
+                is_garbage = True
                 raise ConflictError(
                     f"Artifact version {id} exists already in '{self.uri}'.",
                     why="Another writer committed it first; nothing was overwritten.",
                     hint="Load that one, or save under a new ID.",
                 ) from None
         except BaseException:
-            # What was sent is garbage now. Where it can't be removed either, prune finds it.
-            if keys:
+            # Where it can't be removed either, prune finds it.
+            if keys and is_garbage:
                 with contextlib.suppress(RayformError):
                     self._remove(keys)
             raise

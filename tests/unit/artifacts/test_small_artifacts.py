@@ -89,3 +89,29 @@ def test_a_folder_in_the_manifests_place_is_refused(store: StoreInMemory) -> Non
         with pytest.raises(UsageError, match="reserved"):
             store.commit(version, folder, type="t:T", materializer="m:M")
     assert not store.objects
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_an_interrupt_while_the_manifest_is_sent_leaves_its_data(
+    store: StoreInMemory, monkeypatch: pytest.MonkeyPatch, arrives: bool
+) -> None:
+    """Whether the manifest arrived can't be known: without it the data is garbage for prune, with it the artifact."""
+    put = store._put
+
+    def put_and_interrupt(key: str, data: bytes, *, if_absent: bool) -> None:
+        if arrives:
+            put(key, data, if_absent=if_absent)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "_put", put_and_interrupt)
+    version = new_id()
+    with store.staging(version) as folder:
+        (folder / "data").write_bytes(bytes(LARGEST_EMBEDDED + 1))
+        with pytest.raises(KeyboardInterrupt):
+            store.commit(version, folder, type="t:T", materializer="m:M")
+    uri = f"{store.uri}/versions/{version}"
+    assert store.exists(uri) is arrives
+    assert any(key.endswith("/data") for key in store.objects)
+    if arrives:
+        with store.open_local(uri) as place:
+            assert (place / "data").stat().st_size == LARGEST_EMBEDDED + 1
