@@ -43,11 +43,14 @@ def loading(what: str) -> Iterator[None]:
         ) from error
 
 
-def failed_run_error(request: RunRequest, outcome: RunOutcome, *, shown: bool) -> PipelineFailedError:
+def failed_run_error(
+    request: RunRequest, outcome: RunOutcome, *, shown: bool, in_images: bool = False
+) -> PipelineFailedError:
     """Return the error of a run that ended without success.
 
     Args:
         shown: whether the progress display has shown the steps' tracebacks already.
+        in_images: whether the stack runs steps in images of their own.
     """
     name = request.run_name
     if outcome.status is RunStatus.STOPPED:
@@ -60,11 +63,13 @@ def failed_run_error(request: RunRequest, outcome: RunOutcome, *, shown: bool) -
         whys.append(f"… and {more} more: rayform runs describe {name}")
     if not shown:
         whys += [e.traceback for _, e in told if e.traceback]
-    return PipelineFailedError(
-        f"Run '{name}' {outcome.status}.",
-        why="\n".join(whys) or None,
-        hint=f"Mend it, then `rayform runs resume {name}` runs only what is missing.",
-    )
+    hint = f"Mend it, then `rayform runs resume {name}` runs only what is missing."
+    if in_images and any(e.type == "ModuleNotFoundError" for _, e in told):
+        hint = (
+            "Name what a step imports in its image, as in @pipeline(image=ImageSpec(requirements=['numpy'])), and "
+            "start a new run: a resumed one keeps its images."
+        )
+    return PipelineFailedError(f"Run '{name}' {outcome.status}.", why="\n".join(whys) or None, hint=hint)
 
 
 def keep_tracebacks_short() -> None:

@@ -155,7 +155,12 @@ def execute(
     if explain_cache:
         shown.out.write("\n" + "\n".join(cache_table(request.spec, outcome.cache)) + "\n")
     if outcome.status not in (RunStatus.COMPLETED, RunStatus.RUNNING):
-        raise failed_run_error(request, outcome, shown=bool(type(shown) is not Progress))
+        raise failed_run_error(
+            request,
+            outcome,
+            shown=bool(type(shown) is not Progress),
+            in_images=ComponentKind.CONTAINER_REGISTRY in stack.spec.components,
+        )
     from rayform.client import Client
 
     return Client(stack=stack).get_pipeline_run(request.run_id)

@@ -143,7 +143,8 @@ class SSHTarget:
             return RemoteError(
                 f"'{self.name}' refuses the key.",
                 why=last,
-                hint="Check `ssh_key` of the stack's orchestrator (`rayform stack describe`).",
+                hint="Check `ssh_key` of the stack's orchestrator (`rayform stack describe`). A key of `rayform stack "
+                "new-key` comes in with the next `rayform stack deploy`.",
             )
         if code == 255:
             return RemoteError(

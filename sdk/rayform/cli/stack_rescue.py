@@ -36,10 +36,17 @@ def unlock(name: str | None, yes: bool, target: str | None) -> None:
 
 @click.command("new-key")
 @click.argument("name", required=False)
+@yes_option
 @target_option
-def new_key(name: str | None, target: str | None) -> None:
-    """Make a new SSH key for a stack whose key is lost; the next deploy brings it in."""
+def new_key(name: str | None, yes: bool, target: str | None) -> None:
+    """Make a new SSH key for a stack whose key is lost or known to others; the next deploy brings it in."""
     lifecycle, _ = lifecycle_of(meant_stack(name), target, quiet=True)
+    lifecycle.folder.existing()
+    if lifecycle.folder.key_file.exists():
+        confirm(
+            f"Stack '{lifecycle.name}' has its key. Replace it? The cluster is out of reach until the next deploy.",
+            yes=yes,
+        )
     lifecycle.replace_key()
     click.echo(f"Wrote {lifecycle.folder.key_file}. What there was of the old key is beside it.")
     click.echo(

@@ -10,8 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from rayform.cli.stack_lifecycle import status as status_command
+from rayform.cli.stack_rescue import new_key as new_key_command
 from rayform.cli.stack_rescue import unlock as unlock_command
-from rayform_core.errors import ConflictError, NotFoundError
+from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_core.files import write_atomically
 from rayform_provisioner.lifecycle import Lifecycle
 from rayform_provisioner.presets import preset
@@ -103,6 +104,20 @@ def test_a_lost_key_is_made_anew(folder):
     assert folder.key_file.with_suffix(".pub").read_text().strip() == record.ssh_public_key
     assert folder.key_file.with_name("id_ed25519.pub.old").read_text().strip() == before
     assert folder.key_file.stat().st_mode & 0o077 == 0
+
+
+def test_a_key_that_is_there_is_replaced_only_when_a_person_says_so(folder):
+    """`rayform stack new-key` asks first, and a lost key needs no question."""
+    before = folder.begin("eu-central-1", "aws").ssh_public_key
+    refused = CliRunner().invoke(new_key_command, ["demo"])
+    assert isinstance(refused.exception, UsageError) and "has its key" in refused.exception.message
+    assert folder.existing().ssh_public_key == before
+    assert CliRunner().invoke(new_key_command, ["demo", "--yes"]).exit_code == 0
+    replaced = folder.existing().ssh_public_key
+    assert replaced != before
+    folder.key_file.unlink()
+    assert CliRunner().invoke(new_key_command, ["demo"]).exit_code == 0
+    assert folder.existing().ssh_public_key != replaced
 
 
 def test_nobody_holds_the_lock_of_a_state_on_this_machine(folder):
