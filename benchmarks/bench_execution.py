@@ -54,7 +54,7 @@ def _measure(home: Path) -> list[Row]:
     rows = [
         *_chains(made, fsync),
         _fan_out(made),
-        _array(made),
+        *_array(made),
         *_wide_map(made),
     ]
     from rayform.open_stacks import close_stacks
@@ -98,7 +98,7 @@ def _fan_out(made: Any) -> Row:
     )
 
 
-def _array(made: Any) -> Row:
+def _array(made: Any) -> list[Row]:
     import numpy as np
 
     array = np.arange(12_500_000, dtype=np.float64)
@@ -114,18 +114,26 @@ def _array(made: Any) -> Row:
 
     baseline = statistics.median(seconds_of(bare, repeat=3))
     quietly(made.number_handover)()
-    with_array, without = [], []
+    with_array, dropped, without = [], [], []
     for _ in range(5):
         with_array += seconds_of(quietly(made.array_handover), repeat=1, warm=0)
+        dropped += seconds_of(quietly(made.dropped_array_handover), repeat=1, warm=0)
         without += seconds_of(quietly(made.number_handover), repeat=1, warm=0)
-    return row(
-        "100 MB float64 array to the next step, over the same pipeline without it",
-        [a - statistics.median(without) for a in with_array],
-        "s",
-        bar=0.15,
-        baseline=baseline,
-        baseline_name="numpy.save, fsync and load of it in one process",
-    )
+    over = {
+        "over the same pipeline without it": (without, 0.15),
+        "over the same pipeline that makes it and drops it": (dropped, None),
+    }
+    return [
+        row(
+            f"100 MB float64 array to the next step, {what}",
+            [seconds - statistics.median(less) for seconds in with_array],
+            "s",
+            bar=bar,
+            baseline=baseline,
+            baseline_name="numpy.save, fsync and load of it in one process",
+        )
+        for what, (less, bar) in over.items()
+    ]
 
 
 def _peak_of_children(stop: threading.Event, peaks: list[int]) -> None:

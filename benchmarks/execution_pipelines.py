@@ -51,6 +51,11 @@ def make_number(megabytes: int) -> float:
 
 
 @step
+def make_and_drop_array(megabytes: int) -> float:
+    return float(np.arange(megabytes * 125_000, dtype=np.float64)[-1])
+
+
+@step
 def use_number(number: float) -> float:
     return number
 
@@ -84,6 +89,11 @@ def wide_map(width: int = 1000) -> None:
 @pipeline(enable_cache=False)
 def array_handover(megabytes: int = 100) -> None:
     use_array(make_array(megabytes))
+
+
+@pipeline(enable_cache=False)
+def dropped_array_handover(megabytes: int = 100) -> None:
+    use_number(make_and_drop_array(megabytes))
 
 
 @pipeline(enable_cache=False)
