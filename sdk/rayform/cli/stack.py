@@ -52,7 +52,7 @@ LIFECYCLE: dict[str, tuple[str, str]] = {
     ),
     "new-key": (
         "rayform.cli.stack_rescue:new_key",
-        "Make a new SSH key for a stack whose key is lost; the next deploy brings it in.",
+        "Make a new SSH key for a stack whose key is lost or known to others; the next deploy brings it in.",
     ),
     "export-terraform": (
         "rayform.cli.stack_lifecycle:export_terraform",
