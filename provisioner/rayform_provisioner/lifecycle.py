@@ -8,12 +8,11 @@ the dead holder's lock, and imports or removes what the state doesn't know.
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from rayform_core.errors import ConflictError, NotFoundError, RayformError, RemoteError, UsageError
 from rayform_core.files import write_atomically
@@ -21,31 +20,30 @@ from rayform_provisioner.aws.adopt import address_of, state_index
 from rayform_provisioner.aws.checks import Settled, pins, settle
 from rayform_provisioner.aws.data import bucket_holding, registry_holding, snapshot_database
 from rayform_provisioner.aws.inventory import Found, inventory, unattached_associations, wait_until
-from rayform_provisioner.aws.state import read_lock, remove_lock, remove_state, state_written
 from rayform_provisioner.aws.sweep import empty_bucket, empty_repository, end_instances, sweep
 from rayform_provisioner.costs import estimate
 from rayform_provisioner.definition import LoadedDefinition, StackDefinition, load_definition
 from rayform_provisioner.host_keys import learn_host_keys
 from rayform_provisioner.plans import Change, PlanSummary, read_changes, read_drift
 from rayform_provisioner.registration import registration
-from rayform_provisioner.render import bucket_name, render_keeping, repository_name, state_object, to_json
+from rayform_provisioner.render import bucket_name, render_keeping, repository_name, to_json
+from rayform_provisioner.reporting import Counting, Reporter, Silent
 from rayform_provisioner.stack_folder import (
     HistoryEntry,
     Running,
     StackFolder,
     StackRecord,
     now,
-    set_aside,
     whoami,
 )
-from rayform_provisioner.state_place import StatePlace, present_place, state_objects, wanted_place
+from rayform_provisioner.stack_state import StackState
 from rayform_provisioner.targets import Target
-from rayform_provisioner.terraform import UNSAVED_FILE, Event, Finished, StateLockedError, Terraform
+from rayform_provisioner.terraform import Finished, Terraform
 from rayform_provisioner.terraform_errors import ErrorKind, LockInfo, TerraformError
 from rayform_provisioner.terraform_settings import TerraformSettings
 from rayform_provisioner.working_folder import ADOPT_FILE, fill, resolved_of, write_root
 
-__all__ = ["LeftoversError", "Lifecycle", "Reporter", "Silent"]
+__all__ = ["LeftoversError", "Lifecycle"]
 
 R = TypeVar("R")
 
@@ -70,32 +68,6 @@ class LeftoversError(RemoteError):
         )
 
 
-class Reporter(Protocol):
-    """Told what goes on; the command line shows it."""
-
-    def phase(self, text: str) -> None:
-        """A new part of the work begins."""
-
-    def event(self, event: Event) -> None:
-        """Something happened to a resource."""
-
-    def note(self, text: str) -> None:
-        """Something a person should know."""
-
-
-class Silent:
-    """A reporter that says nothing."""
-
-    def phase(self, text: str) -> None:
-        """Say nothing."""
-
-    def event(self, event: Event) -> None:
-        """Say nothing."""
-
-    def note(self, text: str) -> None:
-        """Say nothing."""
-
-
 class Lifecycle:
     """The life of one stack.
 
@@ -118,6 +90,8 @@ class Lifecycle:
         self.reporter: Reporter = reporter or Silent()
         self.settings = settings or TerraformSettings()
         self.folder = StackFolder(name)
+        # The reporter changes while a command counts.
+        self.state = StackState(self.folder, target, lambda text: self.reporter.note(text))
 
     # -- plan and deploy
 
@@ -186,10 +160,10 @@ class Lifecycle:
                 if summary.changes or summary.outputs_changed:
                     self.reporter.phase("Applying the plan")
                     try:
-                        applied = self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
+                        applied = self.state.unlocking(terraform, left, lambda: terraform.apply_plan(plan))
                     except TerraformError as error:
                         late = _may_have_left(left) and error.kind is ErrorKind.EXISTS
-                        if not late or self._leaves_unsure(error):
+                        if not late or self.state.leaves_unsure(error):
                             raise
                         # A call that the killed command had sent reached the cloud after we had looked.
                         self.reporter.note("The interrupted command made something late; looking again.")
@@ -197,7 +171,7 @@ class Lifecycle:
                         summary, plan = self._planned(terraform, record, definition, settled, left)
                         if summary.data_at_risk or not confirm(summary):
                             raise
-                        applied = self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
+                        applied = self.state.unlocking(terraform, left, lambda: terraform.apply_plan(plan))
                 plan.unlink(missing_ok=True)
                 (self.folder.work / ADOPT_FILE).unlink(missing_ok=True)
                 told = applied.outputs if applied else None
@@ -272,8 +246,8 @@ class Lifecycle:
             _, terraform = self._as_deployed(record, loaded.definition, left, running)
             plan = self.folder.work / "refresh.plan"
             with self._recorded("refresh", record, started, knows_all=not _may_have_left(left)):
-                self._unlocking(terraform, left, lambda: terraform.plan_to(plan, refresh_only=True))
-                applied = self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
+                self.state.unlocking(terraform, left, lambda: terraform.plan_to(plan, refresh_only=True))
+                applied = self.state.unlocking(terraform, left, lambda: terraform.apply_plan(plan))
                 plan.unlink(missing_ok=True)
                 record.outputs = terraform.outputs() if applied.outputs is None else applied.outputs
                 self.folder.save(record)
@@ -367,18 +341,18 @@ class Lifecycle:
                 self._sweep(record, orphans)
                 self.reporter.phase("Destroying")
                 try:
-                    self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
+                    self.state.unlocking(terraform, left, lambda: terraform.apply_plan(plan))
                 except TerraformError as error:
-                    if not trusted or self._leaves_unsure(error) or error.kind in _NOT_FOR_A_REFRESH:
+                    if not trusted or self.state.leaves_unsure(error) or error.kind in _NOT_FOR_A_REFRESH:
                         raise
                     self.reporter.note(f"{error.message} Reading what is there, and going on.")
                     _, plan = self._destroy_plan(
                         terraform, record, definition, keep, left, holdings, refresh=True
                     )
-                    self._unlocking(terraform, left, lambda: terraform.apply_plan(plan))
+                    self.state.unlocking(terraform, left, lambda: terraform.apply_plan(plan))
                 self.reporter.phase("Asking the cloud what is left")
                 self._check_nothing_left(record, definition)
-                self._remove_state(record, definition)
+                self.state.remove(record, definition)
             self.folder.forget()
             return record.kept
 
@@ -392,7 +366,7 @@ class Lifecycle:
             RemoteError: the bucket did not answer.
         """
         self._existing_here()
-        return self._lock_holder()
+        return self.state.lock_holder()
 
     def unlock(self, holder: LockInfo) -> None:
         """Take away the lock of `holder`, which a person says is dead; the next command looks for what it left.
@@ -402,7 +376,7 @@ class Lifecycle:
         """
         self._existing_here()
         with self._held("rayform stack unlock"):
-            self._take_lock(holder)
+            self.state.take_lock(holder)
             # The mark stays: whoever held the lock may have made what the state doesn't know.
 
     def replace_key(self) -> None:
@@ -457,7 +431,7 @@ class Lifecycle:
             # `init` wants modules and providers alone, which nothing that the cloud says will change.
             before = self._settled_before(record, definition)
             digest = fill(self.folder.work, definition, resolved_of(record, before), self.target)
-            self._prepare(terraform, digest, left)
+            self.state.prepare(terraform, digest, left)
             settled = asked.result()
         if definition.zones is None and record.zones:
             # The first two zones of a region may change; the subnets that exist don't.
@@ -467,8 +441,8 @@ class Lifecycle:
         digest = fill(
             self.folder.work, definition, resolved_of(record, settled), self.target, same_wheel=True
         )
-        self._prepare(terraform, digest, left)
-        self._push_unsaved(terraform, left)
+        self.state.prepare(terraform, digest, left)
+        self.state.push_unsaved(terraform, left)
         return record, settled, terraform
 
     def _as_deployed(
@@ -480,36 +454,9 @@ class Lifecycle:
         digest = fill(
             self.folder.work, definition, resolved_of(record, settled), self.target, same_wheel=True
         )
-        self._prepare(terraform, digest, left)
-        self._push_unsaved(terraform, left)
+        self.state.prepare(terraform, digest, left)
+        self.state.push_unsaved(terraform, left)
         return settled, terraform
-
-    def _prepare(self, terraform: Terraform, digest: str, left: Running | None) -> None:
-        self._unlocking(
-            terraform, left, lambda: terraform.prepare(digest, carry=not self._has_moved(terraform))
-        )
-
-    def _has_moved(self, terraform: Terraform) -> bool:
-        """Whether the state already lies where it is to move: another machine with this stack carried it there.
-
-        Terraform would copy this folder's old one over it, and forget what was made since. The later one wins; a
-        lineage says nothing, since Terraform gives a state that moves into an empty place a new one.
-        """
-        present, wanted = present_place(self.folder.work), wanted_place(self.folder.work)
-        if present is None or wanted is None or not terraform.moves_state():
-            return False
-        there = self._last_written(wanted)
-        return there is not None and there > (self._last_written(present) or 0)
-
-    def _last_written(self, place: StatePlace) -> float | None:
-        """Return when the state at `place` was last written; `None` where nothing is in it."""
-        if place.backend == "s3":
-            return state_written(self.target, place.region, place.bucket, place.path)
-        file = self.folder.work / place.path
-        try:
-            return file.stat().st_mtime if json.loads(file.read_text()).get("resources") else None
-        except (OSError, ValueError, AttributeError):
-            return None
 
     def _settled_before(self, record: StackRecord, definition: StackDefinition) -> Settled:
         """What the last deploy settled, without asking the cloud anew."""
@@ -528,7 +475,7 @@ class Lifecycle:
     ) -> tuple[PlanSummary, Path]:
         self.reporter.phase("Planning")
         plan = self.folder.work / "deploy.plan"
-        done = self._unlocking(terraform, left, lambda: terraform.plan_to(plan))
+        done = self.state.unlocking(terraform, left, lambda: terraform.plan_to(plan))
         changes = _changes_of(done)
         drift: list[Change] = []
         if changes is None:
@@ -547,51 +494,6 @@ class Lifecycle:
             plan,
         )
 
-    def _unlocking(self, terraform: Terraform, left: Running | None, action: Callable[[], R]) -> R:
-        """Run `action`; where a lock of a dead command of ours is in the way, take it away and run it again."""
-        for _ in state_objects(self.folder.work):  # a state that moves has two locks
-            try:
-                return action()
-            except StateLockedError as error:
-                self._take_own_lock(error.holder, left)
-        return action()
-
-    def _lock_holder(self) -> LockInfo | None:
-        for place in state_objects(self.folder.work):
-            holder = read_lock(self.target, *place)
-            if holder is not None:
-                return holder
-        return None
-
-    def _take_lock(self, holder: LockInfo) -> None:
-        if not any(remove_lock(self.target, *place, holder.id) for place in state_objects(self.folder.work)):
-            raise ConflictError(
-                "That lock is gone: its holder ended, or another took it since.", hint="Look again."
-            )
-
-    def _take_own_lock(self, holder: LockInfo, left: Running | None) -> None:
-        """Take away the lock of `holder` if it is that of the dead command `left`.
-
-        Raises:
-            StateLockedError: it is another's.
-        """
-        # Made on this machine, after the dead command began and before this one got hold of the stack: its own.
-        since = holder.created[:19].replace(" ", "T")
-        ours = left is not None and left.started[:19] <= since <= self.folder.held_since[:19]
-        if left is None or holder.who != whoami() or not ours:
-            raise StateLockedError(holder, self.name) from None
-        self.reporter.note(f"Taking away the lock of `{left.operation}`, which was killed.")
-        self._take_lock(holder)
-
-    def _refuse_another(self, left: Running | None) -> None:
-        """See that nobody else is at work, before anything is removed that the state doesn't know: it may be theirs.
-
-        Raises:
-            StateLockedError: another machine's command holds the state's lock.
-        """
-        while (holder := self._lock_holder()) is not None:
-            self._take_own_lock(holder, left)
-
     def _recover(
         self, terraform: Terraform, definition: StackDefinition, record: StackRecord, left: Running | None
     ) -> None:
@@ -599,7 +501,7 @@ class Lifecycle:
         if not _may_have_left(left) and record.status not in ("deploying", "destroying"):
             return
         self.reporter.phase("Looking for what an interrupted command left")
-        self._refuse_another(left)
+        self.state.refuse_another(left)
         addresses, ids = state_index(terraform.pull_state())
         orphans = [
             item for item in self.inventory(record, definition) if item.id not in ids and not item.worker
@@ -652,7 +554,7 @@ class Lifecycle:
     ) -> list[Found]:
         """Return what bears the stack's tag, is not kept and not in the state, so that Terraform can't remove it."""
         self.reporter.phase("Looking for what an interrupted command left")
-        self._refuse_another(left)
+        self.state.refuse_another(left)
         _, ids = state_index(terraform.pull_state())
         kept_kinds = {
             "aws_s3_bucket": "bucket",
@@ -711,8 +613,8 @@ class Lifecycle:
         if modules:
             root = render_keeping(definition, record.reference, modules)
             digest = write_root(self.folder.work, root, definition.provider, self.target, keep=True)
-            self._prepare(terraform, digest, left)
-        done = self._unlocking(
+            self.state.prepare(terraform, digest, left)
+        done = self.state.unlocking(
             terraform, left, lambda: terraform.plan_to(plan, destroy=not modules, refresh=refresh)
         )
         changes = [
@@ -765,28 +667,6 @@ class Lifecycle:
         if not wait_until(nothing, 3 if self.target.emulated else 90):
             raise LeftoversError(self.name, left)
 
-    def _push_unsaved(self, terraform: Terraform, left: Running | None) -> None:
-        """Save a state that Terraform couldn't; where a newer one is there, what it knew is found by the tag."""
-        try:
-            if self._unlocking(terraform, left, terraform.push_unsaved):
-                self.reporter.note("Saved the state that the last command could not save.")
-        except TerraformError as error:
-            if not error.refuses_state:
-                raise
-            set_aside("refused", self.folder.work / UNSAVED_FILE)
-            self.reporter.note(f"A state that was left unsaved is refused, and set aside. {error.why}")
-
-    def _remove_state(self, record: StackRecord, definition: StackDefinition) -> None:
-        """Remove the empty state from its bucket; the bucket's own versions of it stay."""
-        place = state_object(definition, record.reference)
-        if place is None:
-            return
-        try:
-            remove_state(self.target, *place)
-        except RemoteError as error:
-            _, bucket, key = place
-            self.reporter.note(f"The empty state s3://{bucket}/{key} stays: {error.why}")
-
     @contextlib.contextmanager
     def _held(self, operation: str, *, changes: bool = True) -> Iterator[tuple[Running | None, Running]]:
         """Hold the stack for `operation`, marked as running; gives what a killed command left, and the mark.
@@ -798,22 +678,16 @@ class Lifecycle:
             try:
                 yield left, running
             except RayformError as error:
-                if not (_may_have_left(left) or self._leaves_unsure(error)):
+                if not (_may_have_left(left) or self.state.leaves_unsure(error)):
                     self.folder.mark_ended()
                 raise
-
-    def _leaves_unsure(self, error: RayformError) -> bool:
-        """Whether a lock may be left after `error`, or something made that the saved state doesn't know."""
-        return (isinstance(error, TerraformError) and error.leaves_lock) or (
-            self.folder.work / UNSAVED_FILE
-        ).exists()
 
     @contextlib.contextmanager
     def _recorded(
         self, operation: str, record: StackRecord, started: float, *, knows_all: bool = True
     ) -> Iterator[None]:
         """Write a line of history whatever happens, and take the mark away unless something may be left."""
-        counted = _Counting(self.reporter)
+        counted = Counting(self.reporter)
         self.reporter = counted
         result, error = "done", None
         try:
@@ -842,25 +716,6 @@ class Lifecycle:
             )
             if result == "done" and knows_all:
                 self.folder.mark_ended()
-
-
-class _Counting:
-    """Passes everything on, and counts what was made, changed and removed."""
-
-    def __init__(self, inner: Reporter) -> None:
-        self.inner = inner
-        self.done = {"create": 0, "update": 0, "delete": 0}
-
-    def phase(self, text: str) -> None:
-        self.inner.phase(text)
-
-    def note(self, text: str) -> None:
-        self.inner.note(text)
-
-    def event(self, event: Event) -> None:
-        if event.phase == "complete" and event.action in self.done:
-            self.done[event.action] += 1
-        self.inner.event(event)
 
 
 def _may_have_left(left: Running | None) -> bool:

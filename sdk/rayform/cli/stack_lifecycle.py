@@ -42,7 +42,8 @@ def _loaded(path: Path) -> LoadedDefinition:
 
 def lifecycle_of(name: str, target: str | None, *, quiet: bool = False) -> tuple[Lifecycle, Any]:
     from rayform.cli.deploy_progress import DeployProgress
-    from rayform_provisioner.lifecycle import Lifecycle, Silent
+    from rayform_provisioner.lifecycle import Lifecycle
+    from rayform_provisioner.reporting import Silent
     from rayform_provisioner.stack_folder import StackFolder
     from rayform_provisioner.targets import resolve_target
 

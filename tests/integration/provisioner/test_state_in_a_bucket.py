@@ -73,7 +73,7 @@ def run(stack):
 def apply(stack, bucket, resources, left=None):
     """Bring that root module about; returns what the state then holds."""
     terraform = run(stack)
-    stack._prepare(terraform, write(stack, bucket, resources), left)
+    stack.state.prepare(terraform, write(stack, bucket, resources), left)
     terraform.plan_to(stack.folder.work / "plan")
     terraform.apply_plan(stack.folder.work / "plan")
     return terraform.pull_state()
@@ -98,7 +98,7 @@ def test_an_old_state_is_not_carried_over_a_newer_one(stack, bucket, tmp_path):
 
     shutil.rmtree(stack.folder.work)
     other_machine.rename(stack.folder.work)
-    stack._prepare(run(stack), write(stack, there, 3), None)
+    stack.state.prepare(run(stack), write(stack, there, 3), None)
     assert run(stack).pull_state()["resources"] == newer["resources"]
 
     time.sleep(1.1)
@@ -121,7 +121,7 @@ def test_a_move_that_was_killed_is_gone_on_with(stack, bucket):
 
     lock(stack.target, there, "ann@laptop", now())
     with pytest.raises(StateLockedError, match=r"(?s)ann@laptop.*rayform stack unlock mover"):
-        stack._prepare(run(stack), write(stack, here, 1), None)
+        stack.state.prepare(run(stack), write(stack, here, 1), None)
     stack.unlock(stack.lock_holder())
     assert stack.lock_holder() is None
     with pytest.raises(ConflictError, match="That lock is gone"):
@@ -138,7 +138,7 @@ def test_an_init_that_breaks_off_is_done_anew(stack, bucket):
     broken["terraform"]["required_providers"] = {"none": {"source": "registry.invalid/x/none"}}
     root.write_text(json.dumps(broken))
     with pytest.raises(TerraformError):
-        stack._prepare(run(stack), there, None)
+        stack.state.prepare(run(stack), there, None)
     assert present_place(stack.folder.work).bucket == there
     assert len(apply(stack, here, 1)["resources"]) == 1
 
@@ -151,7 +151,7 @@ def test_an_unsaved_state_waits_for_its_lock_and_its_bucket(stack, bucket):
     unsaved.write_text(json.dumps(state | {"serial": state["serial"] + 1, "outputs": {}}))
     lock(stack.target, name, "ann@laptop", now())
     with pytest.raises(StateLockedError, match="ann@laptop"):
-        stack._push_unsaved(run(stack), None)
+        stack.state.push_unsaved(run(stack), None)
     assert unsaved.exists()
 
     s3 = stack.target.client("s3", REGION)
@@ -160,7 +160,7 @@ def test_an_unsaved_state_waits_for_its_lock_and_its_bucket(stack, bucket):
         s3.delete_object(Bucket=name, Key=item["Key"])
     s3.delete_bucket(Bucket=name)
     with pytest.raises(RemoteError):
-        stack._push_unsaved(run(stack), None)
+        stack.state.push_unsaved(run(stack), None)
     assert unsaved.exists(), "the bucket may come back"
 
     s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
@@ -168,13 +168,13 @@ def test_an_unsaved_state_waits_for_its_lock_and_its_bucket(stack, bucket):
     left = stack.folder.mark_running("rayform stack deploy")
     with stack.folder.locked("rayform stack refresh"):
         lock(stack.target, name, whoami(), now())
-        stack._push_unsaved(run(stack), left)
+        stack.state.push_unsaved(run(stack), left)
     assert run(stack).pull_state()["serial"] > state["serial"]
     assert not unsaved.exists()
 
     for _ in range(2):
         unsaved.write_text(json.dumps(state | {"lineage": str(uuid.uuid4())}))
-        stack._push_unsaved(run(stack), None)
+        stack.state.push_unsaved(run(stack), None)
     set_aside = sorted(path.name for path in stack.folder.work.glob("errored*"))
     assert set_aside == ["errored.tfstate.refused", "errored.tfstate.refused2"]
 
