@@ -22,8 +22,8 @@ from rayform_core.files import file_lock, private_folder
 from rayform_localstack import images, processes
 from rayform_localstack.control import Control
 from rayform_localstack.engine import docker_client, space_in_gib
-from rayform_localstack.labels import CLOUD, HOME, KIND, NODE, SLOT, Kind, container_name
-from rayform_localstack.state import ENGINES, CloudState, folder
+from rayform_localstack.labels import CLOUD, HOME, KIND, LAYERS_VOLUME, NODE, SLOT, Kind, container_name
+from rayform_localstack.state import ENGINES, LAYERS_LIMIT, CloudState, folder
 
 if TYPE_CHECKING:
     import docker
@@ -55,6 +55,7 @@ def up(
     enforce_iam: bool = True,
     notice_seconds: float = 120.0,
     port: int | None = None,
+    layers_limit: int = LAYERS_LIMIT,
     report: Report = _quiet,
 ) -> CloudState:
     """Start the emulated cloud of this home, or take up again what runs of it.
@@ -68,6 +69,8 @@ def up(
         enforce_iam: check callers' policies.
         notice_seconds: time between the notice of a spot interruption and the end.
         port: port of the API; taken if free, else an error. Unless told: 4566, or the next free one.
+        layers_limit: bytes that image layers may take which outlive the clouds of this machine, so that a push to
+            the next one finds them; 0 keeps none.
         report: told what is being done.
 
     Returns:
@@ -92,7 +95,9 @@ def up(
         tags = images.ensure(report)
         localstack = _localstack_ready(engine, report)
         if state is None:
-            state = _new_state(client, engine, region, enforce_iam, notice_seconds, port)
+            state = _new_state(
+                client, engine, region, enforce_iam, notice_seconds, port, layers_limit
+            )
         state.images = tags
         state.save()
         _start_processes(state, localstack, report)
@@ -149,6 +154,7 @@ def _new_state(
     enforce_iam: bool,
     notice_seconds: float,
     port: int | None,
+    layers_limit: int,
 ) -> CloudState:
     """Take a slot, which is a network that no other cloud can have, and choose ports at its addresses."""
     identifier = secrets.token_hex(4)
@@ -169,6 +175,7 @@ def _new_state(
         registry_password=secrets.token_urlsafe(24),
         enforce_iam=enforce_iam,
         notice_seconds=notice_seconds,
+        layers_limit=layers_limit,
         account="000000000000" if engine == "localstack" else "123456789012",
         started=time.time(),
     )
@@ -286,17 +293,51 @@ def _environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith("AWS_") or k == "AWS_CA_BUNDLE"}
 
 
-def down(report: Report = _quiet) -> list[str]:
+def down(report: Report = _quiet, *, layers: bool = False) -> list[str]:
     """End the emulated cloud of this home with everything that it made.
 
     Idempotent. Works from labels too, so that it cleans up what a lost state file described.
 
+    Args:
+        report: told what is being done.
+        layers: remove the image layers too that outlive the clouds of this machine.
+
     Returns:
         Names of what was removed.
+
+    Raises:
+        ConflictError: the layers are to go, and another cloud uses them; nothing was removed.
     """
     client = docker_client()
     with _locked():
-        return _remove_everything(client, CloudState.load(), report)
+        state = CloudState.load()
+        if layers:
+            _refuse_if_others_use_layers(client, _clouds_of_home(client, state))
+        removed = _remove_everything(client, state, report)
+        return removed + (_remove_layers(client) if layers else [])
+
+
+def _refuse_if_others_use_layers(client: docker.DockerClient, own: list[str]) -> None:
+    found = client.api.containers(all=True, filters={"volume": LAYERS_VOLUME})
+    others = sorted({c["Labels"].get(CLOUD) or c["Names"][0].lstrip("/") for c in found}.difference(own))
+    if others:
+        raise ConflictError(
+            f"The kept image layers are in use by {', '.join(others)}.",
+            why="Every emulated cloud of this machine shares them.",
+            hint="Take the others down first; `docker network ls --filter label=rayform.slot` lists them.",
+        )
+
+
+def _remove_layers(client: docker.DockerClient) -> list[str]:
+    from docker.errors import APIError, NotFound
+
+    try:
+        client.api.remove_volume(LAYERS_VOLUME)
+    except NotFound:
+        return []
+    except APIError as error:
+        raise ConflictError("The kept image layers are in use.", why=str(error.explanation)) from error
+    return [LAYERS_VOLUME]
 
 
 def _remove_everything(
@@ -388,6 +429,7 @@ def reset(report: Report = _quiet) -> CloudState:
         region=state.region,
         enforce_iam=state.enforce_iam,
         notice_seconds=state.notice_seconds,
+        layers_limit=state.layers_limit,
         report=report,
     )
 

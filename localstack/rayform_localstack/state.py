@@ -10,9 +10,10 @@ from typing import Any
 from rayform_core.errors import IntegrityError
 from rayform_core.files import home, storage_error, write_atomically
 
-__all__ = ["ENGINES", "SERVICES", "CloudState", "folder"]
+__all__ = ["ENGINES", "LAYERS_LIMIT", "SERVICES", "CloudState", "folder"]
 
 ENGINES = ("moto", "localstack")
+LAYERS_LIMIT = 6 << 30
 
 SERVICES = (
     "autoscaling",
@@ -62,6 +63,7 @@ class CloudState:
         registry_password: what ECR's logins are sealed with.
         enforce_iam: requests are checked against the caller's policies.
         notice_seconds: how long before a spot interruption its notice appears.
+        layers_limit: bytes that image layers may take which outlive the clouds of this machine; 0 keeps none.
         processes: name to (process ID, start time), so that a reused ID is never taken for ours.
         images: tags of the images it boots.
         started: seconds since the epoch.
@@ -81,6 +83,7 @@ class CloudState:
     registry_password: str
     enforce_iam: bool = True
     notice_seconds: float = 120.0
+    layers_limit: int = LAYERS_LIMIT
     account: str = "123456789012"
     processes: dict[str, tuple[int, float]] = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)

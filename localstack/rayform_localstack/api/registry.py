@@ -25,6 +25,7 @@ from typing import Any
 
 from rayform_localstack.api.authorization import Authorizer, Caller
 from rayform_localstack.api.backends import Backends, registry_login
+from rayform_localstack.api.layers import KeptLayers
 from rayform_localstack.api.moto_parts import part
 
 __all__ = ["RegistryGate"]
@@ -54,12 +55,16 @@ class RegistryGate:
         backends: where repositories are rows.
         address: host and port of the registry, for its manifests.
         authorizer: knows callers and what they may do.
+        layers: image layers that outlive clouds, or `None` to do without.
     """
 
-    def __init__(self, backends: Backends, address: str, authorizer: Authorizer) -> None:
+    def __init__(
+        self, backends: Backends, address: str, authorizer: Authorizer, layers: KeptLayers | None = None
+    ) -> None:
         self.backends = backends
         self.authorizer = authorizer
         self.address = address
+        self.layers = layers
         self._key: Any = None
         self._certificate = b""
 
@@ -96,7 +101,7 @@ class RegistryGate:
             return 401, _error(
                 "UNAUTHORIZED", "Not logged in to the registry, or the login is wrong: use ECR's."
             )
-        granted = []
+        granted: list[dict[str, Any]] = []
         for scope in (s for value in query.get("scope", []) for s in value.split()):
             kind, _, rest = scope.partition(":")
             name, _, actions = rest.rpartition(":")
@@ -116,6 +121,11 @@ class RegistryGate:
                     "DENIED", f"User: {caller.arn} is not authorized to perform: {RIGHTS['push']}"
                 )
             granted.append({"type": "repository", "name": name, "actions": may})
+        if self.layers is not None:
+            # Before the token, since what Docker does next is ask for each layer.
+            for grant in granted:
+                if "push" in grant["actions"]:
+                    self.layers.link(grant["name"])
         return 200, {"token": self._sign(granted), "expires_in": TOKEN_SECONDS}
 
     def _caller(self, authorization: str) -> Caller | None:
@@ -177,6 +187,8 @@ class RegistryGate:
                     self._record(target["repository"], target["tag"], target["digest"])
                 except Exception as error:  # noqa: BLE001 - whatever moto refuses, the next event must be read
                     log.warning("A push to %s isn't in the API: %r", target.get("repository"), error)
+                if self.layers is not None:
+                    self.layers.keep()
 
     def _record(self, name: str, tag: str, digest: str) -> None:
         backend = next((b for b in self._backends() if name in b.repositories), None)

@@ -18,9 +18,11 @@ from typing import Any
 from rayform_localstack.api.authorization import Authorizer
 from rayform_localstack.api.backends import Backends
 from rayform_localstack.api.gateway import Application, Gateway
+from rayform_localstack.api.layers import KeptLayers
 from rayform_localstack.api.metadata import MetadataService
 from rayform_localstack.api.moto_parts import part, remembering_hosts
 from rayform_localstack.api.registry import RegistryGate
+from rayform_localstack.labels import container_name
 
 __all__ = ["main"]
 
@@ -67,7 +69,9 @@ def build(state: dict[str, Any], folder: Path, localstack_port: int) -> tuple[Ga
     authorizer = Authorizer(
         state["access_key"], state["secret_key"], state["account"], enforce=state["enforce_iam"]
     )
-    registry = RegistryGate(backends, registry_address, authorizer)
+    limit = state["layers_limit"]
+    layers = KeptLayers(container_name(state["id"], "registry"), limit) if limit else None
+    registry = RegistryGate(backends, registry_address, authorizer, layers)
     registry.write_certificate(folder / "registry.pem")
     registry.follow_deletions()
     others: dict[str, Application] = {}

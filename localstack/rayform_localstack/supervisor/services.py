@@ -15,7 +15,7 @@ from docker import DockerClient
 from docker.errors import APIError, NotFound
 from docker.types import LogConfig
 
-from rayform_localstack.labels import CLOUD, INSTANCE, KIND, SLOT, Kind, container_name
+from rayform_localstack.labels import CLOUD, INSTANCE, KIND, LAYERS_VOLUME, SLOT, Kind, container_name
 from rayform_localstack.state import CloudState
 from rayform_localstack.supervisor.errors import BootError
 from rayform_localstack.supervisor.networks import Networks
@@ -24,6 +24,7 @@ __all__ = ["Services"]
 
 DATABASE_READY_WITHIN = 60.0
 REGISTRY_READY_WITHIN = 20.0
+LAYERS_FOLDER = "/var/lib/rayform/layers"
 LOGS = LogConfig(type="json-file", config={"max-size": "20m", "max-file": "2"})
 
 
@@ -157,17 +158,21 @@ class Services:
         host = f"127.77.{self.state.slot}.1"
         try:
             self.api.create_volume(volume, labels=labels)
+            self.api.create_volume(LAYERS_VOLUME, labels={KIND: Kind.LAYERS})
             self.api.create_container(
                 self.state.images["services"],
                 command=["/usr/lib/rayform-services/registry.sh"],
                 name=name,
                 labels=labels,
                 ports=[5000],
-                volumes=["/var/lib/registry"],
+                volumes=["/var/lib/registry", LAYERS_FOLDER],
                 environment={"REGISTRY_HTTP_SECRET": "one-server"},
                 host_config=self.api.create_host_config(
                     init=True,
-                    binds={volume: {"bind": "/var/lib/registry", "mode": "rw"}},
+                    binds={
+                        volume: {"bind": "/var/lib/registry", "mode": "rw"},
+                        LAYERS_VOLUME: {"bind": LAYERS_FOLDER, "mode": "rw"},
+                    },
                     port_bindings={5000: (host, self.state.registry_port)},
                     log_config=LOGS,
                 ),
@@ -180,9 +185,17 @@ class Services:
                 raise BootError(f"the registry's container can't be made: {error.explanation}") from error
         certificate = (self.folder / "registry.pem").read_bytes()
         settings = json.dumps(self._registry_settings()).encode()  # JSON is YAML
-        self._put(name, "/etc", {"rayform/registry.yml": settings, "rayform/registry.pem": certificate})
+        files = {"rayform/registry.yml": settings, "rayform/registry.pem": certificate}
+        if self._no_other_registry():
+            files["rayform/prune"] = str(self.state.layers_limit).encode()
+        self._put(name, "/etc", files)
         self._start(name)
         self._await_port(name, host, self.state.registry_port, REGISTRY_READY_WITHIN)
+
+    def _no_other_registry(self) -> bool:
+        """Return whether no other cloud's registry exists, not even a stopped one, that may have linked a kept layer."""
+        found = self.api.containers(all=True, filters={"volume": LAYERS_VOLUME})
+        return all(container["Labels"].get(CLOUD) == self.state.id for container in found)
 
     def _registry_settings(self) -> dict[str, Any]:
         return {

@@ -43,13 +43,30 @@ def _say(text: str) -> None:
     metavar="SECONDS",
     help="Time between the notice of a spot interruption and the end.",
 )
-def up(engine: str, region: str, port: int | None, no_iam: bool, notice_seconds: float) -> None:
+@click.option(
+    "--layers",
+    "layers_gib",
+    type=click.FloatRange(0),
+    default=6.0,
+    show_default=True,
+    metavar="GIB",
+    help="Disk for pushed image layers, kept for the next cloud's pushes; 0 keeps none.",
+)
+def up(
+    engine: str, region: str, port: int | None, no_iam: bool, notice_seconds: float, layers_gib: float
+) -> None:
     """Start the emulated cloud, or take up again what runs of it."""
     from rayform_localstack import cloud
 
     began = time.monotonic()
     state = cloud.up(
-        engine, region=region, enforce_iam=not no_iam, notice_seconds=notice_seconds, port=port, report=_say
+        engine,
+        region=region,
+        enforce_iam=not no_iam,
+        notice_seconds=notice_seconds,
+        port=port,
+        layers_limit=int(layers_gib * 2**30),
+        report=_say,
     )
     click.echo(f"The emulated cloud is up ({time.monotonic() - began:.1f} s).")
     click.echo(f"  API       {state.endpoint}   (keys: `rayform localstack env`)")
@@ -143,12 +160,13 @@ def logs(what: str, lines: int, follow: bool) -> None:
 
 
 @localstack.command()
-def down() -> None:
+@click.option("--layers", is_flag=True, help="Remove the image layers too that are kept for the next cloud.")
+def down(layers: bool) -> None:
     """End the emulated cloud: its processes, containers, networks and volumes."""
     from rayform_localstack import cloud
 
     began = time.monotonic()
-    removed = cloud.down(_say)
+    removed = cloud.down(_say, layers=layers)
     if removed:
         click.echo(f"The emulated cloud is gone ({time.monotonic() - began:.1f} s).")
     else:
