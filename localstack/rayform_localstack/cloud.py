@@ -22,8 +22,8 @@ from rayform_core.files import file_lock, private_folder
 from rayform_localstack import images, processes
 from rayform_localstack.control import Control
 from rayform_localstack.engine import docker_client, space_in_gib
-from rayform_localstack.labels import CLOUD, HOME, KIND, LAYERS_VOLUME, NODE, SLOT, Kind, container_name
-from rayform_localstack.state import ENGINES, LAYERS_LIMIT, CloudState, folder
+from rayform_localstack.labels import CLOUD, HOME, KIND, NODE, SLOT, Kind, container_name
+from rayform_localstack.state import ENGINES, LAYERS_LIMIT, CloudState, folder, layers_volume
 
 if TYPE_CHECKING:
     import docker
@@ -312,13 +312,14 @@ def down(report: Report = _quiet, *, layers: bool = False) -> list[str]:
     with _locked():
         state = CloudState.load()
         if layers:
-            _refuse_if_others_use_layers(client, _clouds_of_home(client, state))
+            volume = state.layers_volume if state is not None else layers_volume()
+            _refuse_if_others_use_layers(client, volume, _clouds_of_home(client, state))
         removed = _remove_everything(client, state, report)
-        return removed + (_remove_layers(client) if layers else [])
+        return removed + (_remove_layers(client, volume) if layers else [])
 
 
-def _refuse_if_others_use_layers(client: docker.DockerClient, own: list[str]) -> None:
-    found = client.api.containers(all=True, filters={"volume": LAYERS_VOLUME})
+def _refuse_if_others_use_layers(client: docker.DockerClient, volume: str, own: list[str]) -> None:
+    found = client.api.containers(all=True, filters={"volume": volume})
     others = sorted({c["Labels"].get(CLOUD) or c["Names"][0].lstrip("/") for c in found}.difference(own))
     if others:
         raise ConflictError(
@@ -328,16 +329,16 @@ def _refuse_if_others_use_layers(client: docker.DockerClient, own: list[str]) ->
         )
 
 
-def _remove_layers(client: docker.DockerClient) -> list[str]:
+def _remove_layers(client: docker.DockerClient, volume: str) -> list[str]:
     from docker.errors import APIError, NotFound
 
     try:
-        client.api.remove_volume(LAYERS_VOLUME)
+        client.api.remove_volume(volume)
     except NotFound:
         return []
     except APIError as error:
         raise ConflictError("The kept image layers are in use.", why=str(error.explanation)) from error
-    return [LAYERS_VOLUME]
+    return [volume]
 
 
 def _remove_everything(

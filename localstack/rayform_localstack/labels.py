@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["CLOUD", "HOME", "INSTANCE", "KIND", "LAYERS_VOLUME", "NODE", "SLOT", "Kind", "container_name"]
+__all__ = ["CLOUD", "HOME", "INSTANCE", "KIND", "NODE", "SLOT", "Kind", "container_name"]
 
 CLOUD: Final = "rayform.localstack"
 """Identifier of the emulated cloud that a container, network or volume belongs to."""
@@ -20,9 +20,6 @@ NODE: Final = "rayform.node"
 
 HOME: Final = "rayform.home"
 """State folder of the cloud, so that `status` can say whose a slot is."""
-
-LAYERS_VOLUME: Final = "rayform-layers"
-"""Volume of image layers that the registries of all clouds of this machine share; it bears no cloud's label."""
 
 SLOT: Final = "rayform.slot"
 """Number that sets the cloud's addresses apart: 198.18.SLOT.0/24 and 127.77.SLOT.0/24."""

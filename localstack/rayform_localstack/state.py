@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,19 @@ from typing import Any
 from rayform_core.errors import IntegrityError
 from rayform_core.files import home, storage_error, write_atomically
 
-__all__ = ["ENGINES", "LAYERS_LIMIT", "SERVICES", "CloudState", "folder"]
+__all__ = ["ENGINES", "LAYERS_LIMIT", "SERVICES", "CloudState", "folder", "layers_volume"]
 
 ENGINES = ("moto", "localstack")
 LAYERS_LIMIT = 6 << 30
+
+
+def layers_volume() -> str:
+    """Return the volume of image layers that the registries of all clouds of this machine share.
+
+    It bears no cloud's label, since it outlives them. `RAYFORM_LAYERS_VOLUME` names another.
+    """
+    return os.environ.get("RAYFORM_LAYERS_VOLUME") or "rayform-layers"
+
 
 SERVICES = (
     "autoscaling",
@@ -64,6 +74,7 @@ class CloudState:
         enforce_iam: requests are checked against the caller's policies.
         notice_seconds: how long before a spot interruption its notice appears.
         layers_limit: bytes that image layers may take which outlive the clouds of this machine; 0 keeps none.
+        layers_volume: the volume that they lie in.
         processes: name to (process ID, start time), so that a reused ID is never taken for ours.
         images: tags of the images it boots.
         started: seconds since the epoch.
@@ -84,6 +95,7 @@ class CloudState:
     enforce_iam: bool = True
     notice_seconds: float = 120.0
     layers_limit: int = LAYERS_LIMIT
+    layers_volume: str = field(default_factory=layers_volume)
     account: str = "123456789012"
     processes: dict[str, tuple[int, float]] = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)

@@ -33,7 +33,8 @@ from typing import NamedTuple
 
 LAYERS = Path(os.environ.get("RAYFORM_LAYERS", "/var/lib/rayform/layers"))
 REGISTRY = Path(os.environ.get("RAYFORM_REGISTRY", "/var/lib/registry/docker/registry/v2"))
-REPOSITORY = re.compile(r"[a-z0-9]+([._/-]+[a-z0-9]+)*")
+PART = r"[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*"
+REPOSITORY = re.compile(f"{PART}(/{PART})*")
 STAMP = 946_684_800
 MOST = 4096
 """Layers at most, however small: each repository gets a link to each."""

@@ -142,6 +142,7 @@ class Reconciler:
         self._machines(desired, found.get(Kind.MACHINE, {}))
         self._databases(desired, found.get(Kind.DATABASE, {}))
         self._addresses(desired, found.get(Kind.ADDRESS, {}))
+        self._registry(found.get(Kind.REGISTRY, {}))
         wanted = {item["vpc"] for item in (*desired["instances"], *desired["databases"])}
         if not busy:
             self.networks.forget(wanted)
@@ -270,3 +271,7 @@ class Reconciler:
             known = containers.get(key)
             if known is None or known["State"] != "running":
                 self._submit(f"eip/{key}", partial(self.services.start_address, item))
+
+    def _registry(self, containers: dict[str, dict[str, Any]]) -> None:
+        if all(container["State"] != "running" for container in containers.values()):
+            self._submit("registry", self.services.start_registry)

@@ -15,7 +15,7 @@ from docker import DockerClient
 from docker.errors import APIError, NotFound
 from docker.types import LogConfig
 
-from rayform_localstack.labels import CLOUD, INSTANCE, KIND, LAYERS_VOLUME, SLOT, Kind, container_name
+from rayform_localstack.labels import CLOUD, INSTANCE, KIND, SLOT, Kind, container_name
 from rayform_localstack.state import CloudState
 from rayform_localstack.supervisor.errors import BootError
 from rayform_localstack.supervisor.networks import Networks
@@ -156,9 +156,10 @@ class Services:
         volume = f"{name}-data"
         labels = self._labels(Kind.REGISTRY, "registry")
         host = f"127.77.{self.state.slot}.1"
+        is_new = True
         try:
             self.api.create_volume(volume, labels=labels)
-            self.api.create_volume(LAYERS_VOLUME, labels={KIND: Kind.LAYERS})
+            self.api.create_volume(self.state.layers_volume, labels={KIND: Kind.LAYERS})
             self.api.create_container(
                 self.state.images["services"],
                 command=["/usr/lib/rayform-services/registry.sh"],
@@ -171,7 +172,7 @@ class Services:
                     init=True,
                     binds={
                         volume: {"bind": "/var/lib/registry", "mode": "rw"},
-                        LAYERS_VOLUME: {"bind": LAYERS_FOLDER, "mode": "rw"},
+                        self.state.layers_volume: {"bind": LAYERS_FOLDER, "mode": "rw"},
                     },
                     port_bindings={5000: (host, self.state.registry_port)},
                     log_config=LOGS,
@@ -183,10 +184,11 @@ class Services:
         except APIError as error:
             if error.status_code != 409:
                 raise BootError(f"the registry's container can't be made: {error.explanation}") from error
+            is_new = False
         certificate = (self.folder / "registry.pem").read_bytes()
         settings = json.dumps(self._registry_settings()).encode()  # JSON is YAML
         files = {"rayform/registry.yml": settings, "rayform/registry.pem": certificate}
-        if self._no_other_registry():
+        if is_new and self._no_other_registry():  # one that isn't new has layers linked
             files["rayform/prune"] = str(self.state.layers_limit).encode()
         self._put(name, "/etc", files)
         self._start(name)
@@ -194,7 +196,7 @@ class Services:
 
     def _no_other_registry(self) -> bool:
         """Return whether no other cloud's registry exists, not even a stopped one, that may have linked a kept layer."""
-        found = self.api.containers(all=True, filters={"volume": LAYERS_VOLUME})
+        found = self.api.containers(all=True, filters={"volume": self.state.layers_volume})
         return all(container["Labels"].get(CLOUD) == self.state.id for container in found)
 
     def _registry_settings(self) -> dict[str, Any]:
@@ -204,7 +206,7 @@ class Services:
             "storage": {
                 "filesystem": {"rootdirectory": "/var/lib/registry"},
                 "delete": {"enabled": True},
-                "cache": {"blobdescriptor": "inmemory"},
+                # No cache of which blobs exist: a kept layer that is lost must be seen to be missing.
                 "maintenance": {"uploadpurging": {"enabled": False}},
             },
             "http": {"addr": ":5000"},
