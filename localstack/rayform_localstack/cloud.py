@@ -95,9 +95,7 @@ def up(
         tags = images.ensure(report)
         localstack = _localstack_ready(engine, report)
         if state is None:
-            state = _new_state(
-                client, engine, region, enforce_iam, notice_seconds, port, layers_limit
-            )
+            state = _new_state(client, engine, region, enforce_iam, notice_seconds, port, layers_limit)
         state.images = tags
         state.save()
         _start_processes(state, localstack, report)

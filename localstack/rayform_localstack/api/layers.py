@@ -41,7 +41,9 @@ class KeptLayers:
         work.start()
         work.join(LINK_WITHIN)
         if work.is_alive():
-            log.warning("The kept layers aren't in %s within %s s: the push goes on.", repository, LINK_WITHIN)
+            log.warning(
+                "The kept layers aren't in %s within %s s: the push goes on.", repository, LINK_WITHIN
+            )
 
     def keep(self) -> None:
         """Keep the layers of the registry's images, in the background, one time for all that ask meanwhile."""

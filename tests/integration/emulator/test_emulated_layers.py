@@ -134,7 +134,16 @@ def pull(emulated: EmulatedCloud, image: str, repository: str) -> str:
 
 def kept(volume: str, script: str = "ls /layers/sha256 2>/dev/null || true") -> list[str]:
     """Run a shell script with the volume at /layers; return its lines."""
-    command = ["docker", "run", "--rm", "-v", f"{volume}:/layers", "--entrypoint", "sh", images.services_image()]
+    command = [
+        "docker",
+        "run",
+        "--rm",
+        "-v",
+        f"{volume}:/layers",
+        "--entrypoint",
+        "sh",
+        images.services_image(),
+    ]
     done = subprocess.run([*command, "-c", script], capture_output=True, text=True, check=True)
     return done.stdout.split()
 
@@ -156,7 +165,9 @@ def test_the_next_cloud_s_push_uploads_no_layer(
     second = start("home", engine)
     assert push(second, image, "other") == [EXISTS, EXISTS]
     ecr = second.aws("ecr")
-    (described,) = eventually(lambda: ecr.describe_images(repositoryName="other")["imageDetails"], "in the API")
+    (described,) = eventually(
+        lambda: ecr.describe_images(repositoryName="other")["imageDetails"], "in the API"
+    )
     identifier = docker_client().images.get(image).id
     assert pull(second, image, "other") == identifier
 
@@ -173,7 +184,9 @@ def test_the_next_cloud_s_push_uploads_no_layer(
     eventually(gone, "the image is gone from the registry")
     ecr.create_repository(repositoryName="empty")
     with pytest.raises(APIError, match=r"not found|unknown"):
-        docker_client().api.inspect_distribution(f"{second.state.registry}/empty:v1", auth_config=login(second))
+        docker_client().api.inspect_distribution(
+            f"{second.state.registry}/empty:v1", auth_config=login(second)
+        )
     assert "does not exist in the registry" in refused(second, image)
 
 
