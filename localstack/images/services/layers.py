@@ -65,7 +65,7 @@ def kept() -> dict[str, Layer]:
             if _whole(path, digest, int(size) if size.isdigit() else -1, facts):
                 found[digest] = Layer(digest, facts.st_size, facts.st_atime, path)
             else:
-                print(f"layer {digest[:12]} is damaged and dropped", file=sys.stderr)
+                sys.stderr.write(f"layer {digest[:12]} is damaged and dropped\n")
                 path.unlink(missing_ok=True)
     return found
 

@@ -157,7 +157,7 @@ def await_kept(volume: str, count: int) -> list[str]:
 def test_the_next_cloud_s_push_uploads_no_layer(
     start: Callable[..., EmulatedCloud], volume: str, image: str, engine: str
 ) -> None:
-    """The engine finds each layer there, in a repository of any name; the manifest is pushed, and the image is whole."""
+    """The engine finds each layer in a repository of any name; the manifest is pushed, and the image is whole."""
     first = start("home", engine)
     assert push(first, image, "team/steps") == ["Pushed", "Pushed"]
     await_kept(volume, 3)  # two layers and the configuration
