@@ -195,7 +195,7 @@ class Services:
         self._await_port(name, host, self.state.registry_port, REGISTRY_READY_WITHIN)
 
     def _no_other_registry(self) -> bool:
-        """Return whether no other cloud's registry, which may have linked a kept layer, exists; not even a stopped one."""
+        """Return whether no other registry, which may have linked a kept layer, exists; not even a stopped one."""
         found = self.api.containers(all=True, filters={"volume": self.state.layers_volume})
         return all(container["Labels"].get(CLOUD) == self.state.id for container in found)
 
