@@ -309,8 +309,8 @@ def down(report: Report = _quiet, *, layers: bool = False) -> list[str]:
     client = docker_client()
     with _locked():
         state = CloudState.load()
+        volume = state.layers_volume if state is not None else layers_volume()
         if layers:
-            volume = state.layers_volume if state is not None else layers_volume()
             _refuse_if_others_use_layers(client, volume, _clouds_of_home(client, state))
         removed = _remove_everything(client, state, report)
         return removed + (_remove_layers(client, volume) if layers else [])
