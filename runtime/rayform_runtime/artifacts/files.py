@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from rayform_core.errors import UsageError
+from rayform_core.files import storage_error
 from rayform_runtime.artifacts.digest import descriptor_digest
 from rayform_runtime.artifacts.interface import (
     MANIFEST_NAME,
@@ -34,6 +35,7 @@ __all__ = [
     "verify_folder",
     "walk_files",
     "write_digested",
+    "write_embedded",
     "write_new_file",
 ]
 
@@ -248,6 +250,20 @@ def sync_folder(path: str | Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_embedded(folder: Path, manifest: Manifest) -> None:
+    """Write the files that lie in the manifest; they were compared with their digests when it was read.
+
+    Raises:
+        PrerequisiteError: the disk is full, or the like.
+    """
+    try:
+        for path, content in manifest.embedded.items():
+            (folder / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_new_file(folder / path, content)
+    except OSError as error:
+        raise storage_error(error, folder) from error
 
 
 def check_digest(uri: str, manifest: Manifest, digest: str | None) -> None:

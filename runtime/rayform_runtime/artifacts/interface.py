@@ -22,6 +22,7 @@ __all__ = [
     "LARGEST_EMBEDDED",
     "MANIFEST_NAME",
     "MANIFEST_SCHEMA",
+    "MOST_EMBEDDED",
     "ArtifactMissingError",
     "ArtifactStore",
     "CorruptArtifactError",
@@ -33,7 +34,9 @@ __all__ = [
 MANIFEST_NAME = "rayform-manifest.json"
 MANIFEST_SCHEMA = 2
 LARGEST_EMBEDDED = 4096
-"""Bytes in all files of an artifact that a remote store keeps in its manifest: numbers, metrics, small tables."""
+"""Bytes in all files of an artifact that a store may keep in its manifest: numbers, metrics, small tables."""
+MOST_EMBEDDED = 16
+"""Files of such an artifact."""
 
 
 class ArtifactMissingError(IntegrityError):
@@ -129,6 +132,21 @@ class ArtifactStore(abc.ABC):
         gets `ConflictError`. Never overwrites.
         """
 
+    def commit_files(
+        self,
+        id: UUID,
+        files: Mapping[str, bytes],
+        *,
+        type: str,
+        materializer: str,
+        metadata: dict[str, Any] | None = None,
+    ) -> tuple[str, Manifest]:
+        """Commit content that is in memory, `{path: content}`; otherwise as `commit`."""
+        with self.staging(id) as folder:
+            for path, data in files.items():
+                (folder / path).write_bytes(data)
+            return self.commit(id, folder, type=type, materializer=materializer, metadata=metadata)
+
     @abc.abstractmethod
     def read_manifest(self, uri: str) -> Manifest:
         """Return the manifest of a committed artifact.
@@ -137,6 +155,14 @@ class ArtifactStore(abc.ABC):
             ArtifactMissingError: there is none at this URI.
             CorruptArtifactError: it can't be parsed, or is from a newer version.
         """
+
+    def read_files(self, uri: str, *, digest: str | None = None) -> Mapping[str, bytes] | None:
+        """Return all files of a small artifact, verified, or `None` where `open_local` is the way to them.
+
+        Raises:
+            ArtifactMissingError, CorruptArtifactError.
+        """
+        return None
 
     @abc.abstractmethod
     def open_local(self, uri: str, *, digest: str | None = None) -> AbstractContextManager[Path]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from rayform_core.errors import ConflictError, NotFoundError, PrerequisiteError, UsageError
+from rayform_runtime.artifacts.digest import bytes_digest
 from rayform_runtime.artifacts.files import (
     check_digest,
     read_whole,
@@ -19,6 +20,7 @@ from rayform_runtime.artifacts.files import (
     syncing,
     verify_folder,
     walk_files,
+    write_embedded,
     write_new_file,
 )
 from rayform_runtime.artifacts.interface import (
@@ -27,6 +29,7 @@ from rayform_runtime.artifacts.interface import (
     ArtifactStore,
     CorruptArtifactError,
     Manifest,
+    StoredFile,
     StoredObject,
 )
 from rayform_runtime.artifacts.keys import VERSIONS, safe_key, version_id, version_key
@@ -34,6 +37,7 @@ from rayform_runtime.artifacts.manifest import (
     LARGEST_MANIFEST,
     decode_manifest,
     encode_manifest,
+    is_embeddable,
     make_manifest,
 )
 
@@ -107,7 +111,6 @@ class LocalArtifactStore(ArtifactStore):
         visualizations: dict[str, str] | None = None,
     ) -> tuple[str, Manifest]:
         """See `ArtifactStore.commit`."""
-        target = self.root / VERSIONS / str(id)
         try:
             with syncing() as durable:
                 manifest = make_manifest(
@@ -119,6 +122,43 @@ class LocalArtifactStore(ArtifactStore):
                     visualizations=visualizations,
                 )
                 write_new_file(f"{staged}/{MANIFEST_NAME}", encode_manifest(manifest), durable=durable)
+        except OSError as error:
+            raise self._unusable(error, staged) from error
+        return self._publish(staged, id), manifest
+
+    def commit_files(
+        self,
+        id: UUID,
+        files: Mapping[str, bytes],
+        *,
+        type: str,
+        materializer: str,
+        metadata: dict[str, Any] | None = None,
+    ) -> tuple[str, Manifest]:
+        """See `ArtifactStore.commit_files`. What is small lies in the manifest: one file less to sync."""
+        if not is_embeddable(files):
+            return super().commit_files(id, files, type=type, materializer=materializer, metadata=metadata)
+        manifest = make_manifest(
+            id,
+            [StoredFile(path, len(data), bytes_digest(data)) for path, data in files.items()],
+            type=type,
+            materializer=materializer,
+            metadata=metadata,
+            embedded=files,
+        )
+        data = encode_manifest(manifest)
+        with self.staging(id) as staged:
+            try:
+                with syncing() as durable:
+                    write_new_file(f"{staged}/{MANIFEST_NAME}", data, durable=durable)
+            except OSError as error:
+                raise self._unusable(error, staged) from error
+            return self._publish(staged, id), manifest
+
+    def _publish(self, staged: Path, id: UUID) -> str:
+        """Rename a staged folder that holds its manifest into place, durably, and return its URI."""
+        target = self.root / VERSIONS / str(id)
+        try:
             sync_folder(staged)
             # The target holds a manifest, so it is never empty, and renaming onto it fails.
             os.rename(staged, target)  # noqa: PTH104 - the hot path; Path.rename builds one more Path
@@ -131,7 +171,7 @@ class LocalArtifactStore(ArtifactStore):
                     hint="Load that one, or save under a new ID.",
                 ) from None
             raise self._unusable(error, staged) from error
-        return f"{self.uri}/{version_key(id)}", manifest
+        return f"{self.uri}/{version_key(id)}"
 
     # -- read ---------------------------------------------------------------------------------------------
     def read_manifest(self, uri: str) -> Manifest:
@@ -154,11 +194,25 @@ class LocalArtifactStore(ArtifactStore):
             )
         return decode_manifest(data, uri=uri, id=version)
 
-    @contextlib.contextmanager
-    def open_local(self, uri: str, *, digest: str | None = None) -> Iterator[Path]:
-        """See `ArtifactStore.open_local`. Gives the committed folder itself; copy before you change."""
+    def read_files(self, uri: str, *, digest: str | None = None) -> Mapping[str, bytes] | None:
+        """See `ArtifactStore.read_files`."""
         manifest = self.read_manifest(uri)
         check_digest(uri, manifest, digest)
+        return manifest.embedded or None
+
+    @contextlib.contextmanager
+    def open_local(self, uri: str, *, digest: str | None = None) -> Iterator[Path]:
+        """See `ArtifactStore.open_local`. Gives the committed folder itself; copy before you change.
+
+        Files that lie in the manifest are written into a folder for as long as the context is open.
+        """
+        manifest = self.read_manifest(uri)
+        check_digest(uri, manifest, digest)
+        if manifest.embedded:
+            with self.staging(manifest.id) as written:
+                write_embedded(written, manifest)
+                yield written
+            return
         folder = self.root / VERSIONS / str(manifest.id)
         try:
             verify_folder(uri, folder, manifest)

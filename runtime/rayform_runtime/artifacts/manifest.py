@@ -11,15 +11,17 @@ from uuid import UUID
 from rayform_core.errors import UsageError
 from rayform_runtime.artifacts.digest import bytes_digest, tree_digest
 from rayform_runtime.artifacts.interface import (
+    LARGEST_EMBEDDED,
     MANIFEST_NAME,
     MANIFEST_SCHEMA,
+    MOST_EMBEDDED,
     CorruptArtifactError,
     Manifest,
     StoredFile,
 )
 from rayform_runtime.artifacts.keys import is_safe_key
 
-__all__ = ["LARGEST_MANIFEST", "decode_manifest", "encode_manifest", "make_manifest"]
+__all__ = ["LARGEST_MANIFEST", "decode_manifest", "encode_manifest", "is_embeddable", "make_manifest"]
 
 LARGEST_MANIFEST = 256 << 20
 """Bytes; room for more than a million files. A larger one isn't ours and isn't read into memory."""
@@ -66,6 +68,11 @@ def make_manifest(
         embedded=dict(embedded or {}),
         schema=MANIFEST_SCHEMA if embedded else 1,
     )
+
+
+def is_embeddable(files: Mapping[str, bytes]) -> bool:
+    """Whether an artifact of these files is small enough to lie in its manifest."""
+    return 0 < len(files) <= MOST_EMBEDDED and sum(map(len, files.values())) <= LARGEST_EMBEDDED
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

@@ -29,10 +29,12 @@ from rayform_runtime.artifacts.files import (
     seal_folder,
     verify_file,
     verify_folder,
+    write_embedded,
 )
 from rayform_runtime.artifacts.interface import (
     LARGEST_EMBEDDED,
     MANIFEST_NAME,
+    MOST_EMBEDDED,
     ArtifactMissingError,
     ArtifactStore,
     CorruptArtifactError,
@@ -44,8 +46,6 @@ from rayform_runtime.artifacts.keys import VERSIONS, safe_key, version_id, versi
 from rayform_runtime.artifacts.manifest import decode_manifest, encode_manifest, make_manifest
 
 __all__ = ["RemoteArtifactStore", "is_loopback"]
-
-_MOST_EMBEDDED = 16
 
 
 def is_loopback(endpoint: str) -> bool:
@@ -245,7 +245,7 @@ class RemoteArtifactStore(ArtifactStore):
         manifest = decode_manifest(data, uri=uri, id=version_id(self.uri, uri))
         base = f"{version_key(manifest.id)}/{manifest.folder}".rstrip("/")
         if manifest.embedded:
-            _write_embedded(folder, manifest)
+            write_embedded(folder, manifest)
         wanted = [] if manifest.embedded else list(manifest.files)
         # A body that was spoilt on its way is fetched again; one that is wrong in the store stays wrong.
         for attempt in (1, 2, 3) if wanted else ():
@@ -374,19 +374,9 @@ class _Sealing(threading.Thread):
 
 
 def _is_small(items: Sequence[tuple[str, str]]) -> bool:
-    if not 0 < len(items) <= _MOST_EMBEDDED:
+    if not 0 < len(items) <= MOST_EMBEDDED:
         return False
     return sum(Path(path).lstat().st_size for _, path in items) <= LARGEST_EMBEDDED
-
-
-def _write_embedded(folder: Path, manifest: Manifest) -> None:
-    """Write the files that lie in the manifest; they were compared with their digests when it was read."""
-    try:
-        for path, content in manifest.embedded.items():
-            (folder / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (folder / path).write_bytes(content)
-    except OSError as error:
-        raise storage_error(error, folder) from error
 
 
 def _is_right(uri: str, folder: Path, file: StoredFile) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from rayform_core.errors import ConflictError, RayformError
 from rayform_runtime.artifacts.import_paths import TypeGoneError, import_path, resolve
+from rayform_runtime.artifacts.manifest import is_embeddable
 from rayform_runtime.artifacts.materializers.base import Materializer
 from rayform_runtime.artifacts.materializers.registry import materializer_for, resolve_materializer
 
@@ -85,29 +87,33 @@ def save_value(
     chosen = _choose(value, declared_type, materializer, step, output)
     worker = chosen()
     kind = type(value)
+    pictures: dict[str, tuple[str, str]] = {}
     try:
-        with store.staging(id) as folder:
-            try:
-                worker.save(value, folder)
-            except OSError as error:
-                if error.errno in _DISK:
-                    from rayform_core.files import storage_error
-
-                    raise storage_error(error, store.uri) from error
-                raise
+        files = worker.to_files(value) if chosen.needs_no_folder() else None
+        if files is not None and not visualizations and is_embeddable(files) and not _draws(worker):
             known = {**_extract(worker, value), **(metadata or {})}
-            pictures = _save_pictures(worker, value, folder, visualizations or {})
             try:
-                uri, manifest = store.commit(
-                    id,
-                    folder,
-                    type=import_path(kind),
-                    materializer=import_path(chosen),
-                    metadata=known,
-                    visualizations={name: path for name, (path, _) in pictures.items()},
+                uri, manifest = store.commit_files(
+                    id, files, type=import_path(kind), materializer=import_path(chosen), metadata=known
                 )
             except ConflictError:
-                uri, manifest = _committed_before(store, id, folder)
+                uri, manifest = _committed_before(store, id, files)
+        else:
+            with store.staging(id) as folder:
+                _save(worker, value, files, folder, store)
+                known = {**_extract(worker, value), **(metadata or {})}
+                pictures = _save_pictures(worker, value, folder, visualizations or {})
+                try:
+                    uri, manifest = store.commit(
+                        id,
+                        folder,
+                        type=import_path(kind),
+                        materializer=import_path(chosen),
+                        metadata=known,
+                        visualizations={name: path for name, (path, _) in pictures.items()},
+                    )
+                except ConflictError:
+                    uri, manifest = _committed_before(store, id, folder)
     except Exception as error:
         if output is not None and not isinstance(error, RayformError):
             error.add_note(f"While saving output '{output}'" + (f" of step '{step}'." if step else "."))
@@ -149,24 +155,29 @@ def load_value(
         from rayform_runtime.artifacts.registered_data import fetch
 
         return fetch(store, uri, digest=digest)
+    chosen = None if materializer is None else resolve_materializer(materializer)
+    if chosen is not None and chosen.needs_no_folder():
+        files = store.read_files(uri, digest=digest)
+        if files is not None:
+            return chosen().from_files(files, _type_to_load(store, uri, type, as_type))
     with store.open_local(uri, digest=digest) as folder:
-        if type is None or materializer is None:
-            manifest = store.read_manifest(uri)
-            saved_type, saved_by = type or manifest.type, materializer or manifest.materializer
-        else:
-            saved_type, saved_by = type, materializer
-        chosen = resolve_materializer(saved_by)
-        kind = as_type
-        if not isinstance(kind, _TYPE):
-            try:
-                kind = resolve(saved_type)
-            except TypeGoneError as error:
-                error.add_note(f"While loading artifact '{uri}'.")
-                raise
+        kind = _type_to_load(store, uri, type, as_type)
+        if chosen is None:
+            chosen = resolve_materializer(store.read_manifest(uri).materializer)
         return chosen().load(folder, kind)
 
 
 _TYPE = type
+
+
+def _type_to_load(store: ArtifactStore, uri: str, saved: str | None, as_type: Any) -> Any:
+    if isinstance(as_type, _TYPE):
+        return as_type
+    try:
+        return resolve(saved or store.read_manifest(uri).type)
+    except TypeGoneError as error:
+        error.add_note(f"While loading artifact '{uri}'.")
+        raise
 
 
 def _choose(
@@ -201,6 +212,26 @@ def _warn(worker: Materializer, method: str, error: Exception) -> None:
     )
 
 
+def _save(
+    worker: Materializer, value: Any, files: dict[str, bytes] | None, folder: Path, store: ArtifactStore
+) -> None:
+    try:
+        if files is None:
+            worker.save(value, folder)
+        for path, data in (files or {}).items():
+            (folder / path).write_bytes(data)
+    except OSError as error:
+        if error.errno in _DISK:
+            from rayform_core.files import storage_error
+
+            raise storage_error(error, store.uri) from error
+        raise
+
+
+def _draws(worker: Materializer) -> bool:
+    return type(worker).save_visualizations is not Materializer.save_visualizations
+
+
 def _extract(worker: Materializer, value: Any) -> dict[str, Any]:
     try:
         found = worker.extract_metadata(value)
@@ -225,7 +256,7 @@ def _save_pictures(
 ) -> dict[str, tuple[str, str]]:
     """Return `{name: (path in the artifact, kind)}`."""
     pictures: dict[str, tuple[str, str]] = {}
-    overridden = type(worker).save_visualizations is not Materializer.save_visualizations
+    overridden = _draws(worker)
     if not attached and not overridden:
         return pictures
     from rayform_runtime.artifacts.visualizations import attach, collect
@@ -248,18 +279,25 @@ def _save_pictures(
     return pictures
 
 
-def _committed_before(store: ArtifactStore, id: UUID, folder: Path) -> tuple[str, Manifest]:
+def _committed_before(
+    store: ArtifactStore, id: UUID, written: Path | Mapping[str, bytes]
+) -> tuple[str, Manifest]:
+    from rayform_runtime.artifacts.digest import bytes_digest
     from rayform_runtime.artifacts.files import seal_folder
-    from rayform_runtime.artifacts.interface import MANIFEST_NAME
+    from rayform_runtime.artifacts.interface import MANIFEST_NAME, StoredFile
     from rayform_runtime.artifacts.keys import version_key
     from rayform_runtime.artifacts.manifest import make_manifest
 
     uri = f"{store.uri}/{version_key(id)}"
     there = store.read_manifest(uri)
-    (folder / MANIFEST_NAME).unlink(missing_ok=True)
+    if isinstance(written, Path):
+        (written / MANIFEST_NAME).unlink(missing_ok=True)
+        files: Sequence[StoredFile] = seal_folder(written)
+    else:
+        files = [StoredFile(path, len(data), bytes_digest(data)) for path, data in written.items()]
     ours = make_manifest(
         id,
-        seal_folder(folder),
+        files,
         type=there.type,
         materializer=there.materializer,
         visualizations=there.visualizations,

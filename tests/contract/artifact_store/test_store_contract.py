@@ -13,6 +13,7 @@ import pytest
 from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.artifacts.interface import (
+    LARGEST_EMBEDDED,
     MANIFEST_NAME,
     ArtifactMissingError,
     ArtifactStore,
@@ -57,6 +58,24 @@ def test_what_is_committed_comes_back(store: ArtifactStore) -> None:
     assert [f.path for f in manifest.files] == sorted(files)
     assert manifest.metadata == {"rows": 3, "nested": {"a": [1.5, None]}}
     assert store.exists(uri)
+
+
+@pytest.mark.parametrize("size", [3, LARGEST_EMBEDDED + 1], ids=["small", "large"])
+def test_content_in_memory_is_committed_like_files(store: ArtifactStore, size: int) -> None:
+    """Content that never was a file has the digest of such files, is read both ways, and is committed once."""
+    files = {"value.json": b"x" * size, "a.bin": b"\xff"}
+    version = new_id()
+    uri, manifest = store.commit_files(
+        version, files, type="builtins:int", materializer="m:M", metadata={"n": 1}
+    )
+    assert store.read_manifest(uri) == manifest
+    assert manifest.digest == commit(store, files)[1].digest
+    assert (manifest.size, manifest.metadata) == (size + 1, {"n": 1})
+    assert read(store, uri, manifest.digest) == files
+    assert store.read_files(uri, digest=manifest.digest) in (files, None)
+    with pytest.raises(ConflictError):
+        store.commit_files(version, {"other": b""}, type="builtins:int", materializer="m:M")
+    assert read(store, uri) == files
 
 
 def test_equal_content_has_an_equal_digest(store: ArtifactStore) -> None:

@@ -12,13 +12,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rayform_core.errors import ConflictError, PrerequisiteError, UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.artifacts.config import LocalStoreConfig
-from rayform_runtime.artifacts.interface import CorruptArtifactError
+from rayform_runtime.artifacts.interface import ArtifactMissingError, CorruptArtifactError
 from rayform_runtime.artifacts.local import LocalArtifactStore
+from rayform_runtime.artifacts.materializers.json_values import JsonMaterializer
 from rayform_runtime.artifacts.values import load_value, save_value
 
 WRITER = """
@@ -128,10 +130,10 @@ def test_a_relative_path_is_refused() -> None:
 
 def test_links_in_the_store_lead_nowhere(local_store: LocalArtifactStore, tmp_path: Path) -> None:
     """A file swapped for a link isn't read, and a link to a folder isn't written through."""
-    saved = save_value(local_store, new_id(), "secret")
+    saved = save_value(local_store, new_id(), "secret" * 1000)
     outside = tmp_path / "outside"
     outside.mkdir()
-    (outside / "value.txt").write_text("secret")
+    (outside / "value.txt").write_text("secret" * 1000)
     file = local_store.root / "versions" / str(saved.manifest.id) / "value.txt"
     file.unlink()
     file.symlink_to(outside / "value.txt")
@@ -145,7 +147,7 @@ def test_links_in_the_store_lead_nowhere(local_store: LocalArtifactStore, tmp_pa
 
 def test_a_file_too_many_is_told(local_store: LocalArtifactStore) -> None:
     """A folder artifact must not grow behind our back."""
-    saved = save_value(local_store, new_id(), "x")
+    saved = save_value(local_store, new_id(), "x" * 5000)
     (local_store.root / "versions" / str(saved.manifest.id) / "extra").write_text("x")
     with pytest.raises(CorruptArtifactError, match="extra"):
         load_value(local_store, saved.uri)
@@ -179,3 +181,52 @@ def test_many_files_are_stored(local_store: LocalArtifactStore, tmp_path: Path) 
         (folder / f"{number}.txt").write_text(str(number))
     loaded = load_value(local_store, save_value(local_store, new_id(), folder).uri)
     assert {p.name: p.read_text() for p in loaded.iterdir()} == {f"{n}.txt": str(n) for n in range(300)}
+
+
+def test_a_small_value_is_one_file_and_verified(local_store: LocalArtifactStore) -> None:
+    """A number lies in its manifest as text; what was changed there, or is of another digest, isn't loaded."""
+    saved = save_value(local_store, new_id(), {"answer": 42})
+    folder = local_store.root / "versions" / str(saved.manifest.id)
+    (file,) = folder.iterdir()
+    assert '"value.json":"{\\"answer\\":42}"' in file.read_text()
+    assert load_value(local_store, saved.uri, digest=saved.manifest.digest) == {"answer": 42}
+    assert local_store.read_files(saved.uri) == {"value.json": b'{"answer":42}'}
+    for load in (local_store.read_files, lambda uri, digest: load_value(local_store, uri, digest=digest)):
+        with pytest.raises(CorruptArtifactError):
+            load(saved.uri, digest="0" * 64)
+    file.write_text(file.read_text().replace("42", "43"))
+    with pytest.raises(CorruptArtifactError):
+        local_store.read_files(saved.uri)
+    with pytest.raises(CorruptArtifactError):
+        load_value(local_store, saved.uri)
+    with pytest.raises(ArtifactMissingError):
+        local_store.read_files(f"{local_store.uri}/versions/{new_id()}")
+
+
+class Shouted(JsonMaterializer):
+    """Changes what is written, and knows nothing of values that take no folder."""
+
+    def save(self, value: Any, folder: Path) -> None:
+        """Write it in capitals."""
+        super().save(value.upper(), folder)
+
+
+def test_a_materializer_that_overrides_save_alone_is_asked(local_store: LocalArtifactStore) -> None:
+    """A person's subclass of a built-in materializer writes its own files, however small they are."""
+    saved = save_value(local_store, new_id(), "quiet", materializer=Shouted)
+    assert load_value(local_store, saved.uri) == "QUIET"
+    assert not Shouted.needs_no_folder() and JsonMaterializer.needs_no_folder()
+
+
+def test_small_values_with_items_or_pictures_are_stored_in_a_folder(
+    local_store: LocalArtifactStore,
+) -> None:
+    """An array in a list, and a picture beside a number, are files as before, and come back."""
+    mixed = save_value(local_store, new_id(), [1, np.arange(10_000)])
+    assert load_value(local_store, mixed.uri)[1].tolist() == list(range(10_000))
+    shown = save_value(local_store, new_id(), 7, visualizations={"p.html": "<b>7</b>"})
+    assert load_value(local_store, shown.uri) == 7
+    for saved in (mixed, shown):
+        assert local_store.read_files(saved.uri) is None
+        with local_store.open_local(saved.uri) as folder:
+            assert (folder / "value.json").is_file()

@@ -100,9 +100,8 @@ def test_a_damaged_artifact_is_never_copied(
 ) -> None:
     """Where one artifact's bytes changed, the copy is refused and no model version is made."""
     store = rayform_home / "local" / "artifacts"
-    data = next(p for p in store.rglob("*") if p.is_file() and "manifest" not in p.name)
-    data.chmod(0o600)
-    data.write_bytes(data.read_bytes()[::-1] + b"x")
+    data = next(p for p in store.rglob("*") if p.is_file() and "[1,2]" in p.read_text())
+    data.write_text(data.read_text().replace("[1,2]", "[1,3]"))
     with pytest.raises(IntegrityError):
         copy_model_version(client, elsewhere, "digits")
     assert not _has(elsewhere)

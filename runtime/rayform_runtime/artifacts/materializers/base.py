@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -33,6 +33,10 @@ def needs(extra: str) -> Iterator[None]:
             f"A value can't be stored or loaded without the Python package '{error.name}'.",
             hint=f"Install it: pip install 'rayform[{extra}]'.",
         ) from error
+
+
+def _definer(kind: type, name: str) -> type:
+    return next(base for base in kind.__mro__ if name in base.__dict__)
 
 
 class Materializer(abc.ABC):
@@ -82,6 +86,25 @@ class Materializer(abc.ABC):
                 into memory stays).
             data_type: the type that was saved, or the one that the caller asks for.
         """
+
+    def to_files(self, value: Any) -> dict[str, bytes] | None:
+        """Return what `save` would write, `{path: content}`, where that takes no folder; `None` where it does.
+
+        Optional, with `from_files`: small values then travel without a temporary folder, since a store keeps them
+        in their manifest. Whoever overrides `save` or `load` alone switches it off.
+        """
+        return None
+
+    def from_files(self, files: Mapping[str, bytes], data_type: type) -> Any:
+        """Return the value that `to_files` gave; `data_type` is as in `load`."""
+        raise NotImplementedError(f"{type(self).__name__} reads values from folders alone.")
+
+    @classmethod
+    def needs_no_folder(cls) -> bool:
+        """Whether `to_files` and `from_files` stand for this very class's `save` and `load`."""
+        return _definer(cls, "save") is _definer(cls, "to_files") and _definer(cls, "load") is _definer(
+            cls, "from_files"
+        )
 
     def extract_metadata(self, value: Any) -> dict[str, Any]:
         """Return what is worth knowing of the value, as JSON; called with the value that is saved."""

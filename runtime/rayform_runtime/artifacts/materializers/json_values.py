@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import reprlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,33 @@ from rayform_runtime.artifacts.materializers.json_codec import Decoder, Encoder
 __all__ = ["JsonMaterializer"]
 
 _VALUE, _ITEMS = "value.json", "items.json"
+
+
+class _HasItemsError(Exception):
+    """A value holds something that only a materializer of its own can store."""
+
+
+def _encoded(value: Any, store_item: Callable[[Any, str], int]) -> bytes:
+    try:
+        encoded = Encoder(store_item).encode(value)
+        return json.dumps(encoded, separators=(",", ":"), allow_nan=False).encode()
+    except RecursionError as error:
+        raise UsageError(
+            f"A value of type '{import_path(type(value))}' can't be stored.",
+            why="It contains itself, or is nested too deeply.",
+            hint="Return a flat list with references by index or key.",
+        ) from error
+
+
+def _decoded(data: bytes, data_type: type, load_item: Callable[[int], Any]) -> Any:
+    try:
+        return json.loads(data, object_hook=Decoder(load_item).hook)
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise CorruptArtifactError(
+            f"The JSON of a value of type '{import_path(data_type)}' can't be read.",
+            why=f"{type(error).__name__}: {error}.",
+            hint="It may come from a newer version of Rayform: upgrade, or run the step again.",
+        ) from error
 
 
 class JsonMaterializer(Materializer):
@@ -43,18 +71,29 @@ class JsonMaterializer(Materializer):
             chosen().save(item, place)
             return number
 
-        try:
-            encoded = Encoder(store_item).encode(value)
-            data = json.dumps(encoded, separators=(",", ":"), allow_nan=False).encode()
-        except RecursionError as error:
-            raise UsageError(
-                f"A value of type '{import_path(type(value))}' can't be stored.",
-                why="It contains itself, or is nested too deeply.",
-                hint="Return a flat list with references by index or key.",
-            ) from error
+        data = _encoded(value, store_item)
         (folder / _VALUE).write_bytes(data)
         if items:
             (folder / _ITEMS).write_bytes(json.dumps(items).encode())
+
+    def to_files(self, value: Any) -> dict[str, bytes] | None:
+        """Return `value.json`, or `None` where items need materializers of their own."""
+
+        def refuse_item(item: Any, where: str) -> int:
+            raise _HasItemsError
+
+        try:
+            return {_VALUE: _encoded(value, refuse_item)}
+        except _HasItemsError:
+            return None
+
+    def from_files(self, files: Mapping[str, bytes], data_type: type) -> Any:
+        """Read the value."""
+
+        def no_item(number: int) -> Any:
+            raise KeyError(_ITEMS)
+
+        return _decoded(files[_VALUE], data_type, no_item)
 
     def load(self, folder: Path, data_type: type) -> Any:
         """Read the value."""
@@ -71,14 +110,7 @@ class JsonMaterializer(Materializer):
 
         with (folder / _VALUE).open("rb", buffering=0) as file:
             data = file.read()
-        try:
-            return json.loads(data, object_hook=Decoder(load_item).hook)
-        except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise CorruptArtifactError(
-                f"The JSON of a value of type '{import_path(data_type)}' can't be read.",
-                why=f"{type(error).__name__}: {error}.",
-                hint="It may come from a newer version of Rayform: upgrade, or run the step again.",
-            ) from error
+        return _decoded(data, data_type, load_item)
 
     def extract_metadata(self, value: Any) -> dict[str, Any]:
         """Return the number itself, the length of a container, or the names of fields."""

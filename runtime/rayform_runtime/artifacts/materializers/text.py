@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +28,14 @@ class StrMaterializer(Materializer):
         """Read the text."""
         return (folder / self.FILE).read_bytes().decode(_ENCODING, _ERRORS)
 
+    def to_files(self, value: str) -> dict[str, bytes]:
+        """Return the text."""
+        return {self.FILE: value.encode(_ENCODING, _ERRORS)}
+
+    def from_files(self, files: Mapping[str, bytes], data_type: type) -> Any:
+        """Return the text again."""
+        return files[self.FILE].decode(_ENCODING, _ERRORS)
+
     def extract_metadata(self, value: str) -> dict[str, Any]:
         """Return its length in characters."""
         return {"length": len(value)}
@@ -46,6 +55,14 @@ class BytesMaterializer(Materializer):
     def load(self, folder: Path, data_type: type) -> Any:
         """Read the bytes."""
         return (folder / "value.bin").read_bytes()
+
+    def to_files(self, value: bytes) -> dict[str, bytes]:
+        """Return the bytes."""
+        return {"value.bin": value}
+
+    def from_files(self, files: Mapping[str, bytes], data_type: type) -> Any:
+        """Return the bytes again."""
+        return files["value.bin"]
 
     def extract_metadata(self, value: bytes) -> dict[str, Any]:
         """Return its length in bytes."""
