@@ -13,7 +13,7 @@ from uuid import UUID
 if TYPE_CHECKING:
     from rayform_runtime.components import Stack
 
-__all__ = ["running_model_version", "running_stack", "running_step"]
+__all__ = ["await_record", "running_model_version", "running_stack", "running_step"]
 
 
 def running_step() -> Any | None:
@@ -34,3 +34,10 @@ def running_model_version() -> UUID | None:
     """Return the model version that the running step works on, or `None`."""
     step = running_step()
     return None if step is None else step.model_version_id
+
+
+def await_record() -> None:
+    """Wait, in a step, until all that came before it is recorded."""
+    gate = sys.modules.get("rayform_runtime.record_gate")
+    if gate is not None:
+        gate.await_record()

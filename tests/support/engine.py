@@ -88,6 +88,12 @@ def touch_then_fail(folder: str, name: str, flag: str) -> str:
         raise ValueError("the flag is there")
     return name
 
+def look_back(path: str, upstream: str, x: int) -> str:
+    context = get_step_context()
+    Path(path).touch()
+    steps = {s.key: s for s in context.stack.catalog.list_step_runs(context.run_id)}
+    return f"{steps[upstream].status} {steps[context.step_name].status}"
+
 def sleep(seconds: float, x: int = 0) -> float:
     time.sleep(seconds)
     return seconds

@@ -257,13 +257,16 @@ class ArtifactCatalog(SQLBase):
         try:
             return self._db.write(work)
         except UniqueViolation as error:
-            raise self._taken(outputs) or ConflictError(
-                "An artifact version exists already.", why=f"The database says: {error}."
-            ) from error
+            raise self._conflict(error, outputs) from error
         except ForeignKeyViolation as error:
             raise NotFoundError(
                 "model version or run", "of this step", hint="It was deleted meanwhile."
             ) from error
+
+    def _conflict(self, error: UniqueViolation, outputs: Sequence[NewArtifactVersion]) -> ConflictError:
+        return self._taken(outputs) or ConflictError(
+            "An artifact version exists already.", why=f"The database says: {error}."
+        )
 
     def _taken(self, outputs: Sequence[NewArtifactVersion]) -> ConflictError | None:
         for new in outputs:

@@ -532,6 +532,14 @@ class Catalog(abc.ABC):
         """
 
     @abc.abstractmethod
+    def record_steps(self, changes: Sequence[StepStart | StepFinish]) -> None:
+        """Record beginnings and ends of step runs in this order, in one commit; all of them or none.
+
+        What one step made is there for the next one in the list: a step that begins may take what one before it
+        in the list returned.
+        """
+
+    @abc.abstractmethod
     def record_cached(self, pairs: Sequence[tuple[StepStart, StepFinish]]) -> None:
         """Record step runs that were taken from the cache (or skipped) whole, in one commit."""
 

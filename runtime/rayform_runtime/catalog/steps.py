@@ -1,15 +1,15 @@
-"""Step runs in the catalog: the hot path. One step that isn't cached takes five statements in two commits."""
+"""Step runs in the catalog: the hot path. A step that isn't cached takes five statements in one or two commits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any
 from uuid import UUID
 
 from rayform_core.errors import NotFoundError
 from rayform_runtime.catalog.artifacts import ArtifactCatalog
-from rayform_runtime.catalog.database import ForeignKeyViolation, Row, Session, chunks, marks
+from rayform_runtime.catalog.database import ForeignKeyViolation, Row, Session, UniqueViolation, chunks, marks
 from rayform_runtime.catalog.interface import (
     ArtifactVersion,
     CachedResult,
@@ -68,10 +68,27 @@ class StepCatalog(ArtifactCatalog):
 
     def start_steps(self, starts: Sequence[StepStart]) -> None:
         if starts:
-            rows, inputs, links = self._start_rows(starts)
-            self._checked_write(
-                lambda session: self._start(session, starts, rows(now()), inputs, links), starts
-            )
+            self._checked_write(self._starting(starts), starts)
+
+    def record_steps(self, changes: Sequence[StepStart | StepFinish]) -> None:
+        works: list[Callable[[Session], object]] = []
+        for kind, group in groupby(changes, type):
+            some: list[Any] = list(group)
+            works.append(self._starting(some) if kind is StepStart else self._finishing(some))
+
+        def work(session: Session) -> None:
+            for part in works:
+                part(session)
+
+        starts = [change for change in changes if isinstance(change, StepStart)]
+        outputs = [o for change in changes if isinstance(change, StepFinish) for o in change.outputs]
+        if works:
+            self._checked_write(work, starts, outputs)
+
+    def _starting(self, starts: Sequence[StepStart]) -> Callable[[Session], None]:
+        """Prepare what doesn't need the database, and return the rest."""
+        rows, inputs, links = self._start_rows(starts)
+        return lambda session: self._start(session, starts, rows(now()), inputs, links)
 
     def _start_rows(self, starts: Sequence[StepStart], finishes: Sequence[StepFinish] | None = None) -> Any:
         put = self._db.put_id
@@ -162,9 +179,13 @@ class StepCatalog(ArtifactCatalog):
         if links:
             session.many(_LINK_RUN, links)
 
-    def _checked_write(self, work: Any, starts: Sequence[StepStart]) -> Any:
+    def _checked_write(
+        self, work: Any, starts: Sequence[StepStart], outputs: Sequence[NewArtifactVersion] = ()
+    ) -> Any:
         try:
             return self._db.write(work)
+        except UniqueViolation as error:
+            raise self._conflict(error, outputs) from error
         except ForeignKeyViolation as error:
             raise self._missing(starts) from error
 
@@ -193,6 +214,12 @@ class StepCatalog(ArtifactCatalog):
     def finish_steps(self, finishes: Sequence[StepFinish]) -> list[list[ArtifactVersion]]:
         if not finishes:
             return []
+        return self._write_versions(
+            self._finishing(finishes), [output for finish in finishes for output in finish.outputs]
+        )
+
+    def _finishing(self, finishes: Sequence[StepFinish]) -> Callable[[Session], list[list[ArtifactVersion]]]:
+        """Prepare what doesn't need the database, and return the rest."""
         put = self._db.put_id
         metadata = [encode(finish.metadata) for finish in finishes]
         errors = [encode_error(finish.error) for finish in finishes]
@@ -230,7 +257,7 @@ class StepCatalog(ArtifactCatalog):
                 [made[output.id] for output in finish.outputs if output.id in made] for finish in finishes
             ]
 
-        return self._write_versions(work, [output for finish in finishes for output in finish.outputs])
+        return work
 
     def _insert_outputs(
         self, session: Session, finishes: Sequence[StepFinish], prepared: Sequence[Any], repeated: set[UUID]

@@ -66,17 +66,22 @@ class CacheLookup:
             keys = [s.cache_key for s in self._catalog.list_step_runs(last.id) if s.cache_key]
             self._prefetched = self._catalog.find_cached(keys)
 
+    def set_keys(self, ready: Sequence[Instance]) -> None:
+        """Set the cache key of each instance that may have one."""
+        for instance in ready:
+            static = self._static[instance.node.key]
+            if static.why_not is None:
+                instance.cache_key = cache_key(static, instance.node.parameters, instance.key_inputs())
+
     def look_up(self, ready: Sequence[Instance]) -> Found:
-        """Find earlier results for instances; sets the cache key of each that may have one."""
+        """Find earlier results for instances that `set_keys` was called for."""
         decisions: dict[UUID, CacheDecision] = {}
         asked: list[Instance] = []
         for instance in ready:
             static = self._static[instance.node.key]
             if static.why_not is not None:
                 decisions[instance.id] = CacheDecision(False, static.why_not)
-                continue
-            instance.cache_key = cache_key(static, instance.node.parameters, instance.key_inputs())
-            if self.is_used:
+            elif self.is_used:
                 asked.append(instance)
             else:
                 reason = "This run doesn't use the cache."

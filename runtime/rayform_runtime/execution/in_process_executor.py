@@ -24,6 +24,8 @@ class InProcessExecutor(Executor):
         stack: the stack, shared with the scheduler.
     """
 
+    runs_beside_scheduler = False
+
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._queue: deque[StepTask] = deque()

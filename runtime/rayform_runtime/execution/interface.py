@@ -12,7 +12,7 @@ import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
 from rayform_runtime.catalog.interface import NewArtifactVersion, RunStatus, StepError, StepStatus
@@ -66,6 +66,8 @@ class StepTask:
         is_final_attempt: whether a failure is final, so that the failure hook is called.
         code_root: folder to import the person's code from.
         log_path: local file that the worker's output is written to, where the executor wants one.
+        awaits_record: whether what came before this step may not be in the catalog yet when it begins; the
+            catalog that the step sees waits for it.
     """
 
     run_id: str
@@ -82,6 +84,7 @@ class StepTask:
     model_version_id: str | None = None
     code_root: str | None = None
     log_path: str | None = None
+    awaits_record: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +195,9 @@ class RunOutcome:
 
 class Executor(abc.ABC):
     """Runs step tasks in workers. Used by one scheduler, from one thread."""
+
+    runs_beside_scheduler: ClassVar[bool] = True
+    """Whether the scheduler goes on while a step runs."""
 
     @abc.abstractmethod
     def check(self, spec: PipelineSpec) -> None:

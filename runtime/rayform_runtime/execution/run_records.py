@@ -73,6 +73,11 @@ class RunRecords:
         if starts:
             self.catalog.start_steps(starts)
 
+    def record(self, changes: Sequence[StepStart | StepFinish]) -> None:
+        """Record beginnings and ends in this order, in one commit."""
+        if changes:
+            self.catalog.record_steps(changes)
+
     def finish(self, finishes: Sequence[StepFinish]) -> dict[UUID, StepError]:
         """Record ends, in one commit, and return those that the catalog refused.
 

@@ -1,16 +1,19 @@
 """Walks a run's DAG: asks the cache, hands ready steps to the executor, records what happens, follows up.
 
-One loop in one thread. A turn takes all that the executor reports, writes it in as few commits as its order
-allows (starts, then ends), and only then lets dependents start. A step run that was taken from the cache is
-recorded before anything that depends on it is started, and together with others of its turn.
+One loop in one thread. A turn takes all that the executor reports and hands out the steps that this frees; while
+they run, it writes what ended and what began in one commit, in their order (ADR 46). What can be refused, a version
+name of the person's own for instance, is recorded before anything that depends on it is started, and so is what was
+taken from the cache.
 """
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import time
 from collections import deque
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +24,7 @@ from rayform_runtime.catalog.interface import (
     RunStatus,
     StepError,
     StepFinish,
+    StepStart,
     StepStatus,
 )
 from rayform_runtime.components import Stack
@@ -47,6 +51,8 @@ __all__ = ["Scheduler"]
 
 _LONGEST_WAIT = 0.2
 """Seconds after which the loop looks for a stop request, whatever the executor does."""
+_MOST_UNRECORDED = 64
+"""Beginnings and ends that may wait for their commit while others go on."""
 
 
 class _TakenOverError(ConflictError):
@@ -97,6 +103,10 @@ class Scheduler:
         self._cached: list[tuple[Instance, CachedResult]] = []
         self._ended_unrun: list[tuple[Instance, StepStatus, StepError | None]] = []
         self._events_of_unrun: list[RunEvent] = []
+        self._unrecorded: list[StepStart | StepFinish] = []
+        self._unrecorded_keys: set[str] = set()
+        self._events: list[RunEvent] = []
+        """What happened to steps and stands in the catalog only with the next commit."""
         self._errors: dict[str, StepError] = {}
         self._decisions: dict[str, CacheDecision] = {}
         self._hooks: set[str] = set()
@@ -155,9 +165,13 @@ class Scheduler:
                     hint="See it with `rayform runs describe`.",
                 )
             if not self._at_work and not self._timers and not self._hooks:
+                self._record()
                 return RunStatus.FAILED if self._errors else RunStatus.COMPLETED
-            self._take(self.executor.wait(self._until_next_timer()))
+            self._take(self.executor.wait(0.0 if self._unrecorded else self._until_next_timer()))
             self._retry_due()
+            # What was freed starts first and is recorded together with what freed it.
+            if not (self._freed or self._ready) or len(self._unrecorded) >= _MOST_UNRECORDED:
+                self._record()
 
     def _until_next_timer(self) -> float:
         if not self._timers:
@@ -173,6 +187,8 @@ class Scheduler:
             ready, self._ready = self._ready, []
             starting += self._from_cache(ready)
         self._record_unrun()
+        if starting and not self.executor.runs_beside_scheduler:
+            self._record()
         for instance in starting:
             self._submit(instance)
 
@@ -180,8 +196,19 @@ class Scheduler:
         cached, self._cached = self._cached, []
         ended, self._ended_unrun = self._ended_unrun, []
         events, self._events_of_unrun = self._events_of_unrun, []
+        if cached or ended:
+            self._record()
         self.records.taken_from_cache(cached)
         self.records.ended_without_running(ended)
+        for event in events:
+            self._tell(event)
+
+    def _record(self) -> None:
+        """Write what has happened, in one commit; then tell it, so that a listener finds it in the catalog."""
+        changes, self._unrecorded = self._unrecorded, []
+        events, self._events = self._events, []
+        self._unrecorded_keys.clear()
+        self.records.record(changes)
         for event in events:
             self.listener(event)
 
@@ -208,23 +235,24 @@ class Scheduler:
                 map_index=instance.map_index,
                 model_version_id=str(model) if model else None,
                 code_root=self.spec.code_root,
+                awaits_record=bool(self._unrecorded),
             )
         )
 
     def _take(self, reports: list[StepTask | StepResult | RunEvent]) -> None:
-        """Record and follow up what the executor reports."""
-        starts, results, events = [], [], []
+        """Follow up what the executor reports; what can't be refused is recorded later, with what it frees."""
+        results = []
         for report in reports:
             if isinstance(report, StepTask):
                 instance = self._at_work.get(report.step_run_id)
                 if instance is not None and not instance.is_recorded:
                     instance.is_recorded = True
-                    starts.append(
+                    self._unrecorded.append(
                         self.records.start_of(
                             instance, self.executor.log_uri(report.run_id, report.step_run_id)
                         )
                     )
-                    events.append(self._make_event(instance, StepStatus.RUNNING))
+                    self._step_event(instance, StepStatus.RUNNING)
             elif isinstance(report, StepResult):
                 if self._stop and report.lost:
                     continue  # Ctrl-C or whoever asked to stop ended its process too: it is stopped, not failed
@@ -234,47 +262,61 @@ class Scheduler:
                     if not instance.is_recorded:
                         # It ended before it started: cancelled in the queue, or never placed.
                         instance.is_recorded = True
-                        starts.append(self.records.start_of(instance))
+                        self._unrecorded.append(self.records.start_of(instance))
                     results.append((instance, report))
             else:
-                events.append(report)
-        self.records.start(starts)
-        for event in events:  # a listener that hears of a step finds it in the catalog
-            self.listener(event)
-        if results:
+                self._tell(report)
+        if all(self._is_accepted_for_sure(instance, result) for instance, result in results):
+            for instance, result in results:
+                finish = self._finish_of(instance, result, result.status)
+                self._unrecorded.append(finish)
+                if instance.cache_key:
+                    self._unrecorded_keys.add(instance.cache_key)
+                self._follow_up(instance, result, finish)
+        else:
+            self._record()
             self._record_results(results)
+
+    def _is_accepted_for_sure(self, instance: Instance, result: StepResult) -> bool:
+        """Whether nothing in the catalog can be against a result: no version name of the person's, no model."""
+        return (
+            result.status is StepStatus.COMPLETED
+            and self.records.models.get(instance.node.key) is None
+            and all(output.version is None for output in result.outputs)
+            and not result.run_metadata
+        )
+
+    def _finish_of(self, instance: Instance, result: StepResult, status: StepStatus) -> StepFinish:
+        model = self.records.models.get(instance.node.key)
+        return step_finish(instance, self.request.run_id, result, status=status, model_version_id=model)
 
     def _record_results(self, results: list[tuple[Instance, StepResult]]) -> None:
         finishes: list[StepFinish] = []
         for instance, result in results:
             again = self._will_retry(instance, result)
             status = StepStatus.RETRYING if again else result.status
-            finishes.append(
-                step_finish(
-                    instance,
-                    self.request.run_id,
-                    result,
-                    status=status,
-                    model_version_id=self.records.models.get(instance.node.key),
-                )
-            )
+            finishes.append(self._finish_of(instance, result, status))
         refused = self.records.finish(finishes)
         for (instance, result), finish in zip(results, finishes, strict=True):
             self.records.metadata_of(result, instance.node.key)
             if instance.id in refused:
                 self._ended(instance, StepStatus.FAILED, refused[instance.id])
-            elif finish.status is StepStatus.RETRYING:
-                self._retry_later(instance, result)
             else:
-                if finish.status is StepStatus.COMPLETED:
-                    for output in result.outputs:
-                        name = output.output_name or ""
-                        length = result.map_lengths.get(name)
-                        instance.outputs[name] = VersionRef.of(output)._replace(length=length)
-                elif result.lost and result.error is not None and instance.node.spec.on_failure:
-                    # The worker that would have called it is dead.
-                    self._submit_hook(instance.node.spec.on_failure, _text(result.error))
-                self._ended(instance, result.status, result.error, result)
+                self._follow_up(instance, result, finish)
+
+    def _follow_up(self, instance: Instance, result: StepResult, finish: StepFinish) -> None:
+        if finish.status is StepStatus.RETRYING:
+            self._retry_later(instance, result)
+            return
+        if finish.status is StepStatus.COMPLETED:
+            for output in result.outputs:
+                name = output.output_name or ""
+                length = result.map_lengths.get(name)
+                instance.outputs[name] = VersionRef.of(output)._replace(length=length)
+        elif result.lost and result.error is not None and instance.node.spec.on_failure:
+            # The worker that would have called it is dead.
+            self._submit_hook(instance.node.spec.on_failure, _text(result.error))
+        self._ended(instance, result.status, result.error, result)
 
     # -- retries --------------------------------------------------------------------------------------------
     @staticmethod
@@ -384,6 +426,9 @@ class Scheduler:
     # -- the cache ------------------------------------------------------------------------------------------
     def _from_cache(self, ready: list[Instance]) -> list[Instance]:
         """Take from the cache what it has; return what must be run."""
+        self._cache.set_keys(ready)
+        if not self._unrecorded_keys.isdisjoint(i.cache_key for i in ready if i.cache_key):
+            self._record()  # the very result that one of these asks for
         found = self._cache.look_up(ready)
         for instance, hit in found.hits:
             instance.outputs = {name: VersionRef.of(v) for name, v in hit.outputs.items()}
@@ -419,6 +464,7 @@ class Scheduler:
     def _stop_all(self) -> None:
         """End what is at work; what is committed already is recorded, so that a resume needn't do it again."""
         self.executor.close(kill=True)
+        self._record()
         for instance in self._at_work.values():
             self._step_event(instance, StepStatus.STOPPED)
         finishes = [
@@ -462,19 +508,26 @@ class Scheduler:
         """The scheduler itself failed: end the workers, and say so in the catalog if it can still be reached."""
         self.executor.close(kill=True)
         why = step_error(error)
-        try:
+        with _noted(error, "The last steps couldn't be recorded"):
+            self._record()
+        with _noted(error, "The run couldn't be marked as interrupted"):
             self.catalog.finish_run(
                 self.request.run_id, RunStatus.INTERRUPTED, StepError(why.type, why.message)
             )
-        except Exception as second:  # noqa: BLE001 - the first error is the one to show
-            error.add_note(f"The run couldn't be marked as interrupted either: {second}")
 
     # -- events ---------------------------------------------------------------------------------------------
     def _event(self, kind: str, **facts: Any) -> None:
-        self.listener(RunEvent(kind, datetime.now(UTC), str(self.request.run_id), **facts))
+        self._tell(RunEvent(kind, datetime.now(UTC), str(self.request.run_id), **facts))
 
     def _step_event(self, instance: Instance, status: StepStatus, **facts: Any) -> None:
-        self.listener(self._make_event(instance, status, **facts))
+        self._tell(self._make_event(instance, status, **facts))
+
+    def _tell(self, event: RunEvent) -> None:
+        """Tell an event now, or after what happened before it is recorded."""
+        if self._unrecorded:
+            self._events.append(event)
+        else:
+            self.listener(event)
 
     def _make_event(self, instance: Instance, status: StepStatus, **facts: Any) -> RunEvent:
         if facts.get("summaries") is None:
@@ -488,6 +541,15 @@ class Scheduler:
             step_status=status,
             **facts,
         )
+
+
+@contextlib.contextmanager
+def _noted(error: BaseException, what: str) -> Iterator[None]:
+    """Note on `error`, which is the one to show, what fails after it."""
+    try:
+        yield
+    except Exception as second:  # noqa: BLE001 - told with the first
+        error.add_note(f"{what} either: {second}")
 
 
 def _text(error: StepError | None) -> str:

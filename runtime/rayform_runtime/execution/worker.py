@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -28,6 +29,7 @@ from rayform_runtime.execution.person_traceback import step_error
 from rayform_runtime.execution.surroundings import Surroundings
 from rayform_runtime.execution.user_code import add_code_root, load_function, load_source
 from rayform_runtime.execution.worker_step import CodeRef, WorkerOutput, WorkerStep
+from rayform_runtime.record_gate import catalog_waits_for
 
 if TYPE_CHECKING:
     from rayform_runtime.artifacts.interface import ArtifactStore
@@ -105,6 +107,8 @@ def _run(task: StepTask, step: WorkerStep, stack: Stack, started: datetime) -> S
     context = _context(task, step, stack)
     surroundings = Surroundings()
     with running_step(context), ExitStack() as afterwards:
+        if task.awaits_record:
+            afterwards.enter_context(catalog_waits_for(partial(_is_recorded, task, stack)))
         afterwards.callback(surroundings.restore)
         try:
             returned = _call(function, arguments, surroundings)
@@ -136,6 +140,16 @@ def _run(task: StepTask, step: WorkerStep, stack: Stack, started: datetime) -> S
         map_lengths=lengths,
         summaries=summaries,
     )
+
+
+def _is_recorded(task: StepTask, stack: Stack) -> bool:
+    from rayform_core.errors import NotFoundError
+
+    try:
+        recorded = stack.catalog.get_step_run(UUID(task.step_run_id))
+    except NotFoundError:
+        return False
+    return recorded.attempt == task.attempt and recorded.status is StepStatus.RUNNING
 
 
 def _call(function: Callable[..., Any], arguments: Mapping[str, Any], surroundings: Surroundings) -> Any:

@@ -75,6 +75,39 @@ def test_an_unknown_run_names_its_neighbours(scene: Scene, catalog: SQLCatalog) 
         catalog.get_run(new_id())
 
 
+def test_ends_and_beginnings_are_one_commit(scene: Scene, catalog: SQLCatalog) -> None:
+    """A step's end and the beginning of the one that takes its output are recorded together, in this order."""
+    run = scene.run()
+    first = scene.start(run, "first")
+    made = scene.version("number")
+    second = StepStart(id=new_id(), run_id=run.id, key="second", name="second", inputs={"x": [made.id]})
+    catalog.record_steps([StepFinish(first.id, run.id, StepStatus.COMPLETED, outputs=[made]), second])
+    steps = {step.key: step for step in catalog.list_step_runs(run.id)}
+    assert steps["first"].status is StepStatus.COMPLETED
+    assert steps["first"].outputs == {"output": [made.id]} or [*steps["first"].outputs.values()] == [
+        [made.id]
+    ]
+    assert (steps["second"].status, steps["second"].inputs) == (StepStatus.RUNNING, {"x": [made.id]})
+    catalog.record_steps([])
+
+
+def test_changes_of_one_commit_are_recorded_all_or_none(scene: Scene, catalog: SQLCatalog) -> None:
+    """Where one of them is refused, a taken version name or an unknown input, the others aren't there either."""
+    run = scene.run()
+    first = scene.start(run, "first")
+    scene.saved("number", version="v1")
+    end = StepFinish(first.id, run.id, StepStatus.COMPLETED, outputs=[scene.version("number", version="v1")])
+    second = StepStart(id=new_id(), run_id=run.id, key="second", name="second")
+    with pytest.raises(ConflictError, match="v1"):
+        catalog.record_steps([second, end])
+    lost = StepStart(id=new_id(), run_id=run.id, key="third", name="third", inputs={"x": [new_id()]})
+    end = StepFinish(first.id, run.id, StepStatus.COMPLETED, outputs=[scene.version("number")])
+    with pytest.raises(NotFoundError):
+        catalog.record_steps([end, second, lost])
+    (only,) = catalog.list_step_runs(run.id)
+    assert (only.key, only.status) == ("first", StepStatus.RUNNING)
+
+
 def test_ending_a_run_settles_its_steps(scene: Scene, catalog: SQLCatalog) -> None:
     """Steps that were at work when their run ended are shown by how it ended."""
     for status, expected in (

@@ -18,10 +18,11 @@ from support.engine import Engine, each, out, value
 
 from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_core.ids import new_id
-from rayform_runtime.catalog.interface import RunStatus, StepStatus
+from rayform_runtime.catalog.interface import RunStatus, StepFinish, StepStatus
 from rayform_runtime.execution.fork_launcher import ForkLauncher
 from rayform_runtime.execution.interface import StepResult
 from rayform_runtime.execution.local_orchestrator import LocalOrchestrator
+from rayform_runtime.execution.run_records import RunRecords
 from rayform_runtime.execution.scheduler import Scheduler
 from rayform_runtime.spec import ListInput, ModelSpec, ParameterInput, Resources, RetryPolicy
 
@@ -81,6 +82,46 @@ def test_values_travel_along_the_dag(engine: Engine) -> None:
     steps = engine.steps(outcome.run_id)
     assert steps["two"].inputs == {"x": [*steps["one"].outputs["output"]]}
     assert steps["two"].parameters == {"y": 5}
+
+
+def test_a_step_finds_what_came_before_it_in_the_catalog(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that begins while its upstream is still being recorded sees it recorded when it looks."""
+    began = engine.folder / "began"
+    record = RunRecords.record
+
+    def record_late(records: RunRecords, changes: Any) -> None:
+        """Write the end of `one` only once `two` has run up to its look into the catalog."""
+        if any(getattr(change, "key", "") == "two" for change in changes):
+            assert any(isinstance(change, StepFinish) for change in changes)
+            deadline = time.monotonic() + 20
+            while not began.exists() and time.monotonic() < deadline:
+                time.sleep(0.005)
+            time.sleep(0.2)  # what the step would need to look, did it not wait
+        record(records, changes)
+
+    monkeypatch.setattr(RunRecords, "record", record_late)
+    outcome = engine.run(
+        engine.pipeline(
+            engine.step("one", "constant"),
+            engine.step(
+                "two", "look_back", {"path": value(str(began)), "upstream": value("one"), "x": out("one")}
+            ),
+        )
+    )
+    assert began.exists()
+    assert engine.value_of(outcome.run_id, "two") == "completed running"
+
+
+def test_a_result_of_this_very_run_is_found_in_the_cache(engine: Engine) -> None:
+    """A step that does again what the one before it did takes that one's result."""
+    one = engine.step("one", "constant", {"value": value(3)})
+    two = engine.step("two", "square", {"x": out("one")})
+    three = engine.step("three", "square", {"x": out("one")}, after=["two"])
+    three = three.model_copy(update={"outputs": two.outputs})  # both make versions of one artifact
+    outcome = engine.run(engine.pipeline(one, two, three))
+    assert engine.statuses(outcome.run_id) == {"one": "completed", "two": "completed", "three": "cached"}
 
 
 def test_several_outputs_are_separate_artifacts(engine: Engine) -> None:

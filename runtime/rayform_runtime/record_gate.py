@@ -1,0 +1,73 @@
+"""Holds a running step's catalog back until what came before the step is recorded.
+
+The scheduler lets a step begin while it still writes the end of the step before it (ADR 46). A step that looks
+into the catalog, for the model that the step before it made for instance, must find that there: its first look waits
+for its own beginning, which is recorded in the same commit or in a later one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rayform_core.errors import RemoteError
+
+__all__ = ["await_record", "catalog_waits_for"]
+
+LONGEST = 60.0
+"""Seconds; a commit takes a millisecond, on a busy disk or a far database some hundred."""
+
+_lock = threading.RLock()
+_is_recorded: Callable[[], bool] | None = None
+_asking = False
+
+
+@contextmanager
+def catalog_waits_for(is_recorded: Callable[[], bool]) -> Iterator[None]:
+    """Let the first look into the catalog, inside this context, wait until `is_recorded` says so.
+
+    It holds for the whole process, threads of the step included: a worker runs one step at a time.
+    """
+    global _is_recorded
+    _is_recorded = is_recorded
+    try:
+        yield
+    finally:
+        _is_recorded = None
+
+
+def await_record() -> None:
+    """Wait where a step's catalog must wait; costs nothing elsewhere.
+
+    Raises:
+        RemoteError: the step's beginning isn't recorded after `LONGEST` seconds.
+    """
+    global _is_recorded, _asking
+    if _is_recorded is None:
+        return
+    with _lock:
+        asked = _is_recorded
+        if asked is None or _asking:
+            return
+        _asking = True  # asking looks into the catalog itself, in this thread; others wait for the lock
+        try:
+            _poll(asked)
+        finally:
+            _asking = False
+        _is_recorded = None
+
+
+def _poll(is_recorded: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LONGEST
+    pause = 0.001
+    while not is_recorded():
+        if time.monotonic() >= deadline:
+            raise RemoteError(
+                "The catalog can't be read in this step yet.",
+                why=f"The scheduler hasn't recorded the step's beginning in {LONGEST:g} seconds.",
+                hint="See whether the catalog's database can be written: `rayform stack status`.",
+            )
+        time.sleep(pause)
+        pause = min(pause * 2, 0.1)
