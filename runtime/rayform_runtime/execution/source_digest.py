@@ -162,7 +162,9 @@ class _Walk:
         """Add a value that code refers to by name and that no assignment in a file explains."""
         value = _plain(value)
         if isinstance(value, types.ModuleType):
-            if value.__file__ and (file := _project_file(value.__file__)) is not None:
+            # Built-in modules such as `sys` and `time` come from no file, and namespace packages have None.
+            file = _project_file(place) if (place := getattr(value, "__file__", None)) else None
+            if file is not None:
                 self._add((str(file), "*"))
                 self._follow()
         elif isinstance(value, types.FunctionType | types.MethodType | type):

@@ -255,6 +255,16 @@ def test_same_code_elsewhere_gives_same_digest(tmp_path: Path, monkeypatch: pyte
     assert digests[0] == digests[1]
 
 
+def test_built_in_modules_in_a_notebook_are_no_obstacle() -> None:
+    """`sys`, `time` and namespace packages come from no file, and a step without a file may name them."""
+    space: dict[str, Any] = {"__name__": "__main__"}
+    exec("import sys, time, itertools\ndef step(): return time.time, sys.path, itertools.chain", space)
+    space["nowhere"] = ModuleType("nowhere")
+    space["nowhere"].__file__ = None
+    exec("def other(): return nowhere, time", space)
+    assert source_digest(space["step"]) != source_digest(space["other"])
+
+
 def test_function_without_file_digests_its_source_or_bytecode() -> None:
     """A function from a notebook cell or `exec` has a digest that follows its code and what it calls."""
 
