@@ -51,12 +51,7 @@ def _measure(home: Path) -> list[Row]:
     from benchmarks import execution_pipelines as made
 
     fsync = fsync_seconds(home)
-    rows = [
-        *_chains(made, fsync),
-        _fan_out(made),
-        *_array(made),
-        *_wide_map(made),
-    ]
+    rows = [*_chains(made, fsync), _fan_out(made), *_wide_map(made), *_array()]
     from rayform.open_stacks import close_stacks
 
     close_stacks()
@@ -98,8 +93,10 @@ def _fan_out(made: Any) -> Row:
     )
 
 
-def _array(made: Any) -> list[Row]:
+def _array() -> list[Row]:
     import numpy as np
+
+    from benchmarks import array_pipelines as made
 
     array = np.arange(12_500_000, dtype=np.float64)
 

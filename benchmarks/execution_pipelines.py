@@ -1,10 +1,11 @@
-"""The pipelines that `bench_execution` times, written as a person would."""
+"""The pipelines of small steps that `bench_execution` times, written as a person would.
+
+They import nothing but Rayform: what the import of a library takes is no part of a step.
+"""
 
 from __future__ import annotations
 
 import time
-
-import numpy as np
 
 from rayform import Resources, pipeline, step
 
@@ -35,31 +36,6 @@ def count_to(count: int) -> list[int]:
     return list(range(count))
 
 
-@step
-def make_array(megabytes: int) -> np.ndarray:
-    return np.arange(megabytes * 125_000, dtype=np.float64)
-
-
-@step
-def use_array(array: np.ndarray) -> float:
-    return float(array[-1])
-
-
-@step
-def make_number(megabytes: int) -> float:
-    return float(megabytes)
-
-
-@step
-def make_and_drop_array(megabytes: int) -> float:
-    return float(np.arange(megabytes * 125_000, dtype=np.float64)[-1])
-
-
-@step
-def use_number(number: float) -> float:
-    return number
-
-
 def _chain(length: int) -> None:
     number = first()
     for _ in range(length - 1):
@@ -84,18 +60,3 @@ def fan_out(width: int = 20) -> None:
 @pipeline(enable_cache=False)
 def wide_map(width: int = 1000) -> None:
     add_up(increment.map(count_to(width)))
-
-
-@pipeline(enable_cache=False)
-def array_handover(megabytes: int = 100) -> None:
-    use_array(make_array(megabytes))
-
-
-@pipeline(enable_cache=False)
-def dropped_array_handover(megabytes: int = 100) -> None:
-    use_number(make_and_drop_array(megabytes))
-
-
-@pipeline(enable_cache=False)
-def number_handover(megabytes: int = 100) -> None:
-    use_number(make_number(megabytes))

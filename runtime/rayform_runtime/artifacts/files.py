@@ -61,13 +61,16 @@ def read_whole(path: Path) -> bytes:
         os.close(descriptor)
 
 
-def write_new_file(path: str | Path, data: bytes, *, durable: list[int] | None = None) -> None:
+def write_new_file(
+    path: str | Path, data: bytes, *, durable: list[int] | None = None, sync: bool = False
+) -> None:
     """Create `path` (0600) with this content.
 
     Args:
         path: the file.
         data: its content.
         durable: gets the descriptor that the caller must still sync and close; `None` where it need not last.
+        sync: write it through to the disk here and now.
 
     Raises:
         FileExistsError: it is there already.
@@ -78,6 +81,8 @@ def write_new_file(path: str | Path, data: bytes, *, durable: list[int] | None =
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]
+        if sync:
+            os.fsync(descriptor)
         if durable is not None:
             start_writing(descriptor)
             durable.append(descriptor)

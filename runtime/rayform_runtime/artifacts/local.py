@@ -149,8 +149,7 @@ class LocalArtifactStore(ArtifactStore):
         data = encode_manifest(manifest)
         with self.staging(id) as staged:
             try:
-                with syncing() as durable:
-                    write_new_file(f"{staged}/{MANIFEST_NAME}", data, durable=durable)
+                write_new_file(f"{staged}/{MANIFEST_NAME}", data, sync=True)
             except OSError as error:
                 raise self._unusable(error, staged) from error
             return self._publish(staged, id), manifest

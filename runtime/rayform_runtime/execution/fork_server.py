@@ -46,6 +46,7 @@ _UNSAFE_AFTER_IMPORT = ("jax", "tensorflow", "grpc", "cupy", "numba.cuda")
 GRACE_SECONDS = 3.0
 
 _WORKERS_MODULES = (
+    "blake3",
     "rayform_runtime.execution.worker_process",
     "rayform_runtime.artifacts.config",
     "rayform_runtime.artifacts.local",

@@ -11,6 +11,16 @@ from typing import NoReturn
 __all__ = ["Surroundings"]
 
 
+def _encoded_variables() -> dict[bytes, bytes]:
+    """Return this process's variables as the kernel has them.
+
+    What `os.environb` wraps, where it can be had: its own copy decodes and encodes each of them, which took a
+    twentieth of what a trivial step costs.
+    """
+    known = getattr(os.environb, "_data", None)
+    return known if isinstance(known, dict) else dict(os.environb)
+
+
 class Surroundings:
     """The state of a worker process before a step's function is called.
 
@@ -25,7 +35,7 @@ class Surroundings:
             self._folder: str | None = os.getcwd()  # noqa: PTH109 - on the way to every step's first line
         except OSError:
             self._folder = None  # it was deleted
-        self._variables = dict(os.environ)
+        self._variables = _encoded_variables().copy()
         self._mask = os.umask(0o077)
         os.umask(self._mask)
         self._import_path = list(sys.path)
@@ -53,9 +63,11 @@ class Surroundings:
         if self._folder is not None:
             with contextlib.suppress(OSError):
                 os.chdir(self._folder)
-        for name, value in self._variables.items():
-            if os.environ.get(name) != value:
-                os.environ[name] = value
+        now = _encoded_variables()
+        if now != self._variables:
+            for name, value in self._variables.items():
+                if now.get(name) != value:
+                    os.environb[name] = value
 
     def _leave(self, error: BaseException | None) -> NoReturn:
         code = 0
