@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,7 @@ DASHBOARD_PORT = 8265
 TOKEN_PATH = Path("/etc/rayform/ray_token")
 AUTOSCALER_PATH = Path("/etc/rayform/autoscaler.yaml")
 _JOIN_FOR = 600.0
+_RAY_PROCESS = re.compile(r"raylet|gcs_server|ray::|/ray/")
 
 
 def start_head() -> None:
@@ -51,7 +53,7 @@ def start_head() -> None:
     ]  # fmt: skip
     if not settings.worker_groups:
         command = [word for word in command if not word.startswith("--autoscaling-config")]
-    _ray("stop", "--force", settings=settings, check=False)
+    _end_other_ray(settings)
     _ray(*command, settings=settings)
     write_status(
         phase="Ray runs",
@@ -90,7 +92,7 @@ def start_worker() -> None:
     deadline = time.monotonic() + _JOIN_FOR
     while True:
         try:
-            _ray("stop", "--force", settings=settings, check=False)
+            _end_other_ray(settings)
             _ray(*command, settings=settings)
             break
         except RemoteError:
@@ -121,6 +123,25 @@ def _object_store_bytes() -> int | None:
     return max(80 * 2**20, int(free * 0.8)) if free < 2 * 2**30 else None
 
 
+def _end_other_ray(settings: MachineSettings) -> None:
+    """End what an earlier start left; at a first boot there is none, and `ray stop` takes a second to say so."""
+    if ray_processes():
+        _ray("stop", "--force", settings=settings, check=False)
+
+
+def ray_processes() -> list[str]:
+    """Return the command lines of Ray's own processes on this machine."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue  # it ended meanwhile
+        if _RAY_PROCESS.search(line):
+            found.append(line)
+    return found
+
+
 def ray_environment(settings: MachineSettings) -> dict[str, str]:
     """Return the environment that every Ray process of the machine gets."""
     return {
@@ -134,6 +155,8 @@ def ray_environment(settings: MachineSettings) -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         # A restarted worker process costs a second; a node has memory for some idle ones.
         "RAY_idle_worker_killing_time_threshold_ms": "60000",
+        # Ray asks every 5 s who waits for a machine; each time costs one call that lists the cluster's instances.
+        "AUTOSCALER_UPDATE_INTERVAL_S": "2",
         # A lost node is noticed within ten seconds rather than half a minute.
         "RAY_health_check_initial_delay_ms": "5000",
         "RAY_health_check_period_ms": "2000",
