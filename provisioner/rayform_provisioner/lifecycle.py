@@ -18,7 +18,12 @@ from rayform_core.errors import ConflictError, NotFoundError, RayformError, Remo
 from rayform_core.files import write_atomically
 from rayform_provisioner.aws.adopt import address_of, state_index
 from rayform_provisioner.aws.checks import Settled, pins, settle
-from rayform_provisioner.aws.data import bucket_holding, registry_holding, snapshot_database
+from rayform_provisioner.aws.data import (
+    begin_end_of_database,
+    bucket_holding,
+    registry_holding,
+    snapshot_database,
+)
 from rayform_provisioner.aws.inventory import Found, inventory, unattached_associations, wait_until
 from rayform_provisioner.aws.sweep import empty_bucket, empty_repository, end_instances, sweep
 from rayform_provisioner.costs import estimate
@@ -633,18 +638,19 @@ class Lifecycle:
     ) -> None:
         """Stop what writes, then save or delete data; only then may Terraform begin."""
         region, reference = record.region, record.reference
-        self.reporter.phase("Stopping the cluster")
-        end_instances(self.target, region, reference)
         identifier = f"{reference}-catalog"
+        own_database = definition.catalog.existing is None
+        self.reporter.phase("Stopping the cluster")
+        if own_database and "catalog" not in keep:
+            self._unprotect_database(definition, region, identifier)
+            begin_end_of_database(self.target, region, identifier)
+        end_instances(self.target, region, reference)
         if "catalog" in keep:
             self.reporter.phase("Taking a snapshot of the catalog")
             snapshot_database(self.target, region, identifier, f"{identifier}-final")
-        if definition.catalog.existing is None and definition.catalog.deletion_protection:
-            rds = self.target.client("rds", region)
-            with contextlib.suppress(rds.exceptions.DBInstanceNotFoundFault):
-                rds.modify_db_instance(
-                    DBInstanceIdentifier=identifier, DeletionProtection=False, ApplyImmediately=True
-                )
+            if own_database:
+                self._unprotect_database(definition, region, identifier)
+                begin_end_of_database(self.target, region, identifier)
         if "bucket" in holdings and "bucket" not in keep:
             self.reporter.phase("Deleting artifacts")
             empty_bucket(self.target, region, bucket_name(definition, reference))
@@ -654,6 +660,14 @@ class Lifecycle:
                 empty_bucket(self.target, region, bucket_name(definition, reference))
         if "registry" in holdings and "registry" not in keep:
             empty_repository(self.target, region, repository_name(definition, reference))
+
+    def _unprotect_database(self, definition: StackDefinition, region: str, identifier: str) -> None:
+        if definition.catalog.deletion_protection:
+            rds = self.target.client("rds", region)
+            with contextlib.suppress(rds.exceptions.DBInstanceNotFoundFault):
+                rds.modify_db_instance(
+                    DBInstanceIdentifier=identifier, DeletionProtection=False, ApplyImmediately=True
+                )
 
     def _check_nothing_left(self, record: StackRecord, definition: StackDefinition) -> None:
         left: list[Found] = []

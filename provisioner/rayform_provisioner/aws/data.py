@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 from rayform_provisioner.aws.calls import aws_calls, error_code
 from rayform_provisioner.targets import Target
 
-__all__ = ["Holding", "bucket_holding", "registry_holding", "snapshot_database"]
+__all__ = ["Holding", "begin_end_of_database", "bucket_holding", "registry_holding", "snapshot_database"]
 
 SYSTEM_PREFIX = "system/"
 COUNT_LIMIT = 20_000
@@ -83,6 +84,20 @@ def snapshot_database(target: Target, region: str, identifier: str, snapshot: st
             if "AlreadyExists" not in error_code(error):
                 raise
         rds.get_waiter("db_snapshot_available").wait(DBSnapshotIdentifier=snapshot)
+
+
+def begin_end_of_database(target: Target, region: str, identifier: str) -> None:
+    """Order the end of a database and don't wait for it: of all that a stack has, it takes the longest to go.
+
+    Terraform waits for it later, or finds it gone. What the cloud refuses now, Terraform asks for again, and says why.
+    """
+    from botocore.exceptions import ClientError
+
+    rds = target.client("rds", region)
+    with aws_calls(target), contextlib.suppress(ClientError):
+        rds.delete_db_instance(
+            DBInstanceIdentifier=identifier, SkipFinalSnapshot=True, DeleteAutomatedBackups=True
+        )
 
 
 def _size(count: float) -> str:
