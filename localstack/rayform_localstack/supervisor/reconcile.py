@@ -274,4 +274,12 @@ class Reconciler:
 
     def _registry(self, containers: dict[str, dict[str, Any]]) -> None:
         if all(container["State"] != "running" for container in containers.values()):
-            self._submit("registry", self.services.start_registry)
+            self._submit("registry", self._start_registry)
+
+    def _start_registry(self) -> None:
+        log.warning("The registry doesn't run: started again")
+        try:
+            self.services.start_registry()
+        except BootError as error:
+            log.error("The registry can't start: %s", error)
+            self.stopped.wait(HEARTBEAT)

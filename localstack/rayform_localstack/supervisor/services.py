@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
 import shlex
 import socket
 import tarfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,21 +109,19 @@ class Services:
         # Copied in, not passed as environment: that would show in `docker inspect` and the process list.
         self._put(name, "/run", {"rayform/database.env": text.encode()})
         self._start(name)
-        self._await_port(name, database["private_ip"], database["port"], DATABASE_READY_WITHIN)
+        where = (database["private_ip"], database["port"])
+        self._await(name, partial(_takes_connections, *where), DATABASE_READY_WITHIN)
 
-    def _await_port(self, name: str, address: str, port: int, seconds: float) -> None:
+    def _await(self, name: str, ready: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            try:
-                with socket.create_connection((address, port), timeout=1):
-                    return
-            except OSError:
-                pass
+            if ready():
+                return
             if not self.api.inspect_container(name)["State"]["Running"]:
                 break
             time.sleep(0.05)
         tail = self.api.logs(name, tail=8).decode(errors="replace").strip().replace("\n", " | ")
-        raise BootError(f"'{name}' doesn't answer at {address}:{port}: {tail}")
+        raise BootError(f"'{name}' doesn't answer: {tail}")
 
     def stop_database(self, identifier: str) -> None:
         """Stop a database; it keeps its data."""
@@ -192,7 +193,7 @@ class Services:
             files["rayform/prune"] = str(self.state.layers_limit).encode()
         self._put(name, "/etc", files)
         self._start(name)
-        self._await_port(name, host, self.state.registry_port, REGISTRY_READY_WITHIN)
+        self._await(name, partial(_answers_http, host, self.state.registry_port), REGISTRY_READY_WITHIN)
 
     def _no_other_registry(self) -> bool:
         """Return whether no other registry, which may have linked a kept layer, exists; not even a stopped one."""
@@ -258,6 +259,26 @@ class Services:
             if error.status_code != 409:
                 raise BootError(f"its forwarder can't be made: {error.explanation}") from error
         self._start(name)
+
+
+def _takes_connections(address: str, port: int) -> bool:
+    try:
+        with socket.create_connection((address, port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def _answers_http(address: str, port: int) -> bool:
+    """Return whether a server answers; Docker's proxy takes connections to a published port before it does."""
+    connection = http.client.HTTPConnection(address, port, timeout=1)
+    try:
+        connection.request("GET", "/v2/")
+        return connection.getresponse().status > 0
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _attached(network: str, endpoint: Any) -> dict[str, Any]:

@@ -155,8 +155,6 @@ def ray_environment(settings: MachineSettings) -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         # A restarted worker process costs a second; a node has memory for some idle ones.
         "RAY_idle_worker_killing_time_threshold_ms": "60000",
-        # Ray asks every 5 s who waits for a machine; each time costs one call that lists the cluster's instances.
-        "AUTOSCALER_UPDATE_INTERVAL_S": "2",
         # A lost node is noticed within ten seconds rather than half a minute.
         "RAY_health_check_initial_delay_ms": "5000",
         "RAY_health_check_period_ms": "2000",
