@@ -66,8 +66,8 @@ class StepTask:
         is_final_attempt: whether a failure is final, so that the failure hook is called.
         code_root: folder to import the person's code from.
         log_path: local file that the worker's output is written to, where the executor wants one.
-        awaits_record: whether what came before this step may not be in the catalog yet when it begins; the
-            catalog that the step sees waits for it.
+        awaits_record: whether the step's beginning, and what came before it, may not be in the catalog yet when
+            it begins; the catalog that the step sees waits for it.
     """
 
     run_id: str

@@ -14,16 +14,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from rayform_runtime.execution.code_paths import moved
 from rayform_runtime.execution.interface import StepResult, StepTask
+from rayform_runtime.execution.output_passing import OutputPassing
 from rayform_runtime.execution.ray_channel import ChannelAddress, ChannelClient
 
 __all__ = ["CodeBundleRef", "container_end", "run_task"]
 
-_BATCH_BYTES = 64 * 1024
 _clients: dict[tuple[str, int], ChannelClient] = {}
 
 
@@ -62,6 +63,8 @@ def run_task(
         "container": container,
     }
     client.send({**told, **start})
+    if not client.is_open:
+        task = replace(task, awaits_record=False)  # the scheduler hears of it only when it ends
     try:
         with _passed_on(client, told), _exit_code_told(client, told):
             if code is not None:
@@ -114,6 +117,7 @@ def _resolve(entry: str | Callable[[StepTask], StepResult]) -> Callable[[StepTas
     return found
 
 
+@cache
 def _node_id() -> str:
     import ray
 
@@ -142,15 +146,11 @@ def _passed_on(client: ChannelClient, told: dict[str, Any]) -> Iterator[None]:
     if not client.is_open:
         yield
         return
-    reader, writer = os.pipe()
+    passing = OutputPassing.of_this_process()
     saved = [(fd, os.dup(fd)) for fd in (1, 2)]
     _flush()
-    for fd in (1, 2):
-        os.dup2(writer, fd)
-    os.close(writer)
+    passing.begin(client, told)
     streams = _line_buffered()
-    thread = threading.Thread(target=_forward, args=(reader, client, told), daemon=True)
-    thread.start()
     try:
         yield
     finally:
@@ -160,8 +160,7 @@ def _passed_on(client: ChannelClient, told: dict[str, Any]) -> Iterator[None]:
             os.close(before)
         for stream, buffered in streams:
             stream.reconfigure(line_buffering=buffered)
-        # Ends at once unless a child process that the step left behind still holds the pipe.
-        thread.join(timeout=1.0)
+        passing.end()
 
 
 def _flush() -> None:
@@ -178,17 +177,3 @@ def _line_buffered() -> list[tuple[Any, bool]]:
             changed.append((stream, bool(getattr(stream, "line_buffering", False))))
             stream.reconfigure(line_buffering=True)
     return changed
-
-
-def _forward(reader: int, client: ChannelClient, told: dict[str, Any]) -> None:
-    rest = b""
-    with open(reader, "rb", buffering=0) as pipe:
-        while chunk := pipe.read(_BATCH_BYTES):
-            whole, newline, rest = (rest + chunk).rpartition(b"\n")
-            if newline:
-                client.send({**told, "kind": "log", "text": whole.decode(errors="replace")})
-            elif len(rest) > _BATCH_BYTES:
-                client.send({**told, "kind": "log", "text": rest.decode(errors="replace")})
-                rest = b""
-    if rest:
-        client.send({**told, "kind": "log", "text": rest.decode(errors="replace")})

@@ -53,6 +53,8 @@ _LONGEST_WAIT = 0.2
 """Seconds after which the loop looks for a stop request, whatever the executor does."""
 _MOST_UNRECORDED = 64
 """Beginnings and ends that may wait for their commit while others go on."""
+_BEGINNING_WAITS = 0.01
+"""Seconds that the beginning of a step waits for its end, to share its commit."""
 
 
 class _TakenOverError(ConflictError):
@@ -104,6 +106,8 @@ class Scheduler:
         self._ended_unrun: list[tuple[Instance, StepStatus, StepError | None]] = []
         self._events_of_unrun: list[RunEvent] = []
         self._unrecorded: list[StepStart | StepFinish] = []
+        self._unrecorded_since = 0.0
+        self._has_unrecorded_end = False
         self._unrecorded_keys: set[str] = set()
         self._events: list[RunEvent] = []
         """What happened to steps and stands in the catalog only with the next commit."""
@@ -167,16 +171,27 @@ class Scheduler:
             if not self._at_work and not self._timers and not self._hooks:
                 self._record()
                 return RunStatus.FAILED if self._errors else RunStatus.COMPLETED
-            self._take(self.executor.wait(0.0 if self._unrecorded else self._until_next_timer()))
+            self._take(self.executor.wait(self._patience()))
             self._retry_due()
             # What was freed starts first and is recorded together with what freed it.
-            if not (self._freed or self._ready) or len(self._unrecorded) >= _MOST_UNRECORDED:
+            is_due = not (self._freed or self._ready) and self._until_recorded() <= 0
+            if is_due or len(self._unrecorded) >= _MOST_UNRECORDED:
                 self._record()
 
-    def _until_next_timer(self) -> float:
-        if not self._timers:
-            return _LONGEST_WAIT
-        return max(0.0, min(_LONGEST_WAIT, self._timers[0][0] - time.monotonic()))
+    def _patience(self) -> float:
+        """How long the executor may block: until the next retry, or until something must be recorded."""
+        patience = _LONGEST_WAIT
+        if self._timers:
+            patience = min(patience, self._timers[0][0] - time.monotonic())
+        if self._unrecorded:
+            patience = min(patience, self._until_recorded())
+        return max(0.0, patience)
+
+    def _until_recorded(self) -> float:
+        """In how many seconds what has happened must be recorded; an end, at once."""
+        if self._has_unrecorded_end or self._freed or self._ready:
+            return 0.0
+        return self._unrecorded_since + _BEGINNING_WAITS - time.monotonic()
 
     def _start_ready(self) -> None:
         """Start all that can start; what the cache has frees its dependents within the same turn."""
@@ -207,6 +222,7 @@ class Scheduler:
         """Write what has happened, in one commit; then tell it, so that a listener finds it in the catalog."""
         changes, self._unrecorded = self._unrecorded, []
         events, self._events = self._events, []
+        self._has_unrecorded_end = False
         self._unrecorded_keys.clear()
         self.records.record(changes)
         for event in events:
@@ -235,7 +251,7 @@ class Scheduler:
                 map_index=instance.map_index,
                 model_version_id=str(model) if model else None,
                 code_root=self.spec.code_root,
-                awaits_record=bool(self._unrecorded),
+                awaits_record=self.executor.runs_beside_scheduler,
             )
         )
 
@@ -247,11 +263,8 @@ class Scheduler:
                 instance = self._at_work.get(report.step_run_id)
                 if instance is not None and not instance.is_recorded:
                     instance.is_recorded = True
-                    self._unrecorded.append(
-                        self.records.start_of(
-                            instance, self.executor.log_uri(report.run_id, report.step_run_id)
-                        )
-                    )
+                    log_uri = self.executor.log_uri(report.run_id, report.step_run_id)
+                    self._add_unrecorded(self.records.start_of(instance, log_uri))
                     self._step_event(instance, StepStatus.RUNNING)
             elif isinstance(report, StepResult):
                 if self._stop and report.lost:
@@ -262,20 +275,26 @@ class Scheduler:
                     if not instance.is_recorded:
                         # It ended before it started: cancelled in the queue, or never placed.
                         instance.is_recorded = True
-                        self._unrecorded.append(self.records.start_of(instance))
+                        self._add_unrecorded(self.records.start_of(instance))
                     results.append((instance, report))
             else:
                 self._tell(report)
         if all(self._is_accepted_for_sure(instance, result) for instance, result in results):
             for instance, result in results:
                 finish = self._finish_of(instance, result, result.status)
-                self._unrecorded.append(finish)
+                self._add_unrecorded(finish)
+                self._has_unrecorded_end = True
                 if instance.cache_key:
                     self._unrecorded_keys.add(instance.cache_key)
                 self._follow_up(instance, result, finish)
         else:
             self._record()
             self._record_results(results)
+
+    def _add_unrecorded(self, change: StepStart | StepFinish) -> None:
+        if not self._unrecorded:
+            self._unrecorded_since = time.monotonic()
+        self._unrecorded.append(change)
 
     def _is_accepted_for_sure(self, instance: Instance, result: StepResult) -> bool:
         """Whether nothing in the catalog can be against a result: no version name of the person's, no model."""

@@ -1,0 +1,90 @@
+"""What a Ray worker's steps print, passed on through one pipe for all of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from rayform_runtime.execution.ray_channel import ChannelClient
+from rayform_runtime.execution.ray_worker import _passed_on
+
+
+class Recorded(ChannelClient):
+    """A line that keeps what would be sent."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+
+    @property
+    def is_open(self) -> bool:
+        """It always is."""
+        return True
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Keep it."""
+        self.messages.append(message)
+
+    def text(self, step: str) -> str:
+        """What a step printed."""
+        return "\n".join(m["text"] for m in self.messages if m["step"] == step)
+
+
+@pytest.fixture
+def line() -> Recorded:
+    """An open line."""
+    return Recorded()
+
+
+def test_each_step_has_its_own_output_whole_and_in_order(line: Recorded) -> None:
+    """Python, libraries and children are passed on by the time a step ends, its last line without a break too."""
+    for step in ("one", "two"):
+        with _passed_on(line, {"step": step, "try": 1}):
+            os.write(1, f"{step} first\n".encode())
+            subprocess.run([sys.executable, "-c", f"print('{step} child')"], check=True)
+            os.write(2, f"{step} last".encode())
+    for step in ("one", "two"):
+        assert line.text(step).splitlines() == [f"{step} first", f"{step} child", f"{step} last"]
+
+
+def test_steps_share_one_thread(line: Recorded) -> None:
+    """A hundred steps start no more threads than one."""
+    with _passed_on(line, {"step": "warm"}):
+        pass
+    before = threading.active_count()
+    for number in range(100):
+        with _passed_on(line, {"step": str(number)}):
+            os.write(1, b"x\n")
+    assert threading.active_count() == before
+    assert [m["text"] for m in line.messages] == ["x"] * 100
+
+
+def test_a_large_output_arrives_while_the_step_runs(line: Recorded) -> None:
+    """More than a pipe holds never blocks the step, and nothing of it is lost."""
+    with _passed_on(line, {"step": "large"}):
+        for _ in range(100):
+            os.write(1, b"y" * 9_999 + b"\n")
+        deadline = time.monotonic() + 10
+        while not line.messages and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert line.messages
+    assert line.text("large").splitlines() == ["y" * 9_999] * 100
+
+
+def test_a_child_that_prints_without_end_holds_nobody_up(line: Recorded) -> None:
+    """What a process that the step left behind prints after the step's end is dropped."""
+    with _passed_on(line, {"step": "left"}):
+        child = subprocess.Popen(["yes"])
+    try:
+        said = len(line.messages)
+        assert {m["step"] for m in line.messages} <= {"left"}
+        time.sleep(0.05)  # the child goes on printing
+        assert len(line.messages) == said
+    finally:
+        child.kill()
+        child.wait()

@@ -1,0 +1,69 @@
+"""What a step's first look into the catalog waits for."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+
+from rayform_runtime import record_gate
+from rayform_runtime.record_gate import await_record, catalog_waits_for
+
+
+def test_the_first_look_waits_and_later_ones_do_not() -> None:
+    """It asks until the beginning is recorded, then never again, and asking may look into the catalog itself."""
+    answers = iter([False, False, True])
+
+    def is_recorded() -> bool:
+        await_record()  # as the catalog that it asks does
+        return next(answers)
+
+    with catalog_waits_for(is_recorded):
+        await_record()
+        await_record()
+    assert list(answers) == []
+
+
+def test_threads_of_the_step_wait_too() -> None:
+    """A thread that looks while another one asks goes on only once the answer is yes."""
+    asked, recorded, order = threading.Event(), threading.Event(), []
+
+    def is_recorded() -> bool:
+        asked.set()
+        return recorded.is_set()
+
+    def look(name: str) -> None:
+        await_record()
+        order.append(name)
+
+    with catalog_waits_for(is_recorded):
+        threads = [threading.Thread(target=look, args=(name,)) for name in "ab"]
+        for thread in threads:
+            thread.start()
+        assert asked.wait(5)
+        assert order == []
+        recorded.set()
+        for thread in threads:
+            thread.join(5)
+    assert sorted(order) == ["a", "b"]
+
+
+def test_outside_of_steps_nothing_waits() -> None:
+    """A process that runs no step, and a step that has ended, look at once."""
+    await_record()
+    with catalog_waits_for(lambda: False):
+        pass
+    await_record()
+
+
+def test_a_scheduler_that_is_cut_off_is_told_and_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a while the step goes on with a warning, and isn't held up again."""
+    monkeypatch.setattr(record_gate, "LONGEST", 0.01)
+    with caplog.at_level(logging.WARNING, "rayform.catalog"), catalog_waits_for(lambda: False):
+        await_record()
+        await_record()
+    assert len(caplog.records) == 1
+    assert "may not show yet" in caplog.text
