@@ -185,7 +185,9 @@ class StackFolder:
         """
         record = self.record()
         if record is None:
-            raise NotFoundError("deployed stack", self.name, known=deployed_names())
+            known = deployed_names()
+            hint = None if known else "None is deployed from here: make one with `rayform stack deploy`."
+            raise NotFoundError("deployed stack", self.name, known=known, hint=hint)
         return record
 
     def save(self, record: StackRecord) -> None:

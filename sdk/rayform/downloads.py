@@ -29,7 +29,10 @@ def download(record: ArtifactVersion, store: ArtifactStore, path: Path, *, overw
     """
     path = path.expanduser().absolute()
     if path.exists() and not overwrite:
-        raise ConflictError(f"'{path}' exists already.", hint="Take another path, or overwrite it.")
+        raise ConflictError(
+            f"'{path}' exists already.",
+            hint="Take another path, or replace it: `--overwrite`, or `overwrite=True` in Python.",
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as aside:

@@ -22,7 +22,7 @@ def new_target(target: Path) -> Path:
         raise ConflictError(
             f"'{target}' exists already.",
             why="A download never writes over what is there.",
-            hint="Give the path of a new folder.",
+            hint="Give the path of a new folder, or replace it: `rayform artifact download … --overwrite`.",
         )
     return private_folder(target)
 

@@ -177,6 +177,9 @@ def _dump(value: Any, what: str) -> str:
         ) from None
 
 
+_LARGEST_INT_BITS = 4096
+
+
 def _tagged(kind: str, value: Any) -> dict[str, Any]:
     return {"$type": kind, "value": value}
 
@@ -186,6 +189,8 @@ def _typed(value: Any, what: str) -> Any:
     if kind is str:
         # PostgreSQL refuses to look into JSON that holds this one character.
         return _tagged("text", [*map(ord, value)]) if "\0" in value else value
+    if kind is int and value.bit_length() > _LARGEST_INT_BITS:
+        return _tagged("int", hex(value))  # Python writes no decimal of so many digits
     if kind is int or kind is bool or value is None:
         return value
     if kind is float:
@@ -265,6 +270,7 @@ _RESTORERS: dict[str, Callable[[Any], Any]] = {
     "dtype": DType,
     "text": lambda held: "".join(map(chr, held)),
     "float": float,
+    "int": lambda held: int(held, 16),
     "size": StorageSize,
     "datetime": datetime.fromisoformat,
     "date": date.fromisoformat,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable
@@ -443,7 +444,7 @@ def outputs(name: str | None, json_wanted: bool) -> None:
         as_json(values)
         return
     for key, value in sorted(values.items()):
-        click.echo(f"{key}: {value}")
+        click.echo(f"{key}: {value if isinstance(value, str) else json.dumps(value)}")
 
 
 @click.command("refresh")

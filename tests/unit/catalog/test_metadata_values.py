@@ -79,6 +79,13 @@ def test_stored_text_is_strict_json_without_nul() -> None:
     )
 
 
+def test_whole_numbers_of_any_length_come_back() -> None:
+    """An integer of more digits than Python writes in decimal is kept, in metadata and in parameters."""
+    values = {"large": 10**5000, "list": [1, -(10**6000)]}
+    assert decode(encode(values)) == values
+    assert decode_json(encode_json(values)) == values
+
+
 def test_nothing_is_stored_as_nothing() -> None:
     """Empty metadata take no room."""
     assert encode({}) is None and decode(None) == {}
