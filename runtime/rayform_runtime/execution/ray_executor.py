@@ -11,6 +11,7 @@ every try, so a zombie on a node that was only cut off can't commit a second res
 
 from __future__ import annotations
 
+import pickle
 import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +32,7 @@ from rayform_runtime.execution.ray_local import (
 )
 from rayform_runtime.execution.ray_logs import StepLogs
 from rayform_runtime.execution.ray_placement import NodeGroup, check_placeable, ray_resources, waiting_for
-from rayform_runtime.execution.ray_worker import CodeBundleRef, container_end, run_task
+from rayform_runtime.execution.ray_worker import CodeBundleRef, Order, container_end, run_task
 from rayform_runtime.spec import PipelineSpec, Resources
 
 if TYPE_CHECKING:
@@ -215,17 +216,23 @@ class RayExecutor(Executor):
     # -- launching ----------------------------------------------------------------------------------------
     def _launch(self, running: _Running) -> None:
         task = running.task
-        ref = self._handle(task, running.wanted).remote(
-            task, self._entry_handle, self._line.address, self._code, running.tries
-        )
+        name = self._entry if isinstance(self._entry, str) else None
+        order = pickle.dumps(Order(task, name, self._line.address, self._code, running.tries), 5)
+        function = () if name else (self._entry_handle,)
+        ref = self._handle(task, running.wanted).remote(order, *function)
         running.ref = ref
         running.submitted = time.monotonic()
         step_run_id = task.step_run_id
         inbox = self._inbox
 
         def ended(future: Any) -> None:
-            error = future.exception()
-            inbox.put(_Outcome(step_run_id, ref, None if error else future.result(), error))
+            result, error = None, future.exception()
+            if error is None:
+                try:
+                    result = pickle.loads(future.result())  # noqa: S301 - of our own worker
+                except Exception as unreadable:  # noqa: BLE001 - raised here it would reach nobody
+                    error = unreadable
+            inbox.put(_Outcome(step_run_id, ref, result, error))
 
         ref.future().add_done_callback(ended)
 
