@@ -224,8 +224,12 @@ class SQLiteDatabase(Database):
         return schema.judge(version, empty=not tables, where=self.where)
 
     def _create_or_upgrade(self) -> None:
+        # Only where there is none: to close a file drops all locks that this process has on it (POSIX), and without
+        # its lock a connection isn't seen by another process, which then removes the log that it reads and writes.
         try:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            pass
         except OSError as error:
             raise storage_error(error, self.path) from error
         with self._session() as session:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -176,3 +178,33 @@ def test_an_interrupt_inside_a_transaction_leaves_nothing(catalog: SQLCatalog) -
         catalog._db.write(interrupted)
     assert catalog.list_artifact_versions().total == 1
     assert Scene(catalog).saved("a").number == 2
+
+
+def test_a_file_that_was_half_made_is_shared_with_other_processes(catalog: SQLCatalog, path: Path) -> None:
+    """Whoever completes a catalog whose maker was killed keeps its lock, sees what others write, and loses nothing."""
+    path.parent.mkdir()
+    maker = sqlite3.connect(path)
+    maker.execute("PRAGMA journal_mode=WAL")
+    maker.close()
+    assert catalog.list_runs().total == 0
+    other = """
+import sys
+sys.path[:0] = sys.argv[3:]
+from support.catalogs import Scene
+from rayform_runtime.catalog.sql import SQLCatalog
+catalog = SQLCatalog.in_file(sys.argv[1], stack_name="test")
+print(catalog.list_runs().total)
+Scene(catalog).run(sys.argv[2])
+catalog.close()  # as the last one, as far as it can see
+"""
+    for number in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", other, str(path), f"theirs-{number}", *sys.path],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert int(done.stdout) == 2 * number
+        assert catalog.list_runs().total == 2 * number + 1
+        Scene(catalog).run(f"ours-{number}")
+        assert path.with_name("catalog.db-wal").exists()
