@@ -6,14 +6,14 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from rayform_core.version import __version__
 
-__all__ = ["CodePlace", "code_place", "environment_facts", "git_facts", "git_facts_soon", "user_name"]
+__all__ = ["CodePlace", "GitFactsSoon", "code_place", "environment_facts", "git_facts", "user_name"]
 
 _GIT_SECONDS = 5.0
 
@@ -35,11 +35,15 @@ def code_place(module: str) -> CodePlace:
     Args:
         module: name of an imported module, such as a pipeline function's `__module__`.
     """
-    start = _import_folder(module)
+    return _place(_import_folder(module), Path.cwd(), tuple(sys.path))
+
+
+@lru_cache(maxsize=8)  # a process asks for the same one with each run, and it takes a look at each folder
+def _place(start: Path, working_folder: Path, import_path: tuple[str, ...]) -> CodePlace:
     root = next((folder for folder in (start, *start.parents) if (folder / ".git").exists()), start)
     if root == Path.home():
         root = start  # a home folder under git is no project
-    folders = [start, *(Path(entry or Path.cwd()) for entry in sys.path)]
+    folders = [start, *(Path(entry or working_folder) for entry in import_path)]
     installed = tuple(
         str(Path(p).resolve()) for p in {sys.prefix, sys.base_prefix, str(Path(os.__file__).parent)}
     )
@@ -96,21 +100,28 @@ def git_facts(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def git_facts_soon(folder: Path) -> Callable[[], dict[str, Any]]:
-    """Ask git in the background, since it takes as long as the rest of a run's start.
+class GitFactsSoon:
+    """What `git_facts` returns, asked for in the background: it takes as long as the rest of a run's start.
 
-    Returns:
-        a function that waits for the facts and returns them.
+    Args:
+        folder: the working tree.
     """
-    found: dict[str, Any] = {}
-    asking = threading.Thread(target=lambda: found.update(git_facts(folder)), name="rayform-git", daemon=True)
-    asking.start()
 
-    def wait() -> dict[str, Any]:
-        asking.join()
-        return found
+    def __init__(self, folder: Path) -> None:
+        self._found: dict[str, Any] = {}
+        self._asking = threading.Thread(
+            target=lambda: self._found.update(git_facts(folder)), name="rayform-git", daemon=True
+        )
+        self._asking.start()
 
-    return wait
+    def known(self) -> dict[str, Any] | None:
+        """Return the facts, or `None` while git hasn't answered."""
+        return None if self._asking.is_alive() else self._found
+
+    def wait(self) -> dict[str, Any]:
+        """Return the facts once they are there."""
+        self._asking.join()
+        return self._found
 
 
 def environment_facts() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from rayform.cached_values import cached_summaries
-from rayform.code_facts import code_place, environment_facts, git_facts_soon, user_name
+from rayform.code_facts import GitFactsSoon, code_place, environment_facts, user_name
 from rayform.failing import failed_run_error, keep_tracebacks_short
 from rayform.open_stacks import open_stack
 from rayform.overrides import NOTHING, Overrides
@@ -92,9 +92,10 @@ def run_pipeline(
     keep_tracebacks_short()
     options = options or RunOptions()
     place = code_place(pipeline.entrypoint.__module__)
-    code = git_facts_soon(place.root)
+    code = GitFactsSoon(place.root)
     stack = open_stack(options.stack)
-    if stack.component(ComponentKind.ORCHESTRATOR).flavor != "local":
+    is_local = stack.component(ComponentKind.ORCHESTRATOR).flavor == "local"
+    if not is_local:
         discard_early_launcher()
     stack.orchestrator.warm_up()
     spec = traced(pipeline, args, kwargs, options)
@@ -106,7 +107,9 @@ def run_pipeline(
         no_cache=options.no_cache,
         detach=options.detach,
         explain_cache=options.explain_cache,
-        code=code(),
+        # A run on this machine needn't wait for it; another machine gets it with the request.
+        code={} if is_local else code.wait(),
+        code_soon=code if is_local else None,
         environment=environment_facts(),
         user=user_name(),
     )

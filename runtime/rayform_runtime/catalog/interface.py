@@ -477,9 +477,20 @@ class Catalog(abc.ABC):
         """
 
     @abc.abstractmethod
-    def finish_run(self, run_id: UUID, status: RunStatus, error: StepError | None = None) -> Run:
+    def finish_run(
+        self,
+        run_id: UUID,
+        status: RunStatus,
+        error: StepError | None = None,
+        *,
+        code: Mapping[str, Any] | None = None,
+    ) -> Run:
         """Record how the run ended; steps left `pending`, `running` or `retrying` become `interrupted`,
-        `stopped` or `skipped`, whichever follows from `status`."""
+        `stopped` or `skipped`, whichever follows from `status`. `code` is recorded where it is given."""
+
+    @abc.abstractmethod
+    def set_run_code(self, run_id: UUID, code: Mapping[str, Any]) -> None:
+        """Record facts of the code that a run runs, where they weren't known when it began."""
 
     @abc.abstractmethod
     def heartbeat(self, run_id: UUID) -> RunStatus:

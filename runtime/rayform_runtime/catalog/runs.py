@@ -76,6 +76,7 @@ _PIPELINES = """(SELECT g.pipeline AS name, g.runs, g.created_at, g.last_run_at,
  JOIN runs l ON l.id = (SELECT i.id FROM runs i WHERE i.pipeline = g.pipeline AND i.created_at = g.last_run_at
  ORDER BY i.id DESC LIMIT 1)) AS p"""
 _LIVE = "status IN ('initializing', 'running')"
+_SET_CODE = "UPDATE run_details SET code = ? WHERE run_id = ?"
 _HYDRATED = "runs r LEFT JOIN run_details d ON d.run_id = r.id"
 _AFTERWARDS = {
     RunStatus.COMPLETED: ("skipped", "interrupted"),
@@ -212,12 +213,26 @@ class RunCatalog(SQLBase):
         self._owned[run_id] = (host, pid)
         return self.get_run(run_id)
 
-    def finish_run(self, run_id: UUID, status: RunStatus, error: StepError | None = None) -> Run:
+    def set_run_code(self, run_id: UUID, code: Mapping[str, Any]) -> None:
+        id, stored = self._db.put_id(run_id), encode_json(dict(code))
+        self._db.write(lambda session: session.run(_SET_CODE, (stored, id)))
+
+    def finish_run(
+        self,
+        run_id: UUID,
+        status: RunStatus,
+        error: StepError | None = None,
+        *,
+        code: Mapping[str, Any] | None = None,
+    ) -> Run:
         id = self._db.put_id(run_id)
         stored_error = encode_error(error)
+        stored_code = None if code is None else encode_json(dict(code))
 
         def work(session: Session) -> None:
             at = now()
+            if code is not None:
+                session.run(_SET_CODE, (stored_code, id))
             changed = session.run(
                 "UPDATE runs SET status = ?, ended_at = ?, error = ? WHERE id = ? AND status <> 'completed'",
                 (status.value, at, stored_error, id),

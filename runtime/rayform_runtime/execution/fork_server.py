@@ -52,6 +52,8 @@ _WORKERS_MODULES = (
     "rayform_runtime.artifacts.local",
     "rayform_runtime.artifacts.materializers.json_values",
     "rayform_runtime.artifacts.materializers.text",
+    # What a person's module imports for `Resources` and the like: 13 ms of each run, if each imported it.
+    "rayform_runtime.spec",
 )
 """What nearly every worker needs, imported once for all."""
 

@@ -12,7 +12,7 @@ import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from uuid import UUID
 
 from rayform_runtime.catalog.interface import NewArtifactVersion, RunStatus, StepError, StepStatus
@@ -149,6 +149,18 @@ Listener = Callable[[RunEvent], None]
 """Gets each event in order, from one thread; must not block for long."""
 
 
+class KnownSoon(Protocol):
+    """Facts that something in the background is asked for."""
+
+    def known(self) -> Mapping[str, Any] | None:
+        """Return them, or `None` while they aren't there."""
+        ...
+
+    def wait(self) -> Mapping[str, Any]:
+        """Return them once they are there."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class RunRequest:
     """What to run.
@@ -162,6 +174,7 @@ class RunRequest:
         inputs_from: the run whose artifact versions stand in for the outputs of steps that are not run.
         detach: return once the run is accepted, where the orchestrator can go on without this process.
         code: facts of the code that is run, for the catalog (`git_commit`, `git_dirty`, `git_branch`, …).
+        code_soon: the same where they aren't known yet, for a run in this very process.
         environment: facts of where it was started, for the catalog (`python`, `rayform`, `platform`, …).
         user: who started it.
         explain_cache: find out for each step that isn't taken from the cache what changed.
@@ -177,6 +190,7 @@ class RunRequest:
     inputs_from: UUID | None = None
     detach: bool = False
     code: Mapping[str, Any] = field(default_factory=dict)
+    code_soon: KnownSoon | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
     user: str | None = None
     explain_cache: bool = False

@@ -40,6 +40,8 @@ class RunOpening:
         self._orchestrator_id = orchestrator_id
         self._models = RunModels(self._catalog)
         self._model: UUID | None = None
+        self.code_is_late = False
+        """Whether the run was recorded before the facts of its code were known."""
 
     def graph(self) -> RunGraph:
         """Lay out the steps.
@@ -66,6 +68,8 @@ class RunOpening:
             self._model = self._models.of_pipeline(spec, run_id=request.run_id, known=run.model_version_id)
             return
         self._model = self._models.of_pipeline(spec, run_id=request.run_id)
+        soon = request.code_soon.known() if request.code_soon is not None else None
+        self.code_is_late = request.code_soon is not None and soon is None
         self._catalog.create_run(
             NewRun(
                 id=request.run_id,
@@ -80,7 +84,7 @@ class RunOpening:
                 host=host,
                 pid=pid,
                 pid_started=started,
-                code=request.code,
+                code=request.code if soon is None else soon,
                 environment=request.environment,
                 model_version_id=self._model,
                 orchestrator_id=self._orchestrator_id,

@@ -33,6 +33,7 @@ from rayform_runtime.execution.heartbeat import Heartbeat
 from rayform_runtime.execution.interface import (
     CacheDecision,
     Executor,
+    KnownSoon,
     Listener,
     RunEvent,
     RunOutcome,
@@ -53,6 +54,8 @@ _LONGEST_WAIT = 0.2
 """Seconds after which the loop looks for a stop request, whatever the executor does."""
 _MOST_UNRECORDED = 64
 """Beginnings and ends that may wait for their commit while others go on."""
+_CODE_WAITS = 1.0
+"""Seconds after which facts of the code that came late are recorded by themselves; else with the run's end."""
 _BEGINNING_WAITS = 0.01
 """Seconds that the beginning of a step waits for its end, to share its commit."""
 
@@ -105,6 +108,8 @@ class Scheduler:
         self._cached: list[tuple[Instance, CachedResult]] = []
         self._ended_unrun: list[tuple[Instance, StepStatus, StepError | None]] = []
         self._events_of_unrun: list[RunEvent] = []
+        self._code_soon: KnownSoon | None = None
+        self._began = time.monotonic()
         self._unrecorded: list[StepStart | StepFinish] = []
         self._unrecorded_since = 0.0
         self._has_unrecorded_end = False
@@ -130,6 +135,7 @@ class Scheduler:
             opening = RunOpening(self.request, self.stack, orchestrator_id=self.orchestrator_id)
             self.graph = opening.graph()
             opening.record()
+            self._code_soon = self.request.code_soon if opening.code_is_late else None
             heartbeat = Heartbeat(self.catalog, self.request.run_id)
             try:
                 with stop_on_signals(self._request_stop) as signalled:
@@ -173,6 +179,7 @@ class Scheduler:
                 return RunStatus.FAILED if self._errors else RunStatus.COMPLETED
             self._take(self.executor.wait(self._patience()))
             self._retry_due()
+            self._record_code()
             # What was freed starts first and is recorded together with what freed it.
             is_due = not (self._freed or self._ready) and self._until_recorded() <= 0
             if is_due or len(self._unrecorded) >= _MOST_UNRECORDED:
@@ -227,6 +234,14 @@ class Scheduler:
         self.records.record(changes)
         for event in events:
             self.listener(event)
+
+    def _record_code(self) -> None:
+        """Record what git said too late for the run's beginning; a short run's end takes it along."""
+        if self._code_soon is not None and time.monotonic() - self._began > _CODE_WAITS:
+            facts = self._code_soon.known()
+            if facts is not None:
+                self._code_soon = None
+                self.catalog.set_run_code(self.request.run_id, facts)
 
     def _submit(self, instance: Instance) -> None:
         node = instance.node
@@ -476,7 +491,8 @@ class Scheduler:
             key, first = next(iter(self._errors.items()))
             error = StepError(first.type, f"Step '{key}': {first.message}", first.traceback)
         self.executor.close(kill=status is RunStatus.STOPPED)
-        self.catalog.finish_run(self.request.run_id, status, error)
+        facts = None if self._code_soon is None else self._code_soon.wait()
+        self.catalog.finish_run(self.request.run_id, status, error, code=facts)
         self._event("run", run_status=status)
         return status
 
@@ -530,8 +546,9 @@ class Scheduler:
         with _noted(error, "The last steps couldn't be recorded"):
             self._record()
         with _noted(error, "The run couldn't be marked as interrupted"):
+            facts = None if self._code_soon is None else self._code_soon.known()
             self.catalog.finish_run(
-                self.request.run_id, RunStatus.INTERRUPTED, StepError(why.type, why.message)
+                self.request.run_id, RunStatus.INTERRUPTED, StepError(why.type, why.message), code=facts
             )
 
     # -- events ---------------------------------------------------------------------------------------------

@@ -114,6 +114,51 @@ def test_a_step_finds_what_came_before_it_in_the_catalog(
     assert engine.value_of(outcome.run_id, "two") == "completed running"
 
 
+class LateFacts:
+    """Facts that are asked for in the background."""
+
+    def __init__(self, answered: threading.Event) -> None:
+        self.answered = answered
+
+    def known(self) -> dict[str, Any] | None:
+        """Nothing before the answer."""
+        return {"git_commit": "abc"} if self.answered.is_set() else None
+
+    def wait(self) -> dict[str, Any]:
+        """Answer now."""
+        self.answered.set()
+        return {"git_commit": "abc"}
+
+
+def test_facts_of_the_code_that_come_late_are_recorded_with_the_end(engine: Engine) -> None:
+    """A run doesn't wait for git to begin, and what git said stands with the run when it has ended."""
+    answered = threading.Event()
+    seen: list[bool] = []
+    outcome = engine.run(
+        engine.pipeline(engine.step("one", "constant")),
+        code_soon=LateFacts(answered),
+        listener=lambda event: seen.append(answered.is_set()),
+    )
+    assert seen[0] is False
+    assert engine.stack.catalog.get_run(outcome.run_id).code == {"git_commit": "abc"}
+
+
+def test_facts_of_the_code_are_recorded_while_a_long_run_goes_on(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is killed later on has them too."""
+    monkeypatch.setattr("rayform_runtime.execution.scheduler._CODE_WAITS", 0.05)
+    answered = threading.Event()
+    late = LateFacts(answered)
+    monkeypatch.setattr(late, "wait", lambda: pytest.fail("they were recorded before the end"))
+    outcome = engine.run(
+        engine.pipeline(engine.step("s", "sleep", {"seconds": value(0.5)})),
+        code_soon=late,
+        listener=lambda event: answered.set(),
+    )
+    assert engine.stack.catalog.get_run(outcome.run_id).code == {"git_commit": "abc"}
+
+
 def test_a_result_of_this_very_run_is_found_in_the_cache(engine: Engine) -> None:
     """A step that does again what the one before it did takes that one's result."""
     one = engine.step("one", "constant", {"value": value(3)})
