@@ -94,8 +94,7 @@ def run_pipeline(
     place = code_place(pipeline.entrypoint.__module__)
     code = GitFactsSoon(place.root)
     stack = open_stack(options.stack)
-    is_local = stack.component(ComponentKind.ORCHESTRATOR).flavor == "local"
-    if not is_local:
+    if stack.component(ComponentKind.ORCHESTRATOR).flavor != "local":
         discard_early_launcher()
     stack.orchestrator.warm_up()
     spec = traced(pipeline, args, kwargs, options)
@@ -107,9 +106,7 @@ def run_pipeline(
         no_cache=options.no_cache,
         detach=options.detach,
         explain_cache=options.explain_cache,
-        # A run on this machine needn't wait for it; another machine gets it with the request.
-        code={} if is_local else code.wait(),
-        code_soon=code if is_local else None,
+        code_soon=code,  # a run on this machine needn't wait for it
         environment=environment_facts(),
         user=user_name(),
     )

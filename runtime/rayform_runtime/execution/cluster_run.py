@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,8 @@ def start_run(
         token = pool.submit(lambda: head.token)
         tunnel = pool.submit(head.tunnel)
         code = pool.submit(_upload_code, request, stack)
+        if request.code_soon is not None:
+            request = replace(request, code=request.code_soon.wait(), code_soon=None)
         status = ready.result()
         images = _images(request, stack, config, status, told)
         bundle = code.result()

@@ -174,7 +174,8 @@ class RunRequest:
         inputs_from: the run whose artifact versions stand in for the outputs of steps that are not run.
         detach: return once the run is accepted, where the orchestrator can go on without this process.
         code: facts of the code that is run, for the catalog (`git_commit`, `git_dirty`, `git_branch`, …).
-        code_soon: the same where they aren't known yet, for a run in this very process.
+        code_soon: the same where they aren't known yet: `KnownSoon` or `None`; whoever sends the request to another
+            process waits for them first (pydantic reads this class there, and knows no protocols).
         environment: facts of where it was started, for the catalog (`python`, `rayform`, `platform`, …).
         user: who started it.
         explain_cache: find out for each step that isn't taken from the cache what changed.
@@ -190,7 +191,7 @@ class RunRequest:
     inputs_from: UUID | None = None
     detach: bool = False
     code: Mapping[str, Any] = field(default_factory=dict)
-    code_soon: KnownSoon | None = None
+    code_soon: Any = None
     environment: Mapping[str, Any] = field(default_factory=dict)
     user: str | None = None
     explain_cache: bool = False

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from rayform_runtime.catalog.interface import StepError, StepStatus
@@ -99,6 +100,14 @@ class _Handles:
     by_options: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
 
+@cache
+def _remote_function() -> Any:
+    """Return `run_task` as Ray's; one a process, since each that is made anew is sent to the cluster anew."""
+    import ray
+
+    return ray.remote(run_task)
+
+
 class RayExecutor(Executor):
     """Runs step tasks as Ray tasks.
 
@@ -157,7 +166,7 @@ class RayExecutor(Executor):
         )
         self._tasks: dict[str, _Running] = {}
         self._ended: list[str] = []
-        self._handles = _Handles(ray.remote(run_task))
+        self._handles = _Handles(_remote_function())
         self._entry_handle = entry if isinstance(entry, str) else ray.put(entry)
         self._looked_at = 0.0
         self._closed = False
