@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from support.catalogs import CatalogMaker, Scene
@@ -89,6 +90,32 @@ def test_ends_and_beginnings_are_one_commit(scene: Scene, catalog: SQLCatalog) -
     ]
     assert (steps["second"].status, steps["second"].inputs) == (StepStatus.RUNNING, {"x": [made.id]})
     catalog.record_steps([])
+
+
+def test_a_commit_whose_answer_is_lost_may_be_repeated(
+    scene: Scene, catalog: SQLCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A beginning, an end and what follows it are the same after a second try of a commit that had come through."""
+    run = scene.run()
+    made = scene.version("number")
+    first = StepStart(id=new_id(), run_id=run.id, key="first", name="first")
+    second = StepStart(id=new_id(), run_id=run.id, key="second", name="second", inputs={"x": [made.id]})
+    end = StepFinish(first.id, run.id, StepStatus.COMPLETED, outputs=[made], metadata={"n": 1})
+    write = catalog._db.write
+
+    def write_twice(work: Any) -> Any:
+        write(work)  # the server commits, and its answer doesn't arrive
+        return write(work)
+
+    monkeypatch.setattr(catalog._db, "write", write_twice)
+    catalog.record_steps([first, end, second])
+    steps = {step.key: step for step in catalog.list_step_runs(run.id)}
+    assert {key: step.status for key, step in steps.items()} == {
+        "first": StepStatus.COMPLETED,
+        "second": StepStatus.RUNNING,
+    }
+    assert list(steps["first"].outputs.values()) == [[made.id]]
+    assert catalog.list_artifact_versions(Query({"artifact": "number"})).total == 1
 
 
 def test_changes_of_one_commit_are_recorded_all_or_none(scene: Scene, catalog: SQLCatalog) -> None:
