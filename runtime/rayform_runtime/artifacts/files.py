@@ -47,7 +47,7 @@ _FEW = 16
 _LARGE = 8 << 20
 
 
-def read_whole(path: Path) -> bytes:
+def read_whole(path: str | Path) -> bytes:
     """Return the content of a small file, in three system calls where `open().read()` takes seven."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -73,6 +73,7 @@ class LocalArtifactStore(ArtifactStore):
                 hint="Give the whole path.",
             )
         self.uri = "file://" + _quoted(self.root.as_posix().rstrip("/"))
+        self._versions = str(self.root / VERSIONS)
         self._ready = False
 
     # -- commit -------------------------------------------------------------------------------------------
@@ -156,12 +157,11 @@ class LocalArtifactStore(ArtifactStore):
 
     def _publish(self, staged: Path, id: UUID) -> str:
         """Rename a staged folder that holds its manifest into place, durably, and return its URI."""
-        target = self.root / VERSIONS / str(id)
         try:
             sync_folder(staged)
             # The target holds a manifest, so it is never empty, and renaming onto it fails.
-            os.rename(staged, target)  # noqa: PTH104 - the hot path; Path.rename builds one more Path
-            sync_folder(target.parent)
+            os.rename(staged, f"{self._versions}/{id}")  # noqa: PTH104 - the hot path; Path.rename builds one more Path
+            sync_folder(self._versions)
         except OSError as error:
             if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
                 raise ConflictError(
@@ -176,7 +176,7 @@ class LocalArtifactStore(ArtifactStore):
     def read_manifest(self, uri: str) -> Manifest:
         """See `ArtifactStore.read_manifest`."""
         version = self._version_id(uri)
-        path = self.root / VERSIONS / str(version) / MANIFEST_NAME
+        path = f"{self._versions}/{version}/{MANIFEST_NAME}"
         try:
             data = read_whole(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -363,7 +363,7 @@ class LocalArtifactStore(ArtifactStore):
             raise UsageError(f"'{key}' leads out of the store '{self.uri}' through a link.")
         return path
 
-    def _unusable(self, error: OSError, path: Path) -> PrerequisiteError:
+    def _unusable(self, error: OSError, path: Path | str) -> PrerequisiteError:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return PrerequisiteError(
             f"The artifact store of stack '{self.stack_name}' can't be used at '{error.filename or path}'.",

@@ -21,7 +21,7 @@ from rayform_runtime.execution.interface import Executor, RunEvent, StepResult, 
 from rayform_runtime.execution.launchers import Launcher, WorkerProcess
 from rayform_runtime.execution.local_resources import Grant, LocalResources
 from rayform_runtime.execution.process_death import kill_group
-from rayform_runtime.execution.run_logs import LogFile, LogUploads, local_log_path
+from rayform_runtime.execution.run_logs import LocalLogs, LogFile, LogUploads
 from rayform_runtime.spec import PipelineSpec, Resources
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ class LocalExecutor(Executor):
         self._out: list[StepTask | StepResult | RunEvent] = []
         self._overtaken = 0
         self._run_id = ""
+        self._logs: LocalLogs | None = None
         self._oom_kills = _oom_kills()
         self._closed = False
         self._uploads = LogUploads(log_store) if log_store is not None else None
@@ -172,7 +173,12 @@ class LocalExecutor(Executor):
     def log_uri(self, run_id: str, step_run_id: str) -> str | None:
         if self._uploads is not None:
             return self._uploads.uri(run_id, step_run_id)
-        return local_log_path(run_id, step_run_id).as_uri()
+        return self._logs_of(run_id).uri(step_run_id)
+
+    def _logs_of(self, run_id: str) -> LocalLogs:
+        if self._logs is None or self._logs.run_id != run_id:
+            self._logs = LocalLogs(run_id)
+        return self._logs
 
     # -- placing ------------------------------------------------------------------------------------------
     def _start_what_fits(self) -> None:
@@ -227,7 +233,7 @@ class LocalExecutor(Executor):
         worker.started = time.monotonic()
         timeout = task.step.get("timeout")
         worker.deadline = worker.started + timeout if timeout else None
-        worker.log = LogFile(local_log_path(task.run_id, task.step_run_id))
+        worker.log = LogFile(self._logs_of(task.run_id).path(task.step_run_id))
         self._by_step_run[task.step_run_id] = worker
         self._out.append(task)
         try:

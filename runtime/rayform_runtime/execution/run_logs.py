@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from rayform_runtime.artifacts.interface import ArtifactStore
 
-__all__ = ["LogFile", "LogUploads", "local_log_path", "log_key", "read_log"]
+__all__ = ["LocalLogs", "LogFile", "LogUploads", "local_log_path", "log_key", "read_log"]
 
 
 def log_key(run_id: UUID | str, step_run_id: UUID | str) -> str:
@@ -36,6 +36,27 @@ def local_log_path(run_id: UUID | str, step_run_id: UUID | str) -> Path:
     return home() / log_key(run_id, step_run_id)
 
 
+class LocalLogs:
+    """Where a run's logs lie on this machine; found once a run, since each of its steps asks twice.
+
+    Args:
+        run_id: the run.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        folder = local_log_path(run_id, "0").parent
+        self._folder, self._uri = f"{folder}/", f"{folder.as_uri()}/"
+
+    def path(self, step_run_id: str) -> str:
+        """Return the path of a step run's log."""
+        return f"{self._folder}{step_run_id}.log"
+
+    def uri(self, step_run_id: str) -> str:
+        """Return its `file:` URI."""
+        return f"{self._uri}{step_run_id}.log"
+
+
 class LogFile:
     """A step run's log while it is written: made with its first output, readable by its owner alone.
 
@@ -43,10 +64,15 @@ class LogFile:
         path: the file; what it holds of earlier tries is kept.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | str) -> None:
+        self._path = path
         self.is_written = False
         self._descriptor = -1
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self._path)
 
     def write(self, data: bytes) -> None:
         """Append output.
