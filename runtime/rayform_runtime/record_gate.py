@@ -54,13 +54,15 @@ def await_record() -> None:
             _poll(asked)
         finally:
             _asking = False
-        _is_recorded = None
+        if _is_recorded is asked:  # else a thread of the step before asked, and the next step has its own
+            _is_recorded = None
 
 
 def _poll(is_recorded: Callable[[], bool]) -> None:
+    """Ask until the answer is yes, or the step that the question is of has ended."""
     deadline = time.monotonic() + LONGEST
     pause = 0.001
-    while not is_recorded():
+    while _is_recorded is is_recorded and not is_recorded():
         if time.monotonic() >= deadline:
             logging.getLogger("rayform.catalog").warning(
                 "The scheduler hasn't recorded this step's beginning in %g seconds: "

@@ -35,18 +35,12 @@ def code_place(module: str) -> CodePlace:
     Args:
         module: name of an imported module, such as a pipeline function's `__module__`.
     """
-    return _place(_import_folder(module), Path.cwd(), tuple(sys.path))
-
-
-@lru_cache(maxsize=8)  # a process asks for the same one with each run, and it takes a look at each folder
-def _place(start: Path, working_folder: Path, import_path: tuple[str, ...]) -> CodePlace:
+    start = _import_folder(module)
     root = next((folder for folder in (start, *start.parents) if (folder / ".git").exists()), start)
     if root == Path.home():
         root = start  # a home folder under git is no project
-    folders = [start, *(Path(entry or working_folder) for entry in import_path)]
-    installed = tuple(
-        str(Path(p).resolve()) for p in {sys.prefix, sys.base_prefix, str(Path(os.__file__).parent)}
-    )
+    folders = [start, *(Path(entry or Path.cwd()) for entry in sys.path)]
+    installed = _installed_folders(sys.prefix, sys.base_prefix, str(Path(os.__file__).parent))
     paths = []
     for folder in folders:
         absolute = folder.absolute()
@@ -68,6 +62,14 @@ def _import_folder(module: str) -> Path:
     return folder
 
 
+@lru_cache(maxsize=4)
+def _installed_folders(*folders: str) -> tuple[str, ...]:
+    return tuple({str(Path(folder).resolve()) for folder in folders})
+
+
+@lru_cache(
+    maxsize=256
+)  # a process asks for the same folders with each run, and their links are read each time
 def _is_installed(folder: Path, root: Path, installed: tuple[str, ...]) -> bool:
     """Whether a folder belongs to Python or an environment rather than to a person's project."""
     if "site-packages" in folder.parts or "dist-packages" in folder.parts:

@@ -27,6 +27,7 @@ __all__ = [
     "check_digest",
     "list_staged",
     "read_whole",
+    "refuse_unsafe_name",
     "seal_folder",
     "start_writing",
     "sync_folder",
@@ -152,6 +153,20 @@ def _map(function: Callable[[T], U], items: list[T]) -> list[U]:
         return list(pool.map(function, items))
 
 
+def refuse_unsafe_name(relative: str) -> None:
+    """Refuse a file's path inside an artifact that not every store can keep, or that leads out of it.
+
+    Raises:
+        UsageError: says so.
+    """
+    if relative.partition("/")[0] == MANIFEST_NAME or not is_safe_key(relative):
+        raise UsageError(
+            f"{relative[:200]!r} can't be stored.",
+            why="Its name is reserved or can't be used in every store.",
+            hint="Rename the file: no backslashes or control characters, and 255 bytes a name at most.",
+        )
+
+
 def list_staged(folder: Path) -> tuple[list[tuple[str, str]], list[str]]:
     """Return `(relative path, path)` of a materializer's files, and the folders that they lie in.
 
@@ -168,12 +183,7 @@ def list_staged(folder: Path) -> tuple[list[tuple[str, str]], list[str]]:
                 why="An artifact holds plain files and folders, and this is a link or a special file.",
                 hint="Store the file that it points to.",
             )
-        if relative.partition("/")[0] == MANIFEST_NAME or not is_safe_key(relative):
-            raise UsageError(
-                f"{relative[:200]!r} can't be stored.",
-                why="Its name is reserved or can't be used in every store.",
-                hint="Rename the file: no backslashes or control characters, and 255 bytes a name at most.",
-            )
+        refuse_unsafe_name(relative)
         items.append((relative, entry.path))
     return items, folders
 

@@ -141,9 +141,10 @@ class ArtifactStore(abc.ABC):
         materializer: str,
         metadata: dict[str, Any] | None = None,
     ) -> tuple[str, Manifest]:
-        """Commit content that is in memory, `{path: content}`; otherwise as `commit`."""
+        """Commit content that is in memory, `{path: content}` with safe relative paths; otherwise as `commit`."""
         with self.staging(id) as folder:
             for path, data in files.items():
+                (folder / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 (folder / path).write_bytes(data)
             return self.commit(id, folder, type=type, materializer=materializer, metadata=metadata)
 

@@ -208,9 +208,11 @@ class LocalArtifactStore(ArtifactStore):
         manifest = self.read_manifest(uri)
         check_digest(uri, manifest, digest)
         if manifest.embedded:
-            with self.staging(manifest.id) as written:
-                write_embedded(written, manifest)
-                yield written
+            import tempfile  # not in the store, which may be full or another's
+
+            with tempfile.TemporaryDirectory(prefix="rayform-") as written:
+                write_embedded(Path(written), manifest)
+                yield Path(written)
             return
         folder = self.root / VERSIONS / str(manifest.id)
         try:

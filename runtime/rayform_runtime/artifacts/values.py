@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from rayform_core.errors import ConflictError, RayformError
+from rayform_runtime.artifacts.files import refuse_unsafe_name
 from rayform_runtime.artifacts.import_paths import TypeGoneError, import_path, resolve
 from rayform_runtime.artifacts.manifest import is_embeddable
 from rayform_runtime.artifacts.materializers.base import Materializer
@@ -90,6 +91,8 @@ def save_value(
     pictures: dict[str, tuple[str, str]] = {}
     try:
         files = worker.to_files(value) if chosen.needs_no_folder() else None
+        for path in files or ():
+            refuse_unsafe_name(path)
         if files is not None and not visualizations and is_embeddable(files) and not _draws(worker):
             known = {**_extract(worker, value), **(metadata or {})}
             try:
@@ -219,6 +222,7 @@ def _save(
         if files is None:
             worker.save(value, folder)
         for path, data in (files or {}).items():
+            (folder / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             (folder / path).write_bytes(data)
     except OSError as error:
         if error.errno in _DISK:

@@ -190,6 +190,7 @@ class StepStart:
         name: the step function's name.
         cache_key: what caching would find it under, or `None` where it isn't cached.
         inputs: artifact version IDs by input name, in order (several for an input that joins a map).
+        started_at: when; the moment of the commit unless told.
     """
 
     id: UUID
@@ -206,6 +207,7 @@ class StepStart:
     code_digest: str | None = None
     log_uri: str | None = None
     model_version_id: UUID | None = None
+    started_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

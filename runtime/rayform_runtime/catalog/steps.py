@@ -46,7 +46,9 @@ _INPUT = (
     "INSERT INTO step_inputs (step_run_id, position, name, artifact_version_id) VALUES (?, ?, ?, ?) "
     "ON CONFLICT DO NOTHING"
 )
+# A worker's clock tells the end, and another one told the beginning.
 _FINISH = """UPDATE step_runs SET status = ?, cached_from = ?, error = ?, ended_at = ?, output_count = ?,
+ started_at = CASE WHEN started_at > ? THEN ? ELSE started_at END,
  metadata = COALESCE(metadata, ?) WHERE id = ? AND run_id = ? AND status <> 'completed'"""
 _TAKE_OVER = """INSERT INTO cached_outputs (step_run_id, position, name, artifact_version_id)
  SELECT s.id, v.output_position, v.output_name, v.id FROM step_runs s
@@ -143,7 +145,8 @@ class StepCatalog(ArtifactCatalog):
                 if ends and ended is None and status not in _UNFINISHED:
                     ended = at
                 # A step run that is skipped or cached took no time of its own.
-                started = at if ended is None else min(at, ended)
+                began = microseconds(starts[index].started_at) or at
+                started = began if ended is None else min(began, ended)
                 head = (id, run_id, key, map_index, name, status, attempt, cache_key, cached_from, 0, source)
                 made.append((*head, digest, log_uri, started, ended, parameters, res, error, metadata))
             return made
@@ -227,13 +230,19 @@ class StepCatalog(ArtifactCatalog):
 
         def work(session: Session) -> list[list[ArtifactVersion]]:
             at = now()
+            ended = [
+                at if finish.status in _UNFINISHED else (microseconds(finish.ended_at) or at)
+                for finish in finishes
+            ]
             rows = [
                 (
                     finish.status.value,
                     put(finish.cached_from) if finish.cached_from else None,
                     errors[i],
-                    None if finish.status in _UNFINISHED else (microseconds(finish.ended_at) or at),
+                    None if finish.status in _UNFINISHED else ended[i],
                     len(finish.outputs),
+                    ended[i],
+                    ended[i],
                     metadata[i],
                     put(finish.id),
                     put(finish.run_id),

@@ -53,6 +53,9 @@ class OutputPassing:
         """
         with self._lock:
             self._pass_on(self._waiting())  # what a child of an earlier step printed after its end
+            if self._rest:
+                self._send(self._rest)
+            self._rest = b""
             self._client, self._told = client, told
         for descriptor in (1, 2):
             os.dup2(self._writer, descriptor)

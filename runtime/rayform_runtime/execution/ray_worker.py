@@ -67,7 +67,15 @@ def run_task(packed: bytes, entry: Callable[[StepTask], StepResult] | None = Non
         entry: the worker function, where the order names none.
     """
     order: Order = pickle.loads(packed)  # noqa: S301 - from the scheduler, as all that Ray sends here
-    return pickle.dumps(_run(order, entry or _resolve(order.entry or "")), 5)
+    result = _run(order, entry or _resolve(order.entry or ""))
+    try:
+        return pickle.dumps(result, 5)
+    except Exception:  # noqa: BLE001 - metadata of a class that only Ray's own pickler takes, by value
+        import ray.cloudpickle
+
+        by_value: Any = ray.cloudpickle
+        result_bytes: bytes = by_value.dumps(result)
+        return result_bytes
 
 
 def _run(order: Order, entry: Callable[[StepTask], StepResult]) -> StepResult:

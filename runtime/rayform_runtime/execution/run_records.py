@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -40,8 +41,10 @@ class RunRecords:
         self.models = models
         self._resources: dict[str, dict[str, Any]] = {}
 
-    def start_of(self, instance: Instance, log_uri: str | None = None) -> StepStart:
-        """Return the record of an instance that begins."""
+    def start_of(
+        self, instance: Instance, log_uri: str | None = None, *, at: datetime | None = None
+    ) -> StepStart:
+        """Return the record of an instance that begins, `at` a moment or with its commit."""
         spec = instance.node.spec
         return StepStart(
             id=instance.id,
@@ -58,6 +61,7 @@ class RunRecords:
             code_digest=spec.code_digest or None,
             log_uri=log_uri,
             model_version_id=self.models.get(spec.key),
+            started_at=at,
         )
 
     def _resources_of(self, spec: StepSpec) -> dict[str, Any]:

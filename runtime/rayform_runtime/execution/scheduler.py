@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from rayform_core.errors import ConflictError, RayformError
+from rayform_core.errors import ConflictError, NotFoundError, RayformError, UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.interface import (
     CachedResult,
@@ -167,6 +167,8 @@ class Scheduler:
         self._freed.extend(self.graph.roots())
         while True:
             self._start_ready()
+            if not self.executor.runs_beside_scheduler:
+                self._record()  # the next step takes this thread for as long as it runs
             if self._stop or heartbeat.stop_requested:
                 return RunStatus.STOPPED
             if heartbeat.taken_over:
@@ -227,11 +229,11 @@ class Scheduler:
 
     def _record(self) -> None:
         """Write what has happened, in one commit; then tell it, so that a listener finds it in the catalog."""
-        changes, self._unrecorded = self._unrecorded, []
+        self.records.record(self._unrecorded)  # where it raises, `_give_up` records what can be
+        self._unrecorded = []
         events, self._events = self._events, []
         self._has_unrecorded_end = False
         self._unrecorded_keys.clear()
-        self.records.record(changes)
         for event in events:
             self.listener(event)
 
@@ -279,7 +281,8 @@ class Scheduler:
                 if instance is not None and not instance.is_recorded:
                     instance.is_recorded = True
                     log_uri = self.executor.log_uri(report.run_id, report.step_run_id)
-                    self._add_unrecorded(self.records.start_of(instance, log_uri))
+                    begun = self.records.start_of(instance, log_uri, at=datetime.now(UTC))
+                    self._add_unrecorded(begun)
                     self._step_event(instance, StepStatus.RUNNING)
             elif isinstance(report, StepResult):
                 if self._stop and report.lost:
@@ -543,8 +546,12 @@ class Scheduler:
         """The scheduler itself failed: end the workers, and say so in the catalog if it can still be reached."""
         self.executor.close(kill=True)
         why = step_error(error)
-        with _noted(error, "The last steps couldn't be recorded"):
-            self._record()
+        changes, self._unrecorded = self._unrecorded, []
+        # What the catalog refuses must not take with it what it takes; where it can't be reached, once is enough.
+        is_refused = isinstance(error, ConflictError | NotFoundError | UsageError)
+        for some in [[change] for change in changes] if is_refused else [changes]:
+            with _noted(error, "One of the last steps couldn't be recorded"):
+                self.records.record(some)
         with _noted(error, "The run couldn't be marked as interrupted"):
             facts = None if self._code_soon is None else self._code_soon.known()
             self.catalog.finish_run(

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -60,7 +60,8 @@ def run_step(task: StepTask, stack: Stack | None = None) -> StepResult:
         opened = stack if stack is not None else _stack_of(task.stack)
         if task.pipeline.get("run_hook"):
             return _run_hook(task, step, started)
-        return _run(task, step, opened, started)
+        with catalog_waits_for(partial(_is_recorded, task, opened)) if task.awaits_record else nullcontext():
+            return _run(task, step, opened, started)
     except Exception as error:  # noqa: BLE001 - everything a step raises is its result
         return failed_result(task, error, started)
 
@@ -107,8 +108,6 @@ def _run(task: StepTask, step: WorkerStep, stack: Stack, started: datetime) -> S
     context = _context(task, step, stack)
     surroundings = Surroundings()
     with running_step(context), ExitStack() as afterwards:
-        if task.awaits_record:
-            afterwards.enter_context(catalog_waits_for(partial(_is_recorded, task, stack)))
         afterwards.callback(surroundings.restore)
         try:
             returned = _call(function, arguments, surroundings)
@@ -149,7 +148,7 @@ def _is_recorded(task: StepTask, stack: Stack) -> bool:
         recorded = stack.catalog.get_step_run(UUID(task.step_run_id))
     except NotFoundError:
         return False
-    return recorded.attempt == task.attempt and recorded.status is StepStatus.RUNNING
+    return recorded.attempt >= task.attempt  # it may have been recorded with its end
 
 
 def _call(function: Callable[..., Any], arguments: Mapping[str, Any], surroundings: Surroundings) -> Any:

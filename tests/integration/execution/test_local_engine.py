@@ -114,6 +114,40 @@ def test_a_step_finds_what_came_before_it_in_the_catalog(
     assert engine.value_of(outcome.run_id, "two") == "completed running"
 
 
+def test_what_can_be_recorded_is_kept_where_something_is_refused(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step whose end shares a commit with a beginning that is refused stays completed, and the run resumes."""
+    record = RunRecords.record
+
+    def refuse_two(records: RunRecords, changes: Any) -> None:
+        if any(getattr(change, "key", "") == "two" for change in changes):
+            raise NotFoundError("artifact version", "x")
+        record(records, changes)
+
+    monkeypatch.setattr(RunRecords, "record", refuse_two)
+    run_id = new_id()
+    spec = engine.pipeline(
+        engine.step("one", "constant"), engine.step("two", "add", {"x": out("one")}), enable_cache=False
+    )
+    with pytest.raises(NotFoundError):
+        engine.run(spec, run_id=run_id)
+    assert engine.statuses(run_id) == {"one": "completed"}
+    monkeypatch.setattr(RunRecords, "record", record)
+    outcome = engine.run(spec, run_id=run_id, resume=True)
+    assert engine.value_of(outcome.run_id, "two") == 2
+
+
+def test_no_step_ends_before_it_begins(engine: Engine) -> None:
+    """Beginnings that are recorded with their ends keep the moment at which they were heard of."""
+    steps = [engine.step("s0", "constant")]
+    steps += [engine.step(f"s{i}", "add", {"x": out(f"s{i - 1}")}) for i in range(1, 8)]
+    outcome = engine.run(engine.pipeline(*steps, enable_cache=False))
+    for step in engine.steps(outcome.run_id).values():
+        assert step.started_at is not None and step.ended_at is not None
+        assert step.started_at <= step.ended_at
+
+
 class LateFacts:
     """Facts that are asked for in the background."""
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from rayform_core.ids import new_id
 from rayform_runtime.artifacts.config import LocalStoreConfig
 from rayform_runtime.artifacts.interface import ArtifactMissingError, CorruptArtifactError
 from rayform_runtime.artifacts.local import LocalArtifactStore
+from rayform_runtime.artifacts.materializers.base import Materializer
 from rayform_runtime.artifacts.materializers.json_values import JsonMaterializer
 from rayform_runtime.artifacts.values import load_value, save_value
 
@@ -230,3 +232,56 @@ def test_small_values_with_items_or_pictures_are_stored_in_a_folder(
         assert local_store.read_files(saved.uri) is None
         with local_store.open_local(saved.uri) as folder:
             assert (folder / "value.json").is_file()
+
+
+class Written(Materializer):
+    """Names its one file as it is told."""
+
+    NAME = "value"
+
+    def save(self, value: Any, folder: Path) -> None:
+        """Never asked."""
+
+    def load(self, folder: Path, data_type: type) -> Any:
+        """Read it."""
+        return (folder / self.NAME).read_bytes()
+
+    def to_files(self, value: Any) -> dict[str, bytes]:
+        """Name it."""
+        return {self.NAME: value}
+
+    def from_files(self, files: Mapping[str, bytes], data_type: type) -> Any:
+        """Read it."""
+        return files[self.NAME]
+
+
+@pytest.mark.parametrize("size", [1, 5000])
+def test_names_of_content_in_memory_are_checked(
+    local_store: LocalArtifactStore, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """A nested name is kept, small or large; one that leads out, or is the manifest's, is refused before a commit."""
+    monkeypatch.setattr(Written, "NAME", "deep/value")
+    saved = save_value(local_store, new_id(), b"x" * size, materializer=Written)
+    with local_store.open_local(saved.uri) as folder:
+        assert (folder / "deep" / "value").read_bytes() == b"x" * size
+    for name in ("../x", "rayform-manifest.json"):
+        monkeypatch.setattr(Written, "NAME", name)
+        with pytest.raises(UsageError, match="can't be stored"):
+            save_value(local_store, new_id(), b"x" * size, materializer=Written)
+    assert not list((local_store.root / ".staging").iterdir())
+
+
+def test_a_small_value_is_read_from_a_store_that_cannot_be_written(
+    local_store: LocalArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To look at a value's files nothing is made in the store."""
+    saved = save_value(local_store, new_id(), 7)
+    monkeypatch.setattr(local_store, "_make_ready", lambda: pytest.fail("it wrote into the store"))
+    with local_store.open_local(saved.uri) as folder:
+        assert (folder / "value.json").read_text() == "7"
+    with pytest.raises(CorruptArtifactError, match="another materializer"):
+        load_value(
+            local_store,
+            saved.uri,
+            materializer="rayform_runtime.artifacts.materializers.text:StrMaterializer",
+        )

@@ -67,3 +67,27 @@ def test_a_scheduler_that_is_cut_off_is_told_and_not_waited_for_for_ever(
         await_record()
     assert len(caplog.records) == 1
     assert "may not show yet" in caplog.text
+
+
+def test_a_thread_that_a_step_left_behind_holds_no_other_step_up() -> None:
+    """It stops asking when its step has ended, and the next step keeps a gate of its own."""
+    asked, order = threading.Event(), []
+
+    def never() -> bool:
+        asked.set()
+        return False
+
+    def look() -> None:
+        await_record()
+        order.append("left behind")
+
+    with catalog_waits_for(never):
+        left = threading.Thread(target=look)
+        left.start()
+        assert asked.wait(5)
+    answers = iter([False, True])
+    with catalog_waits_for(lambda: next(answers)):
+        left.join(5)
+        assert order == ["left behind"]
+        await_record()
+    assert list(answers) == []

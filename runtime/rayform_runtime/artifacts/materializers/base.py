@@ -8,7 +8,24 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-__all__ = ["Materializer", "needs", "short"]
+__all__ = ["Materializer", "content_of", "needs", "short"]
+
+
+def content_of(files: Mapping[str, bytes], name: str) -> bytes:
+    """Return a file's content.
+
+    Raises:
+        CorruptArtifactError: there is no such file: another materializer saved the value.
+    """
+    if name not in files:
+        from rayform_runtime.artifacts.interface import CorruptArtifactError
+
+        raise CorruptArtifactError(
+            f"An artifact has no file '{name}'.",
+            why=f"It has {', '.join(sorted(files))}: another materializer saved it.",
+            hint="Load it with the materializer that the catalog names.",
+        )
+    return files[name]
 
 
 def short(text: str, limit: int = 72) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from rayform_core.errors import UsageError
 from rayform_runtime.artifacts.import_paths import import_path, resolve
 from rayform_runtime.artifacts.interface import CorruptArtifactError
-from rayform_runtime.artifacts.materializers.base import Materializer, short
+from rayform_runtime.artifacts.materializers.base import Materializer, content_of, short
 from rayform_runtime.artifacts.materializers.json_codec import Decoder, Encoder
 
 __all__ = ["JsonMaterializer"]
@@ -93,7 +93,7 @@ class JsonMaterializer(Materializer):
         def no_item(number: int) -> Any:
             raise KeyError(_ITEMS)
 
-        return _decoded(files[_VALUE], data_type, no_item)
+        return _decoded(content_of(files, _VALUE), data_type, no_item)
 
     def load(self, folder: Path, data_type: type) -> Any:
         """Read the value."""

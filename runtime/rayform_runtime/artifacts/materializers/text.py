@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rayform_runtime.artifacts.materializers.base import Materializer, short
+from rayform_runtime.artifacts.materializers.base import Materializer, content_of, short
 from rayform_runtime.artifacts.types import VisualizationString
 
 __all__ = ["BytesMaterializer", "StrMaterializer", "VisualizationStringMaterializer"]
@@ -34,7 +34,7 @@ class StrMaterializer(Materializer):
 
     def from_files(self, files: Mapping[str, bytes], data_type: type) -> Any:
         """Return the text again."""
-        return files[self.FILE].decode(_ENCODING, _ERRORS)
+        return content_of(files, self.FILE).decode(_ENCODING, _ERRORS)
 
     def extract_metadata(self, value: str) -> dict[str, Any]:
         """Return its length in characters."""
@@ -62,7 +62,7 @@ class BytesMaterializer(Materializer):
 
     def from_files(self, files: Mapping[str, bytes], data_type: type) -> Any:
         """Return the bytes again."""
-        return files["value.bin"]
+        return content_of(files, "value.bin")
 
     def extract_metadata(self, value: bytes) -> dict[str, Any]:
         """Return its length in bytes."""
