@@ -83,7 +83,7 @@ def test_a_store_that_was_moved_is_still_whole(engine: Engine) -> None:
     store = LocalArtifactStore(LocalStoreConfig(path=str(moved)), stack_name="t")
     assert store.exists(version.uri)
     with store.open_local(version.uri, digest=version.digest) as folder:
-        assert folder.is_relative_to(moved)
+        assert (folder / "value.json").read_text() == "1"
     engine.stack.__dict__["artifact_store"] = LocalArtifactStore(
         LocalStoreConfig(path=str(engine.folder / "empty")), stack_name="t"
     )
