@@ -24,7 +24,6 @@ from rayform_runtime.catalog.interface import (
     RunStatus,
     StepError,
     StepFinish,
-    StepStart,
     StepStatus,
 )
 from rayform_runtime.components import Stack
@@ -46,18 +45,15 @@ from rayform_runtime.execution.run_graph import Instance, Node, VersionRef
 from rayform_runtime.execution.run_opening import RunOpening
 from rayform_runtime.execution.run_records import step_finish
 from rayform_runtime.execution.stop_signals import stop_on_signals
+from rayform_runtime.execution.unrecorded import Unrecorded
 from rayform_runtime.spec import SourceRef, StepSpec
 
 __all__ = ["Scheduler"]
 
 _LONGEST_WAIT = 0.2
 """Seconds after which the loop looks for a stop request, whatever the executor does."""
-_MOST_UNRECORDED = 64
-"""Beginnings and ends that may wait for their commit while others go on."""
 _CODE_WAITS = 1.0
 """Seconds after which facts of the code that came late are recorded by themselves; else with the run's end."""
-_BEGINNING_WAITS = 0.01
-"""Seconds that the beginning of a step waits for its end, to share its commit."""
 
 
 class _TakenOverError(ConflictError):
@@ -110,12 +106,7 @@ class Scheduler:
         self._events_of_unrun: list[RunEvent] = []
         self._code_soon: KnownSoon | None = None
         self._began = time.monotonic()
-        self._unrecorded: list[StepStart | StepFinish] = []
-        self._unrecorded_since = 0.0
-        self._has_unrecorded_end = False
-        self._unrecorded_keys: set[str] = set()
-        self._events: list[RunEvent] = []
-        """What happened to steps and stands in the catalog only with the next commit."""
+        self._unrecorded = Unrecorded(listener)
         self._errors: dict[str, StepError] = {}
         self._decisions: dict[str, CacheDecision] = {}
         self._hooks: set[str] = set()
@@ -184,7 +175,7 @@ class Scheduler:
             self._record_code()
             # What was freed starts first and is recorded together with what freed it.
             is_due = not (self._freed or self._ready) and self._until_recorded() <= 0
-            if is_due or len(self._unrecorded) >= _MOST_UNRECORDED:
+            if is_due or self._unrecorded.is_full:
                 self._record()
 
     def _patience(self) -> float:
@@ -198,9 +189,9 @@ class Scheduler:
 
     def _until_recorded(self) -> float:
         """In how many seconds what has happened must be recorded; an end, at once."""
-        if self._has_unrecorded_end or self._freed or self._ready:
+        if self._freed or self._ready:
             return 0.0
-        return self._unrecorded_since + _BEGINNING_WAITS - time.monotonic()
+        return self._unrecorded.due_in()
 
     def _start_ready(self) -> None:
         """Start all that can start; what the cache has frees its dependents within the same turn."""
@@ -225,17 +216,12 @@ class Scheduler:
         self.records.taken_from_cache(cached)
         self.records.ended_without_running(ended)
         for event in events:
-            self._tell(event)
+            self._unrecorded.tell(event)
 
     def _record(self) -> None:
         """Write what has happened, in one commit; then tell it, so that a listener finds it in the catalog."""
-        self.records.record(self._unrecorded)  # where it raises, `_give_up` records what can be
-        self._unrecorded = []
-        events, self._events = self._events, []
-        self._has_unrecorded_end = False
-        self._unrecorded_keys.clear()
-        for event in events:
-            self.listener(event)
+        if self._unrecorded:  # where it raises, `_give_up` records what can be
+            self._unrecorded.record(self.records.record)
 
     def _record_code(self) -> None:
         """Record what git said too late for the run's beginning; a short run's end takes it along."""
@@ -282,7 +268,7 @@ class Scheduler:
                     instance.is_recorded = True
                     log_uri = self.executor.log_uri(report.run_id, report.step_run_id)
                     begun = self.records.start_of(instance, log_uri, at=datetime.now(UTC))
-                    self._add_unrecorded(begun)
+                    self._unrecorded.add(begun)
                     self._step_event(instance, StepStatus.RUNNING)
             elif isinstance(report, StepResult):
                 if self._stop and report.lost:
@@ -293,26 +279,18 @@ class Scheduler:
                     if not instance.is_recorded:
                         # It ended before it started: cancelled in the queue, or never placed.
                         instance.is_recorded = True
-                        self._add_unrecorded(self.records.start_of(instance))
+                        self._unrecorded.add(self.records.start_of(instance))
                     results.append((instance, report))
             else:
-                self._tell(report)
+                self._unrecorded.tell(report)
         if all(self._is_accepted_for_sure(instance, result) for instance, result in results):
             for instance, result in results:
                 finish = self._finish_of(instance, result, result.status)
-                self._add_unrecorded(finish)
-                self._has_unrecorded_end = True
-                if instance.cache_key:
-                    self._unrecorded_keys.add(instance.cache_key)
+                self._unrecorded.add(finish, cache_key=instance.cache_key)
                 self._follow_up(instance, result, finish)
         else:
             self._record()
             self._record_results(results)
-
-    def _add_unrecorded(self, change: StepStart | StepFinish) -> None:
-        if not self._unrecorded:
-            self._unrecorded_since = time.monotonic()
-        self._unrecorded.append(change)
 
     def _is_accepted_for_sure(self, instance: Instance, result: StepResult) -> bool:
         """Whether nothing in the catalog can be against a result: no version name of the person's, no model."""
@@ -464,7 +442,7 @@ class Scheduler:
     def _from_cache(self, ready: list[Instance]) -> list[Instance]:
         """Take from the cache what it has; return what must be run."""
         self._cache.set_keys(ready)
-        if not self._unrecorded_keys.isdisjoint(i.cache_key for i in ready if i.cache_key):
+        if self._unrecorded.holds_any([i.cache_key for i in ready if i.cache_key]):
             self._record()  # the very result that one of these asks for
         found = self._cache.look_up(ready)
         for instance, hit in found.hits:
@@ -546,7 +524,7 @@ class Scheduler:
         """The scheduler itself failed: end the workers, and say so in the catalog if it can still be reached."""
         self.executor.close(kill=True)
         why = step_error(error)
-        changes, self._unrecorded = self._unrecorded, []
+        changes = self._unrecorded.take()
         # What the catalog refuses must not take with it what it takes; where it can't be reached, once is enough.
         is_refused = isinstance(error, ConflictError | NotFoundError | UsageError)
         for some in [[change] for change in changes] if is_refused else [changes]:
@@ -560,17 +538,10 @@ class Scheduler:
 
     # -- events ---------------------------------------------------------------------------------------------
     def _event(self, kind: str, **facts: Any) -> None:
-        self._tell(RunEvent(kind, datetime.now(UTC), str(self.request.run_id), **facts))
+        self._unrecorded.tell(RunEvent(kind, datetime.now(UTC), str(self.request.run_id), **facts))
 
     def _step_event(self, instance: Instance, status: StepStatus, **facts: Any) -> None:
-        self._tell(self._make_event(instance, status, **facts))
-
-    def _tell(self, event: RunEvent) -> None:
-        """Tell an event now, or after what happened before it is recorded."""
-        if self._unrecorded:
-            self._events.append(event)
-        else:
-            self.listener(event)
+        self._unrecorded.tell(self._make_event(instance, status, **facts))
 
     def _make_event(self, instance: Instance, status: StepStatus, **facts: Any) -> RunEvent:
         if facts.get("summaries") is None:

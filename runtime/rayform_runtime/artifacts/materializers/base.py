@@ -113,8 +113,18 @@ class Materializer(abc.ABC):
         return None
 
     def from_files(self, files: Mapping[str, bytes], data_type: type) -> Any:
-        """Return the value that `to_files` gave; `data_type` is as in `load`."""
-        raise NotImplementedError(f"{type(self).__name__} reads values from folders alone.")
+        """Return the value that `to_files` gave; `data_type` is as in `load`.
+
+        Raises:
+            UsageError: the class has `to_files` alone.
+        """
+        from rayform_core.errors import UsageError
+
+        # Not abstract, since most materializers have neither; `needs_no_folder` keeps everyone of ours away from here.
+        raise UsageError(
+            f"{type(self).__name__} reads values from folders alone.",
+            hint="Define from_files beside to_files, in the same class as save and load.",
+        )
 
     @classmethod
     def needs_no_folder(cls) -> bool:
