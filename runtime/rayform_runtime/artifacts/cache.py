@@ -1,7 +1,8 @@
 """Artifacts of remote stores that lie on this machine, shared by all of a user's processes.
 
 Every entry has a lock file: readers hold it shared, a download or an eviction exclusively, so that no folder goes
-while someone reads it. The kernel frees the locks of a process that dies.
+while someone reads it. The kernel frees the locks of a process that dies. A manifest that holds its artifact is one
+file without a lock: it appears whole, by a rename, and is read whole.
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rayform_core.errors import UsageError
+from rayform_core.errors import RayformError, UsageError
 from rayform_core.files import home, private_folder, storage_error
+from rayform_runtime.artifacts.files import read_whole, write_new_file
 
 __all__ = ["ArtifactCache", "cache_limit"]
 
 _DEFAULT_LIMIT = 20 << 30
 _LOOK_EVERY = 60.0
+_MANIFESTS = "manifests"
+_ON_DISK = 4096
+"""Bytes that a file of a few takes."""
 
 
 def cache_limit() -> int:
@@ -123,17 +128,57 @@ class ArtifactCache:
                 folder.rename(target)
         self._added_one(target)
 
+    def has(self, name: str) -> bool:
+        """Whether there is an entry; it may be gone a moment later."""
+        return os.path.isdir(f"{self.root}/entries/{name}")  # noqa: PTH112 - the hot path
+
     def drop(self, name: str) -> None:
         """Remove an entry, waiting for those who read it."""
         if (self.root / "entries" / name).exists():
             with self._locked(name, fcntl.LOCK_EX):
                 shutil.rmtree(self.root / "entries" / name, ignore_errors=True)
 
+    def keep_manifest(self, name: str, data: bytes) -> None:
+        """Keep the manifest of an artifact that lies in it; where that fails it isn't kept."""
+        folder = f"{self.root}/{_MANIFESTS}"
+        written = f"{folder}/.{name}-{os.urandom(6).hex()}"
+        with contextlib.suppress(OSError, RayformError):
+            try:
+                try:
+                    write_new_file(written, data)
+                except FileNotFoundError:
+                    private_folder(self.root / _MANIFESTS)
+                    write_new_file(written, data)
+                os.rename(written, f"{folder}/{name}")  # noqa: PTH104 - the hot path; Path.rename builds one more Path
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(written)  # noqa: PTH108 - likewise
+                raise
+            self._added_bytes(len(data))
+
+    def kept_manifest(self, name: str) -> bytes | None:
+        """Return what `keep_manifest` kept, as it now lies on the disk."""
+        path = f"{self.root}/{_MANIFESTS}/{name}"
+        try:
+            data = read_whole(path)
+            os.utime(path)
+        except OSError:
+            return None
+        return data
+
+    def drop_manifest(self, name: str) -> None:
+        """Forget a manifest."""
+        with contextlib.suppress(OSError):
+            (self.root / _MANIFESTS / name).unlink(missing_ok=True)
+
     def _added_one(self, folder: Path) -> None:
+        self._added_bytes(sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()))
+
+    def _added_bytes(self, size: int) -> None:
         limit = cache_limit()
         with self._guard:
             first = self._added == 0
-            self._added += sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) + 4096
+            self._added += size + _ON_DISK
             if self._added < limit // 20 and not (first and self._is_due()):
                 return
             # Looking through all entries costs, so it is done at first and then each time a twentieth is added.
@@ -152,17 +197,27 @@ class ArtifactCache:
 
     def evict(self, limit: int) -> None:
         """Remove entries used longest ago, none that is in use, until the rest fits into `limit` bytes."""
-        entries = []
-        total = 0
+        entries: list[tuple[float, int, Path]] = []
+        for file in (self.root / _MANIFESTS).glob("*"):
+            with contextlib.suppress(OSError):
+                status = file.stat()
+                entries.append((status.st_mtime, _ON_DISK, file))
         for folder in (self.root / "entries").glob("*"):
             with contextlib.suppress(OSError):
                 size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
                 used = (self.root / "locks" / folder.name).stat().st_mtime
-                entries.append((used, size, folder.name))
-                total += size
-        for _, size, name in sorted(entries):
+                entries.append((used, size, folder))
+        total = sum(size for _, size, _ in entries)
+        for _, size, entry in sorted(entries):
             if total <= limit:
                 return
-            with contextlib.suppress(BlockingIOError), self._locked(name, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                shutil.rmtree(self.root / "entries" / name, ignore_errors=True)
+            if entry.parent.name == _MANIFESTS:
+                entry.unlink(missing_ok=True)
+                total -= size
+                continue
+            with (
+                contextlib.suppress(BlockingIOError),
+                self._locked(entry.name, fcntl.LOCK_EX | fcntl.LOCK_NB),
+            ):
+                shutil.rmtree(entry, ignore_errors=True)
                 total -= size

@@ -43,7 +43,12 @@ from rayform_runtime.artifacts.interface import (
     StoredObject,
 )
 from rayform_runtime.artifacts.keys import VERSIONS, safe_key, version_id, version_key
-from rayform_runtime.artifacts.manifest import decode_manifest, encode_manifest, make_manifest
+from rayform_runtime.artifacts.manifest import (
+    decode_manifest,
+    encode_manifest,
+    is_embeddable,
+    make_manifest,
+)
 
 __all__ = ["RemoteArtifactStore", "is_loopback"]
 
@@ -68,6 +73,7 @@ class RemoteArtifactStore(ArtifactStore):
         self.uri = uri
         self.stack_name = stack_name
         self._cache = ArtifactCache(uri)
+        self._asked: dict[str, bytes] = {}  # manifests whose files are about to be downloaded
 
     # -- what a subclass does; keys are relative to the root ----------------------------------------------
     @abc.abstractmethod
@@ -128,7 +134,7 @@ class RemoteArtifactStore(ArtifactStore):
         visualizations: dict[str, str] | None = None,
     ) -> tuple[str, Manifest]:
         """See `ArtifactStore.commit`. Files are hashed while they travel."""
-        attempt = f"data-{os.urandom(6).hex()}"
+        attempt = _new_attempt()
         base = version_key(id)
         items, _ = list_staged(staged)
 
@@ -171,14 +177,10 @@ class RemoteArtifactStore(ArtifactStore):
             # From here on the manifest may be there, whatever is heard of it: after Ctrl-C or a lost network too.
             is_garbage = False
             try:
-                self._put(f"{base}/{MANIFEST_NAME}", data, if_absent=True)
+                self._put_manifest(id, data)
             except ConflictError:
                 is_garbage = True
-                raise ConflictError(
-                    f"Artifact version {id} exists already in '{self.uri}'.",
-                    why="Another writer committed it first; nothing was overwritten.",
-                    hint="Load that one, or save under a new ID.",
-                ) from None
+                raise
         except BaseException:
             # Where it can't be removed either, prune finds it.
             if keys and is_garbage:
@@ -190,6 +192,42 @@ class RemoteArtifactStore(ArtifactStore):
             (staged / MANIFEST_NAME).chmod(0o600)
             self._cache.add(str(id), staged)
         return f"{self.uri}/{base}", manifest
+
+    def commit_files(
+        self,
+        id: UUID,
+        files: Mapping[str, bytes],
+        *,
+        type: str,
+        materializer: str,
+        metadata: dict[str, Any] | None = None,
+    ) -> tuple[str, Manifest]:
+        """See `ArtifactStore.commit_files`. What is small is sent from memory, in its manifest."""
+        if not is_embeddable(files):
+            return super().commit_files(id, files, type=type, materializer=materializer, metadata=metadata)
+        manifest = make_manifest(
+            id,
+            [StoredFile(path, len(data), bytes_digest(data)) for path, data in files.items()],
+            type=type,
+            materializer=materializer,
+            metadata=metadata,
+            folder=_new_attempt(),
+            embedded=files,
+        )
+        data = encode_manifest(manifest)
+        self._put_manifest(id, data)
+        self._cache.keep_manifest(str(id), data)
+        return f"{self.uri}/{version_key(id)}", manifest
+
+    def _put_manifest(self, id: UUID, data: bytes) -> None:
+        try:
+            self._put(f"{version_key(id)}/{MANIFEST_NAME}", data, if_absent=True)
+        except ConflictError:
+            raise ConflictError(
+                f"Artifact version {id} exists already in '{self.uri}'.",
+                why="Another writer committed it first; nothing was overwritten.",
+                hint="Load that one, or save under a new ID.",
+            ) from None
 
     # -- read ---------------------------------------------------------------------------------------------
     def read_manifest(self, uri: str) -> Manifest:
@@ -206,6 +244,32 @@ class RemoteArtifactStore(ArtifactStore):
                 why=f"There is no object '{key}' below '{self.uri}'.",
                 hint="Restore it from the bucket's versions or a backup, or run the step that made it again.",
             ) from None
+
+    def read_files(self, uri: str, *, digest: str | None = None) -> Mapping[str, bytes] | None:
+        """See `ArtifactStore.read_files`. Of an artifact that isn't in this machine's cache it asks the store."""
+        id = version_id(self.uri, uri)  # noqa: A001 - the field's word
+        name = str(id)
+        if digest is not None:
+            kept = self._cache.kept_manifest(name)
+            if kept is not None:
+                try:
+                    manifest = decode_manifest(kept, uri=uri, id=id)
+                    check_digest(uri, manifest, digest)
+                except CorruptArtifactError:
+                    self._cache.drop_manifest(name)  # a disk may fail or be written to; the store is asked
+                else:
+                    if manifest.embedded:
+                        return manifest.embedded
+            elif self._cache.has(name):
+                return None
+        data = self._manifest_bytes(uri)
+        manifest = decode_manifest(data, uri=uri, id=id)
+        check_digest(uri, manifest, digest)
+        if not manifest.embedded:
+            self._asked[name] = data
+            return None
+        self._cache.keep_manifest(name, data)
+        return manifest.embedded
 
     @contextlib.contextmanager
     def open_local(self, uri: str, *, digest: str | None = None) -> Iterator[Path]:
@@ -227,6 +291,7 @@ class RemoteArtifactStore(ArtifactStore):
                         read_whole(folder / MANIFEST_NAME), uri=uri, id=version_id(self.uri, uri)
                     )
                     check_digest(uri, manifest, wanted)
+                    self._asked.pop(name, None)  # where the cache had it after all
                     if manifest not in fetched:  # what was fetched just now is verified already
                         verify_folder(uri, folder, manifest)
                 except (CorruptArtifactError, ArtifactMissingError, OSError) as error:
@@ -241,7 +306,7 @@ class RemoteArtifactStore(ArtifactStore):
 
     def _fetch(self, uri: str, folder: Path) -> Manifest:
         """Download an artifact into an empty folder and verify it."""
-        data = self._manifest_bytes(uri)
+        data = self._asked.pop(str(version_id(self.uri, uri)), None) or self._manifest_bytes(uri)
         manifest = decode_manifest(data, uri=uri, id=version_id(self.uri, uri))
         base = f"{version_key(manifest.id)}/{manifest.folder}".rstrip("/")
         if manifest.embedded:
@@ -296,6 +361,7 @@ class RemoteArtifactStore(ArtifactStore):
         self._remove([base + MANIFEST_NAME])
         self._remove([found.key for found in self._list(base)])
         self._cache.drop(str(id))
+        self._cache.drop_manifest(str(id))
 
     def list_objects(self, prefix: str = "") -> Iterator[StoredObject]:
         """See `ArtifactStore.list_objects`."""
@@ -371,6 +437,10 @@ class _Sealing(threading.Thread):
         if self._error is not None:
             raise self._error
         return self._files
+
+
+def _new_attempt() -> str:
+    return f"data-{os.urandom(6).hex()}"
 
 
 def _is_small(items: Sequence[tuple[str, str]]) -> bool:

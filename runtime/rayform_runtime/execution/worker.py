@@ -211,8 +211,10 @@ def _fetch_together(versions: Sequence[tuple[str, str, str, str, str]], store: A
     from concurrent.futures import ThreadPoolExecutor
 
     def fetch(version: tuple[str, str, str, str, str]) -> None:
-        with contextlib.suppress(RayformError, OSError), store.open_local(version[1], digest=version[2]):
-            pass
+        with contextlib.suppress(RayformError, OSError):
+            if store.read_files(version[1], digest=version[2]) is None:
+                with store.open_local(version[1], digest=version[2]):
+                    pass
 
     with ThreadPoolExecutor(_FETCHED_AT_ONCE, thread_name_prefix="rayform-fetch") as pool:
         list(pool.map(fetch, distant))

@@ -97,14 +97,17 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ArtifactSt
         )
     else:
         made = request.getfixturevalue("make_gcs_store")()
-    commit = made.commit
 
-    def commit_and_forget(*args: Any, **kwargs: Any) -> Any:
-        done = commit(*args, **kwargs)
-        shutil.rmtree(made._cache.root / "entries", ignore_errors=True)
-        return done
+    def forgetting(commit: Any) -> Any:
+        def commit_and_forget(*args: Any, **kwargs: Any) -> Any:
+            done = commit(*args, **kwargs)
+            for kept in ("entries", "manifests"):
+                shutil.rmtree(made._cache.root / kept, ignore_errors=True)
+            return done
 
-    made.commit = commit_and_forget
+        return commit_and_forget
+
+    made.commit, made.commit_files = forgetting(made.commit), forgetting(made.commit_files)
     yield made
 
 

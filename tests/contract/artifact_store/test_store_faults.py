@@ -20,7 +20,12 @@ from rayform_core.errors import ConflictError, NotFoundError, RayformError
 from rayform_core.ids import new_id
 from rayform_runtime.artifacts.config import S3StoreConfig
 from rayform_runtime.artifacts.digest import bytes_digest
-from rayform_runtime.artifacts.interface import MANIFEST_NAME, CorruptArtifactError
+from rayform_runtime.artifacts.interface import (
+    LARGEST_EMBEDDED,
+    MANIFEST_NAME,
+    ArtifactMissingError,
+    CorruptArtifactError,
+)
 from rayform_runtime.artifacts.s3 import S3ArtifactStore
 
 pytestmark = [pytest.mark.moto, pytest.mark.fault]
@@ -264,6 +269,54 @@ def test_a_small_artifact_takes_one_request_each_way(moto_url: str) -> None:
     assert asked == ["PUT", "GET"]
     (found,) = store.list_objects()
     assert b'"value.json":"[1, 2]"' in store.get_bytes(found.key)
+
+
+@pytest.mark.usefixtures("aws")
+def test_content_in_memory_takes_one_request_or_two_each_way(moto_url: str) -> None:
+    """What is small is one object, asked for once on a machine; of what is large the manifest is read once too."""
+    bucket = new_bucket(moto_url)
+    with fault_proxy(moto_url, rate=0.0) as proxy:
+        store = open_store(proxy.url, bucket)
+        store.check()
+        small, large = {"value.json": b"[1, 2]"}, {"value.json": b"1" * (LARGEST_EMBEDDED + 1)}
+        asked: list[str] = []
+        count = proxy.next_fault
+        proxy.next_fault = lambda m, b, p: asked.append(m) or count(m, b, p)  # type: ignore[func-returns-value,method-assign]
+        uri, manifest = store.commit_files(new_id(), small, type="t:T", materializer="m:M")
+        assert open_store(proxy.url, bucket).read_files(uri, digest=manifest.digest) == small
+        assert asked == ["PUT"]
+        shutil.rmtree(store._cache.root / "manifests")
+        assert store.read_files(uri, digest=manifest.digest) == small
+        assert store.read_files(uri, digest=manifest.digest) == small
+        assert asked == ["PUT", "GET"]
+        assert store.read_files(uri) == small  # what no digest vouches for is asked for each time
+        assert asked == ["PUT", "GET", "GET"]
+        uri, manifest = store.commit_files(new_id(), large, type="t:T", materializer="m:M")
+        shutil.rmtree(store._cache.root / "entries")
+        asked.clear()
+        for _ in range(2):
+            assert store.read_files(uri, digest=manifest.digest) is None
+            with store.open_local(uri, digest=manifest.digest) as place:
+                assert (place / "value.json").read_bytes() == large["value.json"]
+        assert asked == ["GET", "GET"]
+        assert not store._asked
+
+
+@pytest.mark.usefixtures("aws")
+@pytest.mark.parametrize("damage", [b"", b"{}", b"[1"], ids=["empty", "another", "cut"])
+def test_a_damaged_manifest_in_the_cache_is_fetched_again(moto_url: str, damage: bytes) -> None:
+    """The store's is what counts, and takes the damaged one's place."""
+    store = open_store(moto_url, new_bucket(moto_url))
+    uri, manifest = store.commit_files(new_id(), {"a": b"1"}, type="t:T", materializer="m:M")
+    (kept,) = (store._cache.root / "manifests").iterdir()
+    whole = kept.read_bytes()
+    kept.write_bytes(damage)
+    assert store.read_files(uri, digest=manifest.digest) == {"a": b"1"}
+    assert kept.read_bytes() == whole
+    store.delete(uri)
+    assert not kept.exists()
+    with pytest.raises(ArtifactMissingError):
+        store.read_files(uri, digest=manifest.digest)
 
 
 @pytest.mark.usefixtures("aws")

@@ -51,6 +51,31 @@ def test_entries_used_longest_ago_go_when_it_is_full() -> None:
     assert {path.name for path in (cache.root / "entries").iterdir()} <= {"3", "4", "last"}
 
 
+def test_manifests_used_longest_ago_go_when_it_is_full() -> None:
+    """Each counts as what it takes on the disk; one that was read since stays."""
+    cache = ArtifactCache("s3://bucket")
+    for number in range(10):
+        cache.keep_manifest(str(number), b"{}")
+        os.utime(cache.root / "manifests" / str(number), (number, number))
+    assert cache.kept_manifest("0") == b"{}"
+    cache.evict(4 * 4096)
+    assert {path.name for path in (cache.root / "manifests").iterdir()} == {"7", "8", "9", "0"}
+    assert cache.kept_manifest("1") is None
+
+
+def test_a_manifest_that_cannot_be_kept_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache is a help, and leaves nothing half written."""
+    cache = ArtifactCache("s3://bucket")
+    cache.keep_manifest("first", b"{}")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "rename", full)
+    cache.keep_manifest("second", b"{}")
+    assert [path.name for path in (cache.root / "manifests").iterdir()] == ["first"]
+
+
 @pytest.mark.parametrize("limit", ["0", "1000"])
 def test_an_entry_larger_than_the_cache_is_read(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     """It is fetched once and stays while it is read; the next one takes its place."""
