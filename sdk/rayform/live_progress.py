@@ -80,13 +80,14 @@ class LiveProgress(Progress):
                 name, _, text = line.partition("] ")
                 self.console.print(Text.assemble((name + "] ", "dim cyan"), text))
         elif event.kind == "phase":
+            text = event.text if key is None else f"{key}: {event.text}"
             with self.lock:
                 if event.seconds is None:
-                    self.phases[event.text] = event.at.timestamp()
+                    self.phases[text] = event.at.timestamp()
                 else:
-                    self.phases.pop(event.text, None)
+                    self.phases.pop(text, None)
             if event.seconds is not None:
-                self.console.print(Text(f"  {event.text} ({duration(event.seconds)})", "dim"))
+                self.console.print(Text(f"  {text} ({duration(event.seconds)})", "dim"))
         elif event.kind == "restart":
             for line in event_lines(event, seconds, self.width):
                 self.console.print(Text(line, "yellow"))

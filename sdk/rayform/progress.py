@@ -189,7 +189,8 @@ def event_lines(event: RunEvent, seconds: float | None, width: int) -> list[str]
         return lines
     if event.kind == "phase":
         ended = f" ({duration(event.seconds)})" if event.seconds is not None else " …"
-        return [f"  {event.text}{ended}"]
+        whose = f"{name:<{width}}  " if event.step_key is not None else ""
+        return [f"  {whose}{event.text}{ended}"]
     if event.kind == "restart":
         return [f"  {name:<{width}}  tries again: {event.text}"]
     return []

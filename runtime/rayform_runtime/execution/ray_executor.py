@@ -15,7 +15,7 @@ import pickle
 import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ from rayform_runtime.execution.ray_local import (
 from rayform_runtime.execution.ray_logs import StepLogs
 from rayform_runtime.execution.ray_placement import NodeGroup, check_placeable, ray_resources, waiting_for
 from rayform_runtime.execution.ray_worker import CodeBundleRef, Order, container_end, run_task
+from rayform_runtime.execution.step_waits import StepWaits
 from rayform_runtime.spec import PipelineSpec, Resources
 
 if TYPE_CHECKING:
@@ -73,7 +74,6 @@ class _Running:
     cancelled: bool = False
     timed_out: bool = False
     waiting_text: str | None = None
-    waiting_since: float = 0.0
     outcome: tuple[Any, BaseException | None] | None = None
     outcome_at: float = 0.0
 
@@ -168,6 +168,7 @@ class RayExecutor(Executor):
         self._ended: list[str] = []
         self._handles = _Handles(_remote_function())
         self._entry_handle = entry if isinstance(entry, str) else ray.put(entry)
+        self._waits = StepWaits()
         self._looked_at = 0.0
         self._closed = False
 
@@ -338,10 +339,7 @@ class RayExecutor(Executor):
 
     def _announce(self, running: _Running, happened: list[StepTask | StepResult | RunEvent]) -> None:
         running.started = time.monotonic()
-        if running.waiting_text is not None:
-            waited = running.started - running.waiting_since
-            happened.append(self._event(running, "phase", running.waiting_text, seconds=waited))
-            running.waiting_text = None
+        self._stop_waiting(running, happened)
         if not running.announced:
             running.announced = True
             happened.append(running.task)
@@ -377,6 +375,7 @@ class RayExecutor(Executor):
             self._give_up(running, Failure(StepError("Timeout", text)), happened)
             return
         if running.cancelled:
+            self._stop_waiting(running, happened)
             self._forget(running)
             stopped = StepError("Stopped", "The step was stopped.")
             happened.append(
@@ -478,14 +477,31 @@ class RayExecutor(Executor):
 
     def _tell_waiting(self, now: float, happened: list[StepTask | StepResult | RunEvent]) -> None:
         """Say, once, what a step waits for that has been queued for a while."""
+        texts: dict[str, str] = {}
         for running in self._tasks.values():
             due = running.started is None and running.outcome is None and running.waiting_text is None
-            if due and now >= running.submitted + _PLACEMENT_NOTICE:
-                running.waiting_since = running.submitted
-                running.waiting_text = waiting_for(running.wanted, self._view.nodes(), self._groups)
-                happened.append(self._event(running, "phase", running.waiting_text))
+            if not due or now < running.submitted + _PLACEMENT_NOTICE:
+                continue
+            key, instance = str(running.task.step["key"]), running.task.step_run_id
+            if key not in texts:
+                texts[key] = waiting_for(running.wanted, self._view.nodes(), self._groups)
+            running.waiting_text = texts[key]
+            if self._waits.begin(key, texts[key], instance, running.submitted):
+                happened.append(self._phase(running, texts[key]))
 
-    def _event(self, running: _Running, kind: str, text: str, *, seconds: float | None = None) -> RunEvent:
+    def _stop_waiting(self, running: _Running, happened: list[StepTask | StepResult | RunEvent]) -> None:
+        text, running.waiting_text = running.waiting_text, None
+        if text is None:
+            return
+        since = self._waits.end(str(running.task.step["key"]), text, running.task.step_run_id)
+        if since is not None:
+            happened.append(self._phase(running, text, seconds=time.monotonic() - since))
+
+    def _phase(self, running: _Running, text: str, seconds: float | None = None) -> RunEvent:
+        """Return an event of the step, not of one of its instances."""
+        return replace(self._event(running, "phase", text), map_index=None, seconds=seconds)
+
+    def _event(self, running: _Running, kind: str, text: str) -> RunEvent:
         task = running.task
         return RunEvent(
             kind=kind,
@@ -494,5 +510,4 @@ class RayExecutor(Executor):
             step_key=str(task.step["key"]),
             map_index=task.map_index,
             text=text,
-            seconds=seconds,
         )

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -176,6 +177,33 @@ def test_a_queued_step_says_what_it_waits_for(executor):
     happened = collect(executor, [first.step_run_id, second.step_run_id])
     ended = [i for i in happened if isinstance(i, RunEvent) and i.kind == "phase" and i.step_key == "second"]
     assert ended and ended[0].seconds > 1
+
+
+def test_a_mapped_step_says_once_what_its_instances_wait_for(executor):
+    """Three queued instances of one step are one phase; it ends when the last of them has started."""
+    first = task("first", act="sleep", resources={"cpus": 2})
+    instances = [replace(task("many", act="none", resources={"cpus": 2}), map_index=i) for i in range(3)]
+    stopped = task("stopped", act="none", resources={"cpus": 2})
+    for given in (first, *instances, stopped):
+        executor.submit(given)
+    happened = []
+    deadline = time.monotonic() + 20
+    while len(phases_of("many", happened) + phases_of("stopped", happened)) < 2:
+        assert time.monotonic() < deadline
+        happened += executor.wait(1.0)
+    executor.cancel(stopped.step_run_id)
+    executor.cancel(first.step_run_id)
+    happened += collect(executor, [t.step_run_id for t in (first, *instances, stopped)])
+    for name in ("many", "stopped"):
+        began, ended = phases_of(name, happened)
+        assert (began.seconds, began.map_index, ended.map_index) == (None, None, None)
+        assert ended.seconds > 1
+    starts = [i for i in happened if isinstance(i, StepTask) and i in instances]
+    assert len(starts) == 3 and happened.index(starts[-1]) > happened.index(phases_of("many", happened)[0])
+
+
+def phases_of(name, happened):
+    return [i for i in happened if isinstance(i, RunEvent) and i.kind == "phase" and i.step_key == name]
 
 
 def test_status_calls_that_time_out_restart_nothing(executor):
