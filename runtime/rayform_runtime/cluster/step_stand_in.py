@@ -1,7 +1,7 @@
 """Stands in, on the node, for one Ray worker that a step image's fork server made.
 
-Ray starts this in Python's place: `python -I -S -E step_stand_in.py IMAGE ARGUMENTS...`. It runs once per worker, so it
-imports little, and nothing of Rayform. It asks the fork server of its image on this node for a worker, starts the
+Ray starts this in Python's place: `python -I -S -E step_stand_in.py IMAGE ARGUMENTS...`, and `ray_workers.setup_worker`
+without that. It runs once per worker, so it imports little, and nothing of Rayform. It asks the fork server of its image on this node for a worker, starts the
 server's container where none answers, and stays until the worker ends, with whose exit code it leaves. The server kills
 the worker when this process's connection closes, whatever this process died of.
 
@@ -22,7 +22,11 @@ import os
 import socket
 import sys
 import time
-from hashlib import blake2b
+
+try:
+    from _blake2 import blake2b  # `hashlib` loads OpenSSL
+except ImportError:
+    from hashlib import blake2b
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

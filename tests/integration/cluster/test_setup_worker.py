@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -66,7 +67,16 @@ def test_a_step_images_worker_starts_without_ray_in_the_node(docker, memory):
     assert words[image + 1 :] == ["-mray._private.workers.default_worker", "--node-id=a b"]
     assert ("--memory" in words) == bool(memory)
     assert greeting == "a $HOME ${HOME} 'b'"
-    assert not [line for line in imported.splitlines() if line.rpartition("|")[2].strip().startswith("ray")]
+    modules = {line.rpartition("|")[2].strip().partition(".")[0] for line in imported.splitlines()}
+    assert "os" in modules and "ray" not in modules
+
+
+@pytest.mark.parametrize("image", ["registry/image:1", "registry/it's # an image"])
+def test_a_command_is_parted_as_a_shell_does(image):
+    """Also where the name of an image has signs that a shell reads otherwise."""
+    command = [sys.executable, "-I", "-S", "-E", "/a b/step_stand_in.py", image]
+    assert setup_worker.words(shlex.join(command)) == command
+    assert setup_worker.words(" ".join(command[:4])) == command[:4]
 
 
 def test_another_environments_worker_goes_rays_way(docker):

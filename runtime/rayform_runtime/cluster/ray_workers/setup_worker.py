@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 CONTEXT = "--serialized-runtime-env-context"
 LANGUAGE = "--language"
 CLUSTER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-OURS = {os.path.join(CLUSTER, name) for name in ("step_stand_in.py", "step_container.sh")}
+STAND_IN = [sys.executable, "-I", "-S", "-E", os.path.join(CLUSTER, "step_stand_in.py")]
+OURS = {STAND_IN[-1], os.path.join(CLUSTER, "step_container.sh")}
 """What `StepImagePlugin` puts in Python's place."""
 
 
@@ -32,6 +33,11 @@ def main(arguments: list[str]) -> NoReturn:
     if (worker := worker_of_a_step_image(arguments)) is not None:
         variables, command = worker
         os.environ.update(variables)
+        if command[: len(STAND_IN)] == STAND_IN:
+            # In this process: another Python would take as long to start as all that it has to do.
+            from rayform_runtime.cluster import step_stand_in
+
+            step_stand_in.main(command[len(STAND_IN)], command[len(STAND_IN) + 1 :])
         os.execvp(command[0], command)  # noqa: S606
     import runpy
 
@@ -50,14 +56,22 @@ def worker_of_a_step_image(arguments: list[str]) -> tuple[dict[str, str], list[s
     if options.get(LANGUAGE) != "PYTHON" or CONTEXT not in options or not rest:
         return None
     import json
-    import shlex
 
     context = json.loads(options[CONTEXT])
-    command = shlex.split(context.get("py_executable") or "")
+    command = words(context.get("py_executable") or "")
     if context.get("command_prefix") or OURS.isdisjoint(command):
         return None
     entrypoint = context.get("override_worker_entrypoint") or rest[0]
     return context.get("env_vars") or {}, [*command, entrypoint, *rest[1:]]
+
+
+def words(command: str) -> list[str]:
+    """Part a command as a shell does."""
+    if not any(mark in command for mark in "'\"\\#\n\t"):
+        return command.split()
+    import shlex  # brings `re` along, which takes longer than all this
+
+    return shlex.split(command)
 
 
 def split(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
