@@ -221,6 +221,12 @@ class ArtifactStore(abc.ABC):
             NotFoundError: there is none.
         """
 
+    def prepare_for_forks(self) -> None:  # noqa: B027 - most stores have nothing to do
+        """Do now what each process that will fork from this one would do before its first use of this store.
+
+        Starts no thread, leaves no connection open, and asks the store nothing. By default there is nothing to do.
+        """
+
     @abc.abstractmethod
     def check(self) -> None:
         """Prove that the store can be reached and written, or raise an error that says what to do."""

@@ -39,6 +39,8 @@ _BODY_TRIES = 6  # of a body that breaks off
 # With blocks of a quarter of it a download from moto took 1.2 times as long.
 _BLOCK = _MB
 _LITTLE = 64 << 10
+_prepared: dict[str, Any] = {}
+"""Clients without connections, made before this process was forked, by their configuration."""
 
 
 class S3ArtifactStore(RemoteArtifactStore):
@@ -72,7 +74,19 @@ class S3ArtifactStore(RemoteArtifactStore):
                 self._clients[pid] = client
         return client
 
+    def prepare_for_forks(self) -> None:
+        """See `ArtifactStore.prepare_for_forks`: a client and its first request, 30 ms of processor time."""
+        client = self._make_client()
+        with _answered_at_once(client):
+            client.put_object(Bucket=self.bucket, Key=self._key("never-sent"), Body=b"", IfNoneMatch="*")
+        # One that has no credentials now isn't handed on: each process asks the chain for itself then.
+        _prepared[self.config.model_dump_json()] = client
+
     def _make_client(self) -> Any:
+        # Taken once: a fork of this process would share its connections.
+        prepared = _prepared.pop(self.config.model_dump_json(), None)
+        if prepared is not None:
+            return prepared
         from botocore.config import Config
 
         options: Any = {"payload_signing_enabled": False}
@@ -338,6 +352,29 @@ class S3ArtifactStore(RemoteArtifactStore):
 
     def _translated(self, key: str = "") -> Any:
         return translated(self.bucket, key=key, region=self.config.region)
+
+
+@contextlib.contextmanager
+def _answered_at_once(client: Any) -> Iterator[None]:
+    """Answer a client's requests before they are sent: they do all but leave this process."""
+    from io import BytesIO
+
+    from botocore.awsrequest import AWSResponse
+
+    class Empty(BytesIO):
+        def stream(self, **_: Any) -> Iterator[bytes]:
+            yield b""
+
+    make: Any = AWSResponse  # its stubs want headers of another library
+
+    def answer(request: Any, **_: Any) -> Any:
+        return make(request.url, 200, {}, Empty())
+
+    client.meta.events.register("before-send.s3", answer)
+    try:
+        yield
+    finally:
+        client.meta.events.unregister("before-send.s3", answer)
 
 
 def _dont_ask_before_little(params: dict[str, Any], **_: Any) -> None:

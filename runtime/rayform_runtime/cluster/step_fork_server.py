@@ -341,7 +341,13 @@ def _preload() -> None:
     for name in _PRELOADED:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    # A variable or file of AWS that botocore refuses is for the step that uses it to tell, where one does.
+    # What can't be prepared is for the step that uses it to tell, where one does: missing credentials, a variable or
+    # a file of the cloud's that its library refuses.
+    with contextlib.suppress(Exception):
+        from rayform_runtime.execution.fork_preparation import prepare_for_forks
+
+        if prepare_for_forks():
+            return
     with contextlib.suppress(Exception):
         from rayform_runtime.artifacts.aws_sessions import read_descriptions
 

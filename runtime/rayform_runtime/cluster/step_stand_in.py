@@ -1,9 +1,10 @@
 """Stands in, on the node, for one Ray worker that a step image's fork server made.
 
 Ray starts this in Python's place: `python -I -S -E step_stand_in.py IMAGE ARGUMENTS...`, and `ray_workers.setup_worker`
-without that. It runs once per worker, so it imports little, and nothing of Rayform. It asks the fork server of its image on this node for a worker, starts the
-server's container where none answers, and stays until the worker ends, with whose exit code it leaves. The server kills
-the worker when this process's connection closes, whatever this process died of.
+without a Python more. It runs once per worker, so it imports little, and nothing of Rayform. It asks the fork server of
+its image on this node for a worker, starts the server's container where none answers, and stays until the worker ends,
+with whose exit code it leaves. The server kills the worker when this process's connection closes, whatever this process
+died of.
 
 Arguments, variables (the cluster's token among them) and the three standard streams go over a socket in a folder that
 only this user can open, never on a command line. The socket's name holds a digest of all that a process reads when it

@@ -137,6 +137,7 @@ def main(argv: list[str]) -> int:
 
 def _run(asked: HeadRequest, stack: Stack, settings: MachineSettings, events: EventFile) -> RunOutcome:
     from rayform_runtime.cluster.head.instance_metadata import instance_facts
+    from rayform_runtime.execution.fork_preparation import preparation_of
     from rayform_runtime.execution.ray_executor import RayExecutor
     from rayform_runtime.execution.ray_worker import CodeBundleRef
     from rayform_runtime.execution.scheduler import Scheduler
@@ -153,7 +154,7 @@ def _run(asked: HeadRequest, stack: Stack, settings: MachineSettings, events: Ev
         code=code,
         groups=settings.groups(),
         host=instance_facts().private_ip,
-        environment=settings.environment(),
+        environment={**settings.environment(), **preparation_of(stack.spec)},
         log_store=stack.artifact_store,
     )
     opening.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import threading
@@ -391,3 +392,30 @@ def test_google_clouds_errors_say_what_to_do(
     store = GCSArtifactStore(GCSStoreConfig(bucket="some-bucket", project="p"), stack_name="test")
     with pytest.raises(RayformError, match=r"credentials.*gcloud auth"):
         store.check()
+
+
+@pytest.mark.usefixtures("aws")
+def test_forks_of_a_prepared_process_have_connections_of_their_own(moto_url: str) -> None:
+    """Eight processes that fork from one with a prepared client commit and read at once."""
+    bucket = new_bucket(moto_url)
+    open_store(moto_url, bucket).prepare_for_forks()
+    assert not list(open_store(moto_url, bucket).list_objects())
+    open_store(moto_url, bucket).prepare_for_forks()
+    children = []
+    for _ in range(8):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                store = open_store(moto_url, bucket)
+                for number in range(20):
+                    files = {"value.json": f"{os.getpid()} {number}".encode()}
+                    uri, manifest = store.commit_files(new_id(), files, type="t:T", materializer="m:M")
+                    store._cache.drop_manifest(uri.rpartition("/")[2])
+                    assert store.read_files(uri, digest=manifest.digest) == files
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 8
+    assert len(list(open_store(moto_url, bucket).list_objects())) == 160

@@ -54,6 +54,9 @@ if what == "environment":
         "sigchld": signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL, "streams": sorted(os.listdir("/proc/self/fd")),
         "ray": "ray._raylet" in sys.modules, "pid": os.getpid(), "parent": os.getppid()}))
     os.environ["LEFT"] = "1"
+elif what == "prepared":
+    from rayform_runtime.artifacts import s3
+    print(len(s3._prepared))
 elif what == "exit":
     sys.exit(int(rest[0]))
 elif what == "signal":
@@ -359,3 +362,17 @@ def test_a_stand_in_gives_up_before_ray_does():
 
     patience = step_stand_in.START_SECONDS + step_stand_in.ANSWER_SECONDS
     assert patience < Config.worker_register_timeout_seconds()
+
+
+@pytest.mark.parametrize("config", [{"bucket": "bucket"}, {"bucket": "b"}], ids=["of the run", "refused"])
+def test_workers_find_the_runs_bucket_prepared(node, config):
+    """The server makes the client of the run's bucket for all of them, and serves as well where it can't."""
+    store = {"name": "s", "kind": "artifact-store", "flavor": "s3", "config": config}
+    variables = {
+        "RAYFORM_STEP_ARTIFACT_STORE": json.dumps({"name": "prod", "components": {"artifact-store": store}}),
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "eu-central-1",
+    }
+    said = node.said("prepared", **variables, RAYFORM_STEP_VARIABLES=" ".join(variables))
+    assert said == ("1\n" if config["bucket"] == "bucket" else "0\n")
