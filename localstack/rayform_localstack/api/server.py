@@ -18,6 +18,7 @@ from typing import Any
 from rayform_localstack.api.authorization import Authorizer
 from rayform_localstack.api.backends import Backends
 from rayform_localstack.api.gateway import Application, Gateway
+from rayform_localstack.api.http_server import serve
 from rayform_localstack.api.layers import KeptLayers
 from rayform_localstack.api.metadata import MetadataService
 from rayform_localstack.api.moto_parts import part, remembering_hosts
@@ -36,20 +37,6 @@ def settings(state: dict[str, Any]) -> None:
     os.environ["AWS_DEFAULT_REGION"] = state["region"]
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         os.environ.pop(name, None)
-
-
-def serve(application: Any, address: str, port: int, handler: Any = None) -> None:
-    """Serve an application in threads of its own, one for each connection."""
-    from werkzeug.serving import WSGIRequestHandler, make_server
-
-    class Quiet(handler or WSGIRequestHandler):  # type: ignore[misc]
-        timeout = 300
-
-        def log_request(self, *args: Any, **kwargs: Any) -> None: ...
-
-    server = make_server(address, port, application, threaded=True, request_handler=Quiet)
-    server.daemon_threads = True  # type: ignore[attr-defined]
-    threading.Thread(target=server.serve_forever, daemon=True, name=f"serve-{port}").start()
 
 
 def build(state: dict[str, Any], folder: Path, localstack_port: int) -> tuple[Gateway, MetadataService, Any]:
