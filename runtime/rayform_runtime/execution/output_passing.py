@@ -35,6 +35,8 @@ class OutputPassing:
         self._client: ChannelClient | None = None
         self._told: dict[str, Any] = {}
         self._rest = b""
+        self.sent = 0
+        """How many messages were sent since `begin`."""
         threading.Thread(target=self._work, name="rayform-output", daemon=True).start()
 
     @classmethod
@@ -57,6 +59,7 @@ class OutputPassing:
                 self._send(self._rest)
             self._rest = b""
             self._client, self._told = client, told
+            self.sent = 0
         for descriptor in (1, 2):
             os.dup2(self._writer, descriptor)
 
@@ -103,4 +106,5 @@ class OutputPassing:
 
     def _send(self, text: bytes) -> None:
         if self._client is not None:
+            self.sent += 1
             self._client.send({**self._told, "kind": "log", "text": text.decode(errors="replace")})

@@ -69,6 +69,8 @@ class _Running:
     pid: int | None = None
     container: str | None = None
     connection: int | None = None
+    messages: int = 0
+    messages_sent: int | None = None
     lines_ended: bool = False
     exit_code: int | None = None
     cancelled: bool = False
@@ -89,6 +91,7 @@ class _Outcome:
     step_run_id: str
     ref: Any
     value: Any
+    messages: int | None
     error: BaseException | None
 
 
@@ -236,13 +239,13 @@ class RayExecutor(Executor):
         inbox = self._inbox
 
         def ended(future: Any) -> None:
-            result, error = None, future.exception()
+            result, messages, error = None, None, future.exception()
             if error is None:
                 try:
-                    result = pickle.loads(future.result())  # noqa: S301 - of our own worker
+                    result, messages = pickle.loads(future.result())  # noqa: S301 - of our own worker
                 except Exception as unreadable:  # noqa: BLE001 - raised here it would reach nobody
                     error = unreadable
-            inbox.put(_Outcome(step_run_id, ref, result, error))
+            inbox.put(_Outcome(step_run_id, ref, result, messages, error))
 
         ref.future().add_done_callback(ended)
 
@@ -306,6 +309,7 @@ class RayExecutor(Executor):
             running = self._tasks.get(item.step_run_id)
             if running is not None and running.ref is item.ref:
                 running.outcome = (item.value, item.error)
+                running.messages_sent = item.messages
                 running.outcome_at = time.monotonic()
                 self._ended.append(item.step_run_id)
             return
@@ -324,8 +328,10 @@ class RayExecutor(Executor):
                 running.container = item.content.get("container")
                 running.lines_ended = False
                 running.exit_code = None
+                running.messages = 0
                 self._announce(running, happened)
             case "log":
+                running.messages += 1
                 text = str(item.content.get("text", ""))
                 self._logs.write(running.task.run_id, running.task.step_run_id, text)
                 happened.append(self._event(running, "log", text))
@@ -354,7 +360,10 @@ class RayExecutor(Executor):
             running = self._tasks.get(step_run_id)
             if running is None or running.outcome is None:
                 continue
-            lines_due = running.connection is not None and not running.lines_ended
+            if running.messages_sent is not None:
+                lines_due = running.messages < running.messages_sent and not running.lines_ended
+            else:
+                lines_due = running.connection is not None and not running.lines_ended
             if lines_due and now - running.outcome_at < _END_OF_LINES:
                 waiting.append(step_run_id)
                 continue
@@ -434,6 +443,7 @@ class RayExecutor(Executor):
         running.connection = None
         running.node = running.pid = running.exit_code = running.container = None
         running.lines_ended = False
+        running.messages, running.messages_sent = 0, None
         self._launch(running)
 
     def _give_up(

@@ -60,25 +60,29 @@ class Order:
 
 
 def run_task(packed: bytes, entry: Callable[[StepTask], StepResult] | None = None) -> bytes:
-    """Run one step in this Ray worker and return its pickled result.
+    """Run one step in this Ray worker.
 
     Args:
         packed: a pickled `Order`.
         entry: the worker function, where the order names none.
+
+    Returns:
+        a pickled `(result, messages)`: the step's result, and how many messages with its output are on the line. The
+        scheduler waits for those; telling it their end there, too, cost a step on one machine a third of a millisecond.
     """
     order: Order = pickle.loads(packed)  # noqa: S301 - from the scheduler, as all that Ray sends here
-    result = _run(order, entry or _resolve(order.entry or ""))
+    answer = _run(order, entry or _resolve(order.entry or ""))
     try:
-        return pickle.dumps(result, 5)
+        return pickle.dumps(answer, 5)
     except Exception:  # noqa: BLE001 - metadata of a class that only Ray's own pickler takes, by value
         import ray.cloudpickle
 
         by_value: Any = ray.cloudpickle
-        result_bytes: bytes = by_value.dumps(result)
-        return result_bytes
+        answer_bytes: bytes = by_value.dumps(answer)
+        return answer_bytes
 
 
-def _run(order: Order, entry: Callable[[StepTask], StepResult]) -> StepResult:
+def _run(order: Order, entry: Callable[[StepTask], StepResult]) -> tuple[StepResult, int]:
     task, code, try_number = order.task, order.code, order.try_number
     client = _client(order.line)
     told = {"step": task.step_run_id, "try": try_number}
@@ -93,17 +97,20 @@ def _run(order: Order, entry: Callable[[StepTask], StepResult]) -> StepResult:
     client.send({**told, **start})
     if not client.is_open:
         task = replace(task, awaits_record=False)  # the scheduler hears of it only when it ends
+    passing = OutputPassing.of_this_process() if client.is_open else None
     try:
-        with _passed_on(client, told), _exit_code_told(client, told):
+        with _passed_on(passing, client, told), _exit_code_told(client, told):
             if code is not None:
                 from rayform_runtime.images.code_bundle import fetch_bundle
 
                 root = fetch_bundle(task.stack, code.key, code.digest)
                 step = moved(task.step, task.code_root or "", root)
                 task = replace(task, code_root=str(root), step=step)
-            return entry(task)
-    finally:
-        client.send({**told, "kind": "end"})
+            result = entry(task)
+    except BaseException:
+        client.send({**told, "kind": "end"})  # Ray carries an error, and no number
+        raise
+    return result, passing.sent if passing is not None else 0
 
 
 def container_end(name: str, patience: float = 3.0) -> dict[str, Any] | None:
@@ -167,12 +174,11 @@ def _exit_code_told(client: ChannelClient, told: dict[str, Any]) -> Iterator[Non
 
 
 @contextlib.contextmanager
-def _passed_on(client: ChannelClient, told: dict[str, Any]) -> Iterator[None]:
+def _passed_on(passing: OutputPassing | None, client: ChannelClient, told: dict[str, Any]) -> Iterator[None]:
     """Send all that is written to descriptors 1 and 2 meanwhile, by Python or by any library or child."""
-    if not client.is_open:
+    if passing is None:
         yield
         return
-    passing = OutputPassing.of_this_process()
     saved = [(fd, os.dup(fd)) for fd in (1, 2)]
     _flush()
     passing.begin(client, told)

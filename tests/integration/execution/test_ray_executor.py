@@ -11,6 +11,7 @@ from support.ray_steps import task
 
 from rayform_core.errors import UsageError
 from rayform_runtime.catalog.interface import StepStatus
+from rayform_runtime.execution import ray_executor
 from rayform_runtime.execution.interface import RunEvent, StepResult, StepTask
 from rayform_runtime.spec import PipelineSpec, Resources, SourceRef, StepSpec
 
@@ -73,6 +74,32 @@ def test_a_task_starts_prints_and_ends_in_that_order(executor):
         line for i in happened if isinstance(i, RunEvent) and i.kind == "log" for line in i.text.splitlines()
     }
     assert lines == {"to stdout", "to stderr", "from a library"}
+
+
+def test_a_result_waits_for_the_lines_that_were_sent_before_it(executor, monkeypatch):
+    """Lines that are still on their way when Ray has brought the result come before it all the same."""
+    monkeypatch.setattr(ray_executor, "_END_OF_LINES", 60.0)
+    pass_on, held = executor._line._on_message, []
+
+    def slow(number, said):
+        held.append((number, said)) if said["kind"] == "log" else pass_on(number, said)
+
+    monkeypatch.setattr(executor._line, "_on_message", slow)
+    given = task(act="print")
+    executor.submit(given)
+    happened = []
+    deadline = time.monotonic() + 60
+    while executor._tasks[given.step_run_id].outcome is None:
+        assert time.monotonic() < deadline
+        happened += executor.wait(0.1)
+    happened += executor.wait(0.2)
+    assert held and not [i for i in happened if isinstance(i, StepResult)]
+    for number, said in held:
+        pass_on(number, said)
+    happened += collect(executor, [given.step_run_id])
+    printed = "\n".join(i.text for i in happened if isinstance(i, RunEvent) and i.kind == "log")
+    assert set(printed.splitlines()) == {"to stdout", "to stderr", "from a library"}
+    assert isinstance(happened[-1], StepResult)
 
 
 def test_a_warm_worker_serves_the_next_task(executor):

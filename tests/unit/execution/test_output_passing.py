@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rayform_runtime.execution.output_passing import OutputPassing
 from rayform_runtime.execution.ray_channel import ChannelClient
 from rayform_runtime.execution.ray_worker import _passed_on
 
@@ -44,7 +45,7 @@ def line() -> Recorded:
 def test_each_step_has_its_own_output_whole_and_in_order(line: Recorded) -> None:
     """Python, libraries and children are passed on by the time a step ends, its last line without a break too."""
     for step in ("one", "two"):
-        with _passed_on(line, {"step": step, "try": 1}):
+        with _passed_on(OutputPassing.of_this_process(), line, {"step": step, "try": 1}):
             os.write(1, f"{step} first\n".encode())
             subprocess.run([sys.executable, "-c", f"print('{step} child')"], check=True)
             os.write(2, f"{step} last".encode())
@@ -52,13 +53,23 @@ def test_each_step_has_its_own_output_whole_and_in_order(line: Recorded) -> None
         assert line.text(step).splitlines() == [f"{step} first", f"{step} child", f"{step} last"]
 
 
+def test_messages_are_counted_for_each_step(line: Recorded) -> None:
+    """The count is what the scheduler waits for; it begins anew with the next step, also where that prints nothing."""
+    passing = OutputPassing.of_this_process()
+    for step, lines in (("one", 3), ("two", 0), ("three", 1)):
+        with _passed_on(passing, line, {"step": step}):
+            for _ in range(lines):
+                os.write(1, b"x\n")
+        assert passing.sent == len([m for m in line.messages if m["step"] == step])
+
+
 def test_steps_share_one_thread(line: Recorded) -> None:
     """A hundred steps start no more threads than one."""
-    with _passed_on(line, {"step": "warm"}):
+    with _passed_on(OutputPassing.of_this_process(), line, {"step": "warm"}):
         pass
     before = threading.active_count()
     for number in range(100):
-        with _passed_on(line, {"step": str(number)}):
+        with _passed_on(OutputPassing.of_this_process(), line, {"step": str(number)}):
             os.write(1, b"x\n")
     assert threading.active_count() == before
     assert [m["text"] for m in line.messages] == ["x"] * 100
@@ -66,7 +77,7 @@ def test_steps_share_one_thread(line: Recorded) -> None:
 
 def test_a_large_output_arrives_while_the_step_runs(line: Recorded) -> None:
     """More than a pipe holds never blocks the step, and nothing of it is lost."""
-    with _passed_on(line, {"step": "large"}):
+    with _passed_on(OutputPassing.of_this_process(), line, {"step": "large"}):
         for _ in range(100):
             os.write(1, b"y" * 9_999 + b"\n")
         deadline = time.monotonic() + 10
@@ -78,7 +89,7 @@ def test_a_large_output_arrives_while_the_step_runs(line: Recorded) -> None:
 
 def test_a_child_that_prints_without_end_holds_nobody_up(line: Recorded) -> None:
     """What a process that the step left behind prints after the step's end is dropped."""
-    with _passed_on(line, {"step": "left"}):
+    with _passed_on(OutputPassing.of_this_process(), line, {"step": "left"}):
         child = subprocess.Popen(["yes"])
     try:
         said = len(line.messages)
