@@ -12,6 +12,7 @@ import base64
 import hashlib
 import importlib.metadata
 import importlib.util
+import os
 import zipfile
 from pathlib import Path
 
@@ -62,17 +63,19 @@ def build_wheel(folder: Path) -> Path:
     files[f"{info}/RECORD"] = "".join(record).encode()
 
     target = private_folder(folder) / wheel_name()
-    part = target.with_suffix(".part")
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-        for name, content in sorted(files.items(), key=lambda item: (".dist-info/" in item[0], item[0])):
-            entry = zipfile.ZipInfo(name, date_time=(2020, 1, 1, 0, 0, 0))
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, content)
-    if target.exists() and target.read_bytes() == part.read_bytes():
-        part.unlink()
-    else:
-        part.replace(target)
+    # Of this process alone: two runs that start together both come here.
+    part = target.with_name(f"{target.stem}-{os.urandom(6).hex()}.part")
+    try:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+            for name, content in sorted(files.items(), key=lambda item: (".dist-info/" in item[0], item[0])):
+                entry = zipfile.ZipInfo(name, date_time=(2020, 1, 1, 0, 0, 0))
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                entry.external_attr = 0o644 << 16
+                archive.writestr(entry, content)
+        if not target.exists() or target.read_bytes() != part.read_bytes():
+            part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
     return target
 
 

@@ -18,6 +18,27 @@ def test_same_sources_give_the_same_wheel(tmp_path):
     assert (tmp_path / "a" / wheel_name()).stat().st_mtime_ns == before
 
 
+def test_builds_into_one_folder_at_once_leave_one_wheel(tmp_path):
+    """Runs that start together each get the whole wheel, and no part is left."""
+    program = (
+        "import sys; from pathlib import Path; from rayform_core.wheel import build_wheel; "
+        "build_wheel(Path(sys.argv[1]))"
+    )
+    for _ in range(2):
+        builds = [
+            subprocess.Popen(
+                [sys.executable, "-c", program, str(tmp_path)], stderr=subprocess.PIPE, text=True
+            )
+            for _ in range(4)
+        ]
+        for build in builds:
+            assert build.communicate(timeout=60)[1] == ""
+            assert build.returncode == 0
+        assert [path.name for path in tmp_path.iterdir()] == [wheel_name()]
+        with zipfile.ZipFile(tmp_path / wheel_name()) as archive:
+            assert archive.testzip() is None
+
+
 def test_wheel_holds_all_rooms_and_the_modules(tmp_path):
     """The wheel holds every room and the Terraform modules, and none of their tests."""
     with zipfile.ZipFile(build_wheel(tmp_path)) as archive:
