@@ -29,6 +29,11 @@ class ErrorKind(StrEnum):
 
 
 _KINDS: tuple[tuple[ErrorKind, str], ...] = (
+    # First: what a registry or a mirror answers, or doesn't, is told in the words of the others.
+    (
+        ErrorKind.PROVIDER,
+        r"Failed to query available provider packages|Failed to install provider|Inconsistent dependency lock file|plugin crashed|Plugin did not respond",
+    ),
     (
         ErrorKind.CREDENTIALS,
         r"no valid credential|ExpiredToken|InvalidClientTokenId|AuthFailure|SignatureDoesNotMatch|failed to refresh cached credentials|UnrecognizedClient",
@@ -58,10 +63,6 @@ _KINDS: tuple[tuple[ErrorKind, str], ...] = (
         r"connection refused|no such host|i/o timeout|TLS handshake timeout|RequestError: send request failed|connection reset",
     ),
     (
-        ErrorKind.PROVIDER,
-        r"Failed to query available provider packages|Failed to install provider|Inconsistent dependency lock file|plugin crashed|Plugin did not respond",
-    ),
-    (
         ErrorKind.CONFIGURATION,
         r"Invalid value for variable|Unsupported argument|Missing required argument|Invalid (?:expression|reference|function)|Reference to undeclared",
     ),
@@ -75,7 +76,8 @@ _HINTS = {
     ErrorKind.EXISTS: "Something of that name is there and is not the stack's: remove or rename it, then run the command again.",
     ErrorKind.IN_USE: "Something still uses it; run the command again in a minute.",
     ErrorKind.NETWORK: "Check the network and the endpoint, then run the command again: it goes on where it stopped.",
-    ErrorKind.PROVIDER: "Terraform can't get its provider: check the network, or set a mirror (docs/terraform.md).",
+    ErrorKind.PROVIDER: "Terraform can't get its provider. Check the network; where there is none, name a mirror of "
+    "the provider: `rayform terraform configure --mirror FOLDER` (docs/terraform.md says how to make one).",
     ErrorKind.CONFIGURATION: "This is Rayform's mistake unless you changed the modules: please report it.",
     ErrorKind.OTHER: "Run the command again: it goes on where it stopped.",
 }

@@ -49,6 +49,7 @@ Lock Info:
         ("api error DependencyViolation: resource sg-1 has a dependent object", ErrorKind.IN_USE, "DependencyViolation: resource sg-1 has a dependent object"),
         ("No valid credential sources found", ErrorKind.CREDENTIALS, "No valid credential sources found"),
         ("Post \"https://x\": dial tcp 127.0.0.1:1: connect: connection refused", ErrorKind.NETWORK, "Post \"https://x\": dial tcp 127.0.0.1:1: connect: connection refused"),
+        ("Failed to query available provider packages: could not connect to the registry: dial tcp: connection refused", ErrorKind.PROVIDER, "Failed to query available provider packages: could not connect to the registry: dial tcp: connection refused"),
         ("Something else\nand more", ErrorKind.OTHER, "Something else"),
     ],
 )  # fmt: skip
@@ -58,6 +59,14 @@ def test_errors_are_read_from_what_the_cloud_said(text, kind, sentence):
     assert (error.kind, error.resource) == (kind, "module.x.aws_y.z")
     assert error.why == sentence
     assert error.hint
+
+
+def test_a_provider_that_cannot_be_had_leads_to_the_mirror():
+    """The words of the network come with it; what mends it where there is none is a mirror."""
+    detail = "Could not retrieve the list of available versions: dial tcp: lookup: no such host"
+    error = error_of("init", [Diagnostic("error", "Failed to query available provider packages", detail)], [])
+    assert error.kind is ErrorKind.PROVIDER
+    assert "rayform terraform configure --mirror" in error.hint
 
 
 def test_lock_names_its_holder():
