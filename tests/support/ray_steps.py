@@ -25,7 +25,17 @@ def run(task: StepTask) -> StepResult:
     elif act == "kill" and tries < times:
         os.kill(os.getpid(), signal.SIGKILL)
     elif act == "exit":
+        print("last words", flush=True)
         os._exit(7)
+    elif act == "fork":
+        child = os.fork()
+        if child == 0:
+            os._exit(42)
+        os.waitpid(child, 0)
+        if tries < times:
+            os.kill(os.getpid(), signal.SIGKILL)
+    elif act == "close":
+        sys.stdout.close()
     elif act == "sleep":
         print("sleeping", flush=True)
         time.sleep(60)

@@ -101,10 +101,26 @@ class OutputPassing:
             if newline:
                 self._send(whole)
             elif len(self._rest) > _BATCH_BYTES:
-                self._send(self._rest)
-                self._rest = b""
+                length = _length_in_characters(self._rest)
+                self._send(self._rest[:length])
+                self._rest = self._rest[length:]
 
     def _send(self, text: bytes) -> None:
         if self._client is not None:
             self.sent += 1
             self._client.send({**self._told, "kind": "log", "text": text.decode(errors="replace")})
+
+
+def _length_in_characters(text: bytes) -> int:
+    """Return how much of some UTF-8 ends with a whole character.
+
+    Example:
+        >>> _length_in_characters("né".encode()), _length_in_characters("né".encode()[:2])
+        (3, 1)
+    """
+    for back in range(1, min(4, len(text)) + 1):
+        first = text[-back]
+        if first & 0xC0 != 0x80:  # no byte that goes on with a character
+            wanted = 1 + (first >= 0xC0) + (first >= 0xE0) + (first >= 0xF0)
+            return len(text) - back if wanted > back else len(text)
+    return len(text)

@@ -243,7 +243,7 @@ class RayExecutor(Executor):
             if error is None:
                 try:
                     result, messages = pickle.loads(future.result())  # noqa: S301 - of our own worker
-                except Exception as unreadable:  # noqa: BLE001 - raised here it would reach nobody
+                except BaseException as unreadable:  # noqa: BLE001 - raised here it would reach nobody
                     error = unreadable
             inbox.put(_Outcome(step_run_id, ref, result, messages, error))
 

@@ -78,14 +78,27 @@ def run_task(packed: bytes, entry: Callable[[StepTask], StepResult] | None = Non
         import ray.cloudpickle
 
         by_value: Any = ray.cloudpickle
-        answer_bytes: bytes = by_value.dumps(answer)
+        try:
+            answer_bytes: bytes = by_value.dumps(answer)
+        except BaseException:
+            _client(order.line).send(_end_of(order))
+            raise
         return answer_bytes
 
 
+def _told_of(order: Order) -> dict[str, Any]:
+    return {"step": order.task.step_run_id, "try": order.try_number}
+
+
+def _end_of(order: Order) -> dict[str, Any]:
+    """Return the message that no more output comes, for where Ray carries an error and so no number."""
+    return {**_told_of(order), "kind": "end"}
+
+
 def _run(order: Order, entry: Callable[[StepTask], StepResult]) -> tuple[StepResult, int]:
-    task, code, try_number = order.task, order.code, order.try_number
+    task, code = order.task, order.code
     client = _client(order.line)
-    told = {"step": task.step_run_id, "try": try_number}
+    told = _told_of(order)
     container = os.environ.get("RAYFORM_STEP_CONTAINER")
     start = {
         "kind": "start",
@@ -99,7 +112,7 @@ def _run(order: Order, entry: Callable[[StepTask], StepResult]) -> tuple[StepRes
         task = replace(task, awaits_record=False)  # the scheduler hears of it only when it ends
     passing = OutputPassing.of_this_process() if client.is_open else None
     try:
-        with _passed_on(passing, client, told), _exit_code_told(client, told):
+        with _passed_on(passing, client, told), _exit_code_told(passing, client, told):
             if code is not None:
                 from rayform_runtime.images.code_bundle import fetch_bundle
 
@@ -108,7 +121,7 @@ def _run(order: Order, entry: Callable[[StepTask], StepResult]) -> tuple[StepRes
                 task = replace(task, code_root=str(root), step=step)
             result = entry(task)
     except BaseException:
-        client.send({**told, "kind": "end"})  # Ray carries an error, and no number
+        client.send(_end_of(order))
         raise
     return result, passing.sent if passing is not None else 0
 
@@ -158,12 +171,18 @@ def _node_id() -> str:
 
 
 @contextlib.contextmanager
-def _exit_code_told(client: ChannelClient, told: dict[str, Any]) -> Iterator[None]:
+def _exit_code_told(
+    passing: OutputPassing | None, client: ChannelClient, told: dict[str, Any]
+) -> Iterator[None]:
     """Say the code with which a step ends its process by `os._exit`; Ray only sees a broken connection."""
-    leave = os._exit
+    leave, worker = os._exit, os.getpid()
 
     def leave_and_tell(status: int) -> None:
-        client.send({**told, "kind": "exit", "code": status})
+        # A child that the step forked ends itself alone, and a thread may have held the line when it was forked.
+        if os.getpid() == worker:
+            if passing is not None:
+                passing.end()
+            client.send({**told, "kind": "exit", "code": status})
         leave(status)
 
     os._exit = leave_and_tell  # type: ignore[assignment]
@@ -191,13 +210,15 @@ def _passed_on(passing: OutputPassing | None, client: ChannelClient, told: dict[
             os.dup2(before, fd)
             os.close(before)
         for stream, buffered in streams:
-            stream.reconfigure(line_buffering=buffered)
+            with contextlib.suppress(OSError, ValueError):  # the step may have closed it
+                stream.reconfigure(line_buffering=buffered)
         passing.end()
 
 
 def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
+    streams: tuple[Any, ...] = (sys.stdout, sys.stderr)
+    for stream in streams:
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none at all
             stream.flush()
 
 
@@ -205,7 +226,7 @@ def _line_buffered() -> list[tuple[Any, bool]]:
     changed = []
     streams: tuple[Any, ...] = (sys.stdout, sys.stderr)
     for stream in streams:
-        if hasattr(stream, "reconfigure"):
+        if hasattr(stream, "reconfigure") and not stream.closed:
             changed.append((stream, bool(getattr(stream, "line_buffering", False))))
             stream.reconfigure(line_buffering=True)
     return changed

@@ -116,6 +116,30 @@ def test_a_step_that_fails_by_itself_is_not_lost(executor):
 
 
 @pytest.mark.fault
+def test_a_forked_childs_exit_is_its_own(executor, tmp_path):
+    """A worker that is killed after a child of its step has left with a code is tried again, as without the child."""
+    happened, result = run_one(executor, task(act="fork", times=1, folder=str(tmp_path)))
+    assert result.status is StepStatus.COMPLETED and result.metadata["tries"] == 1
+    assert [i.kind for i in happened if isinstance(i, RunEvent)].count("restart") == 1
+
+
+@pytest.mark.fault
+def test_what_a_step_prints_before_it_leaves_is_shown(executor):
+    """`os._exit` right after a print loses neither the line nor the code."""
+    happened, result = run_one(executor, task(act="exit"))
+    assert "last words" in [i.text.strip() for i in happened if isinstance(i, RunEvent) and i.kind == "log"]
+    assert "exit code 7" in result.error.message
+
+
+def test_a_step_that_closes_its_output_has_done_so_for_itself(executor):
+    """It completes, and the next one on the same worker prints."""
+    _, closing = run_one(executor, task(act="close"))
+    happened, printing = run_one(executor, task(act="print"))
+    assert closing.status is printing.status is StepStatus.COMPLETED
+    assert "from a library" in "".join(i.text for i in happened if isinstance(i, RunEvent))
+
+
+@pytest.mark.fault
 def test_a_killed_worker_process_is_an_event_and_another_try(executor, tmp_path):
     """SIGKILL of the worker starts the step again, once, and says so."""
     happened, result = run_one(executor, task(act="kill", times=1, folder=str(tmp_path)))

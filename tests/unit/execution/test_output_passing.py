@@ -99,3 +99,14 @@ def test_a_child_that_prints_without_end_holds_nobody_up(line: Recorded) -> None
     finally:
         child.kill()
         child.wait()
+
+
+def test_a_long_line_is_cut_between_characters(line: Recorded) -> None:
+    """A line of megabytes comes in several messages, none of which begins or ends within a character."""
+    written = "x" + "é" * 200_000 + "€" * 100_000
+    with _passed_on(OutputPassing.of_this_process(), line, {"step": "long"}):
+        data = written.encode()
+        while data:
+            data = data[os.write(1, data) :]
+    assert len(line.messages) > 1
+    assert "".join(m["text"] for m in line.messages) == written
