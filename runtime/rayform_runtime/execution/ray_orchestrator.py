@@ -9,6 +9,7 @@ from uuid import UUID
 from rayform_core.errors import PrerequisiteError, RemoteError
 from rayform_runtime.catalog.interface import RunStatus
 from rayform_runtime.execution.interface import Listener, Orchestrator, RunOutcome, RunRequest
+from rayform_runtime.execution.stop_signals import leave_on_terminate
 
 if TYPE_CHECKING:
     from rayform_runtime.cluster.head_client import ClusterHead
@@ -74,13 +75,13 @@ class RayOrchestrator(Orchestrator):
 
         head = self.head()
         job_id, offset = start_run(request, stack, head, self.config, listener)
+        goes_on = f"The run goes on in the cluster: `rayform runs follow {request.run_id}` shows it."
         try:
-            if request.detach:
-                # Until the scheduler has recorded the run: from then on every command finds it.
+            with leave_on_terminate(goes_on):
+                # Detached, until the scheduler has recorded the run: from then on every command finds it.
                 return follow_run(
-                    request.run_id, job_id, stack, head, listener, offset=offset, until_running=True
+                    request.run_id, job_id, stack, head, listener, offset=offset, until_running=request.detach
                 )
-            return follow_run(request.run_id, job_id, stack, head, listener, offset=offset)
         except KeyboardInterrupt:
             self.stop(request.run_id, stack)
             raise

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["stop_on_signals"]
+__all__ = ["leave_on_terminate", "stop_on_signals"]
 
 
 @contextmanager
@@ -33,12 +34,45 @@ def stop_on_signals(stop: Callable[[], None]) -> Iterator[Callable[[], bool]]:
 
     old_interrupt = signal.getsignal(signal.SIGINT)
     old_terminate = signal.getsignal(signal.SIGTERM)
+    takes_terminate = old_terminate in (signal.SIG_DFL, None) or _is_rays(old_terminate)
     signal.signal(signal.SIGINT, on_interrupt)
-    if old_terminate is signal.SIG_DFL:
+    if takes_terminate:
         signal.signal(signal.SIGTERM, on_terminate)
     try:
         yield lambda: interrupted
     finally:
         signal.signal(signal.SIGINT, old_interrupt)
-        if old_terminate is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, old_terminate)
+        if takes_terminate:
+            # None stands for a handler that isn't Python's and can't be put back: Ray's, which only prints a stack.
+            signal.signal(signal.SIGTERM, old_terminate if old_terminate is not None else signal.SIG_DFL)
+
+
+@contextmanager
+def leave_on_terminate(last_words: str) -> Iterator[None]:
+    """Let SIGTERM end this process and nothing else, saying so: for what goes on elsewhere.
+
+    Args:
+        last_words: written to standard error.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def on_terminate(_signum: int, _frame: object) -> None:
+        sys.stderr.write(f"{last_words}\n")
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    if before is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, on_terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _is_rays(handler: object) -> bool:
+    """Whether a handler is the one that `ray.init` sets, which ends the process and leaves the run as it is."""
+    return str(getattr(handler, "__module__", "")).partition(".")[0] == "ray"
