@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any
 
@@ -24,10 +25,10 @@ _STEP_WORDS = {
     StepStatus.FAILED: "failed",
     StepStatus.SKIPPED: "skipped",
     StepStatus.STOPPED: "stopped",
-    StepStatus.RETRYING: "tries again",
     StepStatus.RUNNING: "started",
     StepStatus.INTERRUPTED: "interrupted",
 }
+_ENDS = frozenset(_STEP_WORDS) - {StepStatus.RUNNING}
 _SHOWN_OUTPUTS = 20
 _SHOWN_INSTANCES = 20
 """Instances of a mapped step that are named one by one; more are only counted."""
@@ -121,6 +122,13 @@ class PlainProgress(Progress):
     _cached: tuple[str, str, int] | None = None
     """A mapped step whose cached instances are being counted: key, earlier run, how many."""
 
+    def __init__(
+        self, spec: PipelineSpec, run_name: str, stack_name: str, out: IO[str] | None = None
+    ) -> None:
+        super().__init__(spec, run_name, stack_name, out)
+        self._instances: dict[str, Counter[StepStatus]] = {}
+        self._upstream = {s.key: s.upstream for s in spec.steps}
+
     def _write(self, text: str) -> None:
         self.out.write(text + "\n")
         self.out.flush()
@@ -147,13 +155,27 @@ class PlainProgress(Progress):
         self._write(f"Run {self.run_name} on stack '{self.stack_name}': {steps}")
 
     def show(self, event: RunEvent, seconds: float | None) -> None:
+        if event.kind == "step" and event.step_key is not None:
+            if event.map_index is None:
+                self._close_maps(self._upstream.get(event.step_key, ()))
+            elif event.step_status is not None and event.step_status in _ENDS:
+                self._instances.setdefault(event.step_key, Counter())[event.step_status] += 1
         if not self._count_cached(event):
             for line in event_lines(event, seconds, self.width):
                 self._write(line)
 
+    def _close_maps(self, keys: Iterable[str]) -> None:
+        """Say how the instances of mapped steps ended, where not each had a line of its own."""
+        for key in keys:
+            ended = self._instances.pop(key, Counter())
+            if sum(ended.values()) > _SHOWN_INSTANCES and set(ended) != {StepStatus.CACHED}:
+                said = ", ".join(f"{count} {status}" for status, count in sorted(ended.items()))
+                self._write(f"  {key:<{self.width}}  {said}")
+
     def finish(self, outcome: RunOutcome | None) -> None:
         if self._cached and outcome is not None:
             self._count_cached(RunEvent("run", datetime.now(), str(outcome.run_id)))
+        self._close_maps(list(self._instances))
         for line in closing_lines(self, outcome):
             self._write(line)
 

@@ -79,7 +79,8 @@ def waiting_for(
 ) -> str:
     """Say what a step that is queued waits for."""
     if any(fits(wanted, node.total) for node in nodes):
-        return f"waiting for {describe(wanted)} to be free"
+        # Which of both can't be told: what the cluster says of free resources is seconds old.
+        return f"waiting for {describe(wanted)} to be free and a worker to start"
     growing = [g for g in groups if g.max > 0 and fits(wanted, g.resources)]
     if growing:
         names = " or ".join(f"'{g.name}' ({g.instance_type})" for g in growing)

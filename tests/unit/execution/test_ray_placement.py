@@ -51,7 +51,9 @@ def test_fractions_memory_and_custom_resources_are_rays_own():
 
 def test_a_queued_step_says_which_group_could_serve_it():
     """Free resources, a growing group, or neither: three sentences."""
-    assert waiting_for({"CPU": 1}, [HEAD], [GPU_GROUP]) == "waiting for 1 CPU to be free"
+    assert (
+        waiting_for({"CPU": 1}, [HEAD], [GPU_GROUP]) == "waiting for 1 CPU to be free and a worker to start"
+    )
     assert "group 'gpu'" in waiting_for({"GPU": 1}, [HEAD], [GPU_GROUP])
     assert "largest node" in waiting_for({"GPU": 8}, [HEAD], [GPU_GROUP])
 

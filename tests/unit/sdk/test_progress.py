@@ -109,6 +109,30 @@ def test_instances_of_a_wide_map_are_not_all_named() -> None:
     assert len(lines) == 21 and any("train[700]" in line for line in lines)
 
 
+def test_a_wide_maps_end_is_one_line() -> None:
+    """Before the next step starts, and at the latest at the run's end, the instances are counted."""
+    out = io.StringIO()
+    ends = [
+        event(
+            "step", "work", i, map_index=i, step_status=StepStatus.FAILED if i == 3 else StepStatus.COMPLETED
+        )
+        for i in range(30)
+    ]
+    again = [event("step", "last", 42, map_index=i, step_status=StepStatus.COMPLETED) for i in range(25)]
+    play(
+        PlainProgress(spec("work", "total", "last"), "run-1", "default", out),
+        *ends,
+        event("step", "total", 40, step_status=StepStatus.RUNNING),
+        event("step", "total", 41, step_status=StepStatus.COMPLETED),
+        *again,
+        outcome=RunOutcome(new_id(), RunStatus.COMPLETED),
+    )
+    lines = out.getvalue().splitlines()
+    assert lines[lines.index("  total  started") - 1] == "  work   29 completed, 1 failed"
+    assert "  last   25 completed" in lines
+    assert sum("29 completed" in line for line in lines) == 1
+
+
 def test_cached_instances_of_a_map_are_counted() -> None:
     """Cached instances of a mapped step make one line together."""
     out = io.StringIO()
