@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
@@ -39,8 +40,18 @@ _BODY_TRIES = 6  # of a body that breaks off
 # With blocks of a quarter of it a download from moto took 1.2 times as long.
 _BLOCK = _MB
 _LITTLE = 64 << 10
-_prepared: dict[str, Any] = {}
-"""Clients without connections, made before this process was forked, by their configuration."""
+
+
+@dataclass
+class _Prepared:
+    """A client that was made without connections; once it has a user, forks of that process would share them."""
+
+    client: Any
+    user: int | None = None
+
+
+_prepared: dict[str, _Prepared] = {}
+"""By configuration, what was made before this process was forked."""
 
 
 class S3ArtifactStore(RemoteArtifactStore):
@@ -76,17 +87,20 @@ class S3ArtifactStore(RemoteArtifactStore):
 
     def prepare_for_forks(self) -> None:
         """See `ArtifactStore.prepare_for_forks`: a client and its first request, 30 ms of processor time."""
-        client = self._make_client()
+        client = self._new_client()
         with _answered_at_once(client):
             client.put_object(Bucket=self.bucket, Key=self._key("never-sent"), Body=b"", IfNoneMatch="*")
         # One that has no credentials now isn't handed on: each process asks the chain for itself then.
-        _prepared[self.config.model_dump_json()] = client
+        _prepared[self.config.model_dump_json()] = _Prepared(client)
 
     def _make_client(self) -> Any:
-        # Taken once: a fork of this process would share its connections.
-        prepared = _prepared.pop(self.config.model_dump_json(), None)
-        if prepared is not None:
-            return prepared
+        prepared = _prepared.get(self.config.model_dump_json())
+        if prepared is not None and prepared.user in (None, os.getpid()):
+            prepared.user = os.getpid()
+            return prepared.client
+        return self._new_client()
+
+    def _new_client(self) -> Any:
         from botocore.config import Config
 
         options: Any = {"payload_signing_enabled": False}

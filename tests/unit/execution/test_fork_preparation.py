@@ -1,6 +1,7 @@
 """What is prepared once for all workers that fork from a process."""
 
 import json
+import os
 
 import pytest
 from botocore.exceptions import NoCredentialsError
@@ -44,15 +45,21 @@ def test_the_variable_holds_the_store_alone():
 
 
 @pytest.mark.usefixtures("keys")
-def test_the_first_store_takes_the_prepared_client():
-    """It is made without a request to the store, and given to one store of this configuration only."""
+def test_stores_of_one_process_share_the_prepared_client(monkeypatch):
+    """It is made without a request to the store, for this configuration, and isn't for forks of who has used it."""
     assert prepare_for_forks(preparation_of(stack(**NOWHERE)))
     (prepared,) = s3._prepared.values()
     other = s3.S3ArtifactStore(S3StoreConfig(**{**NOWHERE, "bucket": "another"}), stack_name="prod")
-    assert other._client is not prepared
-    first, second = (s3.S3ArtifactStore(S3StoreConfig(**NOWHERE), stack_name="prod") for _ in range(2))
-    assert first._client is prepared
-    assert second._client is not prepared
+    assert other._client is not prepared.client
+    first, second, in_a_fork = (
+        s3.S3ArtifactStore(S3StoreConfig(**NOWHERE), stack_name="prod") for _ in range(3)
+    )
+    assert first._client is second._client is prepared.client
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    assert in_a_fork._client is not prepared.client
+    assert prepare_for_forks(preparation_of(stack(**NOWHERE)))
+    (anew,) = s3._prepared.values()
+    assert anew.client is not prepared.client
 
 
 def test_a_client_without_credentials_is_not_handed_on(monkeypatch):
