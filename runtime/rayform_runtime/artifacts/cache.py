@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,13 +19,15 @@ from pathlib import Path
 
 from rayform_core.errors import RayformError, UsageError
 from rayform_core.files import home, private_folder, storage_error
-from rayform_runtime.artifacts.files import read_whole, write_new_file
+from rayform_runtime.artifacts.files import write_new_file
 
 __all__ = ["ArtifactCache", "cache_limit"]
 
 _DEFAULT_LIMIT = 20 << 30
 _LOOK_EVERY = 60.0
 _MANIFESTS = "manifests"
+_LARGEST_MANIFEST = 256 << 10
+"""Bytes; one with more metadata than that is asked of the store each time."""
 _ON_DISK = 4096
 """Bytes that a file of a few takes."""
 
@@ -139,7 +142,9 @@ class ArtifactCache:
                 shutil.rmtree(self.root / "entries" / name, ignore_errors=True)
 
     def keep_manifest(self, name: str, data: bytes) -> None:
-        """Keep the manifest of an artifact that lies in it; where that fails it isn't kept."""
+        """Keep the manifest of an artifact that lies in it; where that fails, or it is large, it isn't kept."""
+        if len(data) > _LARGEST_MANIFEST:
+            return
         folder = f"{self.root}/{_MANIFESTS}"
         written = f"{folder}/.{name}-{os.urandom(6).hex()}"
         with contextlib.suppress(OSError, RayformError):
@@ -160,10 +165,20 @@ class ArtifactCache:
         """Return what `keep_manifest` kept, as it now lies on the disk."""
         path = f"{self.root}/{_MANIFESTS}/{name}"
         try:
-            data = read_whole(path)
-            os.utime(path)
+            # Whatever else may lie there, such as a pipe, must not hold anybody up.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return None
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_MANIFEST:
+                return None
+            data = os.read(descriptor, _LARGEST_MANIFEST)
+            os.utime(descriptor)
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
         return data
 
     def drop_manifest(self, name: str) -> None:
@@ -212,8 +227,9 @@ class ArtifactCache:
             if total <= limit:
                 return
             if entry.parent.name == _MANIFESTS:
-                entry.unlink(missing_ok=True)
-                total -= size
+                with contextlib.suppress(OSError):  # no file, or another's
+                    entry.unlink(missing_ok=True)
+                    total -= size
                 continue
             with (
                 contextlib.suppress(BlockingIOError),

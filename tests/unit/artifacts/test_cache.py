@@ -76,6 +76,29 @@ def test_a_manifest_that_cannot_be_kept_is_no_error(monkeypatch: pytest.MonkeyPa
     assert [path.name for path in (cache.root / "manifests").iterdir()] == ["first"]
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link", "sparse"])
+def test_what_is_no_manifest_is_none(tmp_path: Path, kind: str) -> None:
+    """Whatever lies in a manifest's place holds nobody up, fills no memory, and keeps no other from going."""
+    cache = ArtifactCache("s3://bucket")
+    cache.keep_manifest("a", b"{}")
+    place = cache.root / "manifests" / "odd"
+    if kind == "folder":
+        place.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "link":
+        place.symlink_to("/dev/zero")
+    else:
+        with place.open("wb") as file:
+            file.truncate(3 << 30)
+    assert cache.kept_manifest("odd") is None
+    cache.keep_manifest("large", b" " * (1 << 20))
+    assert cache.kept_manifest("large") is None
+    cache.evict(0)
+    assert cache.kept_manifest("a") is None
+
+
 @pytest.mark.parametrize("limit", ["0", "1000"])
 def test_an_entry_larger_than_the_cache_is_read(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     """It is fetched once and stays while it is read; the next one takes its place."""
