@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +28,7 @@ __all__ = [
     "list_staged",
     "read_whole",
     "refuse_unsafe_name",
+    "refuse_unsafe_names",
     "seal_folder",
     "start_writing",
     "sync_folder",
@@ -165,6 +166,25 @@ def refuse_unsafe_name(relative: str) -> None:
             why="Its name is reserved or can't be used in every store.",
             hint="Rename the file: no backslashes or control characters, and 255 bytes a name at most.",
         )
+
+
+def refuse_unsafe_names(paths: Collection[str]) -> None:
+    """Refuse paths of one artifact's files that can't be kept, each by itself or beside each other.
+
+    Raises:
+        UsageError: says so.
+    """
+    for path in paths:
+        refuse_unsafe_name(path)
+        above, slash, _ = path.rpartition("/")
+        while slash:
+            if above in paths:
+                raise UsageError(
+                    f"{path[:200]!r} can't be stored.",
+                    why=f"{above[:200]!r} is a file of the same artifact, and can't be a folder too.",
+                    hint="Rename one of them.",
+                )
+            above, slash, _ = above.rpartition("/")
 
 
 def list_staged(folder: Path) -> tuple[list[tuple[str, str]], list[str]]:

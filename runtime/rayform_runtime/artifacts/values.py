@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from rayform_core.errors import ConflictError, RayformError
-from rayform_runtime.artifacts.files import refuse_unsafe_name
+from rayform_runtime.artifacts.files import refuse_unsafe_names
 from rayform_runtime.artifacts.import_paths import TypeGoneError, import_path, resolve
 from rayform_runtime.artifacts.manifest import is_embeddable
 from rayform_runtime.artifacts.materializers.base import Materializer
@@ -91,8 +91,8 @@ def save_value(
     pictures: dict[str, tuple[str, str]] = {}
     try:
         files = worker.to_files(value) if chosen.needs_no_folder() else None
-        for path in files or ():
-            refuse_unsafe_name(path)
+        if files is not None:
+            refuse_unsafe_names(files)
         if files is not None and not visualizations and is_embeddable(files) and not _draws(worker):
             known = {**_extract(worker, value), **(metadata or {})}
             try:
@@ -200,11 +200,18 @@ def _choose(
         return materializer_for(type(value), step=step, output=output)
     except UnsupportedTypeError:
         # A stand-in for the declared type, such as a lazily loaded proxy.
-        if isinstance(declared_type, type) and isinstance(value, declared_type):
+        if _is_instance(value, declared_type):
             found = find(declared_type)
             if found is not None:
                 return found
         raise
+
+
+def _is_instance(value: Any, declared_type: Any) -> bool:
+    try:
+        return isinstance(declared_type, type) and isinstance(value, declared_type)
+    except TypeError:
+        return False  # `Any`, and protocols that can't be asked for at run time, are classes too
 
 
 def _warn(worker: Materializer, method: str, error: Exception) -> None:

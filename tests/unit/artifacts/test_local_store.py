@@ -285,3 +285,18 @@ def test_a_small_value_is_read_from_a_store_that_cannot_be_written(
             saved.uri,
             materializer="rayform_runtime.artifacts.materializers.text:StrMaterializer",
         )
+
+
+def test_paths_that_cannot_stand_beside_each_other_are_refused(local_store: LocalArtifactStore) -> None:
+    """A file that is another's folder too could never be read again; nothing of it is committed."""
+
+    class Clashing(Written):
+        save, load, from_files = Written.save, Written.load, Written.from_files
+
+        def to_files(self, value: Any) -> dict[str, bytes]:
+            """Name the same file twice, once as a folder."""
+            return {"a": b"1", "a/b/c": b"2"}
+
+    with pytest.raises(UsageError, match="a/b/c"):
+        save_value(local_store, new_id(), 1, materializer=Clashing)
+    assert not list(local_store.list_objects())

@@ -73,6 +73,15 @@ def animals() -> Iterator[None]:
     registry.unregister(Animal)
 
 
+@pytest.mark.parametrize("declared", [Any, typing.SupportsIndex, Protocol, "Animal", list[int]], ids=str)
+def test_a_declared_type_that_nothing_can_be_asked_for_is_no_other_error(
+    local_store: LocalArtifactStore, declared: Any
+) -> None:
+    """The value's own type is what has no materializer, whatever was declared."""
+    with pytest.raises(UnsupportedTypeError, match="Animal"):
+        save_value(local_store, new_id(), Animal("rex"), declared_type=declared)
+
+
 @pytest.mark.usefixtures("animals")
 def test_a_persons_own_takes_subclasses(local_store: LocalArtifactStore) -> None:
     """It is found for a subclass, told the subclass, and what it fails to tell of the value doesn't matter."""
