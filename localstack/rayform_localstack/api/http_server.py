@@ -29,6 +29,7 @@ IDLE_SECONDS = 30.0
 """How long a connection may wait for its next request: it has a thread. Clients notice the end, or try again."""
 
 CHUNK = 1 << 16
+_LONGEST_LENGTH = 19
 log = logging.getLogger(__name__)
 
 
@@ -93,6 +94,8 @@ class KeepAliveHandler(WSGIRequestHandler):
                 log.exception("%s %s", self.command, self.path)
             if not answer.started:
                 self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR)
+            if self.headers.get("Transfer-Encoding") is not None:
+                return  # where a chunk was wrong, nothing tells where the body ends
         try:
             # Before closing too: the kernel resets a connection that is closed with something unread, and a client that
             # is still sending would see that instead of the answer.
@@ -113,7 +116,8 @@ class KeepAliveHandler(WSGIRequestHandler):
         if not lengths:
             return 0
         length = lengths.pop().strip()
-        return int(length) if not lengths and length.isascii() and length.isdigit() else None
+        is_number = length.isascii() and length.isdigit() and len(length) < _LONGEST_LENGTH
+        return int(length) if not lengths and is_number else None
 
 
 class _Answer:

@@ -347,6 +347,7 @@ def test_an_error_within_the_answer_breaks_it_off(
         b"Content-Length: 1\r\nContent-Length: 2",
         b"Content-Length: -1",
         b"Content-Length: 0x1",
+        b"Content-Length: " + b"1" * 5000,
         b"Content-Length: 1\r\nTransfer-Encoding: chunked",
         b"Transfer-Encoding: gzip, chunked",
     ],
@@ -356,6 +357,14 @@ def test_a_body_without_a_clear_end_is_refused(raw: socket.socket, served: Serve
     raw.sendall(b"PUT / HTTP/1.1\r\n" + headers + b"\r\n\r\n")
     assert until_closed(raw).startswith(b"HTTP/1.1 400 ")
     assert served.paths == []
+
+
+@pytest.mark.timeout(20)
+def test_a_wrong_chunk_ends_the_connection(raw: socket.socket, served: Served) -> None:
+    """Nothing tells where such a body ends, so that nothing after it is waited for or read as a request."""
+    raw.sendall(b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nno number\r\n" + NEXT)
+    until_closed(raw)
+    assert served.paths == ["/"]
 
 
 def test_a_header_that_can_t_be_read_ends_the_connection(raw: socket.socket, served: Served) -> None:
