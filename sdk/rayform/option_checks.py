@@ -38,13 +38,13 @@ def checked_environment(what: str, given: Mapping[Any, Any]) -> dict[str, str]:
     """Return variables that every system takes.
 
     Raises:
-        UsageError: a name or value isn't text, a name is empty or holds `=`, or something holds a NUL.
+        UsageError: a name or value isn't text, a name is empty or holds `=` or a blank, or something holds a NUL.
     """
     for name, value in given.items():
         why = None
         if not isinstance(name, str) or not isinstance(value, str):
             why = "Names and values must both be strings."
-        elif not name or "=" in name:
+        elif not name or "=" in name or any(sign.isspace() for sign in name):
             why = f"{name!r} can't be the name of a variable."
         elif not _is_passable(name) or not _is_passable(value):
             why = f"Variable {name!r} holds a character that no system takes in its environment."
