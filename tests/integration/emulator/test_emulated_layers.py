@@ -120,7 +120,7 @@ def pull(emulated: EmulatedCloud, image: str, repository: str) -> str:
     """Pull what was pushed to a repository, with no layer on this machine; return its image's identifier."""
     client = docker_client()
     uri = f"{emulated.state.registry}/{repository}:v1"
-    saved = b"".join(client.images.get(image).save(named=True))
+    saved = b"".join(client.images.get(image).save(named=image))
     client.images.remove(image, force=True)
     client.images.remove("rayform-test/layers-base:1", force=True)
     try:
