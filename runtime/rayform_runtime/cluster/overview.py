@@ -75,4 +75,14 @@ def _node(node: dict[str, Any]) -> dict[str, Any]:
 def _pending(jobs: JobServer) -> list[str]:
     report = jobs.cluster_status().get("autoscalerReport") or {}
     pending = report.get("pendingNodes") or report.get("pending_nodes") or []
-    return [item if isinstance(item, str) else json.dumps(item) for item in pending]
+    return [_pending_node(item) for item in pending]
+
+
+def _pending_node(item: Any) -> str:
+    """Word a node that is on its way; Ray reports `[address, group, state]`."""
+    if isinstance(item, str):
+        return item
+    if isinstance(item, list) and len(item) == 3:
+        address, group, state = map(str, item)
+        return f"a node of group '{group}' at {address} ({state})"
+    return json.dumps(item)

@@ -59,6 +59,8 @@ def countdown(autostop: dict[str, Any]) -> str:
         return "off"
     left = autostop.get("stops_in")
     if left is None:
-        return f"after {autostop.get('idle_minutes', '?')} idle minutes; not counting now"
+        minutes = autostop.get("idle_minutes", "?")
+        shown = f"{minutes:g}" if isinstance(minutes, int | float) else minutes
+        return f"after {shown} idle minutes; not counting now"
     minutes, seconds = divmod(int(left), 60)
     return f"stops in {minutes} min {seconds:02d} s"

@@ -34,3 +34,26 @@ def test_an_unreachable_head_is_a_fact(tmp_path):
     known.touch()
     head = ClusterHead(RayOrchestratorConfig(address="ssh://ubuntu@127.0.0.1:9", known_hosts=str(known)))
     assert "can't be reached by SSH" in cluster_view.ask_cluster(head)["unreachable"]
+
+
+def test_nodes_on_their_way_are_put_into_words():
+    """Ray's report names them by lists; what is of another form is shown as it is."""
+    from rayform_runtime.cluster import overview
+
+    class Jobs:
+        def cluster_status(self):
+            return {
+                "autoscalerReport": {"pendingNodes": [["10.42.0.6", "cpu", "uninitialized"], "x", {"a": 1}]}
+            }
+
+    assert overview._pending(Jobs()) == [
+        "a node of group 'cpu' at 10.42.0.6 (uninitialized)",
+        "x",
+        '{"a": 1}',
+    ]
+
+
+def test_the_autostop_counts_in_whole_minutes_where_it_can():
+    """Settings come as decimals from the machine, and are shown as a person would write them."""
+    assert cluster_view.countdown({"idle_minutes": 60.0}).startswith("after 60 idle minutes")
+    assert cluster_view.countdown({"idle_minutes": 0.5}).startswith("after 0.5 idle minutes")
