@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from rayform_core.errors import ConflictError, NotFoundError, PrerequisiteError, UsageError
-from rayform_runtime.artifacts.digest import bytes_digest
 from rayform_runtime.artifacts.files import (
     check_digest,
     read_whole,
@@ -29,13 +28,13 @@ from rayform_runtime.artifacts.interface import (
     ArtifactStore,
     CorruptArtifactError,
     Manifest,
-    StoredFile,
     StoredObject,
 )
 from rayform_runtime.artifacts.keys import VERSIONS, safe_key, version_id, version_key
 from rayform_runtime.artifacts.manifest import (
     LARGEST_MANIFEST,
     decode_manifest,
+    embedded_manifest,
     encode_manifest,
     is_embeddable,
     make_manifest,
@@ -139,14 +138,7 @@ class LocalArtifactStore(ArtifactStore):
         """See `ArtifactStore.commit_files`. What is small lies in the manifest: one file less to sync."""
         if not is_embeddable(files):
             return super().commit_files(id, files, type=type, materializer=materializer, metadata=metadata)
-        manifest = make_manifest(
-            id,
-            [StoredFile(path, len(data), bytes_digest(data)) for path, data in files.items()],
-            type=type,
-            materializer=materializer,
-            metadata=metadata,
-            embedded=files,
-        )
+        manifest = embedded_manifest(id, files, type=type, materializer=materializer, metadata=metadata)
         data = encode_manifest(manifest)
         with self.staging(id) as staged:
             try:

@@ -21,7 +21,15 @@ from rayform_runtime.artifacts.interface import (
 )
 from rayform_runtime.artifacts.keys import is_safe_key
 
-__all__ = ["LARGEST_MANIFEST", "decode_manifest", "encode_manifest", "is_embeddable", "make_manifest"]
+__all__ = [
+    "LARGEST_MANIFEST",
+    "decode_manifest",
+    "embedded_manifest",
+    "encode_manifest",
+    "files_of",
+    "is_embeddable",
+    "make_manifest",
+]
 
 LARGEST_MANIFEST = 256 << 20
 """Bytes; room for more than a million files. A larger one isn't ours and isn't read into memory."""
@@ -68,6 +76,32 @@ def make_manifest(
         embedded=dict(embedded or {}),
         schema=MANIFEST_SCHEMA if embedded else 1,
     )
+
+
+def embedded_manifest(
+    id: UUID,
+    content: Mapping[str, bytes],
+    *,
+    type: str,
+    materializer: str,
+    metadata: Mapping[str, Any] | None = None,
+    folder: str = "",
+) -> Manifest:
+    """Build the manifest of an artifact that lies in it; see `is_embeddable`."""
+    return make_manifest(
+        id,
+        files_of(content),
+        type=type,
+        materializer=materializer,
+        metadata=metadata,
+        folder=folder,
+        embedded=content,
+    )
+
+
+def files_of(content: Mapping[str, bytes]) -> list[StoredFile]:
+    """Return what a manifest says of files whose content is in memory, `{path: content}`."""
+    return [StoredFile(path, len(data), bytes_digest(data)) for path, data in content.items()]
 
 
 def is_embeddable(files: Mapping[str, bytes]) -> bool:

@@ -21,7 +21,6 @@ from rayform_core.errors import ConflictError, NotFoundError, RayformError
 from rayform_core.files import storage_error
 from rayform_runtime.artifacts.cache import ArtifactCache
 from rayform_runtime.artifacts.copying import copy_artifact
-from rayform_runtime.artifacts.digest import bytes_digest
 from rayform_runtime.artifacts.files import (
     check_digest,
     list_staged,
@@ -45,7 +44,9 @@ from rayform_runtime.artifacts.interface import (
 from rayform_runtime.artifacts.keys import VERSIONS, safe_key, version_id, version_key
 from rayform_runtime.artifacts.manifest import (
     decode_manifest,
+    embedded_manifest,
     encode_manifest,
+    files_of,
     is_embeddable,
     make_manifest,
 )
@@ -156,10 +157,7 @@ class RemoteArtifactStore(ArtifactStore):
             if _is_small(items):
                 content = {file.path: read_whole(staged / file.path) for file in seal_folder(staged)}
                 # Of one reading: a file that something still writes would differ from its digest for good.
-                manifest = manifest_of(
-                    [StoredFile(path, len(data), bytes_digest(data)) for path, data in content.items()],
-                    content,
-                )
+                manifest = manifest_of(files_of(content), content)
             else:
                 # Nothing is sent whose manifest could not be written in the end.
                 encode_manifest(
@@ -205,14 +203,9 @@ class RemoteArtifactStore(ArtifactStore):
         """See `ArtifactStore.commit_files`. What is small is sent from memory, in its manifest."""
         if not is_embeddable(files):
             return super().commit_files(id, files, type=type, materializer=materializer, metadata=metadata)
-        manifest = make_manifest(
-            id,
-            [StoredFile(path, len(data), bytes_digest(data)) for path, data in files.items()],
-            type=type,
-            materializer=materializer,
-            metadata=metadata,
-            folder=_new_attempt(),
-            embedded=files,
+        folder = _new_attempt()  # that stays empty: prune tells lost attempts by it
+        manifest = embedded_manifest(
+            id, files, type=type, materializer=materializer, metadata=metadata, folder=folder
         )
         data = encode_manifest(manifest)
         self._put_manifest(id, data)

@@ -293,11 +293,10 @@ def _save_pictures(
 def _committed_before(
     store: ArtifactStore, id: UUID, written: Path | Mapping[str, bytes]
 ) -> tuple[str, Manifest]:
-    from rayform_runtime.artifacts.digest import bytes_digest
     from rayform_runtime.artifacts.files import seal_folder
     from rayform_runtime.artifacts.interface import MANIFEST_NAME, StoredFile
     from rayform_runtime.artifacts.keys import version_key
-    from rayform_runtime.artifacts.manifest import make_manifest
+    from rayform_runtime.artifacts.manifest import files_of, make_manifest
 
     uri = f"{store.uri}/{version_key(id)}"
     there = store.read_manifest(uri)
@@ -305,7 +304,7 @@ def _committed_before(
         (written / MANIFEST_NAME).unlink(missing_ok=True)
         files: Sequence[StoredFile] = seal_folder(written)
     else:
-        files = [StoredFile(path, len(data), bytes_digest(data)) for path, data in written.items()]
+        files = files_of(written)
     ours = make_manifest(
         id,
         files,

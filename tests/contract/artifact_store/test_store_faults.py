@@ -59,6 +59,14 @@ def new_bucket(url: str) -> str:
     return bucket
 
 
+def methods_asked(proxy: Any) -> list[str]:
+    """Return a list that grows by the method of each request from now on."""
+    asked: list[str] = []
+    count = proxy.next_fault
+    proxy.next_fault = lambda m, b, p: asked.append(m) or count(m, b, p)  # type: ignore[func-returns-value]
+    return asked
+
+
 def content(number: int) -> dict[str, bytes]:
     source = random.Random(number)
     files = {"value.bin": source.randbytes(source.randrange(0, 60_000))}
@@ -254,9 +262,7 @@ def test_a_small_artifact_takes_one_request_each_way(moto_url: str) -> None:
     with fault_proxy(moto_url, rate=0.0) as proxy:
         store = open_store(proxy.url, bucket)
         store.check()
-        asked: list[str] = []
-        count = proxy.next_fault
-        proxy.next_fault = lambda m, b, p: asked.append(m) or count(m, b, p)  # type: ignore[func-returns-value,method-assign]
+        asked = methods_asked(proxy)
         version = new_id()
         with store.staging(version) as folder:
             (folder / "value.json").write_bytes(b"[1, 2]")
@@ -280,9 +286,7 @@ def test_content_in_memory_takes_one_request_or_two_each_way(moto_url: str) -> N
         store = open_store(proxy.url, bucket)
         store.check()
         small, large = {"value.json": b"[1, 2]"}, {"value.json": b"1" * (LARGEST_EMBEDDED + 1)}
-        asked: list[str] = []
-        count = proxy.next_fault
-        proxy.next_fault = lambda m, b, p: asked.append(m) or count(m, b, p)  # type: ignore[func-returns-value,method-assign]
+        asked = methods_asked(proxy)
         uri, manifest = store.commit_files(new_id(), small, type="t:T", materializer="m:M")
         assert open_store(proxy.url, bucket).read_files(uri, digest=manifest.digest) == small
         assert asked == ["PUT"]
