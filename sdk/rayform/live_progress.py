@@ -55,7 +55,6 @@ class LiveProgress(Progress):
         self.status: dict[str, StepStatus] = {s.key: StepStatus.PENDING for s in spec.steps}
         self.took: dict[str, str] = {}
         self.instances: dict[str, dict[int, StepStatus]] = {}
-        self.upstream = {s.key: s.upstream for s in spec.steps}
         self.phases: dict[str, float] = {}
         self.spinner = Spinner("dots", style="yellow")
         self.live = Live(

@@ -70,6 +70,7 @@ class Progress:
         self.out = out or sys.stderr
         self.summaries: dict[tuple[str, str], str] = {}
         self.started: dict[tuple[str, int | None], float] = {}
+        self.upstream = {s.key: s.upstream for s in spec.steps}
         self.began = time.time()
         self.width = max((len(s.key) for s in spec.steps), default=0)
 
@@ -127,7 +128,6 @@ class PlainProgress(Progress):
     ) -> None:
         super().__init__(spec, run_name, stack_name, out)
         self._instances: dict[str, Counter[StepStatus]] = {}
-        self._upstream = {s.key: s.upstream for s in spec.steps}
 
     def _write(self, text: str) -> None:
         self.out.write(text + "\n")
@@ -157,7 +157,7 @@ class PlainProgress(Progress):
     def show(self, event: RunEvent, seconds: float | None) -> None:
         if event.kind == "step" and event.step_key is not None:
             if event.map_index is None:
-                self._close_maps(self._upstream.get(event.step_key, ()))
+                self._close_maps(self.upstream.get(event.step_key, ()))
             elif event.step_status is not None and event.step_status in _ENDS:
                 self._instances.setdefault(event.step_key, Counter())[event.step_status] += 1
         if not self._count_cached(event):

@@ -32,7 +32,13 @@ from rayform_runtime.execution.ray_local import (
     stop_local_ray,
 )
 from rayform_runtime.execution.ray_logs import StepLogs
-from rayform_runtime.execution.ray_placement import NodeGroup, check_placeable, ray_resources, waiting_for
+from rayform_runtime.execution.ray_placement import (
+    NodeGroup,
+    check_placeable,
+    ray_options,
+    ray_resources,
+    waiting_for,
+)
 from rayform_runtime.execution.ray_worker import CodeBundleRef, Order, container_end, run_task
 from rayform_runtime.execution.step_waits import StepWaits
 from rayform_runtime.spec import PipelineSpec, Resources
@@ -255,25 +261,8 @@ class RayExecutor(Executor):
         known = self._handles.by_options.get((key, resources))
         if known is not None:
             return known
-        accelerator = next((n.partition(":")[2] for n in wanted if n.startswith("accelerator_type:")), None)
-        custom = {
-            n: a
-            for n, a in wanted.items()
-            if n not in ("CPU", "GPU", "memory") and not n.startswith("accelerator_type:")
-        }
-        options: dict[str, Any] = {
-            "name": key,
-            "num_cpus": wanted.get("CPU", 0),
-            "num_gpus": wanted.get("GPU", 0),
-            # A try elsewhere is this executor's decision and an event; Ray's own retries are silent.
-            "max_retries": 0,
-        }
-        if memory := wanted.get("memory"):
-            options["memory"] = int(memory)
-        if accelerator:
-            options["accelerator_type"] = accelerator
-        if custom:
-            options["resources"] = custom
+        # A try elsewhere is this executor's decision and an event; Ray's own retries are silent.
+        options = {"name": key, "max_retries": 0, **ray_options(wanted)}
         if runtime_env := self._runtime_env(task, key, wanted):
             options["runtime_env"] = runtime_env
         handle = self._handles.function.options(**options)

@@ -1,4 +1,4 @@
-"""Whether a step can be placed on a Ray cluster, and the sentence that says why not.
+"""What a step asks of a Ray cluster, whether it can be placed there, and the sentence that says why not.
 
 Ray itself queues an infeasible task for ever with a warning in a log file. Here it is refused before anything
 runs: what was asked for, what the largest node has, and whether a worker group could grow to it.
@@ -8,11 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from rayform_core.errors import UsageError
 from rayform_runtime.spec import PipelineSpec, Resources
 
-__all__ = ["NodeGroup", "NodeResources", "check_placeable", "describe", "ray_resources", "waiting_for"]
+__all__ = [
+    "NodeGroup",
+    "NodeResources",
+    "check_placeable",
+    "describe",
+    "ray_options",
+    "ray_resources",
+    "waiting_for",
+]
+
+_ACCELERATOR = "accelerator_type:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +53,28 @@ def ray_resources(resources: Resources) -> dict[str, float]:
         wanted["memory"] = float(resources.memory)
     if resources.accelerator_type:
         # Ray's own convention for `accelerator_type=`.
-        wanted[f"accelerator_type:{resources.accelerator_type}"] = 0.001
+        wanted[_ACCELERATOR + resources.accelerator_type] = 0.001
     wanted.update(resources.custom)
     return {name: amount for name, amount in wanted.items() if amount > 0}
+
+
+def ray_options(wanted: Mapping[str, float]) -> dict[str, Any]:
+    """Return the options of a Ray task that asks for these resources.
+
+    Example:
+        >>> ray_options({"CPU": 2.0, "accelerator_type:T4": 0.001})
+        {'num_cpus': 2.0, 'num_gpus': 0, 'accelerator_type': 'T4'}
+    """
+    options: dict[str, Any] = {"num_cpus": wanted.get("CPU", 0), "num_gpus": wanted.get("GPU", 0)}
+    custom = {}
+    for name, amount in wanted.items():
+        if name == "memory":
+            options["memory"] = int(amount)
+        elif name.startswith(_ACCELERATOR):
+            options["accelerator_type"] = name.removeprefix(_ACCELERATOR)
+        elif name not in ("CPU", "GPU"):
+            custom[name] = amount
+    return {**options, "resources": custom} if custom else options
 
 
 def fits(wanted: Mapping[str, float], has: Mapping[str, float]) -> bool:
@@ -96,8 +126,8 @@ def describe(resources: Mapping[str, float]) -> str:
             words.append(f"{amount:g} {name}{'' if amount == 1 else 's'}")
         elif name == "memory":
             words.append(f"{amount / 2**30:.3g} GiB of memory")
-        elif name.startswith("accelerator_type:"):
-            words.append(f"accelerator {name.partition(':')[2]}")
+        elif name.startswith(_ACCELERATOR):
+            words.append(f"accelerator {name.removeprefix(_ACCELERATOR)}")
         else:
             words.append(f"{amount:g} {name}")
     return ", ".join(words) or "nothing"

@@ -54,7 +54,8 @@ def leave_on_terminate(last_words: str) -> Iterator[None]:
     Args:
         last_words: written to standard error.
     """
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread() or before is not signal.SIG_DFL:
         yield
         return
 
@@ -62,10 +63,6 @@ def leave_on_terminate(last_words: str) -> Iterator[None]:
         sys.stderr.write(f"{last_words}\n")
         raise SystemExit(128 + signal.SIGTERM)
 
-    before = signal.getsignal(signal.SIGTERM)
-    if before is not signal.SIG_DFL:
-        yield
-        return
     signal.signal(signal.SIGTERM, on_terminate)
     try:
         yield

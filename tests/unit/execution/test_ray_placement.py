@@ -11,6 +11,7 @@ from rayform_runtime.execution.ray_placement import (
     check_placeable,
     describe,
     fits,
+    ray_options,
     ray_resources,
     waiting_for,
 )
@@ -65,3 +66,12 @@ amounts = st.dictionaries(st.sampled_from(["CPU", "GPU", "memory", "x"]), st.flo
 def test_what_fits_is_never_refused(wanted, has):
     """The check agrees with plain comparison, resource by resource."""
     assert fits(wanted, has) == all(has.get(name, 0.0) + 1e-9 >= amount for name, amount in wanted.items())
+
+
+def test_resources_become_the_options_of_a_task():
+    """Ray has an option of its own for each kind, and one for all others together."""
+    wanted = {"CPU": 0.1, "GPU": 1.0, "memory": 2.0**30, "accelerator_type:T4": 0.001, "license": 2.0}
+    assert ray_options(wanted) == {
+        "num_cpus": 0.1, "num_gpus": 1.0, "memory": 2**30, "accelerator_type": "T4", "resources": {"license": 2.0},
+    }  # fmt: skip
+    assert ray_options({}) == {"num_cpus": 0, "num_gpus": 0}
