@@ -188,7 +188,7 @@ class Scheduler:
         return max(0.0, patience)
 
     def _until_recorded(self) -> float:
-        """In how many seconds what has happened must be recorded; an end, at once."""
+        """In how many seconds what has happened must be recorded."""
         if self._freed or self._ready:
             return 0.0
         return self._unrecorded.due_in()
@@ -286,7 +286,7 @@ class Scheduler:
         if all(self._is_accepted_for_sure(instance, result) for instance, result in results):
             for instance, result in results:
                 finish = self._finish_of(instance, result, result.status)
-                self._unrecorded.add(finish, cache_key=instance.cache_key)
+                self._unrecorded.add(finish, cache_key=instance.cache_key, seconds=_seconds_of(result))
                 self._follow_up(instance, result, finish)
         else:
             self._record()
@@ -412,14 +412,11 @@ class Scheduler:
         if error is not None:
             name = node.key if instance.map_index is None else f"{node.key}[{instance.map_index}]"
             self._errors[name] = error
-        seconds = None
-        if result is not None and result.started_at and result.ended_at:
-            seconds = (result.ended_at - result.started_at).total_seconds()
         self._step_event(
             instance,
             status,
             text=_text(error),
-            seconds=seconds,
+            seconds=None if result is None else _seconds_of(result),
             summaries=result.summaries if result is not None else None,
         )
         node.open -= 1
@@ -564,6 +561,12 @@ def _noted(error: BaseException, what: str) -> Iterator[None]:
         yield
     except Exception as second:  # noqa: BLE001 - told with the first
         error.add_note(f"{what} either: {second}")
+
+
+def _seconds_of(result: StepResult) -> float | None:
+    if result.started_at is None or result.ended_at is None:
+        return None
+    return (result.ended_at - result.started_at).total_seconds()
 
 
 def _text(error: StepError | None) -> str:

@@ -12,8 +12,8 @@ __all__ = ["Unrecorded"]
 
 _MOST = 64
 """Beginnings and ends that may wait for their commit while others go on."""
-_BEGINNING_WAITS = 0.01
-"""Seconds that the beginning of a step waits for its end, to share its commit."""
+_LONGEST_WAIT = 0.01
+"""Seconds that a step's beginning waits for others to share its commit, and the end of a step that took less."""
 
 
 class Unrecorded:
@@ -29,14 +29,23 @@ class Unrecorded:
         self._events: list[RunEvent] = []
         self._keys: set[str] = set()
         self._since = 0.0
-        self._has_end = False
+        self._is_due = False
 
-    def add(self, change: StepStart | StepFinish, *, cache_key: str | None = None) -> None:
-        """Hold a change; `cache_key` is what an end can be found under once it is recorded."""
+    def add(
+        self, change: StepStart | StepFinish, *, cache_key: str | None = None, seconds: float | None = None
+    ) -> None:
+        """Hold a change.
+
+        Args:
+            change: the beginning or the end of a step.
+            cache_key: what an end can be found under once it is recorded.
+            seconds: how long the step took that ended; more than a commit may wait is never left to chance.
+        """
         if not self._changes:
             self._since = time.monotonic()
         self._changes.append(change)
-        self._has_end = self._has_end or isinstance(change, StepFinish)
+        if isinstance(change, StepFinish) and (seconds is None or seconds > _LONGEST_WAIT):
+            self._is_due = True
         if cache_key:
             self._keys.add(cache_key)
 
@@ -56,8 +65,8 @@ class Unrecorded:
         return len(self._changes) >= _MOST
 
     def due_in(self) -> float:
-        """In how many seconds it must be recorded; an end, at once."""
-        return 0.0 if self._has_end else self._since + _BEGINNING_WAITS - time.monotonic()
+        """In how many seconds it must be recorded; the end of a step that took long, at once."""
+        return 0.0 if self._is_due else self._since + _LONGEST_WAIT - time.monotonic()
 
     def holds_any(self, cache_keys: Sequence[str]) -> bool:
         """Whether a result with one of these keys waits to be recorded."""
@@ -74,6 +83,6 @@ class Unrecorded:
     def take(self) -> list[StepStart | StepFinish]:
         """Return what is held and hold nothing more; its events are told to nobody."""
         changes, self._changes, self._events = self._changes, [], []
-        self._has_end = False
+        self._is_due = False
         self._keys.clear()
         return changes

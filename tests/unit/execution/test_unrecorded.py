@@ -1,0 +1,58 @@
+"""What may wait for others to share its commit, and what may not."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from rayform_runtime.catalog.interface import StepFinish, StepStart, StepStatus
+from rayform_runtime.execution.unrecorded import Unrecorded
+
+
+def beginning() -> StepStart:
+    return StepStart(id=uuid4(), run_id=uuid4(), key="train", name="train")
+
+
+def end() -> StepFinish:
+    return StepFinish(uuid4(), uuid4(), StepStatus.COMPLETED)
+
+
+@pytest.fixture
+def unrecorded() -> Unrecorded:
+    return Unrecorded(lambda event: None)
+
+
+@pytest.mark.parametrize("seconds", [0.011, 3600.0, None])
+def test_the_end_of_a_step_that_took_long_is_due_at_once(
+    unrecorded: Unrecorded, seconds: float | None
+) -> None:
+    """A step that took longer than 10 ms, or nobody knows how long, never waits for its commit."""
+    unrecorded.add(beginning())
+    unrecorded.add(end(), seconds=seconds)
+    unrecorded.add(end(), seconds=0.001)
+    assert unrecorded.due_in() == 0.0
+
+
+@pytest.mark.parametrize("change", ["beginning", "end"])
+def test_what_is_quickly_done_again_waits_a_little(unrecorded: Unrecorded, change: str) -> None:
+    """A beginning, and the end of a step of one millisecond, wait for others, 10 ms at most."""
+    if change == "beginning":
+        unrecorded.add(beginning())
+    else:
+        unrecorded.add(end(), seconds=0.001)
+    assert unrecorded.due_in() <= 0.01
+    assert not unrecorded._is_due
+
+
+def test_a_commit_empties_what_was_due(unrecorded: Unrecorded) -> None:
+    """After a commit nothing is held, and what comes next has a wait of its own."""
+    unrecorded.add(end(), cache_key="key", seconds=None)
+    assert unrecorded.holds_any(["key"])
+    written: list[object] = []
+    unrecorded.record(written.extend)
+    assert len(written) == 1
+    assert not unrecorded
+    assert not unrecorded.holds_any(["key"])
+    unrecorded.add(end(), seconds=0.0)
+    assert unrecorded.due_in() != 0.0
