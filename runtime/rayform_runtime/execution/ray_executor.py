@@ -131,7 +131,6 @@ class RayExecutor(Executor):
         environment: variables that every worker gets (region, endpoints of an emulated cloud); no secrets.
         view: what words the messages about nodes; for tests.
         log_store: bucket that logs are copied to while steps run; they stay on this machine unless given.
-        secrets_environment: variables that every worker gets (endpoints of an emulated cloud, region).
     """
 
     def __init__(
