@@ -12,7 +12,7 @@ from support.postgres import USER, PostgresServer
 
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.config import PostgresConfig, SQLiteConfig
-from rayform_runtime.catalog.interface import (
+from rayform_runtime.catalog.entities import (
     ArtifactVersion,
     NewArtifactVersion,
     NewRun,
@@ -78,6 +78,11 @@ class CatalogMaker:
         from rayform_runtime.catalog.tables import metadata
 
         with self.connect() as connection:
+            found = connection.execute(
+                "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+            ).fetchall()
+            if not found:
+                return  # a test of what is refused before the first statement came first
             for table in reversed(metadata.sorted_tables):
                 connection.execute(f"DELETE FROM {table.name}")
 
