@@ -21,7 +21,7 @@ from uuid import UUID
 from benchmarks.measuring import row
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.config import PostgresConfig, SQLiteConfig
-from rayform_runtime.catalog.interface import (
+from rayform_runtime.catalog.entities import (
     NewArtifactVersion,
     NewRun,
     Query,

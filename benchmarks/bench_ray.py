@@ -229,7 +229,7 @@ def _rayform(project: Path, pipeline: str, *words: str) -> tuple[str, float, flo
 
 def _took(cluster: Any, project: Path, pipeline: str, times: int = 3) -> list[float]:
     """Return how long runs of a pipeline took by the catalog: without the laptop and without starting a job."""
-    from rayform_runtime.catalog.interface import Query
+    from rayform_runtime.catalog.entities import Query
 
     taken = []
     for _ in range(times):

@@ -14,7 +14,7 @@ from typing import Any
 
 from rayform.client import Client
 from rayform_core.ids import new_id
-from rayform_runtime.catalog.interface import (
+from rayform_runtime.catalog.entities import (
     NewArtifactVersion,
     NewRun,
     RunStatus,

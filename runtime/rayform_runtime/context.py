@@ -17,7 +17,7 @@ from uuid import UUID
 from rayform_core.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
-    from rayform_runtime.catalog.interface import ModelVersion
+    from rayform_runtime.catalog.entities import ModelVersion
     from rayform_runtime.components import Stack
 
 __all__ = ["PipelineInfo", "RunInfo", "StepContext", "StepRunInfo", "get_step_context", "is_in_step"]

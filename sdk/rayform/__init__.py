@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rayform.pipelines import Pipeline, pipeline
     from rayform.steps import Step, step, unmapped
     from rayform_core.errors import RayformError
-    from rayform_runtime.catalog.interface import ModelStage
+    from rayform_runtime.catalog.entities import ModelStage
     from rayform_runtime.spec import ArtifactType, ImageSpec, Resources, RetryPolicy
 
 _HOMES = {
@@ -29,7 +29,7 @@ _HOMES = {
     "Client": "rayform.client",
     "ImageSpec": "rayform_runtime.spec",
     "Model": "rayform.models",
-    "ModelStage": "rayform_runtime.catalog.interface",
+    "ModelStage": "rayform_runtime.catalog.entities",
     "Pipeline": "rayform.pipelines",
     "RayformError": "rayform_core.errors",
     "Resources": "rayform_runtime.spec",

@@ -11,7 +11,7 @@ from rayform_core.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from rayform.views import ArtifactVersionView
-    from rayform_runtime.catalog.interface import ArtifactVersion, ModelStage
+    from rayform_runtime.catalog.entities import ArtifactVersion, ModelStage
     from rayform_runtime.spec import ArtifactType
 
 __all__ = [
@@ -61,7 +61,7 @@ def save_artifact(
     from rayform.client import Client
     from rayform_core.ids import new_id
     from rayform_runtime.artifacts.values import save_value
-    from rayform_runtime.catalog.interface import NewArtifactVersion
+    from rayform_runtime.catalog.entities import NewArtifactVersion
     from rayform_runtime.catalog.metadata import encode
 
     _check(name, tags)
@@ -153,7 +153,7 @@ def register_artifact(
     from rayform.client import Client
     from rayform_core.ids import new_id
     from rayform_runtime.artifacts.registered_data import MATERIALIZER, describe_data
-    from rayform_runtime.catalog.interface import NewArtifactVersion
+    from rayform_runtime.catalog.entities import NewArtifactVersion
 
     _check(name, tags)
     client = Client()

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from rayform.lineage import Lineage
     from rayform.pruning import PruneReport
     from rayform_runtime.artifacts.interface import ArtifactStore
-    from rayform_runtime.catalog.interface import ArtifactVersion, Catalog, ModelStage, StepRun
+    from rayform_runtime.catalog.entities import ArtifactVersion, ModelStage, StepRun
+    from rayform_runtime.catalog.interface import Catalog
     from rayform_runtime.components import Stack, StackSpec
 
 __all__ = ["Client"]
@@ -551,7 +552,7 @@ class Client:
 
     def get_model_version_by_id(self, model_version_id: UUID) -> ModelVersionView:
         """Return a model version by its UUID."""
-        from rayform_runtime.catalog.interface import Query
+        from rayform_runtime.catalog.entities import Query
 
         found = self.catalog.list_model_versions(
             Query(filters={"id": str(model_version_id)}, size=1, hydrate=True)
@@ -600,7 +601,7 @@ class Client:
     ) -> ModelVersionView:
         """Move a model version to a stage; see `Model.set_stage`."""
         from rayform.identity import current_user
-        from rayform_runtime.catalog.interface import ModelStage
+        from rayform_runtime.catalog.entities import ModelStage
 
         try:
             chosen = ModelStage(str(getattr(stage, "value", stage)).lower())
@@ -625,7 +626,7 @@ class Client:
     def log_to(self, subject: str, id: UUID, metadata: Mapping[str, Any]) -> None:
         """Merge metadata into a subject's (`run`, `step_run`, `artifact`, `artifact_version`, `model`,
         `model_version`)."""
-        from rayform_runtime.catalog.interface import Subject
+        from rayform_runtime.catalog.entities import Subject
 
         self.catalog.log_metadata(Subject(subject), id, metadata)
 
@@ -633,6 +634,6 @@ class Client:
         if isinstance(add, str) or isinstance(remove, str):
             raise UsageError("Tags are given as a list of strings, not as one string.")
         if add or remove:
-            from rayform_runtime.catalog.interface import Subject
+            from rayform_runtime.catalog.entities import Subject
 
             self.catalog.update_tags(Subject(subject), id, add=add, remove=remove)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rayform.client import Client
     from rayform.views import ModelVersionView
-    from rayform_runtime.catalog.interface import ArtifactVersion, NewArtifactVersion
+    from rayform_runtime.catalog.entities import ArtifactVersion, NewArtifactVersion
 
 __all__ = ["copy_model_version"]
 
@@ -93,7 +93,7 @@ def _origin(source: Client, version: ModelVersionView) -> dict[str, str]:
 
 
 def _earlier_copy(target: Client, model: str, source_id: UUID) -> UUID | None:
-    from rayform_runtime.catalog.interface import Query
+    from rayform_runtime.catalog.entities import Query
 
     page = 1
     while True:
@@ -111,7 +111,7 @@ def _earlier_copy(target: Client, model: str, source_id: UUID) -> UUID | None:
 
 def _copied_data(source: Client, target: Client, artifact: ArtifactVersion) -> NewArtifactVersion:
     """Commit the artifact's files in the target store under the same UUID, verified on the way."""
-    from rayform_runtime.catalog.interface import NewArtifactVersion
+    from rayform_runtime.catalog.entities import NewArtifactVersion
 
     store = source.artifact_store
     manifest = store.read_manifest(artifact.uri)

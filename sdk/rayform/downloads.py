@@ -14,7 +14,7 @@ from rayform_core.files import storage_error
 
 if TYPE_CHECKING:
     from rayform_runtime.artifacts.interface import ArtifactStore
-    from rayform_runtime.catalog.interface import ArtifactVersion
+    from rayform_runtime.catalog.entities import ArtifactVersion
 
 __all__ = ["download"]
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rayform_core.errors import PipelineFailedError, RayformError
-from rayform_runtime.catalog.interface import RunStatus
+from rayform_runtime.catalog.entities import RunStatus
 from rayform_runtime.execution.person_traceback import is_framework_file, person_traceback
 
 if TYPE_CHECKING:

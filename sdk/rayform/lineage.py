@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 if TYPE_CHECKING:
-    from rayform_runtime.catalog.interface import ArtifactVersion, LineageEdge, LineageGraph, StepRun
+    from rayform_runtime.catalog.entities import ArtifactVersion, LineageEdge, LineageGraph, StepRun
 
 __all__ = ["Lineage"]
 

@@ -11,7 +11,7 @@ from rayform_core.errors import UsageError
 
 if TYPE_CHECKING:
     from rayform.client import Client
-    from rayform_runtime.catalog import interface as catalog
+    from rayform_runtime.catalog import entities
 
 __all__ = ["as_uuid", "page_of", "to_order"]
 
@@ -54,7 +54,7 @@ def to_order(sort_by: str | None) -> str:
 
 
 def page_of(
-    source: Callable[..., catalog.Page[R]],
+    source: Callable[..., entities.Page[R]],
     view: Callable[[R, Client], V],
     client: Client,
     sort_by: str | None,
@@ -65,7 +65,7 @@ def page_of(
     hydrate: bool = False,
 ) -> Page[V]:
     """Ask the catalog for one page and wrap its records."""
-    from rayform_runtime.catalog.interface import Query
+    from rayform_runtime.catalog.entities import Query
 
     renamed = {_FIELDS.get(key, key): _plain(value) for key, value in filters.items() if value is not None}
     found = source(Query(filters=renamed, order=to_order(sort_by), page=page, size=size, hydrate=hydrate))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from rayform.views import ArtifactVersionView, ModelVersionView
-    from rayform_runtime.catalog.interface import ModelStage
+    from rayform_runtime.catalog.entities import ModelStage
     from rayform_runtime.spec import ModelSpec
 
 __all__ = ["Model"]

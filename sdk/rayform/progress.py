@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any
 
 from rayform.failing import SHOWN_ERRORS
-from rayform_runtime.catalog.interface import RunStatus, StepStatus
+from rayform_runtime.catalog.entities import RunStatus, StepStatus
 from rayform_runtime.execution.interface import CacheDecision, RunEvent, RunOutcome
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from rayform_runtime.artifacts.interface import LARGEST_EMBEDDED, MANIFEST_NAME
 if TYPE_CHECKING:
     from rayform.client import Client
     from rayform_runtime.artifacts.interface import ArtifactStore, StoredObject
-    from rayform_runtime.catalog.interface import ArtifactVersion, Catalog
+    from rayform_runtime.catalog.entities import ArtifactVersion
+    from rayform_runtime.catalog.interface import Catalog
 
 __all__ = ["Leftover", "PruneReport", "apply_prune", "find_prunable"]
 

@@ -18,7 +18,7 @@ from rayform.progress import PlainProgress, Progress, cache_table, progress_for
 from rayform.tracing import trace_pipeline
 from rayform_core.errors import UsageError
 from rayform_core.ids import new_id
-from rayform_runtime.catalog.interface import RunStatus
+from rayform_runtime.catalog.entities import RunStatus
 from rayform_runtime.components import ComponentKind, Stack
 from rayform_runtime.execution.early_start import discard_early_launcher
 from rayform_runtime.execution.interface import RunRequest

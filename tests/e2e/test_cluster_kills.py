@@ -21,7 +21,7 @@ from rayform_core.errors import RemoteError
 from rayform_localstack import cloud
 from rayform_localstack.labels import container_name
 from rayform_runtime.artifacts.values import load_value
-from rayform_runtime.catalog.interface import Query, RunStatus, StepStatus
+from rayform_runtime.catalog.entities import Query, RunStatus, StepStatus
 
 pytestmark = [
     pytest.mark.e2e,

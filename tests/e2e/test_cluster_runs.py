@@ -8,7 +8,7 @@ from support.emulated import eventually
 from support.emulated_cluster import registered_cluster
 from support.rayform_command import Command
 
-from rayform_runtime.catalog.interface import RunStatus
+from rayform_runtime.catalog.entities import RunStatus
 
 pytestmark = [
     pytest.mark.e2e,
@@ -108,7 +108,7 @@ def rayform(project, cluster):
 def last_run(cluster):
     with_stack = cluster.stack()
     try:
-        from rayform_runtime.catalog.interface import Query
+        from rayform_runtime.catalog.entities import Query
 
         run = with_stack.catalog.list_runs(Query(size=1)).items[0]
         return run, with_stack.catalog.list_step_runs(run.id)

@@ -13,7 +13,7 @@ from typing import Any
 
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.config import PostgresConfig, SQLiteConfig
-from rayform_runtime.catalog.interface import (
+from rayform_runtime.catalog.entities import (
     NewArtifactVersion,
     NewRun,
     RunStatus,

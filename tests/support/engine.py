@@ -11,7 +11,7 @@ from uuid import UUID
 
 from rayform_core.ids import new_id
 from rayform_runtime.artifacts.values import load_value
-from rayform_runtime.catalog.interface import StepRun
+from rayform_runtime.catalog.entities import StepRun
 from rayform_runtime.components import Stack, StackSpec
 from rayform_runtime.execution.interface import RunEvent, RunOutcome, RunRequest
 from rayform_runtime.spec import (

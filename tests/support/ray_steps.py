@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from rayform_runtime.catalog.interface import StepError, StepStatus
+from rayform_runtime.catalog.entities import StepError, StepStatus
 from rayform_runtime.execution.interface import StepResult, StepTask, TaskInput
 
 

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support.engine import Engine, each, out, value
 
-from rayform_runtime.catalog.interface import RunStatus
+from rayform_runtime.catalog.entities import RunStatus
 from rayform_runtime.spec import PipelineSpec
 
 WIDTH = 4

@@ -8,7 +8,7 @@ from uuid import UUID
 from rayform.client import Client
 from rayform_core.ids import new_id
 from rayform_runtime.artifacts.values import save_value
-from rayform_runtime.catalog.interface import (
+from rayform_runtime.catalog.entities import (
     ArtifactVersion,
     NewArtifactVersion,
     NewRun,

@@ -17,7 +17,7 @@ from rayform_runtime.artifacts.materializers.registry import materializer_for, r
 
 if TYPE_CHECKING:
     from rayform_runtime.artifacts.interface import ArtifactStore, Manifest
-    from rayform_runtime.catalog.interface import Visualization
+    from rayform_runtime.catalog.entities import Visualization
 
 __all__ = ["SavedValue", "check_type", "load_value", "save_value"]
 
@@ -123,7 +123,7 @@ def save_value(
         raise
     shown: tuple[Visualization, ...] = ()
     if pictures:
-        from rayform_runtime.catalog.interface import Visualization
+        from rayform_runtime.catalog.entities import Visualization
 
         shown = tuple(Visualization(name, kind, path) for name, (path, kind) in pictures.items())
     return SavedValue(uri, manifest, str(worker.ASSOCIATED_ARTIFACT_TYPE), shown, _summarise(worker, value))

@@ -9,7 +9,7 @@ from uuid import UUID
 from rayform_core.errors import NotFoundError
 from rayform_runtime.catalog.base import SQLBase
 from rayform_runtime.catalog.database import Session
-from rayform_runtime.catalog.interface import Subject
+from rayform_runtime.catalog.entities import Subject
 from rayform_runtime.catalog.metadata import decode, encode
 from rayform_runtime.catalog.records import checked_name, decode_tags, encode_tags
 

@@ -11,8 +11,7 @@ from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.base import SQLBase
 from rayform_runtime.catalog.database import ForeignKeyViolation, Row, Session, UniqueViolation, chunks, marks
-from rayform_runtime.catalog.filters import Field, Kind, Listing
-from rayform_runtime.catalog.interface import (
+from rayform_runtime.catalog.entities import (
     Artifact,
     ArtifactVersion,
     NewArtifactVersion,
@@ -20,6 +19,7 @@ from rayform_runtime.catalog.interface import (
     Query,
     Subject,
 )
+from rayform_runtime.catalog.filters import Field, Kind, Listing
 from rayform_runtime.catalog.metadata import encode
 from rayform_runtime.catalog.records import (
     VERSION_COLUMNS,

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from rayform_core.errors import UsageError, nearest
 from rayform_runtime.catalog.database import Database
-from rayform_runtime.catalog.interface import Query, Subject
+from rayform_runtime.catalog.entities import Query, Subject
 
 __all__ = ["MAX_PAGE_SIZE", "Field", "Kind", "Listing", "Where", "compile_order", "compile_where", "id_range"]
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_runtime.catalog.database import Row, Session, chunks, marks
-from rayform_runtime.catalog.interface import ArtifactVersion, LineageEdge, LineageGraph, PrunePlan, Run
+from rayform_runtime.catalog.entities import ArtifactVersion, LineageEdge, LineageGraph, PrunePlan, Run
 from rayform_runtime.catalog.records import (
     RUN_COLUMNS,
     RUN_DETAILS,

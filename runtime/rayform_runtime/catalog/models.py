@@ -10,8 +10,7 @@ from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.artifacts import LATEST, ArtifactCatalog, chosen_number
 from rayform_runtime.catalog.database import ForeignKeyViolation, Row, Session, UniqueViolation, chunks, marks
-from rayform_runtime.catalog.filters import Field, Kind, Listing
-from rayform_runtime.catalog.interface import (
+from rayform_runtime.catalog.entities import (
     ArtifactVersion,
     Model,
     ModelStage,
@@ -21,6 +20,7 @@ from rayform_runtime.catalog.interface import (
     StageChange,
     Subject,
 )
+from rayform_runtime.catalog.filters import Field, Kind, Listing
 from rayform_runtime.catalog.metadata import encode
 from rayform_runtime.catalog.records import (
     VERSION_COLUMNS,

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from rayform_core.errors import UsageError
 from rayform_runtime.catalog.database import Database, Row
-from rayform_runtime.catalog.interface import (
+from rayform_runtime.catalog.entities import (
     Artifact,
     ArtifactVersion,
     Model,

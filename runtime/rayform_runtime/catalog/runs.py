@@ -9,8 +9,8 @@ from uuid import UUID
 from rayform_core.errors import ConflictError, NotFoundError
 from rayform_runtime.catalog.base import SQLBase
 from rayform_runtime.catalog.database import Row, Session, UniqueViolation, chunks, marks
+from rayform_runtime.catalog.entities import NewRun, Page, Query, Run, RunStatus, StepError, Subject
 from rayform_runtime.catalog.filters import Field, Kind, Listing
-from rayform_runtime.catalog.interface import NewRun, Page, Query, Run, RunStatus, StepError, Subject
 from rayform_runtime.catalog.metadata import encode_json
 from rayform_runtime.catalog.records import (
     RUN_COLUMNS,

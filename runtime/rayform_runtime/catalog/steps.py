@@ -10,7 +10,7 @@ from uuid import UUID
 from rayform_core.errors import NotFoundError
 from rayform_runtime.catalog.artifacts import ArtifactCatalog
 from rayform_runtime.catalog.database import ForeignKeyViolation, Row, Session, UniqueViolation, chunks, marks
-from rayform_runtime.catalog.interface import (
+from rayform_runtime.catalog.entities import (
     ArtifactVersion,
     CachedResult,
     NewArtifactVersion,

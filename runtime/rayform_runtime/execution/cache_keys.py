@@ -18,7 +18,7 @@ from rayform_runtime.execution.interface import CacheDecision
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from rayform_runtime.catalog.interface import ArtifactVersion, StepRun
+    from rayform_runtime.catalog.entities import ArtifactVersion, StepRun
     from rayform_runtime.spec import PipelineSpec, SourceRef, StepSpec
 
 __all__ = ["KeyInput", "StaticParts", "cache_key", "explain_miss", "parts_of", "static_parts"]

@@ -9,7 +9,8 @@ from uuid import UUID
 
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_runtime.artifacts.interface import ArtifactStore
-from rayform_runtime.catalog.interface import CachedResult, Catalog, Query
+from rayform_runtime.catalog.entities import CachedResult, Query
+from rayform_runtime.catalog.interface import Catalog
 from rayform_runtime.components import Stack
 from rayform_runtime.execution.cache_keys import StaticParts, cache_key, explain_miss, static_parts
 from rayform_runtime.execution.interface import CacheDecision, RunRequest

@@ -25,7 +25,7 @@ from rayform_core.errors import (
 )
 from rayform_core.files import home
 from rayform_core.wheel import build_wheel
-from rayform_runtime.catalog.interface import RunStatus
+from rayform_runtime.catalog.entities import RunStatus
 from rayform_runtime.execution.interface import Listener, RunEvent, RunOutcome, RunRequest
 from rayform_runtime.execution.run_events import HeadRequest, event_from_json, outcome_from_json
 

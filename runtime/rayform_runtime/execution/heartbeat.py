@@ -6,7 +6,8 @@ import logging
 import threading
 from uuid import UUID
 
-from rayform_runtime.catalog.interface import Catalog, RunStatus
+from rayform_runtime.catalog.entities import RunStatus
+from rayform_runtime.catalog.interface import Catalog
 
 __all__ = ["HEARTBEAT_SECONDS", "Heartbeat"]
 

@@ -6,7 +6,7 @@ import sys
 from collections import deque
 from datetime import UTC, datetime
 
-from rayform_runtime.catalog.interface import StepStatus
+from rayform_runtime.catalog.entities import StepStatus
 from rayform_runtime.components import Stack
 from rayform_runtime.execution.interface import Executor, RunEvent, StepResult, StepTask
 from rayform_runtime.execution.worker import run_step

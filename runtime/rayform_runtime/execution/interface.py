@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from uuid import UUID
 
-from rayform_runtime.catalog.interface import NewArtifactVersion, RunStatus, StepError, StepStatus
+from rayform_runtime.catalog.entities import NewArtifactVersion, RunStatus, StepError, StepStatus
 
 if TYPE_CHECKING:
     from rayform_runtime.spec import PipelineSpec

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 if TYPE_CHECKING:
-    from rayform_runtime.catalog.interface import Catalog, Run
+    from rayform_runtime.catalog.entities import Run
+    from rayform_runtime.catalog.interface import Catalog
 
 __all__ = ["STALE_SECONDS", "is_alive", "mark_dead_runs", "process_started", "this_host"]
 

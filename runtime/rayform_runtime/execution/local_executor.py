@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rayform_core.errors import PrerequisiteError
-from rayform_runtime.catalog.interface import StepError, StepStatus
+from rayform_runtime.catalog.entities import StepError, StepStatus
 from rayform_runtime.execution.framing import send
 from rayform_runtime.execution.interface import Executor, RunEvent, StepResult, StepTask
 from rayform_runtime.execution.launchers import Launcher, WorkerProcess

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from rayform_core.errors import RayformError
-from rayform_runtime.catalog.interface import StepError
+from rayform_runtime.catalog.entities import StepError
 
 __all__ = ["is_framework_file", "person_traceback", "step_error"]
 

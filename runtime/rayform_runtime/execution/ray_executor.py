@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from rayform_runtime.catalog.interface import StepError, StepStatus
+from rayform_runtime.catalog.entities import StepError, StepStatus
 from rayform_runtime.execution.interface import Executor, RunEvent, StepResult, StepTask
 from rayform_runtime.execution.ray_channel import ChannelServer
 from rayform_runtime.execution.ray_cluster_view import ClusterView

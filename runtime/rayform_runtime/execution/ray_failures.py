@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rayform_runtime.catalog.interface import StepError
+from rayform_runtime.catalog.entities import StepError
 
 __all__ = ["Failure", "explain"]
 

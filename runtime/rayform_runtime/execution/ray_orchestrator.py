@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from rayform_core.errors import PrerequisiteError, RemoteError
-from rayform_runtime.catalog.interface import RunStatus
+from rayform_runtime.catalog.entities import RunStatus
 from rayform_runtime.execution.interface import Listener, Orchestrator, RunOutcome, RunRequest
 from rayform_runtime.execution.stop_signals import leave_on_terminate
 

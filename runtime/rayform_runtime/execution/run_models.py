@@ -5,7 +5,8 @@ from __future__ import annotations
 from uuid import UUID
 
 from rayform_core.errors import NotFoundError
-from rayform_runtime.catalog.interface import Catalog, ModelStage, Query
+from rayform_runtime.catalog.entities import ModelStage, Query
+from rayform_runtime.catalog.interface import Catalog
 from rayform_runtime.spec import ModelSpec, PipelineSpec
 
 __all__ = ["RunModels"]

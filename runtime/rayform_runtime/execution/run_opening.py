@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from rayform_core.errors import NotFoundError, UsageError
-from rayform_runtime.catalog.interface import NewRun, StepRun
+from rayform_runtime.catalog.entities import NewRun, StepRun
 from rayform_runtime.execution.interface import RunRequest
 from rayform_runtime.execution.liveness import process_started, this_host
 from rayform_runtime.execution.run_graph import RunGraph, VersionRef, stored_ids

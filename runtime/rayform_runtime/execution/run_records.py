@@ -8,9 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from rayform_core.errors import ConflictError, NotFoundError
-from rayform_runtime.catalog.interface import (
+from rayform_runtime.catalog.entities import (
     CachedResult,
-    Catalog,
     NewArtifactVersion,
     StepError,
     StepFinish,
@@ -18,6 +17,7 @@ from rayform_runtime.catalog.interface import (
     StepStatus,
     Subject,
 )
+from rayform_runtime.catalog.interface import Catalog
 from rayform_runtime.execution.interface import StepResult
 from rayform_runtime.execution.person_traceback import step_error
 from rayform_runtime.execution.run_graph import Instance

@@ -19,13 +19,7 @@ from typing import Any
 
 from rayform_core.errors import ConflictError, NotFoundError, RayformError, UsageError
 from rayform_core.ids import new_id
-from rayform_runtime.catalog.interface import (
-    CachedResult,
-    RunStatus,
-    StepError,
-    StepFinish,
-    StepStatus,
-)
+from rayform_runtime.catalog.entities import CachedResult, RunStatus, StepError, StepFinish, StepStatus
 from rayform_runtime.components import Stack
 from rayform_runtime.execution.cache_lookup import CacheLookup
 from rayform_runtime.execution.heartbeat import Heartbeat

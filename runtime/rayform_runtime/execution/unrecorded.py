@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from rayform_runtime.catalog.interface import StepFinish, StepStart
+from rayform_runtime.catalog.entities import StepFinish, StepStart
 from rayform_runtime.execution.interface import Listener, RunEvent
 
 __all__ = ["Unrecorded"]

@@ -20,7 +20,7 @@ from uuid import UUID
 from rayform_core.errors import PipelineFailedError, RayformError, UsageError
 from rayform_core.files import storage_error
 from rayform_runtime.artifacts.values import REGISTERED, load_value, save_value
-from rayform_runtime.catalog.interface import NewArtifactVersion, StepStatus
+from rayform_runtime.catalog.entities import NewArtifactVersion, StepStatus
 from rayform_runtime.components import Stack, StackSpec
 from rayform_runtime.context import PipelineInfo, RunInfo, StepContext, StepRunInfo, running_step
 from rayform_runtime.execution.call_arguments import coerced, type_hints_of

@@ -29,7 +29,7 @@ from rayform.sizes import human_size
 if TYPE_CHECKING:
     from rayform.lineage import Lineage
     from rayform.pruning import PruneReport
-    from rayform_runtime.catalog.interface import Query
+    from rayform_runtime.catalog.entities import Query
 
 __all__ = ["artifact"]
 

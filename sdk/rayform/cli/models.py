@@ -27,7 +27,7 @@ from rayform.cli.output import (
 
 if TYPE_CHECKING:
     from rayform.views import ModelVersionView
-    from rayform_runtime.catalog.interface import Query
+    from rayform_runtime.catalog.entities import Query
 
 __all__ = ["model"]
 
@@ -131,7 +131,7 @@ def describe(name: str, version: str | None, stack: str | None, json_wanted: boo
 
 
 def _versions_of(name: str) -> Query:
-    from rayform_runtime.catalog.interface import Query
+    from rayform_runtime.catalog.entities import Query
 
     return Query(filters={"model": name}, size=20, hydrate=True)
 

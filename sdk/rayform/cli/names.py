@@ -14,7 +14,8 @@ from click.shell_completion import CompletionItem
 from rayform_core.errors import RayformError
 
 if TYPE_CHECKING:
-    from rayform_runtime.catalog.interface import Catalog, Query
+    from rayform_runtime.catalog.entities import Query
+    from rayform_runtime.catalog.interface import Catalog
 
 __all__ = [
     "artifact_names",
@@ -62,7 +63,7 @@ def _components(context: click.Context, _begun: str) -> Iterable[str]:
 def _from_catalog(read: Callable[[Catalog, Query], Any]) -> Complete:
     def names(context: click.Context, begun: str) -> Iterable[str]:
         from rayform.client import Client
-        from rayform_runtime.catalog.interface import Query
+        from rayform_runtime.catalog.entities import Query
 
         filters = {"name": f"startswith:{begun}"} if begun else {}
         found = read(Client(context.params.get("stack")).catalog, Query(filters=filters, size=_MOST))

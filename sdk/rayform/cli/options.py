@@ -85,7 +85,7 @@ def list_options(command: Callable[..., R]) -> Callable[..., R]:
 
     @functools.wraps(command)
     def with_query(*args: Any, filters: tuple[str, ...], sort: str, page: int, size: int, **kwargs: Any) -> R:
-        from rayform_runtime.catalog.interface import Query
+        from rayform_runtime.catalog.entities import Query
 
         query = Query(filters=parse_filters(filters), order=sort, page=page, size=size)
         return command(*args, query=query, **kwargs)

@@ -23,7 +23,7 @@ from rayform.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from rayform_runtime.catalog.interface import Query
+    from rayform_runtime.catalog.entities import Query
 
 __all__ = ["pipeline"]
 

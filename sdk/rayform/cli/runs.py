@@ -28,7 +28,7 @@ from rayform.cli.output import (
 
 if TYPE_CHECKING:
     from rayform.client import Client
-    from rayform_runtime.catalog.interface import Query, Run, StepRun
+    from rayform_runtime.catalog.entities import Query, Run, StepRun
 
 __all__ = ["runs"]
 

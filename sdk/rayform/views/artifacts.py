@@ -14,7 +14,7 @@ from rayform.views.base import View
 if TYPE_CHECKING:
     from rayform.client import Client
     from rayform.views.runs import RunView, StepRunView
-    from rayform_runtime.catalog.interface import Artifact, ArtifactVersion, Visualization
+    from rayform_runtime.catalog.entities import Artifact, ArtifactVersion, Visualization
 
 __all__ = ["ArtifactVersionView", "ArtifactView", "Output"]
 

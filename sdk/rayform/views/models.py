@@ -15,7 +15,7 @@ from rayform_core.errors import NotFoundError
 if TYPE_CHECKING:
     from rayform.client import Client
     from rayform.views.runs import RunView
-    from rayform_runtime.catalog.interface import Model, ModelStage, ModelVersion, StageChange
+    from rayform_runtime.catalog.entities import Model, ModelStage, ModelVersion, StageChange
 
 __all__ = ["ModelVersionView", "ModelView"]
 

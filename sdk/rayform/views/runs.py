@@ -15,7 +15,7 @@ from rayform_core.errors import NotFoundError, UsageError
 if TYPE_CHECKING:
     from rayform.client import Client
     from rayform.views.models import ModelVersionView
-    from rayform_runtime.catalog.interface import (
+    from rayform_runtime.catalog.entities import (
         ArtifactVersion,
         Run,
         RunStatus,

@@ -9,7 +9,7 @@ from support.catalogs import CatalogMaker, Scene
 
 from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_core.ids import new_id
-from rayform_runtime.catalog.interface import ModelStage, Query, RunStatus, Subject
+from rayform_runtime.catalog.entities import ModelStage, Query, RunStatus, Subject
 from rayform_runtime.catalog.metadata import DType, Path, StorageSize, Uri
 from rayform_runtime.catalog.sql import SQLCatalog
 
@@ -44,7 +44,7 @@ def test_numbers_go_on_after_a_chosen_number(scene: Scene, catalog: SQLCatalog) 
     assert scene.saved("a").number == 8
     run = scene.run()
     start = scene.start(run)
-    from rayform_runtime.catalog.interface import StepFinish, StepStatus
+    from rayform_runtime.catalog.entities import StepFinish, StepStatus
 
     outputs = [scene.version("a"), scene.version("a", version="20"), scene.version("a")]
     made = catalog.finish_steps(
@@ -334,7 +334,7 @@ def test_steps_link_their_outputs_to_a_model_version(scene: Scene, catalog: SQLC
     first, second = catalog.create_model_version("m"), catalog.create_model_version("m")
     step, made = scene.step(scene.run(), model_version_id=first.id)
     assert catalog.list_model_version_artifacts(first.id) == made
-    from rayform_runtime.catalog.interface import StepFinish, StepStart, StepStatus
+    from rayform_runtime.catalog.entities import StepFinish, StepStart, StepStatus
 
     run = scene.run()
     start = StepStart(id=new_id(), run_id=run.id, key="s", name="s", model_version_id=second.id)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.catalogs import Scene
 
 from rayform_core.errors import UsageError
-from rayform_runtime.catalog.interface import ArtifactVersion, Query
+from rayform_runtime.catalog.entities import ArtifactVersion, Query
 from rayform_runtime.catalog.metadata import StorageSize
 from rayform_runtime.catalog.sql import SQLCatalog
 

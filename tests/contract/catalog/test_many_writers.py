@@ -17,7 +17,7 @@ import support.catalog_writers
 from support.catalogs import CatalogMaker, Scene
 
 from rayform_core.errors import ConflictError
-from rayform_runtime.catalog.interface import ModelStage, Query, RunStatus, StepStatus
+from rayform_runtime.catalog.entities import ModelStage, Query, RunStatus, StepStatus
 from rayform_runtime.catalog.sql import SQLCatalog
 
 WRITERS = Path(support.catalog_writers.__file__)

@@ -11,7 +11,7 @@ from support.catalogs import CatalogMaker, Scene
 
 from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_core.ids import new_id
-from rayform_runtime.catalog.interface import (
+from rayform_runtime.catalog.entities import (
     Query,
     RunStatus,
     StepError,
@@ -345,7 +345,7 @@ def test_a_retry_begins_the_same_step_run_again(scene: Scene, catalog: SQLCatalo
 
 def test_metadata_logged_while_a_step_runs_is_kept(scene: Scene, catalog: SQLCatalog) -> None:
     """What a step logged of itself and what its end brings are merged."""
-    from rayform_runtime.catalog.interface import Subject
+    from rayform_runtime.catalog.entities import Subject
 
     run = scene.run()
     start = scene.start(run)

@@ -11,7 +11,7 @@ import pytest
 from support.engine import Engine, out, value
 
 from rayform_core.errors import RayformError
-from rayform_runtime.catalog.interface import RunStatus
+from rayform_runtime.catalog.entities import RunStatus
 from rayform_runtime.execution.liveness import mark_dead_runs
 
 pytestmark = pytest.mark.fault

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.engine import Engine, out, value
 
-from rayform_runtime.catalog.interface import RunStatus
+from rayform_runtime.catalog.entities import RunStatus
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from support import run_driver
 from support.engine import Engine
 
 from rayform_core.ids import new_id
-from rayform_runtime.catalog.interface import Run, RunStatus, StepStatus
+from rayform_runtime.catalog.entities import Run, RunStatus, StepStatus
 from rayform_runtime.execution.liveness import mark_dead_runs
 
 pytestmark = pytest.mark.fault

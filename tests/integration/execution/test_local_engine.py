@@ -18,7 +18,7 @@ from support.engine import Engine, each, out, value
 
 from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_core.ids import new_id
-from rayform_runtime.catalog.interface import RunStatus, StepFinish, StepStatus
+from rayform_runtime.catalog.entities import RunStatus, StepFinish, StepStatus
 from rayform_runtime.execution.fork_launcher import ForkLauncher
 from rayform_runtime.execution.interface import StepResult
 from rayform_runtime.execution.local_orchestrator import LocalOrchestrator

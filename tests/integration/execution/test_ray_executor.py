@@ -10,7 +10,7 @@ import pytest
 from support.ray_steps import task
 
 from rayform_core.errors import UsageError
-from rayform_runtime.catalog.interface import StepStatus
+from rayform_runtime.catalog.entities import StepStatus
 from rayform_runtime.execution import ray_executor
 from rayform_runtime.execution.interface import RunEvent, StepResult, StepTask
 from rayform_runtime.spec import PipelineSpec, Resources, SourceRef, StepSpec

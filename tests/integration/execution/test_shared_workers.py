@@ -13,7 +13,7 @@ from support.engine import Engine, out, value
 
 from rayform_runtime.artifacts.config import LocalStoreConfig
 from rayform_runtime.artifacts.local import LocalArtifactStore
-from rayform_runtime.catalog.interface import RunStatus
+from rayform_runtime.catalog.entities import RunStatus
 
 
 @pytest.fixture

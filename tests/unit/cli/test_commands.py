@@ -12,7 +12,7 @@ from support.seeded_stack import Seeder, seed_training_run
 
 from rayform.cli import main
 from rayform.client import Client
-from rayform_runtime.catalog.interface import RunStatus, StepError
+from rayform_runtime.catalog.entities import RunStatus, StepError
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -217,7 +217,7 @@ def test_killed_run_is_shown_as_interrupted(cli: Cli, client: Client) -> None:
     import sys
 
     from rayform_core.ids import new_id
-    from rayform_runtime.catalog.interface import NewRun
+    from rayform_runtime.catalog.entities import NewRun
     from rayform_runtime.execution.liveness import process_started, this_host
 
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)

@@ -15,7 +15,7 @@ from rayform import stacks
 from rayform.client import Client
 from rayform_core.errors import ConflictError, IntegrityError, NotFoundError, UsageError
 from rayform_core.files import home
-from rayform_runtime.catalog.interface import RunStatus
+from rayform_runtime.catalog.entities import RunStatus
 
 
 def test_walk_from_a_run_to_its_values(client: Client) -> None:

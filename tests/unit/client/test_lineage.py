@@ -38,7 +38,7 @@ def test_a_very_long_chain_is_drawn(client: Client) -> None:
     from uuid import UUID
 
     from rayform.lineage import Lineage
-    from rayform_runtime.catalog.interface import LineageEdge, LineageGraph
+    from rayform_runtime.catalog.entities import LineageEdge, LineageGraph
 
     seeded = seed_training_run(client)
     graph = client.get_lineage("data").graph

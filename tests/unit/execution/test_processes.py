@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rayform_core.errors import NotFoundError, PrerequisiteError, UsageError
-from rayform_runtime.catalog.interface import Run, RunStatus
+from rayform_runtime.catalog.entities import Run, RunStatus
 from rayform_runtime.context import get_step_context, is_in_step
 from rayform_runtime.execution import user_code
 from rayform_runtime.execution.call_arguments import coerced

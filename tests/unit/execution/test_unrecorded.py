@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from rayform_runtime.catalog.interface import StepFinish, StepStart, StepStatus
+from rayform_runtime.catalog.entities import StepFinish, StepStart, StepStatus
 from rayform_runtime.execution.unrecorded import Unrecorded
 
 

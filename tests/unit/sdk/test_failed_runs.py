@@ -9,7 +9,7 @@ import pytest
 
 from rayform.failing import failed_run_error
 from rayform_core.ids import new_id
-from rayform_runtime.catalog.interface import RunStatus, StepError
+from rayform_runtime.catalog.entities import RunStatus, StepError
 from rayform_runtime.execution.interface import RunOutcome
 
 
