@@ -148,7 +148,7 @@ def _show_errors(steps: Sequence[StepRun]) -> None:
 @click.option("-f", "--follow", "follow_", is_flag=True, help="Go on printing until the run ends.")
 @stack_option
 def logs(run: str, step: str | None, follow_: bool, stack: str | None) -> None:
-    """Print the logs of a run's steps, or of one step."""
+    """Print the logs of a run's steps, or of one step; after the log of one that failed, its traceback."""
     with opened_client(stack) as client:
         found = client.get_pipeline_run(run)
         if step is not None and not follow_:
@@ -156,12 +156,13 @@ def logs(run: str, step: str | None, follow_: bool, stack: str | None) -> None:
         printer = _LogPrinter(client, step, prefix=step is None)
         while True:
             over = found.status.is_finished
-            printer.print_new(client.catalog.list_step_runs(found.id))
+            steps = client.catalog.list_step_runs(found.id)
+            printer.print_new(steps)
             if over or not follow_:
                 break
             time.sleep(0.5)
             found = found.refresh()
-        printer.finish()
+        printer.finish(steps)
 
 
 class _LogPrinter:
@@ -180,7 +181,7 @@ class _LogPrinter:
 
         for step in steps:
             title = step_title(step)
-            if (self.step is not None and self.step not in (title, step.key)) or not step.log_uri:
+            if not self._is_wanted(step) or not step.log_uri:
                 continue
             start = self.read.get(title, 0)
             try:
@@ -191,11 +192,18 @@ class _LogPrinter:
             *lines, self.rest[title] = (self.rest.get(title, b"") + new).split(b"\n")
             self._print(title, lines)
 
-    def finish(self) -> None:
-        """Print what didn't end in a line break."""
+    def finish(self, steps: Sequence[StepRun]) -> None:
+        """Print what didn't end in a line break, and then why steps failed."""
         for title, rest in self.rest.items():
             if rest:
                 self._print(title, [rest])
+        for step in steps:
+            if step.error is not None and self._is_wanted(step):
+                why = step.error.traceback or f"{step.error.type}: {step.error.message}"
+                self._print(step_title(step), why.rstrip().encode().split(b"\n"))
+
+    def _is_wanted(self, step: StepRun) -> bool:
+        return self.step is None or self.step in (step_title(step), step.key)
 
     def _print(self, title: str, lines: Sequence[bytes]) -> None:
         for line in lines:
@@ -228,7 +236,7 @@ def follow(run: str, stack: str | None) -> None:
                 break
             time.sleep(0.5)
             found = found.refresh()
-        printer.finish()
+        printer.finish(steps)
         click.echo(f"Run {found.name}: {styled_status(found.status.value)}")
         if found.status.value != "completed":
             raise PipelineFailedError(

@@ -202,6 +202,14 @@ def test_logs(cli: Cli, seeded: dict[str, Any]) -> None:
     assert cli("runs", "logs", "-f", "train-1", "loader")[1] == "loading\nloaded 3 rows\n"
 
 
+def test_logs_say_why_a_step_failed(cli: Cli, seeded: dict[str, Any]) -> None:
+    """The log of a failed step ends with its traceback, under its name where all are printed."""
+    failed = from_json(cli, "runs", "list", "--filter", "status=failed")["items"][0]
+    broken = next(s for s in from_json(cli, "runs", "describe", failed["id"])["steps"] if s["error"])
+    assert f"{broken['key']} | ValueError: no rows" in cli("runs", "logs", failed["id"])[1].splitlines()
+    assert cli("runs", "logs", failed["id"], broken["key"])[1].splitlines()[-1] == "ValueError: no rows"
+
+
 def test_follow_ends_with_the_runs_own_code(cli: Cli, seeded: dict[str, Any]) -> None:
     """Following a completed run ends with 0, a failed one with 1."""
     code, out, _ = cli("runs", "follow", "train-1")
