@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["SHOWN_ERRORS", "failed_run_error", "keep_tracebacks_short", "loading"]
 
 
+_LONGEST_LINE = 200
 SHOWN_ERRORS = 5
 """Failed steps whose errors are shown; a wide map may fail a thousand times in one way."""
 
@@ -58,7 +59,9 @@ def failed_run_error(
             f"Run '{name}' was stopped.", hint=f"`rayform runs resume {name}` runs what is missing."
         )
     told = list(outcome.errors.items())[:SHOWN_ERRORS]
-    whys = [f"Step '{key}' raised {e.type}: {e.message}" for key, e in told]
+    whys = [
+        f"Step '{key}' raised {e.type}: {_first_line(e.message) if shown else e.message}" for key, e in told
+    ]
     if more := len(outcome.errors) - len(told):
         whys.append(f"… and {more} more: rayform runs describe {name}")
     if not shown:
@@ -70,6 +73,12 @@ def failed_run_error(
             "start a new run: a resumed one keeps its images."
         )
     return PipelineFailedError(f"Run '{name}' {outcome.status}.", why="\n".join(whys) or None, hint=hint)
+
+
+def _first_line(message: str) -> str:
+    """Return enough of a message to know it again, where all of it stands a few lines above."""
+    line = message.partition("\n")[0]
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…"
 
 
 def keep_tracebacks_short() -> None:

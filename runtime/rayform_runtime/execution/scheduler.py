@@ -48,6 +48,12 @@ _LONGEST_WAIT = 0.2
 """Seconds after which the loop looks for a stop request, whatever the executor does."""
 _CODE_WAITS = 1.0
 """Seconds after which facts of the code that came late are recorded by themselves; else with the run's end."""
+_ENDED_AS = {
+    StepStatus.FAILED: "failed",
+    StepStatus.SKIPPED: "was skipped",
+    StepStatus.STOPPED: "was stopped",
+    StepStatus.INTERRUPTED: "was interrupted",
+}
 
 
 class _TakenOverError(ConflictError):
@@ -384,8 +390,10 @@ class Scheduler:
         self._ended_unrun.append((instance, status, error))
         text = ""
         if status is StepStatus.SKIPPED:
-            text = "waits for " + ", ".join(
-                f"'{u.key}', which is {u.status}" for u in node.upstream if not u.status.is_successful
+            text = "needs " + ", ".join(
+                f"'{u.key}', which {_ENDED_AS.get(u.status, u.status)}"
+                for u in node.upstream
+                if not u.status.is_successful
             )
         if error is not None:
             self._errors[node.key] = error
