@@ -109,10 +109,10 @@ def killed_supervisor(emulated: Any, subnet: str, engine: str) -> float:
     """Kill the supervisor amid boots and terminations; return seconds from the end of `up` to agreement."""
     from support.emulated import eventually
 
-    from rayform_localstack import cloud
+    from rayform_localstack import cloud, inspection
 
     state = emulated.state
-    alive = [row["id"] for row in cloud.status()["instances"] if row["state"] == "running"]
+    alive = [row["id"] for row in inspection.status()["instances"] if row["state"] == "running"]
     emulated.run(subnet, count=2)
     emulated.aws("ec2").terminate_instances(InstanceIds=alive[:2])
     time.sleep(0.3)

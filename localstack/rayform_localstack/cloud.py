@@ -1,4 +1,4 @@
-"""The emulated cloud's life: up, status, down, and the faults that tests order.
+"""The emulated cloud's life: up, down, and over again.
 
 Every step is written down before it is taken, so that whatever a crash leaves is found: processes by the state
 file, everything in Docker by its label.
@@ -17,18 +17,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rayform_core.errors import ConflictError, NotFoundError, PrerequisiteError, RemoteError, UsageError
+from rayform_core.errors import ConflictError, PrerequisiteError, RemoteError, UsageError
 from rayform_core.files import file_lock, private_folder
 from rayform_localstack import images, processes
 from rayform_localstack.control import Control
 from rayform_localstack.engine import docker_client, space_in_gib
-from rayform_localstack.labels import CLOUD, HOME, KIND, NODE, SLOT, Kind, container_name
-from rayform_localstack.state import ENGINES, LAYERS_LIMIT, CloudState, folder, layers_volume
+from rayform_localstack.labels import CLOUD, HOME, KIND, SLOT, Kind, container_name
+from rayform_localstack.state import ENGINES, LAYERS_LIMIT, CloudState, cloud_of_home, folder, layers_volume
 
 if TYPE_CHECKING:
     import docker
 
-__all__ = ["Report", "cut", "down", "interrupt", "kill", "log_of", "reset", "status", "up"]
+__all__ = ["Report", "down", "reset", "up"]
 
 Report = Callable[[str], None]
 """Told what is being done, one line each time."""
@@ -421,7 +421,7 @@ def _clouds_of_home(client: docker.DockerClient, state: CloudState | None) -> li
 
 def reset(report: Report = _quiet) -> CloudState:
     """Start over: the same engine and settings, an empty cloud."""
-    state = _running()
+    state = cloud_of_home()
     down(report)
     return up(
         state.engine,
@@ -431,181 +431,3 @@ def reset(report: Report = _quiet) -> CloudState:
         layers_limit=state.layers_limit,
         report=report,
     )
-
-
-def _running() -> CloudState:
-    state = CloudState.load()
-    if state is None:
-        raise NotFoundError("emulated cloud", str(folder()), hint="Start one: rayform localstack up.")
-    return state
-
-
-def status() -> dict[str, Any]:
-    """Return the state of the emulated cloud as plain data; `{"running": False}` where there is none."""
-    state = CloudState.load()
-    if state is None:
-        return {"running": False}
-    control = Control(state)
-    health = control.health()
-    found: dict[str, Any] = {
-        "running": health is not None,
-        "cloud": state.id,
-        "engine": state.engine,
-        "region": state.region,
-        "endpoint": state.endpoint,
-        "registry": state.registry,
-        "started": state.started,
-        "processes": {
-            name: {"pid": identity[0], "alive": processes.alive(identity)}
-            for name, identity in state.processes.items()
-        },
-        "health": health,
-        "instances": [],
-        "databases": [],
-    }
-    if health is not None:
-        desired = control.desired()
-        cpus, memory = _limits()
-        found["instances"] = [_instance_row(item, cpus, memory) for item in desired["instances"]]
-        found["databases"] = desired["databases"]
-        found["limits"] = {"cpus": cpus, "memory_bytes": memory}
-    return found
-
-
-def _limits() -> tuple[int, int]:
-    from rayform_localstack.supervisor.machines import host_limits
-
-    return host_limits(docker_client())
-
-
-def _instance_row(item: dict[str, Any], cpus: int, memory: int) -> dict[str, Any]:
-    machine = item["machine"]
-    return {
-        **{
-            k: item[k]
-            for k in ("id", "name", "state", "type", "private_ip", "public_ip", "lifecycle", "boot")
-        },
-        "ssh": f"ssh -i KEY ubuntu@{item['public_ip'] or item['loopback']}",
-        "interruption": item["interruption"],
-        "cpus": machine["cpus"],
-        "cpu_limit": min(machine["cpus"], cpus),
-        "memory_bytes": machine["memory_bytes"],
-        "memory_limit_bytes": min(machine["memory_bytes"], memory),
-        "gpus": machine["gpus"],
-        "accelerator_type": machine["accelerator_type"],
-    }
-
-
-def _instance(identifier: str) -> tuple[CloudState, dict[str, Any]]:
-    """Find an instance by its identifier or its Name tag."""
-    state = _running()
-    items = Control(state).desired()["instances"]
-    for item in items:
-        if identifier in {item["id"], item["name"]}:
-            return state, item
-    raise NotFoundError("instance", identifier, known=[n for i in items for n in (i["id"], i["name"]) if n])
-
-
-def interrupt(identifier: str, notice_seconds: float | None = None) -> dict[str, Any]:
-    """Order a spot interruption: the notice appears in the instance's metadata now, the end follows.
-
-    Args:
-        identifier: the instance's identifier or Name.
-        notice_seconds: time until the end; the cloud's setting (two minutes) unless told.
-
-    Returns:
-        The notice: `{"action": "terminate", "time": …}`, and under `spot` whether it is a spot instance.
-    """
-    state, item = _instance(identifier)
-    return Control(state).interrupt(item["id"], notice_seconds)
-
-
-def kill(identifier: str) -> None:
-    """Let an instance's hardware fail: it ends at once, unwarned, and the API says `terminated`."""
-    state, item = _instance(identifier)
-    _pull_plug(docker_client(), container_name(state.id, item["id"]))
-    Control(state).end(
-        item["id"], "shutting-down", "Server.InternalError", "killed by rayform localstack kill"
-    )
-
-
-def _pull_plug(client: docker.DockerClient, machine: str) -> None:
-    """Stop every process of a machine at one moment, before its metadata service and the API forget it.
-
-    Otherwise its steps live on for a moment without credentials, and report that as their own failure.
-    """
-    from docker.errors import APIError, NotFound
-
-    try:
-        container = client.containers.get(machine)
-        container.pause()
-        for step in client.containers.list(filters={"label": f"{NODE}={container.id}"}):
-            step.kill()
-    except (NotFound, APIError):
-        pass  # it is on its way out by itself; the supervisor ends what is left
-
-
-def cut(identifier: str, *, restore: bool = False) -> None:
-    """Cut an instance from the network: packets both ways are lost without a word, as with a broken cable.
-
-    Args:
-        identifier: the instance's identifier or Name.
-        restore: mend it instead.
-    """
-    state, item = _instance(identifier)
-    client = docker_client()
-    name = container_name(state.id, item["id"])
-    for chain, direction in (("INPUT", "-i"), ("OUTPUT", "-o")):
-        rule = ["!", direction, "lo", "-j", "DROP"]
-        _in_machine(client, name, ["sh", "-c", _drop(chain, rule, restore=restore)])
-
-
-def _drop(chain: str, rule: list[str], *, restore: bool) -> str:
-    """Return the shell line that adds or removes a rule once, however often it is asked."""
-    words = " ".join(rule)
-    check = f"iptables -w -C {chain} {words} 2>/dev/null"
-    if restore:
-        return f"while {check}; do iptables -w -D {chain} {words}; done"
-    return f"{check} || iptables -w -I {chain} 1 {words}"
-
-
-def _in_machine(client: docker.DockerClient, name: str, command: list[str]) -> str:
-    from docker.errors import APIError
-
-    try:
-        run = client.api.exec_create(name, command, user="root")
-        output = client.api.exec_start(run["Id"]).decode(errors="replace")
-        code = client.api.exec_inspect(run["Id"])["ExitCode"]
-    except APIError as error:
-        raise RemoteError(f"The machine '{name}' can't be reached.", why=str(error.explanation)) from error
-    if code != 0:
-        raise RemoteError(f"The machine '{name}' refused a command.", why=output.strip()[-300:])
-    return output
-
-
-def log_of(what: str, lines: int = 200) -> str:
-    """Return the last lines of a log.
-
-    Args:
-        what: `"api"`, `"supervisor"`, `"registry"`, a database's identifier, or an instance's (its console and
-            its user data's output).
-        lines: how many.
-    """
-    state = _running()
-    if what in {"api", "supervisor"}:
-        file = folder() / f"{what}.log"
-        text = file.read_text(errors="replace") if file.exists() else ""
-        return "\n".join(text.splitlines()[-lines:])
-    client = docker_client()
-    if what == "registry":
-        return client.api.logs(container_name(state.id, "registry"), tail=lines).decode(errors="replace")
-    desired = Control(state).desired()
-    if what in {d["id"] for d in desired["databases"]}:
-        return client.api.logs(container_name(state.id, f"db-{what}"), tail=lines).decode(errors="replace")
-    _, item = _instance(what)
-    name = container_name(state.id, item["id"])
-    console = client.api.logs(name, tail=lines).decode(errors="replace")
-    if item["state"] != "running":
-        return console
-    output = _in_machine(client, name, ["tail", "-n", str(lines), "/var/log/cloud-init-output.log"])
-    return f"{console}--- user data ---\n{output}"

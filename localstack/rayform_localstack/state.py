@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rayform_core.errors import IntegrityError
+from rayform_core.errors import IntegrityError, NotFoundError
 from rayform_core.files import home, storage_error, write_atomically
 
-__all__ = ["ENGINES", "LAYERS_LIMIT", "SERVICES", "CloudState", "folder", "layers_volume"]
+__all__ = ["ENGINES", "LAYERS_LIMIT", "SERVICES", "CloudState", "cloud_of_home", "folder", "layers_volume"]
 
 ENGINES = ("moto", "localstack")
 LAYERS_LIMIT = 6 << 30
@@ -154,3 +154,15 @@ class CloudState:
                 why=str(error),
                 hint="Remove it; `rayform localstack down` finds what it described by its labels.",
             ) from error
+
+
+def cloud_of_home() -> CloudState:
+    """Return the cloud that this home has on file, for what makes sense only with one.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    state = CloudState.load()
+    if state is None:
+        raise NotFoundError("emulated cloud", str(folder()), hint="Start one: rayform localstack up.")
+    return state

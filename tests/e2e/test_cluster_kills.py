@@ -18,7 +18,7 @@ from support.emulated_cluster import registered_cluster
 from support.rayform_command import Command
 
 from rayform_core.errors import RemoteError
-from rayform_localstack import cloud
+from rayform_localstack import faults
 from rayform_localstack.labels import container_name
 from rayform_runtime.artifacts.values import load_value
 from rayform_runtime.catalog.entities import Query, RunStatus, StepStatus
@@ -123,7 +123,7 @@ def kill(victim, cluster, command, chance):
     """Kill one part; a process that isn't there just now is waited for until the run ended."""
     match victim:
         case "node":
-            cloud.kill(chance.choice(eventually(cluster.workers, "a node runs")))
+            faults.kill(chance.choice(eventually(cluster.workers, "a node runs")))
         case "worker":
             pattern = "^ray::(numbers|square|total)"
             while command.process.poll() is None:

@@ -163,9 +163,9 @@ def test_a_killed_worker_node_is_survived(rayform, cluster):
     """A node that dies under a step is an event, the step runs elsewhere, the result is right."""
     command = rayform("run", "pipelines.py:patient")
     command.until("tick 3")
-    from rayform_localstack import cloud
+    from rayform_localstack import faults
 
-    cloud.kill(cluster.workers()[0])
+    faults.kill(cluster.workers()[0])
     command.until("tries again")
     hurry(cluster)
     code, said = command.end()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rayform_localstack import cloud
+from rayform_localstack import cloud, inspection
 from rayform_localstack.engine import docker_client
 from rayform_localstack.labels import CLOUD, container_name
 from rayform_localstack.state import CloudState
@@ -135,7 +135,7 @@ class EmulatedCloud:
         """Return how an instance's user data ended, once it has."""
 
         def read() -> dict[str, Any] | None:
-            for row in cloud.status()["instances"]:
+            for row in inspection.status()["instances"]:
                 if row["id"] == instance and (row["boot"] or {}).get("phase") == "done":
                     return dict(row["boot"])
             return None

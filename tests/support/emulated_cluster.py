@@ -174,9 +174,9 @@ class EmulatedCluster:
     @property
     def address(self) -> str:
         """The head's address as this machine reaches it."""
-        from rayform_localstack import cloud
+        from rayform_localstack import inspection
 
-        row = next(r for r in cloud.status()["instances"] if r["id"] == self.head)
+        row = next(r for r in inspection.status()["instances"] if r["id"] == self.head)
         return str(row["ssh"].rpartition("@")[2])
 
     def boot_log(self) -> str:

@@ -97,9 +97,9 @@ def env() -> None:
 @json_option
 def status(json_wanted: bool) -> None:
     """Show what runs: the API, instances, databases, and how they are scaled down."""
-    from rayform_localstack import cloud
+    from rayform_localstack import inspection
 
-    found = cloud.status()
+    found = inspection.status()
     if json_wanted:
         as_json(found)
         return
@@ -144,13 +144,13 @@ def _show_instance(item: dict[str, Any]) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Go on as lines come, until Ctrl-C.")
 def logs(what: str, lines: int, follow: bool) -> None:
     """Show a log; an instance's is its console and the output of its user data."""
-    from rayform_localstack import cloud
+    from rayform_localstack import inspection
 
-    shown = cloud.log_of(what, lines)
+    shown = inspection.log_of(what, lines)
     click.echo(shown, nl=not shown.endswith("\n"))
     while follow:
         time.sleep(1)
-        text = cloud.log_of(what, lines)
+        text = inspection.log_of(what, lines)
         if text != shown:
             # Only what is new: the longest end of the old text that the new one begins after.
             last = shown.splitlines()[-1] if shown.splitlines() else ""
@@ -194,9 +194,9 @@ def reset() -> None:
 )
 def interrupt(instance: str, notice_seconds: float | None) -> None:
     """Order a spot interruption of INSTANCE: the notice now, the end when its time is up."""
-    from rayform_localstack import cloud
+    from rayform_localstack import faults
 
-    click.echo(json.dumps(cloud.interrupt(instance, notice_seconds)))
+    click.echo(json.dumps(faults.interrupt(instance, notice_seconds)))
 
 
 @localstack.command()
@@ -204,9 +204,9 @@ def interrupt(instance: str, notice_seconds: float | None) -> None:
 @click.option("--restore", is_flag=True, help="Mend the network instead.")
 def cut(instance: str, restore: bool) -> None:
     """Cut INSTANCE from the network: its packets are lost both ways."""
-    from rayform_localstack import cloud
+    from rayform_localstack import faults
 
-    cloud.cut(instance, restore=restore)
+    faults.cut(instance, restore=restore)
     click.echo(f"{instance} is {'connected again' if restore else 'cut from the network'}.")
 
 
@@ -214,9 +214,9 @@ def cut(instance: str, restore: bool) -> None:
 @click.argument("instance")
 def kill(instance: str) -> None:
     """Let the hardware of INSTANCE fail, unwarned."""
-    from rayform_localstack import cloud
+    from rayform_localstack import faults
 
-    cloud.kill(instance)
+    faults.kill(instance)
     click.echo(f"{instance} is killed.")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from support.emulated import EmulatedCloud, eventually
 
-from rayform_localstack import cloud
+from rayform_localstack import faults
 
 pytestmark = [pytest.mark.docker, pytest.mark.e2e, pytest.mark.slow]
 
@@ -147,7 +147,7 @@ def test_a_spot_instance_sees_its_notice_and_then_ends(emulated: EmulatedCloud, 
         f'curl -s -H "X-aws-ec2-metadata-token: $T" {base}/meta-data/spot/instance-action'
     )
     assert emulated.inside(instance, "sh", "-c", ask) == ""
-    order = cloud.interrupt(instance)
+    order = faults.interrupt(instance)
     assert order["spot"]
     assert json.loads(emulated.inside(instance, "sh", "-c", ask)) == {
         "action": "terminate",
@@ -174,15 +174,15 @@ def test_a_machine_that_is_cut_off_answers_again_when_restored(
         f"{emulated.state.endpoint}/_rayform/health",
     ]
     assert emulated.inside(instance, *reach) == "200"
-    cloud.cut(instance)
-    cloud.cut(instance)
+    faults.cut(instance)
+    faults.cut(instance)
     unreached = subprocess.run(
         ["docker", "exec", emulated.container(instance), *reach], capture_output=True, check=False
     )
     assert unreached.stdout == b"000"
     if subprocess.run(["which", "ping"], capture_output=True, check=False).returncode == 0:
         assert subprocess.run(ping, capture_output=True, check=False).returncode != 0
-    cloud.cut(instance, restore=True)
+    faults.cut(instance, restore=True)
     assert emulated.inside(instance, *reach) == "200"
 
 
@@ -190,7 +190,7 @@ def test_a_killed_instance_is_terminated_by_the_server(emulated: EmulatedCloud, 
     """Hardware that fails ends the instance with the server's error as the reason."""
     (instance,) = emulated.run(subnet)
     emulated.await_state(instance, "running")
-    cloud.kill(instance)
+    faults.kill(instance)
     described = emulated.await_state(instance, "terminated")
     assert described["StateReason"]["Code"] == "Server.InternalError"
     assert docker_state(emulated, instance) == ""

@@ -17,7 +17,7 @@ from docker.errors import APIError
 from support.emulated import EmulatedCloud, eventually, left_in_docker
 
 from rayform_core.errors import ConflictError
-from rayform_localstack import cloud, images
+from rayform_localstack import cloud, images, inspection
 from rayform_localstack.engine import docker_client
 from rayform_localstack.labels import container_name
 
@@ -236,7 +236,7 @@ def test_layers_of_a_living_cloud_stay_and_others_go_beyond_the_limit(
     assert push(second, image, "steps") == [EXISTS, EXISTS]
     with pytest.raises(ConflictError, match=f"in use by {first.state.id}"):
         cloud.down(layers=True)
-    assert cloud.status()["running"]
+    assert inspection.status()["running"]
     docker_client().api.kill(container_name(first.state.id, "registry"))  # what it has linked stays, too
     cloud.down()
     start("second", layers_limit=1000)

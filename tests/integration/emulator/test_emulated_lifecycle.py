@@ -17,7 +17,7 @@ import pytest
 from support.emulated import EmulatedCloud, eventually, left_in_docker
 
 from rayform_core.errors import ConflictError, NotFoundError, PrerequisiteError
-from rayform_localstack import cloud, engine, processes
+from rayform_localstack import cloud, engine, inspection, processes
 from rayform_localstack.control import Control
 from rayform_localstack.engine import docker_client
 from rayform_localstack.labels import CLOUD, INSTANCE, KIND, Kind
@@ -86,7 +86,7 @@ def test_up_is_idempotent_and_refuses_another_engine(own_home: Path) -> None:
         assert (second.id, second.processes) == (first.id, first.processes)
         with pytest.raises(ConflictError, match="engine 'moto'"):
             cloud.up(region="eu-west-1")
-        assert cloud.status()["running"]
+        assert inspection.status()["running"]
         endpoints = folder() / "endpoints.json"
         assert json.loads(endpoints.read_text())["services"]["rds"] == first.endpoint
         assert [p.stat().st_mode & 0o077 for p in (endpoints, folder() / "cloud.json", folder())] == [0, 0, 0]
@@ -95,7 +95,7 @@ def test_up_is_idempotent_and_refuses_another_engine(own_home: Path) -> None:
     assert removed
     assert left_in_docker(first.id) == []
     assert not any(processes.alive(i) for i in first.processes.values())
-    assert not cloud.status()["running"]
+    assert not inspection.status()["running"]
     assert cloud.down() == []
 
 
@@ -110,7 +110,7 @@ def test_two_clouds_run_side_by_side(own_home: Path, monkeypatch: pytest.MonkeyP
     finally:
         cloud.down()
         monkeypatch.setenv("RAYFORM_HOME", str(own_home / "home"))
-        assert cloud.status()["running"]
+        assert inspection.status()["running"]
         cloud.down()
     assert left_in_docker(one.id) + left_in_docker(two.id) == []
 
@@ -212,4 +212,4 @@ def test_the_command_line_runs_a_cloud_and_names_what_it_does_not_know(own_home:
     finally:
         assert run("down").returncode == 0
     with pytest.raises(NotFoundError):
-        cloud.log_of("api")
+        inspection.log_of("api")

@@ -14,7 +14,7 @@ import pytest
 from docker.errors import APIError
 from support.emulated import EmulatedCloud, eventually
 
-from rayform_localstack import cloud, images
+from rayform_localstack import images, inspection
 from rayform_localstack.engine import docker_client
 
 pytestmark = [pytest.mark.docker, pytest.mark.e2e, pytest.mark.slow]
@@ -78,7 +78,7 @@ def test_an_instance_reaches_its_bucket_with_its_role_and_nothing_without(
     }
     role = either.make_role("reader", [allow])
     (instance,) = either.run(network[1], user_data=READ_BUCKET, IamInstanceProfile={"Name": role})
-    assert either.await_boot(instance)["code"] == 0, cloud.log_of(instance)
+    assert either.await_boot(instance)["code"] == 0, inspection.log_of(instance)
     assert json.loads(either.inside(instance, "cat", "/tmp/found.json")) == {
         "own": "reached",
         "write": "reached",

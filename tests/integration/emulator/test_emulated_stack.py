@@ -12,7 +12,7 @@ import pytest
 from support.emulated import EmulatedCloud, eventually, free_cidr, left_in_docker, running_cloud
 from support.terraform_mirror import provider_mirror
 
-from rayform_localstack import cloud
+from rayform_localstack import inspection
 from rayform_localstack.engine import docker_client
 from rayform_localstack.labels import CLOUD, KIND, Kind
 from rayform_provisioner.definition import load_definition
@@ -101,15 +101,15 @@ def test_a_two_node_stack_boots_works_and_leaves_nothing(
     outputs = life.deploy(load_definition(definition), lambda _: True)
     assert outputs is not None
     head = outputs["head_instance_id"]
-    assert either.await_boot(head, 120)["code"] == 0, cloud.log_of(head)
+    assert either.await_boot(head, 120)["code"] == 0, inspection.log_of(head)
 
     def worker() -> str | None:
-        rows = [r for r in cloud.status()["instances"] if r["id"] != head and r["state"] == "running"]
+        rows = [r for r in inspection.status()["instances"] if r["id"] != head and r["state"] == "running"]
         return str(rows[0]["id"]) if rows else None
 
     # Nobody but Ray's autoscaler on the head starts it, with the head's role.
-    second = eventually(worker, f"the worker runs: {cloud.log_of(head)[-3000:]}", 120)
-    assert either.await_boot(second, 120)["code"] == 0, cloud.log_of(second)
+    second = eventually(worker, f"the worker runs: {inspection.log_of(head)[-3000:]}", 120)
+    assert either.await_boot(second, 120)["code"] == 0, inspection.log_of(second)
 
     where = [outputs["bucket"], outputs["registry_url"]]
     where += (
