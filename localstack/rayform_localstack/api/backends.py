@@ -1,14 +1,4 @@
-"""moto's backends, changed where a row in memory isn't enough.
-
-Every change is one function here, applied once before the first request:
-
-- an instance is `pending` until its machine runs, `stopping` until it stands still and `shutting-down` until it is
-  gone; the supervisor reports each of these ends;
-- public addresses are loopback addresses that really lead to the machine;
-- an instance from a launch template takes everything from it (profile, interfaces, market);
-- a database is `creating` until PostgreSQL answers, at an address of its own in its subnet, and its managed
-  password is random;
-- a repository's URL names the cloud's real registry, and ECR's login opens it.
+"""moto's state as the cloud's other parts need it: what is wanted, and what became of it.
 
 moto is imported lazily by functions: the same code runs with moto and with the fork inside LocalStack.
 """
@@ -16,13 +6,9 @@ moto is imported lazily by functions: the same code runs with moto and with the 
 from __future__ import annotations
 
 import base64
-import copy
-import datetime
 import hashlib
 import hmac
 import json
-import re
-import secrets
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -31,9 +17,10 @@ from rayform_localstack.api.addresses import AddressPool
 from rayform_localstack.api.changes import Changes
 from rayform_localstack.api.moto_parts import part
 
-__all__ = ["Backends", "registry_login"]
+__all__ = ["STATES", "Backends", "registry_login"]
 
 STATES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
+"""EC2's states of an instance, and the codes that it gives with them."""
 
 
 class Backends:
@@ -59,204 +46,6 @@ class Backends:
         self.reboots: dict[str, int] = {}
         self.interruptions: dict[str, dict[str, str]] = {}
         self.faults: dict[str, str] = {}
-
-    # Applied once ------------------------------------------------------------------------------------------
-
-    def patch(self) -> None:
-        """Change moto. Call it once, before the first request."""
-        self._patch_instances()
-        self._patch_addresses()
-        self._patch_launches()
-        self._patch_databases()
-        self._patch_registry()
-
-    def _patch_instances(self) -> None:
-        instance_class = part("ec2.models.instances:Instance")
-
-        outer = self
-        init, start, stop, terminate = (
-            instance_class.__init__,
-            instance_class.start,
-            instance_class.stop,
-            instance_class.terminate,
-        )
-
-        def set_state(instance: Any, name: str) -> None:
-            instance._state.name, instance._state.code = name, STATES[name]
-            outer.changes.bump()
-
-        def new_init(instance: Any, *args: Any, **kwargs: Any) -> None:
-            init(instance, *args, **kwargs)
-            set_state(instance, "pending")
-
-        def new_start(instance: Any) -> Any:
-            with outer.lock:
-                before = copy.copy(instance._state)
-                if before.name in {"stopped"}:
-                    start(instance)
-                    instance._state.name, instance._state.code = before.name, before.code
-                    set_state(instance, "pending")
-                elif before.name not in {"pending", "running"}:
-                    _refuse_state(instance.id, before.name, "started")
-                return before
-
-        def new_stop(instance: Any) -> Any:
-            with outer.lock:
-                before = copy.copy(instance._state)
-                if before.name in {"pending", "running"}:
-                    stop(instance)
-                    set_state(instance, "stopping")
-                elif before.name not in {"stopping", "stopped"}:
-                    _refuse_state(instance.id, before.name, "stopped")
-                return before
-
-        def new_terminate(instance: Any) -> Any:
-            with outer.lock:
-                before = copy.copy(instance._state)
-                if before.name not in {"shutting-down", "terminated"}:
-                    terminate(instance)
-                    set_state(instance, "shutting-down")
-                return before
-
-        def new_reboot(instance: Any) -> None:
-            with outer.lock:
-                if instance._state.name == "running":
-                    outer.reboots[instance.id] = outer.reboots.get(instance.id, 0) + 1
-                    outer.changes.bump()
-
-        instance_class.__init__ = new_init
-        instance_class.start, instance_class.stop = new_start, new_stop
-        instance_class.terminate, instance_class.reboot = new_terminate, new_reboot
-        # No name server knows ec2-127-77-…; the address itself is a name that works.
-        instance_class.public_dns_name = property(lambda instance: instance.public_ip, lambda *_: None)
-
-    def _patch_addresses(self) -> None:
-        elastic_ip_addresses = part("ec2.models:elastic_ip_addresses")
-        interface_class = part("ec2.models.elastic_network_interfaces:NetworkInterface")
-
-        outer = self
-        address_class = elastic_ip_addresses.ElasticAddress
-        init = address_class.__init__
-
-        def check_auto_public_ip(interface: Any) -> None:
-            if str(interface.public_ip_auto_assign or "").lower() == "true":
-                interface.public_ip = outer.addresses.take(interface.id)
-
-        def new_init(address: Any, ec2_backend: Any, domain: str, *args: Any, **kwargs: Any) -> None:
-            init(address, ec2_backend, domain, *args, **kwargs)
-            if address.allocation_id:
-                address.public_ip = outer.addresses.take(address.allocation_id)
-
-        interface_class.check_auto_public_ip = check_auto_public_ip
-        address_class.__init__ = new_init
-
-    def _patch_launches(self) -> None:
-        backend_class = part("ec2.models.instances:InstanceBackend")
-
-        run_instances = backend_class.run_instances
-
-        def new_run_instances(
-            backend: Any,
-            image_id: str,
-            count: int,
-            user_data: Any,
-            security_group_names: list[str],
-            **kwargs: Any,
-        ) -> Any:
-            profile = None
-            if kwargs.get("launch_template"):
-                data = backend._get_template_from_args(kwargs["launch_template"]).data
-                profile = _take_from_template(data, kwargs)
-                user_data = user_data or data.get("UserData")
-            nics = kwargs.get("nics") or []
-            if not kwargs.get("subnet_id") and not any(n.get("SubnetId") for n in nics):
-                kwargs["subnet_id"] = _default_subnet(backend, kwargs.get("placement"))
-            named = kwargs.get("iam_instance_profile_name") or kwargs.get("iam_instance_profile_arn")
-            reservation = run_instances(backend, image_id, count, user_data, security_group_names, **kwargs)
-            for index, instance in enumerate(reservation.instances):
-                if named and index > 0:
-                    # moto's response associates the profile that was named with the first instance alone.
-                    _associate(
-                        backend,
-                        instance.id,
-                        {
-                            "Name": kwargs.get("iam_instance_profile_name"),
-                            "Arn": kwargs.get("iam_instance_profile_arn"),
-                        },
-                    )
-                elif profile and not named:
-                    _associate(backend, instance.id, profile)
-            return reservation
-
-        backend_class.run_instances = new_run_instances
-
-    def _patch_databases(self) -> None:
-        database_class = part("rds.models:DBInstance")
-        secret_class = part("rds.models:MasterUserSecret")
-
-        outer = self
-        init = database_class.__init__
-
-        def new_init(database: Any, *args: Any, **kwargs: Any) -> None:
-            init(database, *args, **kwargs)
-            if database.engine == "postgres" and not kwargs.get("db_cluster_identifier"):
-                database.status = "creating"
-                database.private_ip = outer._database_address(database)
-                outer.changes.bump()
-
-        def secret_string(secret: Any) -> str:
-            return json.dumps(
-                {
-                    "username": getattr(secret.resource, "master_username", None) or "postgres",
-                    "password": secrets.token_urlsafe(24),
-                }
-            )
-
-        address = database_class.address.fget
-        database_class.__init__ = new_init
-        database_class.address = property(lambda db: getattr(db, "private_ip", None) or address(db))
-        secret_class._generate_secret_string = secret_string
-
-    def _database_address(self, database: Any) -> str:
-        """Reserve an address for a database in its first subnet."""
-        ec2_backends = part("ec2.models:ec2_backends")
-
-        backend = ec2_backends[database.account_id][database.region]
-        group = getattr(database, "db_subnet_group", None)
-        first = group.subnets[0]["SubnetIdentifier"] if group else _default_subnet(backend, None)
-        subnet = backend.get_subnet(first)
-        database.subnet_id = subnet.id
-        address: str = subnet.get_available_subnet_ip(instance=database)
-        return address
-
-    def _patch_registry(self) -> None:
-        result_class = part("core.responses:ActionResult")
-        repository_class = part("ecr.models:Repository")
-        response_class = part("ecr.responses:ECRResponse")
-
-        outer = self
-        init = repository_class.__init__
-
-        def new_init(repository: Any, *args: Any, **kwargs: Any) -> None:
-            init(repository, *args, **kwargs)
-            repository.uri = f"{outer.registry}/{repository.name}"
-
-        def get_authorization_token(response: Any) -> Any:
-            found = re.search(r"Credential=([^/]+)/", str(response.headers.get("Authorization", "")))
-            password = registry_login(found.group(1) if found else "", outer.registry_password)
-            login = base64.b64encode(f"AWS:{password}".encode()).decode()
-            expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=12)
-            endpoint = f"http://{outer.registry}"
-            return result_class(
-                {
-                    "authorizationData": [
-                        {"authorizationToken": login, "expiresAt": expires, "proxyEndpoint": endpoint}
-                    ]
-                }
-            )
-
-        repository_class.__init__ = new_init
-        response_class.get_authorization_token = get_authorization_token
 
     # What is wanted ------------------------------------------------------------------------------------------
 
@@ -503,80 +292,3 @@ def _public_key(material: Any) -> str:
 
 def _tag(instance: Any, key: str) -> str | None:
     return next((str(t["value"]) for t in instance.get_tags() if t["key"] == key), None)
-
-
-def _refuse_state(identifier: str, state: str, verb: str) -> None:
-    error_class = part("ec2.exceptions:EC2ClientError")
-
-    raise error_class(
-        "IncorrectInstanceState",
-        f"The instance '{identifier}' is not in a state from which it can be {verb} (it is {state}).",
-    )
-
-
-def _default_subnet(backend: Any, zone: str | None) -> str | None:
-    subnets = backend.get_default_subnets()
-    if not subnets:
-        return None
-    chosen = subnets.get(zone) if zone else None
-    return str((chosen or subnets[sorted(subnets)[0]]).id)
-
-
-def _associate(backend: Any, instance_id: str, profile: dict[str, Any]) -> None:
-    backend.associate_iam_instance_profile(
-        instance_id=instance_id,
-        iam_instance_profile_name=profile.get("Name"),
-        iam_instance_profile_arn=None if profile.get("Name") else profile.get("Arn"),
-    )
-
-
-def _take_from_template(data: dict[str, Any], kwargs: dict[str, Any]) -> dict[str, Any] | None:
-    """Fill in what moto leaves out of a launch template; return its instance profile."""
-    interfaces = [dict(i) for i in _template_list(data, "NetworkInterface")]
-    if interfaces and not kwargs.get("nics"):
-        first = interfaces[0]
-        groups = _template_list(first, "SecurityGroupId") or _listed(first.get("Groups"))
-        if groups and not kwargs.get("security_group_ids"):
-            kwargs["security_group_ids"] = groups
-        public = first.get("AssociatePublicIpAddress")
-        if public is not None and kwargs.get("associate_public_ip") in {None, ""}:
-            kwargs["associate_public_ip"] = str(public).lower() == "true"
-        if first.get("SubnetId") and not kwargs.get("subnet_id"):
-            kwargs["subnet_id"] = first["SubnetId"]
-    devices = _template_list(data, "BlockDeviceMapping")
-    if devices and not kwargs.get("block_device_mappings"):
-        # Left to itself, moto gives the instance a default root volume too, which outlives it unattached.
-        kwargs["block_device_mappings"] = devices
-    if data.get("InstanceType") and kwargs.get("is_instance_type_default"):
-        kwargs.update(instance_type=data["InstanceType"], is_instance_type_default=False)
-    if data.get("KeyName") and not kwargs.get("key_name"):
-        kwargs["key_name"] = data["KeyName"]
-    groups = _template_list(data, "SecurityGroupId")
-    if groups and not kwargs.get("security_group_ids"):
-        kwargs["security_group_ids"] = groups
-    market = data.get("InstanceMarketOptions") or {}
-    if market.get("MarketType") and not kwargs.get("instance_market_options"):
-        kwargs["instance_market_options"] = market["MarketType"]
-    if data.get("MetadataOptions") and not kwargs.get("metadata_options"):
-        kwargs["metadata_options"] = data["MetadataOptions"]
-    if data.get("InstanceInitiatedShutdownBehavior") and not kwargs.get(
-        "instance_initiated_shutdown_behavior"
-    ):
-        kwargs["instance_initiated_shutdown_behavior"] = data["InstanceInitiatedShutdownBehavior"]
-    profile = data.get("IamInstanceProfile") or None
-    return dict(profile) if profile else None
-
-
-def _template_list(data: dict[str, Any], singular: str) -> list[Any]:
-    """Return a template's list: moto's names are EC2's plurals, those of the moto in LocalStack its singulars."""
-    return _listed(data.get(f"{singular}s") or data.get(singular))
-
-
-def _listed(value: Any) -> list[Any]:
-    if not value:
-        return []
-    if isinstance(value, list):
-        return value
-    if isinstance(value, dict):
-        return [value[key] for key in sorted(value)] if all(str(k).isdigit() for k in value) else [value]
-    return [value]

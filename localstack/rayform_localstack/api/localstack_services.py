@@ -1,7 +1,7 @@
 """LocalStack inside the API process: it answers its services behind the gateway, from a port on loopback.
 
 It runs in the main thread, as it wants; the gateway's servers run in threads beside it. LocalStack's own moto
-backends are the very objects that `backends.py` changes, so its EC2 boots the same machines.
+backends are the very objects that `moto_patches.py` changes, so its EC2 boots the same machines.
 """
 
 from __future__ import annotations

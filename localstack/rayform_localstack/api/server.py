@@ -22,6 +22,7 @@ from rayform_localstack.api.http_server import serve
 from rayform_localstack.api.layers import KeptLayers
 from rayform_localstack.api.metadata import MetadataService
 from rayform_localstack.api.moto_parts import part, remembering_hosts
+from rayform_localstack.api.moto_patches import patch_moto
 from rayform_localstack.api.registry import RegistryGate
 from rayform_localstack.labels import container_name
 
@@ -52,7 +53,7 @@ def build(state: dict[str, Any], folder: Path, localstack_port: int) -> tuple[Ga
     backends = Backends(
         state["account"], state["region"], state["slot"], registry_address, state["registry_password"]
     )
-    backends.patch()
+    patch_moto(backends)
     authorizer = Authorizer(
         state["access_key"], state["secret_key"], state["account"], enforce=state["enforce_iam"]
     )
