@@ -12,27 +12,27 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from rayform_core.errors import ConflictError, NotFoundError, RayformError, RemoteError, UsageError
+from rayform_core.errors import ConflictError, NotFoundError, RayformError, UsageError
 from rayform_core.files import write_atomically
-from rayform_provisioner.aws.adopt import address_of, state_index
-from rayform_provisioner.aws.checks import Settled, pins, settle
-from rayform_provisioner.aws.data import (
-    begin_end_of_database,
-    bucket_holding,
-    registry_holding,
-    snapshot_database,
-)
-from rayform_provisioner.aws.inventory import Found, inventory, unattached_associations, wait_until
-from rayform_provisioner.aws.sweep import empty_bucket, empty_repository, end_instances, sweep
+from rayform_provisioner.aws.checks import Settled, pins, settle, settled_before
 from rayform_provisioner.costs import estimate
 from rayform_provisioner.definition import LoadedDefinition, StackDefinition, load_definition
 from rayform_provisioner.host_keys import learn_host_keys
-from rayform_provisioner.plans import Change, PlanSummary, read_changes, read_drift
+from rayform_provisioner.leftovers import Leftovers, may_have_left
+from rayform_provisioner.plans import (
+    Change,
+    PlanSummary,
+    plain_changes,
+    planned_changes,
+    read_changes,
+    read_drift,
+)
 from rayform_provisioner.registration import registration
-from rayform_provisioner.render import bucket_name, render_keeping, repository_name, to_json
+from rayform_provisioner.render import render_keeping
 from rayform_provisioner.reporting import Counting, Reporter, Silent
+from rayform_provisioner.stack_data import holdings_of, kept_components, kept_names, take_data
 from rayform_provisioner.stack_folder import (
     HistoryEntry,
     Running,
@@ -48,29 +48,10 @@ from rayform_provisioner.terraform_errors import ErrorKind, LockInfo, TerraformE
 from rayform_provisioner.terraform_settings import TerraformSettings
 from rayform_provisioner.working_folder import ADOPT_FILE, fill, resolved_of, write_root
 
-__all__ = ["LeftoversError", "Lifecycle"]
-
-R = TypeVar("R")
+__all__ = ["Lifecycle"]
 
 _NOT_FOR_A_REFRESH = (ErrorKind.CREDENTIALS, ErrorKind.PERMISSION, ErrorKind.NETWORK, ErrorKind.PROVIDER)
 """Failures that reading the cloud anew can't mend."""
-
-
-class LeftoversError(RemoteError):
-    """After a destroy, something with the stack's tag is still there.
-
-    Args:
-        name: the stack.
-        found: what is there.
-    """
-
-    def __init__(self, name: str, found: list[Found]) -> None:
-        self.found = found
-        super().__init__(
-            f"Stack '{name}' is destroyed, but {len(found)} of its resources are still there.",
-            why="".join(f"\n        {item}" for item in found[:50]),
-            hint=f"Run `rayform stack destroy {name}` again: it removes what bears the stack's tag.",
-        )
 
 
 class Lifecycle:
@@ -97,6 +78,7 @@ class Lifecycle:
         self.folder = StackFolder(name)
         # The reporter changes while a command counts.
         self.state = StackState(self.folder, target, lambda text: self.reporter.note(text))
+        self.leftovers = Leftovers(self.folder, target, self.state, lambda: self.reporter)
 
     # -- plan and deploy
 
@@ -110,9 +92,9 @@ class Lifecycle:
         """
         with self._held("rayform stack plan", changes=False) as (left, running):
             record, settled, terraform = self._ready(loaded, left, running, upgrade_images)
-            self._recover(terraform, loaded.definition, record, left)
+            self.leftovers.recover(terraform, record, loaded.definition, left)
             summary, _ = self._planned(terraform, record, loaded.definition, settled, left)
-            if not _may_have_left(left):
+            if not may_have_left(left):
                 self.folder.mark_ended()
             return summary
 
@@ -143,7 +125,7 @@ class Lifecycle:
         started = time.monotonic()
         with self._held("rayform stack deploy") as (left, running):
             record, settled, terraform = self._ready(loaded, left, running, upgrade_images)
-            self._recover(terraform, definition, record, left)
+            self.leftovers.recover(terraform, record, definition, left)
             summary, plan = self._planned(terraform, record, definition, settled, left)
             if summary.data_at_risk and not replace_data:
                 raise ConflictError(
@@ -152,7 +134,7 @@ class Lifecycle:
                     hint="Nothing was changed. Keep a copy of the data and add --replace-data, or undo the change.",
                 )
             if not confirm(summary):
-                if not _may_have_left(left):
+                if not may_have_left(left):
                     self.folder.mark_ended()
                 return None
             record.status = "deploying"
@@ -167,12 +149,12 @@ class Lifecycle:
                     try:
                         applied = self.state.unlocking(terraform, left, lambda: terraform.apply_plan(plan))
                     except TerraformError as error:
-                        late = _may_have_left(left) and error.kind is ErrorKind.EXISTS
+                        late = may_have_left(left) and error.kind is ErrorKind.EXISTS
                         if not late or self.state.leaves_unsure(error):
                             raise
                         # A call that the killed command had sent reached the cloud after we had looked.
                         self.reporter.note("The interrupted command made something late; looking again.")
-                        self._recover(terraform, definition, record, left)
+                        self.leftovers.recover(terraform, record, definition, left)
                         summary, plan = self._planned(terraform, record, definition, settled, left)
                         if summary.data_at_risk or not confirm(summary):
                             raise
@@ -237,7 +219,7 @@ class Lifecycle:
             settled, terraform = self._as_deployed(record, loaded.definition, left, running)
             summary, plan = self._planned(terraform, record, loaded.definition, settled, left)
             plan.unlink(missing_ok=True)
-            if not _may_have_left(left):
+            if not may_have_left(left):
                 self.folder.mark_ended()
             return summary
 
@@ -250,45 +232,13 @@ class Lifecycle:
         with self._held("rayform stack refresh", changes=False) as (left, running):
             _, terraform = self._as_deployed(record, loaded.definition, left, running)
             plan = self.folder.work / "refresh.plan"
-            with self._recorded("refresh", record, started, knows_all=not _may_have_left(left)):
+            with self._recorded("refresh", record, started, knows_all=not may_have_left(left)):
                 self.state.unlocking(terraform, left, lambda: terraform.plan_to(plan, refresh_only=True))
                 applied = self.state.unlocking(terraform, left, lambda: terraform.apply_plan(plan))
                 plan.unlink(missing_ok=True)
                 record.outputs = terraform.outputs() if applied.outputs is None else applied.outputs
                 self.folder.save(record)
             return record.outputs
-
-    def inventory(
-        self, record: StackRecord, definition: StackDefinition, *, tagging: bool = True
-    ) -> list[Found]:
-        """Return what of the stack the cloud itself lists."""
-        return inventory(
-            self.target,
-            record.region,
-            record.reference,
-            bucket=bucket_name(definition, record.reference),
-            repository=repository_name(definition, record.reference),
-            tagging=tagging,
-        )
-
-    def holdings(self, record: StackRecord, definition: StackDefinition) -> dict[str, str]:
-        """Return what data the stack holds, component to words; empty for none."""
-        found = {
-            "bucket": bucket_holding(
-                self.target, record.region, bucket_name(definition, record.reference)
-            ).content,
-            "registry": registry_holding(
-                self.target, record.region, repository_name(definition, record.reference)
-            ).content,
-        }
-        # The database answers inside its network alone. Whatever wrote runs into it wrote artifacts and logs too.
-        if (
-            definition.catalog.existing is None
-            and found["bucket"]
-            and record.outputs.get("catalog_identifier")
-        ):
-            found["catalog"] = "the runs and models that belong to the bucket's artifacts"
-        return {component: content for component, content in found.items() if content}
 
     # -- destroy
 
@@ -323,11 +273,11 @@ class Lifecycle:
                 return []
             loaded = load_definition(self.folder.definition_file)
             definition = loaded.definition
-            interrupted = _may_have_left(left) or record.status != "deployed"
+            interrupted = may_have_left(left) or record.status != "deployed"
             _, terraform = self._as_deployed(record, definition, left, running)
-            holdings = self.holdings(record, definition)
-            keep = self._kept_components(definition, holdings, delete_data, keep_data)
-            orphans = self._orphans(terraform, definition, record, keep, left) if interrupted else []
+            holdings = holdings_of(self.target, record, definition)
+            keep = kept_components(record, definition, holdings, delete_data=delete_data, keep_data=keep_data)
+            orphans = self.leftovers.orphans(terraform, record, definition, keep, left) if interrupted else []
             # What a whole deploy left in the state is what goes; reading it all anew would only cost time.
             trusted = not interrupted
             summary, plan = self._destroy_plan(
@@ -335,15 +285,15 @@ class Lifecycle:
             )
             summary.warnings += [f"{item} is not in Terraform's state, and goes as well" for item in orphans]
             if not confirm(summary):
-                if not _may_have_left(left):
+                if not may_have_left(left):
                     self.folder.mark_ended()
                 return None
             record.status = "destroying"
-            record.kept = self._kept_names(record, definition, keep)
+            record.kept = kept_names(record, definition, keep)
             self.folder.save(record)
             with self._recorded("destroy", record, started):
-                self._take_data(record, definition, holdings, keep)
-                self._sweep(record, orphans)
+                take_data(self.target, record, definition, holdings, keep, self.reporter)
+                self.leftovers.remove(record, orphans)
                 self.reporter.phase("Destroying")
                 try:
                     self.state.unlocking(terraform, left, lambda: terraform.apply_plan(plan))
@@ -356,7 +306,7 @@ class Lifecycle:
                     )
                     self.state.unlocking(terraform, left, lambda: terraform.apply_plan(plan))
                 self.reporter.phase("Asking the cloud what is left")
-                self._check_nothing_left(record, definition)
+                self.leftovers.check_nothing_left(record, definition)
                 self.state.remove(record, definition)
             self.folder.forget()
             return record.kept
@@ -434,7 +384,7 @@ class Lifecycle:
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(settle, loaded, self.target, None if upgrade_images else record.pinned_images)
             # `init` wants modules and providers alone, which nothing that the cloud says will change.
-            before = self._settled_before(record, definition)
+            before = settled_before(record, definition)
             digest = fill(self.folder.work, definition, resolved_of(record, before), self.target)
             self.state.prepare(terraform, digest, left)
             settled = asked.result()
@@ -454,7 +404,7 @@ class Lifecycle:
         self, record: StackRecord, definition: StackDefinition, left: Running | None, running: Running
     ) -> tuple[Settled, Terraform]:
         """Terraform in a folder that says what the last deploy said, with a state from which nothing is missing."""
-        settled = self._settled_before(record, definition)
+        settled = settled_before(record, definition)
         terraform = self._terraform(running)
         digest = fill(
             self.folder.work, definition, resolved_of(record, settled), self.target, same_wheel=True
@@ -462,13 +412,6 @@ class Lifecycle:
         self.state.prepare(terraform, digest, left)
         self.state.push_unsaved(terraform, left)
         return settled, terraform
-
-    def _settled_before(self, record: StackRecord, definition: StackDefinition) -> Settled:
-        """What the last deploy settled, without asking the cloud anew."""
-        by_name = {pin.split(" ", 1)[0]: ami for pin, ami in record.pinned_images.items()}
-        amis = {name: by_name.get(name, "ami-00000000") for name in ("head", *definition.compute.workers)}
-        zones = record.zones or list(definition.zones or [f"{definition.region}a", f"{definition.region}b"])
-        return Settled(tuple(zones), amis, record.shapes)
 
     def _planned(
         self,
@@ -481,7 +424,7 @@ class Lifecycle:
         self.reporter.phase("Planning")
         plan = self.folder.work / "deploy.plan"
         done = self.state.unlocking(terraform, left, lambda: terraform.plan_to(plan))
-        changes = _changes_of(done)
+        changes = plain_changes(done)
         drift: list[Change] = []
         if changes is None:
             details = terraform.read_plan(plan)
@@ -498,108 +441,6 @@ class Lifecycle:
             ),
             plan,
         )
-
-    def _recover(
-        self, terraform: Terraform, definition: StackDefinition, record: StackRecord, left: Running | None
-    ) -> None:
-        """After a kill: have what is in the cloud and not in the state imported, and remove what can't be."""
-        if not _may_have_left(left) and record.status not in ("deploying", "destroying"):
-            return
-        self.reporter.phase("Looking for what an interrupted command left")
-        self.state.refuse_another(left)
-        addresses, ids = state_index(terraform.pull_state())
-        orphans = [
-            item for item in self.inventory(record, definition) if item.id not in ids and not item.worker
-        ]
-        orphans += [
-            item
-            for item in unattached_associations(self.target, record.region, record.reference)
-            if item.id not in ids
-        ]
-        imports: dict[str, str] = {}
-        removed: list[Found] = []
-        for item in orphans:
-            place = address_of(item, definition, record.reference)
-            if item.kind == "aws_db_instance":
-                self._await_database(record.region, item.name)
-            if (
-                place is None
-                or place[0] in addresses
-                or place[0] in imports
-                or item.state in ("deleting", "shutting-down")
-            ):
-                removed.append(item)
-            else:
-                imports[place[0]] = place[1]
-        adopted = set(_adopted_already(definition))
-        blocks = [
-            {"to": to, "id": identifier} for to, identifier in sorted(imports.items()) if to not in adopted
-        ]
-        if blocks:
-            self.reporter.note(f"{len(blocks)} resources that the state didn't know are imported.")
-            write_atomically(self.folder.work / ADOPT_FILE, to_json({"import": blocks}))
-        self._sweep(record, removed)
-
-    def _await_database(self, region: str, identifier: str) -> None:
-        rds = self.target.client("rds", region)
-
-        def ready() -> bool:
-            found = rds.describe_db_instances(DBInstanceIdentifier=identifier)["DBInstances"]
-            return all(item["DBInstanceStatus"] in ("available", "stopped", "failed") for item in found)
-
-        wait_until(ready, 1800, pause=2)
-
-    def _orphans(
-        self,
-        terraform: Terraform,
-        definition: StackDefinition,
-        record: StackRecord,
-        keep: list[str],
-        left: Running | None,
-    ) -> list[Found]:
-        """Return what bears the stack's tag, is not kept and not in the state, so that Terraform can't remove it."""
-        self.reporter.phase("Looking for what an interrupted command left")
-        self.state.refuse_another(left)
-        _, ids = state_index(terraform.pull_state())
-        kept_kinds = {
-            "aws_s3_bucket": "bucket",
-            "aws_ecr_repository": "registry",
-            "aws_db_instance": "catalog",
-        }
-        return [
-            item
-            for item in self.inventory(record, definition)
-            if item.id not in ids and kept_kinds.get(item.kind) not in keep and item.id not in record.kept
-        ]
-
-    def _sweep(self, record: StackRecord, found: list[Found]) -> None:
-        if found:
-            self.reporter.note(f"{len(found)} resources that the state doesn't know are removed.")
-            sweep(self.target, record.region, found, lambda item: self.reporter.note(f"Removed {item}."))
-
-    def _kept_components(
-        self, definition: StackDefinition, holdings: dict[str, str], delete_data: bool, keep_data: bool
-    ) -> list[str]:
-        wish = definition.artifact_store.on_destroy
-        if not holdings or delete_data:
-            return []
-        if keep_data or wish == "keep":
-            return sorted(holdings)
-        if wish == "delete":
-            return []
-        raise ConflictError(
-            f"Stack '{self.name}' holds data.",
-            why="; ".join(f"{component}: {content}" for component, content in holdings.items()) + ".",
-            hint="Nothing was touched. Add --delete-data to delete it, or --keep-data to keep it.",
-        )
-
-    def _kept_names(self, record: StackRecord, definition: StackDefinition, keep: list[str]) -> list[str]:
-        names = {
-            "bucket": bucket_name(definition, record.reference),
-            "registry": repository_name(definition, record.reference),
-            "catalog": f"{record.reference}-catalog-final",
-        }
-        return sorted({*record.kept, *(names[component] for component in keep)})
 
     def _destroy_plan(
         self,
@@ -622,64 +463,9 @@ class Lifecycle:
         done = self.state.unlocking(
             terraform, left, lambda: terraform.plan_to(plan, destroy=not modules, refresh=refresh)
         )
-        changes = [
-            Change(e.address, _kind(e.address), e.action)
-            for e in done.events
-            if e.phase == "planned" and e.action != "read"
-        ]
-        summary = PlanSummary(
-            self.name, record.reference, sorted(changes, key=lambda c: c.address), holdings=holdings
-        )
+        summary = PlanSummary(self.name, record.reference, planned_changes(done.events), holdings=holdings)
         summary.warnings = [f"{component} is kept" for component in keep]
         return summary, plan
-
-    def _take_data(
-        self, record: StackRecord, definition: StackDefinition, holdings: dict[str, str], keep: list[str]
-    ) -> None:
-        """Stop what writes, then save or delete data; only then may Terraform begin."""
-        region, reference = record.region, record.reference
-        identifier = f"{reference}-catalog"
-        own_database = definition.catalog.existing is None
-        self.reporter.phase("Stopping the cluster")
-        if own_database and "catalog" not in keep:
-            self._unprotect_database(definition, region, identifier)
-            begin_end_of_database(self.target, region, identifier)
-        end_instances(self.target, region, reference)
-        if "catalog" in keep:
-            self.reporter.phase("Taking a snapshot of the catalog")
-            snapshot_database(self.target, region, identifier, f"{identifier}-final")
-            if own_database:
-                self._unprotect_database(definition, region, identifier)
-                begin_end_of_database(self.target, region, identifier)
-        if "bucket" in holdings and "bucket" not in keep:
-            self.reporter.phase("Deleting artifacts")
-            empty_bucket(self.target, region, bucket_name(definition, reference))
-        elif "bucket" not in keep:
-            # Logs and traces below system/ are no data of a person, and keep a bucket from being removed.
-            with contextlib.suppress(RemoteError):
-                empty_bucket(self.target, region, bucket_name(definition, reference))
-        if "registry" in holdings and "registry" not in keep:
-            empty_repository(self.target, region, repository_name(definition, reference))
-
-    def _unprotect_database(self, definition: StackDefinition, region: str, identifier: str) -> None:
-        if definition.catalog.deletion_protection:
-            rds = self.target.client("rds", region)
-            with contextlib.suppress(rds.exceptions.DBInstanceNotFoundFault):
-                rds.modify_db_instance(
-                    DBInstanceIdentifier=identifier, DeletionProtection=False, ApplyImmediately=True
-                )
-
-    def _check_nothing_left(self, record: StackRecord, definition: StackDefinition) -> None:
-        left: list[Found] = []
-
-        def nothing() -> bool:
-            found = self.inventory(record, definition)
-            left[:] = [item for item in found if item.id not in record.kept and item.name not in record.kept]
-            return not left
-
-        # AWS lists what is gone for a while; what is stuck is not worth more than a minute and a half.
-        if not wait_until(nothing, 3 if self.target.emulated else 90):
-            raise LeftoversError(self.name, left)
 
     @contextlib.contextmanager
     def _held(self, operation: str, *, changes: bool = True) -> Iterator[tuple[Running | None, Running]]:
@@ -692,7 +478,7 @@ class Lifecycle:
             try:
                 yield left, running
             except RayformError as error:
-                if not (_may_have_left(left) or self.state.leaves_unsure(error)):
+                if not (may_have_left(left) or self.state.leaves_unsure(error)):
                     self.folder.mark_ended()
                 raise
 
@@ -730,42 +516,3 @@ class Lifecycle:
             )
             if result == "done" and knows_all:
                 self.folder.mark_ended()
-
-
-def _may_have_left(left: Running | None) -> bool:
-    """Whether a killed command may have left what the state doesn't know."""
-    return left is not None and left.changes
-
-
-def _changes_of(done: Finished) -> list[Change] | None:
-    """Return the changes from the event stream alone, or `None` where a person would want to see the details.
-
-    Reading a saved plan costs Terraform a second; a plan that only makes things has no details to show.
-    """
-    planned = [event for event in done.events if event.phase == "planned" and event.action != "read"]
-    if done.code == 0:
-        return []
-    if any(event.action != "create" for event in planned) or any(
-        event.phase == "drift" for event in done.events
-    ):
-        return None
-    return sorted(
-        (Change(e.address, _kind(e.address), e.action) for e in planned), key=lambda change: change.address
-    )
-
-
-def _kind(address: str) -> str:
-    for part in address.split("."):
-        if part.startswith("aws_"):
-            return part
-    return ""
-
-
-def _adopted_already(definition: StackDefinition) -> list[str]:
-    """Addresses that the root module imports by itself."""
-    adopted = []
-    if definition.artifact_store.adopt:
-        adopted.append("module.bucket.aws_s3_bucket.this")
-    if definition.container_registry.adopt:
-        adopted.append("module.registry.aws_ecr_repository.this")
-    return adopted

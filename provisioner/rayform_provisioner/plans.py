@@ -1,13 +1,15 @@
-"""Reads a saved plan: what changes, what of it holds data, what drifted."""
+"""Reads a plan, as Terraform told or saved it: what changes, what of it holds data, what drifted."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from rayform_provisioner.costs import CostEstimate
+from rayform_provisioner.terraform import Event, Finished
 
-__all__ = ["Change", "PlanSummary", "read_changes", "read_drift"]
+__all__ = ["Change", "PlanSummary", "plain_changes", "planned_changes", "read_changes", "read_drift"]
 
 DATA_HOLDERS = {
     "aws_s3_bucket": "the bucket, with every artifact",
@@ -71,6 +73,36 @@ class PlanSummary:
     def data_at_risk(self) -> list[str]:
         """What data the plan would take away."""
         return [f"{c.address}: {c.data_at_risk}" for c in self.changes if c.data_at_risk]
+
+
+def plain_changes(done: Finished) -> list[Change] | None:
+    """Return the changes from the event stream alone, or `None` where a person would want to see the details.
+
+    Reading a saved plan costs Terraform a second; a plan that only makes things has no details to show.
+    """
+    if done.code == 0:
+        return []
+    changes = planned_changes(done.events)
+    if any(change.action != "create" for change in changes) or any(
+        event.phase == "drift" for event in done.events
+    ):
+        return None
+    return changes
+
+
+def planned_changes(events: Iterable[Event]) -> list[Change]:
+    """Return the changes that Terraform told of while it planned, without details, in the order of their addresses."""
+    planned = (event for event in events if event.phase == "planned" and event.action != "read")
+    return sorted(
+        (Change(e.address, _kind(e.address), e.action) for e in planned), key=lambda change: change.address
+    )
+
+
+def _kind(address: str) -> str:
+    for part in address.split("."):
+        if part.startswith("aws_"):
+            return part
+    return ""
 
 
 def read_changes(plan: dict[str, Any]) -> list[Change]:

@@ -11,9 +11,10 @@ from rayform_core.errors import nearest
 from rayform_provisioner.aws.calls import aws_calls, error_code
 from rayform_provisioner.definition import LoadedDefinition, StackDefinition
 from rayform_provisioner.located import DefinitionError, Problem
+from rayform_provisioner.stack_folder import StackRecord
 from rayform_provisioner.targets import Target
 
-__all__ = ["Settled", "settle"]
+__all__ = ["Settled", "pins", "settle", "settled_before"]
 
 _UBUNTU = "/aws/service/canonical/ubuntu/server/24.04/stable/current/{arch}/hvm/ebs-gp3/ami-id"
 _GPU = "/aws/service/deeplearning/ami/{arch}/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
@@ -143,6 +144,14 @@ def _machines(definition: StackDefinition) -> list[_Machine]:
 def pins(definition: StackDefinition, amis: dict[str, str]) -> dict[str, str]:
     """Return what `settle` should be given as `pinned` the next time."""
     return {machine.pin: amis[machine.name] for machine in _machines(definition)}
+
+
+def settled_before(record: StackRecord, definition: StackDefinition) -> Settled:
+    """Return what the last deploy settled, without asking the cloud anew."""
+    by_name = {pin.split(" ", 1)[0]: ami for pin, ami in record.pinned_images.items()}
+    amis = {name: by_name.get(name, "ami-00000000") for name in ("head", *definition.compute.workers)}
+    zones = record.zones or list(definition.zones or [f"{definition.region}a", f"{definition.region}b"])
+    return Settled(tuple(zones), amis, record.shapes)
 
 
 def _zones(ec2: Any) -> list[str]:

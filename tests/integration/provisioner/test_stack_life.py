@@ -13,7 +13,8 @@ from rayform.cli.stack_lifecycle import how_to_adopt
 from rayform_core.errors import ConflictError
 from rayform_provisioner.definition import load_definition
 from rayform_provisioner.health import look
-from rayform_provisioner.lifecycle import LeftoversError, Lifecycle
+from rayform_provisioner.leftovers import LeftoversError
+from rayform_provisioner.lifecycle import Lifecycle
 from rayform_provisioner.targets import resolve_target
 from rayform_provisioner.terraform_errors import ErrorKind, TerraformError
 
@@ -35,7 +36,9 @@ def test_deploy_drift_change_data_and_destroy(stack_home, endpoints, lean):
     assert shown[0].changes, "a plan that is declined was shown"
     assert {change.action for change in shown[0].changes} == {"create"}
     reference = stack.folder.existing().reference
-    assert not stack.inventory(stack.folder.existing(), loaded.definition), "a declined plan makes nothing"
+    assert not stack.leftovers.inventory(stack.folder.existing(), loaded.definition), (
+        "a declined plan makes nothing"
+    )
 
     outputs = stack.deploy(loaded, lambda summary: True)
     assert outputs["reference"] == reference
