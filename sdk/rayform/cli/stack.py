@@ -1,6 +1,7 @@
 """`rayform stack`: registered stacks.
 
-What deploys and destroys them is in `stack_lifecycle.py`, what gets one out of trouble in `stack_rescue.py`.
+What deploys and destroys them is in `stack_lifecycle.py`, what shows how a deployed one does in `stack_status.py`, what
+gets one out of trouble in `stack_rescue.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ LIFECYCLE: dict[str, tuple[str, str]] = {
     "plan": ("rayform.cli.stack_lifecycle:plan", "Show what a deploy would do, and what it would cost."),
     "deploy": ("rayform.cli.stack_lifecycle:deploy", "Make the cloud what the definition says."),
     "status": (
-        "rayform.cli.stack_lifecycle:status",
+        "rayform.cli.stack_status:status",
         "Show a deployed stack's health, drift, age and cost, its nodes and what runs on them.",
     ),
     "start": (

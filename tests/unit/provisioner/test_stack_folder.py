@@ -9,9 +9,9 @@ import subprocess
 import pytest
 from click.testing import CliRunner
 
-from rayform.cli.stack_lifecycle import status as status_command
 from rayform.cli.stack_rescue import new_key as new_key_command
 from rayform.cli.stack_rescue import unlock as unlock_command
+from rayform.cli.stack_status import status as status_command
 from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_core.files import write_atomically
 from rayform_provisioner.lifecycle import Lifecycle

@@ -1,0 +1,163 @@
+"""`rayform stack status`: how a deployed stack does, and what it is not finished with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rayform.cli.output import as_json, json_option
+from rayform.cli.stack_lifecycle import lifecycle_of, meant_stack, target_option
+
+if TYPE_CHECKING:
+    from rayform_provisioner.lifecycle import Lifecycle
+    from rayform_provisioner.plans import PlanSummary
+    from rayform_provisioner.stack_folder import Running, StackRecord
+
+__all__ = ["status"]
+
+
+@click.command("status")
+@click.argument("name", required=False)
+@click.option(
+    "--no-drift", is_flag=True, help="Don't compare every resource with the definition, which takes a while."
+)
+@target_option
+@json_option
+def status(name: str | None, no_drift: bool, target: str | None, json_wanted: bool) -> None:
+    """Show a deployed stack's health, drift, age and cost, its nodes and what runs on them."""
+    lifecycle, progress = lifecycle_of(meant_stack(name), target, quiet=json_wanted)
+    record = lifecycle.folder.existing()
+    facts, drift = _look(lifecycle, record, with_drift=not no_drift)
+    if hasattr(progress, "close"):
+        progress.close()
+    if json_wanted:
+        as_json(facts)
+    else:
+        _print_status(lifecycle, record, facts, drift)
+
+
+def _look(
+    lifecycle: Lifecycle, record: StackRecord, *, with_drift: bool
+) -> tuple[dict[str, Any], PlanSummary | None]:
+    """Return the facts that `--json` prints, and the drift where it was looked for and found out."""
+    from rayform_core.errors import RayformError
+    from rayform_provisioner.definition import load_definition
+    from rayform_provisioner.health import look
+
+    facts: dict[str, Any] = {
+        "name": record.name,
+        "reference": record.reference,
+        "state": record.status,
+        "region": record.region,
+        "target": record.target,
+        "created": record.created,
+        "deployed": record.deployed,
+    }
+    if not record.outputs:
+        return facts, None
+    definition = load_definition(lifecycle.folder.definition_file).definition
+    health = look(lifecycle.target, record.region, record.outputs, definition)
+    kinds = ("orchestrator", "artifact-store", "container-registry", "catalog")
+    facts["components"] = [
+        {"component": kind, "name": item.name, "state": item.state, "detail": item.detail}
+        for kind, item in zip(kinds, health.components, strict=True)
+    ]
+    facts["workers"] = health.workers
+    facts["dollars_an_hour"] = round(health.hourly, 4)
+    if health.components[0].state == "healthy":
+        facts["cluster"] = _cluster_of(lifecycle)
+    if not with_drift:
+        return facts, None
+    try:
+        drift = lifecycle.drift()
+    except RayformError as error:
+        facts["drift_error"] = str(error)
+        return facts, None
+    facts["drift"] = [
+        {"address": c.address, "action": c.action, "fields": list(c.fields)} for c in drift.changes
+    ]
+    return facts, drift
+
+
+def _cluster_of(lifecycle: Lifecycle) -> dict[str, Any]:
+    """Ask an awake head for its nodes; one that can't be reached from here is a fact, not a failure."""
+    from rayform.cli.cluster_view import ask_cluster
+    from rayform_runtime.cluster.head_client import ClusterHead
+    from rayform_runtime.execution.config import RayOrchestratorConfig
+
+    config = RayOrchestratorConfig.model_validate(lifecycle.registration()["orchestrator"]["config"])
+    if config.known_hosts and not Path(config.known_hosts).is_file():
+        return {"unreachable": "The head's host key isn't pinned yet; `rayform stack refresh` does it."}
+    return ask_cluster(ClusterHead(config))
+
+
+def _print_status(
+    lifecycle: Lifecycle, record: StackRecord, facts: dict[str, Any], drift: PlanSummary | None
+) -> None:
+    click.echo(f"{record.name} ({record.reference}): {record.status}, {record.target}, {record.region}")
+    click.echo(
+        f"  made {_when(record.created)}"
+        + (f", last deployed {_when(record.deployed)}" if record.deployed else "")
+    )
+    if record.status != "deployed":
+        click.echo(f"  {_unfinished(lifecycle.folder.holder(), record)}")
+    for item in facts.get("components", []):
+        colour = {"healthy": "green", "asleep": "cyan"}.get(item["state"], "red")
+        detail = f"  {item['detail']}" if item["detail"] else ""
+        click.echo(
+            f"  {item['component']:<20}{click.style(item['state'], fg=colour)}  {item['name']}{detail}"
+        )
+    for kind, count in facts.get("workers", {}).items():
+        click.echo(f"  workers             {count} × {kind}")
+    if "dollars_an_hour" in facts:
+        click.echo(f"  cost now            about ${facts['dollars_an_hour']:.3f} an hour")
+    if drift is not None:
+        _print_drift(drift)
+    elif "drift_error" in facts:
+        click.secho(f"  drift               unknown: {facts['drift_error']}", fg="yellow")
+    if "cluster" in facts:
+        _print_cluster(facts["cluster"])
+
+
+def _unfinished(holder: Running | None, record: StackRecord) -> str:
+    """Say what goes on with a stack that is not simply deployed, or how to go on."""
+    if holder is not None:
+        return (
+            f"`{holder.operation}` by {holder.who} (process {holder.pid}) runs since {_when(holder.started)}"
+        )
+    if record.status == "planned":
+        return "never deployed: nothing of it is in the cloud"
+    if record.status == "deploying":
+        return f"not finished: deploy again to go on, or `rayform stack destroy {record.name}`"
+    return f"not finished: `rayform stack destroy {record.name}` goes on where it stopped"
+
+
+def _print_drift(drift: PlanSummary) -> None:
+    from rayform.cli.deploy_progress import print_plan
+
+    drift.cost = None
+    if drift.changes:
+        click.secho("  Drift: the cloud is not what was deployed. A deploy would:", fg="yellow")
+        print_plan(drift)
+    else:
+        click.echo("  drift               none")
+
+
+def _print_cluster(found: dict[str, Any]) -> None:
+    from rayform.cli.cluster_view import print_cluster
+
+    if "unreachable" in found:
+        click.secho(f"  cluster             unknown: {found['unreachable']}", fg="yellow")
+        return
+    click.echo()
+    print_cluster(found)
+
+
+def _when(text: str) -> str:
+    from datetime import datetime
+
+    from rayform.cli.output import human_time
+
+    return human_time(datetime.fromisoformat(text))
