@@ -30,6 +30,7 @@ IDLE_SECONDS = 30.0
 
 CHUNK = 1 << 16
 _LONGEST_LENGTH = 19
+_LONGEST_LINE = 1 << 16
 log = logging.getLogger(__name__)
 
 
@@ -54,6 +55,7 @@ class KeepAliveHandler(WSGIRequestHandler):
     """Answers one request after the other on a connection."""
 
     protocol_version = "HTTP/1.1"
+    raw_requestline: bytes
     timeout = 300
     # Or the second part of an answer would wait until the client acknowledges the first, for up to 40 ms.
     disable_nagle_algorithm = True
@@ -70,6 +72,10 @@ class KeepAliveHandler(WSGIRequestHandler):
 
     def parse_request(self) -> bool:
         self.connection.settimeout(self.timeout)
+        if self.raw_requestline in {b"\r\n", b"\n"}:
+            # Some clients end a body with a line break too many (RFC 9112, section 2.2).
+            line = self.rfile.readline(_LONGEST_LINE + 1)
+            self.raw_requestline = line if len(line) <= _LONGEST_LINE else b""  # nothing: the connection ends
         return super().parse_request()
 
     def run_wsgi(self) -> None:

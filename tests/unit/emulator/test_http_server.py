@@ -127,6 +127,23 @@ def test_requests_that_were_sent_at_once_are_answered_in_turn(raw: socket.socket
     assert served.paths == ["/1", "/next", "/next"]
 
 
+@pytest.mark.parametrize("blank", [b"\r\n", b"\n"])
+def test_an_empty_line_before_a_request_is_passed_over(
+    raw: socket.socket, served: Served, blank: bytes
+) -> None:
+    """A line break too many after a body doesn't cost the client its connection."""
+    raw.sendall(b"PUT /1 HTTP/1.1\r\nContent-Length: 3\r\n\r\none" + blank + NEXT + blank + LAST)
+    assert until_closed(raw).count(b"HTTP/1.1 200 OK\r\n") == 3
+
+
+def test_an_empty_line_hides_no_request_line_without_end(raw: socket.socket, served: Served) -> None:
+    """A request line longer than 64 KiB ends the connection after an empty line too."""
+    raw.sendall(b"\r\n" + b"GET /" + b"x" * (1 << 16) + b" HTTP/1.1\r\n")
+    with contextlib.suppress(ConnectionResetError):
+        assert b"200 OK" not in until_closed(raw)
+    assert served.paths == []
+
+
 @pytest.mark.parametrize("size", [3 * len(NEXT), 3_000_000])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_that_nobody_read_is_no_request(
