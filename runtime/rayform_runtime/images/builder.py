@@ -200,10 +200,11 @@ def _push_progress(report: Report, what: str) -> Callable[[Mapping[str, Any]], N
     def progress(event: Mapping[str, Any]) -> None:
         detail = event.get("progressDetail") or {}
         if event.get("id") and detail.get("total"):
-            layers[str(event["id"])] = (int(detail.get("current", 0)), int(detail["total"]))
+            total = int(detail["total"])  # of the layer's files; `current` counts the archive around them too
+            layers[str(event["id"])] = (min(int(detail.get("current", 0)), total), total)
         if layers and time.monotonic() - told[0] >= 2:
             told[0] = time.monotonic()
-            sent, total = (sum(pair[i] for pair in layers.values()) / 2**20 for i in (0, 1))
-            report(f"pushing {what}: {sent:.0f} of {total:.0f} MB", None)
+            sent, whole = (sum(pair[i] for pair in layers.values()) / 2**20 for i in (0, 1))
+            report(f"pushing {what}: {sent:.0f} of {whole:.0f} MB", None)
 
     return progress
