@@ -26,7 +26,8 @@ Made from the commands themselves by `scripts/make_cli_docs.py`; don't edit it b
 - Lists take `--filter KEY=VALUE` (also `!=`, `>`, `>=`, `<`, `<=`, `~=` for "contains", and `a,b` for "any of"),
   `--sort KEY` (`-KEY` descends), `--page` and `--size`.
 - `--stack NAME` uses another stack than the active one, for that command.
-- A run, artifact version or model is named by its name, its ID, or the start of its ID.
+- A run, artifact version or model is named by its name, its ID, or the start of its ID; a run also
+  by the start of its name.
 - What a command ends with is in [Exit codes](exit-codes.md). `RAYFORM_DEBUG=1` shows the traceback of an error.
 - Shell completion: `rayform completion bash|zsh|fish`.
 - Colour only on terminals; `NO_COLOR=1` turns it off.

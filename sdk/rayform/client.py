@@ -140,7 +140,7 @@ class Client:
         """Return a run.
 
         Args:
-            name_id_or_prefix: its name, its UUID, or a unique prefix of that.
+            name_id_or_prefix: its name, its UUID, or a unique prefix of either.
 
         Raises:
             NotFoundError, ConflictError: none, or several, are called so.
@@ -502,7 +502,7 @@ class Client:
             raise ConflictError(
                 f"Model '{model.name}' is in use.",
                 why=f"Version '{staged[0].version}' is in {staged[0].stage.value}.",
-                hint="Archive it first, or delete with force.",
+                hint="Archive it first, or delete it all the same: `--force`, or `force=True` in Python.",
             )
         self.catalog.delete_model(model.id)
 

@@ -455,7 +455,8 @@ class ArtifactCatalog(SQLBase):
             raise ConflictError(
                 f"Version '{version}' of artifact '{name}' is in use.",
                 why=used.format(*user),
-                hint="Delete that first, or force the deletion. Nothing was deleted.",
+                hint="Delete that first, or delete it all the same: `--force`, or `force=True` in Python. "
+                "Nothing was deleted.",
             )
 
     def delete_artifact(self, artifact_id: UUID) -> None:

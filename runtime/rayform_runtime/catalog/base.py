@@ -19,6 +19,8 @@ __all__ = ["SQLBase"]
 T = TypeVar("T")
 NEIGHBOURS = 2_000
 """How many names an error looks through for the nearest ones."""
+_AFTER_ALL_NAMES = "\U0010ffff"
+"""The last code point there is; it can't be printed, so that no name holds it."""
 
 
 class SQLBase(Catalog):
@@ -55,9 +57,19 @@ class SQLBase(Catalog):
         return self._db.read(read)
 
     def _find(
-        self, session: Session, table: str, what: str, ref: str | UUID, name: str | None = "name"
+        self,
+        session: Session,
+        table: str,
+        what: str,
+        ref: str | UUID,
+        name: str | None = "name",
+        *,
+        start_of_name: bool = False,
     ) -> Any:
-        """Return the stored ID that a name, an ID or a unique start of an ID stands for."""
+        """Return the stored ID that a name, an ID or a unique start of an ID stands for.
+
+        With `start_of_name`, a unique start of a name stands for it too; it comes last.
+        """
         if isinstance(ref, UUID):
             id = self._db.put_id(ref)
             if session.rows(f"SELECT 1 FROM {table} WHERE id = ?", (id,)):
@@ -66,7 +78,7 @@ class SQLBase(Catalog):
         if not isinstance(ref, str) or not ref:
             raise UsageError(
                 f"{ref!r:.80} doesn't name {'an' if what[0] in 'aeiou' else 'a'} {what}.",
-                hint="Give a name, an ID, or the start of an ID.",
+                hint=f"Give a name, an ID, or the start of {'either' if start_of_name else 'an ID'}.",
             )
         if name is not None and "\0" not in ref:
             rows = session.rows(f"SELECT id FROM {table} WHERE {name} = ?", (ref,))
@@ -86,6 +98,21 @@ class SQLBase(Catalog):
                     f"More than one {what} has an ID that starts with '{ref}'.",
                     why=f"These do: {shown}{', …' if len(rows) > 10 else ''}.",
                     hint="Give more of the ID.",
+                )
+            if rows:
+                return rows[0][0]
+        if start_of_name and name is not None and "\0" not in ref:
+            # A range, which the index on names answers, since names are ordered by code point in both databases.
+            rows = session.rows(
+                f"SELECT id, {name} FROM {table} WHERE {name} >= ? AND {name} < ? ORDER BY {name} LIMIT 11",
+                (ref, ref + _AFTER_ALL_NAMES),
+            )
+            if len(rows) > 1:
+                shown = ", ".join(f"'{text}' ({self._db.get_id(id)})" for id, text in rows[:10])
+                raise ConflictError(
+                    f"More than one {what} has a name that starts with '{ref}'.",
+                    why=f"These do: {shown}{', …' if len(rows) > 10 else ''}.",
+                    hint="Give more of the name, or the ID.",
                 )
             if rows:
                 return rows[0][0]

@@ -45,8 +45,8 @@ class Catalog(abc.ABC):
     Every method is one transaction unless it says otherwise: it takes effect whole or not at all. All may be
     called from several threads and processes at once; a database that is busy or restarts is waited for
     (bounded), never shown to the caller as "locked". Names are given as a name, a UUID, or a unique prefix
-    of a UUID where a parameter is called `ref`; an ambiguous prefix raises `ConflictError` that lists what
-    it matched, an unknown one `NotFoundError` with its neighbours.
+    of a UUID where a parameter is called `ref`, a run also as a unique prefix of its name; an ambiguous prefix
+    raises `ConflictError` that lists what it matched, an unknown one `NotFoundError` with its neighbours.
     """
 
     @abc.abstractmethod
@@ -115,7 +115,12 @@ class Catalog(abc.ABC):
 
     @abc.abstractmethod
     def get_run(self, ref: str | UUID, *, hydrate: bool = True) -> Run:
-        """Return a run by ID, name or unique ID prefix."""
+        """Return a run by, in this order: its name, its ID, a unique prefix of its ID, one of its name.
+
+        Raises:
+            ConflictError: several IDs, or where no ID does several names, start so; lists them.
+            NotFoundError: there is none; names its neighbours.
+        """
 
     @abc.abstractmethod
     def list_runs(self, query: Query = Query()) -> Page[Run]:

@@ -382,7 +382,7 @@ class ModelCatalog(ArtifactCatalog):
                 raise ConflictError(
                     f"Stage '{stage}' of model '{name}' is taken.",
                     why=f"Version '{version}' holds it.",
-                    hint="Force the promotion to archive that version. Nothing was changed.",
+                    hint="Archive that version at once: `--force`, or `force=True` in Python. Nothing was changed.",
                 )
             self._move(session, model_id, id, version, stage.value, ModelStage.ARCHIVED, user)
 
@@ -490,7 +490,8 @@ class ModelCatalog(ArtifactCatalog):
             if ModelStage(stage) in _EXCLUSIVE and not force:
                 raise ConflictError(
                     f"Model version '{version}' holds stage '{stage}'.",
-                    hint="Promote another version first, or force the deletion. Nothing was deleted.",
+                    hint="Promote another version first, or delete it all the same: `--force`, or `force=True` "
+                    "in Python. Nothing was deleted.",
                 )
             session.run("DELETE FROM tags WHERE subject_id = ?", (id,))
             session.run("DELETE FROM model_versions WHERE id = ?", (id,))

@@ -334,7 +334,7 @@ class RunCatalog(SQLBase):
     def get_run(self, ref: str | UUID, *, hydrate: bool = True) -> Run:
         def read(session: Session) -> list[Row]:
             columns, tables = (RUN_COLUMNS + RUN_DETAILS, _HYDRATED) if hydrate else (RUN_COLUMNS, "runs r")
-            id = self._find(session, "runs", "run", ref)
+            id = self._find(session, "runs", "run", ref, start_of_name=True)
             return session.rows(f"SELECT {columns} FROM {tables} WHERE r.id = ?", (id,))
 
         rows = self._db.read(read)

@@ -102,7 +102,7 @@ def _listed(run: Run) -> object:
 @stack_option
 @json_option
 def describe(run: str, stack: str | None, json_wanted: bool) -> None:
-    """Show a run (by name, ID or the start of its ID): steps, parameters, errors, metadata."""
+    """Show a run (by its name, its ID, or the start of either): steps, parameters, errors, metadata."""
     with opened_client(stack) as client:
         found = client.catalog.get_run(run)
         steps = client.catalog.list_step_runs(found.id)

@@ -17,7 +17,7 @@ __all__ = ["spin"]
 def spin(run: str, step: str, debug: bool, stack: str | None) -> None:
     """Run one step of an earlier run again, alone, on the inputs that it had.
 
-    RUN is a run's name, its ID or the beginning of it; STEP is the step's key in the pipeline. The code is
+    RUN is a run's name, its ID, or the start of either; STEP is the step's key in the pipeline. The code is
     today's. It makes a run of its own and changes nothing of the earlier one.
 
     \b

@@ -67,6 +67,36 @@ def test_a_unique_prefix_finds_and_an_ambiguous_one_lists(scene: Scene, catalog:
     assert str(first.id) in str(caught.value) and "second" in str(caught.value)
 
 
+def test_the_start_of_a_name_finds_its_run(scene: Scene, catalog: SQLCatalog) -> None:
+    """A unique start of a name finds its run, a whole name goes first, and a start that several share lists them."""
+    train, training = scene.run("train"), scene.run("training-läufer-東京")
+    wild = scene.run("x%y_z")
+    assert catalog.get_run("train").id == train.id
+    assert catalog.get_run("training-läu").id == training.id
+    assert catalog.get_run("x%").id == wild.id
+    with pytest.raises(ConflictError) as caught:
+        catalog.get_run("trai")
+    assert "'train'" in str(caught.value) and f"'training-läufer-東京' ({training.id})" in str(caught.value)
+
+
+@pytest.mark.parametrize("pattern", ["%", "_raining", "tr%", "TRAIN", "x%z", "raining", "train*"])
+def test_the_start_of_a_name_is_no_pattern(scene: Scene, catalog: SQLCatalog, pattern: str) -> None:
+    """Wildcards, the middle of a name and the other case of its letters match nothing."""
+    scene.run("training")
+    scene.run("x_y%z")
+    with pytest.raises(NotFoundError):
+        catalog.get_run(pattern)
+
+
+def test_the_start_of_an_id_comes_before_that_of_a_name(scene: Scene, catalog: SQLCatalog) -> None:
+    """Text that begins an ID and a name stands for the ID's run."""
+    first = scene.run("first")
+    start = str(first.id)[:-2]
+    other = scene.run(f"{start}-copy")
+    assert catalog.get_run(start).id == first.id
+    assert catalog.get_run(f"{start}-c").id == other.id
+
+
 def test_an_unknown_run_names_its_neighbours(scene: Scene, catalog: SQLCatalog) -> None:
     """Looking for a misspelt run names the nearest one."""
     scene.run("training-monday")

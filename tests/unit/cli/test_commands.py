@@ -141,7 +141,7 @@ def test_filters(cli: Cli, seeded: dict[str, Any], filters: list[str], names: in
         (["runs", "logs", "train-1", "loadr"], 3, "loader"),
         (["artifact", "describe", "rport"], 3, "report"),
         (["artifact", "update", "report"], 2, "--add-tag"),
-        (["artifact", "delete", "data", "-y"], 4, "force"),
+        (["artifact", "delete", "data", "-y"], 4, "--force"),
         (["model", "promote", "digits", "9", "production"], 3, "9"),
         (["model", "promote", "digits", "1", "prod"], 2, "production"),
         (["stack", "set", "defalt"], 3, "default"),
@@ -255,7 +255,8 @@ def test_killed_run_is_shown_as_interrupted(cli: Cli, client: Client) -> None:
 def test_models_are_promoted_and_compared(cli: Cli, seeded: dict[str, Any]) -> None:
     """Promotion moves stages and keeps the history; compare puts metadata side by side."""
     assert "none → production" in cli("model", "promote", "digits", "1", "production")[1]
-    assert cli("model", "promote", "digits", "2", "production")[0] == 4
+    code, _, err = cli("model", "promote", "digits", "2", "production")
+    assert (code, "`--force`" in err, "force=True" in err) == (4, True, True)
     assert cli("model", "promote", "digits", "2", "production", "--force")[0] == 0
     assert "archived" in cli("model", "describe", "digits")[1]
     _, out, _ = cli("model", "compare", "digits", "1", "production")
