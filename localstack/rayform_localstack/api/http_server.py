@@ -71,11 +71,11 @@ class KeepAliveHandler(WSGIRequestHandler):
         super().handle_one_request()
 
     def parse_request(self) -> bool:
-        self.connection.settimeout(self.timeout)
         if self.raw_requestline in {b"\r\n", b"\n"}:
             # Some clients end a body with a line break too many (RFC 9112, section 2.2).
             line = self.rfile.readline(_LONGEST_LINE + 1)
             self.raw_requestline = line if len(line) <= _LONGEST_LINE else b""  # nothing: the connection ends
+        self.connection.settimeout(self.timeout)  # not before: after that empty line it may still be idle
         return super().parse_request()
 
     def run_wsgi(self) -> None:

@@ -300,13 +300,14 @@ def test_an_answer_that_nobody_takes_any_more_ends(raw: socket.socket, served: S
     assert ended.wait(10)
 
 
+@pytest.mark.parametrize("blank", [b"", b"\r\n"])
 def test_a_connection_that_stays_idle_is_closed(
-    monkeypatch: pytest.MonkeyPatch, port: int, served: Served
+    monkeypatch: pytest.MonkeyPatch, port: int, served: Served, blank: bytes
 ) -> None:
-    """A connection without a next request is closed after a time, and its thread ends."""
+    """A connection without a next request is closed after a time, and its thread ends; an empty line is none."""
     monkeypatch.setattr(http_server, "IDLE_SECONDS", 0.05)
     with socket.create_connection(("127.0.0.1", port), timeout=10) as idle:
-        idle.sendall(NEXT)
+        idle.sendall(NEXT + blank)
         assert until_closed(idle).endswith(b"\r\n\r\nok")
 
 
