@@ -79,7 +79,11 @@ def _is_of_interest(whole: traceback.TracebackException) -> bool:
 
 
 def step_error(error: BaseException) -> StepError:
-    """Turn what a step raised into its record."""
+    """Turn what a step raised into its record, in text that every encoding of Unicode has.
+
+    A message may hold half a surrogate pair (a file name that isn't UTF-8 has some), which no terminal, file or
+    database takes: it becomes `\\udc80`, as Python itself prints it to standard error.
+    """
     try:
         message = str(error)
     except Exception as broken:  # noqa: BLE001 - a person's own `__str__`
@@ -92,4 +96,8 @@ def step_error(error: BaseException) -> StepError:
     name = kind.__qualname__
     if isinstance(error, RayformError) and not message.strip():
         message = error.message
-    return StepError(name, message[:10_000], shown)
+    return StepError(_encodable(name), _encodable(message[:10_000]), _encodable(shown))
+
+
+def _encodable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()

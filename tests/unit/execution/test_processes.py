@@ -143,6 +143,16 @@ def test_error_whose_text_fails_is_still_recorded() -> None:
     assert "can't be shown" in error.message
 
 
+def test_error_is_recorded_in_text_that_can_be_written() -> None:
+    """Half a surrogate pair in a message becomes its escape, in the traceback too."""
+    try:
+        raise ValueError("bad \udc80 \ud83d end é")
+    except ValueError as raised:
+        error = step_error(raised)
+    assert error.message == "bad \\udc80 \\ud83d end é"
+    assert error.traceback.endswith("ValueError: bad \\udc80 \\ud83d end é\n")
+
+
 def test_script_is_loaded_without_its_main_block(tmp_path: Path) -> None:
     """A script's functions are found by its file; its main block and its pipeline call don't run."""
     file = tmp_path / "my-script.py"
