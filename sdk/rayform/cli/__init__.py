@@ -7,6 +7,7 @@ group; `tests/unit/cli/test_table.py` compares them with the commands' own.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -136,8 +137,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _run(command: Callable[..., Any], argv: list[str] | None) -> int:
+    _print_whatever_text()
     try:
         result = command.main(args=argv, prog_name="rayform", standalone_mode=False)  # type: ignore[attr-defined]
+        sys.stdout.flush()
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.Abort:
@@ -151,14 +154,14 @@ def _run(command: Callable[..., Any], argv: list[str] | None) -> int:
         return 130
     except BrokenPipeError:
         # The reader (`head`, a pager) went away: not an error. Keep the interpreter from flushing into it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 0
-    except FileNotFoundError:
-        if not _is_in_a_deleted_folder():
+    except OSError as error:
+        known = _known_failure(error)
+        if known is None:
             raise
-        gone = PrerequisiteError("The current folder was deleted.", hint="Change to another and try again.")
-        _show(gone)
-        return gone.exit_code
+        _show(known)
+        return known.exit_code
     except RayformError as error:
         _show(error)
         if os.environ.get("RAYFORM_DEBUG"):
@@ -173,6 +176,51 @@ def _show(error: RayformError) -> None:
         if text:
             lines = text.rstrip("\n").replace("\n", "\n        ")
             click.echo(f"  {title} {lines}", err=True)
+
+
+def _print_whatever_text() -> None:
+    """Let text that the output's encoding lacks, such as half a surrogate pair, appear as `\\ud83d`.
+
+    Texts of people's own come from exceptions, metadata and names: one character of them must not end a command.
+    """
+    if sys.stdout is None:  # `>&-`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - until the process ends
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _discard_output() -> None:
+    """Keep the interpreter from writing at its end what could not be written before."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _known_failure(error: OSError) -> RayformError | None:
+    """Return how to tell an error of the system that isn't Rayform's own, or `None` for others."""
+    if isinstance(error, FileNotFoundError) and _is_in_a_deleted_folder():
+        return PrerequisiteError("The current folder was deleted.", hint="Change to another and try again.")
+    if _is_of_output(error):
+        _discard_output()
+        return PrerequisiteError(
+            "The output can't be written.",
+            why=error.strerror,
+            hint="See that there is room where standard output goes, and try again.",
+        )
+    return None
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Whether what failed is writing to standard output; a step, a store or a catalog fails elsewhere."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is not None and trace.tb_frame.f_code is click.echo.__code__:
+        return True
+    try:
+        sys.stdout.flush()  # what could not be written is kept, and fails again
+    except OSError:
+        return True
+    return False
 
 
 def _is_in_a_deleted_folder() -> bool:

@@ -10,6 +10,7 @@ import functools
 import json
 import math
 import os
+import re
 import shutil
 import sys
 import unicodedata
@@ -57,6 +58,7 @@ _STATUS_COLOURS = {
 
 
 DROPPED = 9
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +174,10 @@ def metadata_text(metadata: Mapping[str, Any]) -> str:
 
 
 def as_json(value: Any) -> None:
-    """Print a value as JSON."""
-    click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
+    """Print a value as JSON; characters that UTF-8 lacks (half a surrogate pair) are escaped."""
+    text = json.dumps(plain(value), indent=2, ensure_ascii=False)
+    # They only stand within strings, where `\ud83d` means the same.
+    click.echo(_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def emit_list(

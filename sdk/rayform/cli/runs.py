@@ -148,7 +148,7 @@ def _show_errors(steps: Sequence[StepRun]) -> None:
 @click.option("-f", "--follow", "follow_", is_flag=True, help="Go on printing until the run ends.")
 @stack_option
 def logs(run: str, step: str | None, follow_: bool, stack: str | None) -> None:
-    """Print the logs of a run's steps, or of one step; after the log of one that failed, its traceback."""
+    """Print the logs of a run's steps, or of one step; after all logs, the tracebacks of steps that failed."""
     with opened_client(stack) as client:
         found = client.get_pipeline_run(run)
         if step is not None and not follow_:
@@ -200,7 +200,7 @@ class _LogPrinter:
         for step in steps:
             if step.error is not None and self._is_wanted(step):
                 why = step.error.traceback or f"{step.error.type}: {step.error.message}"
-                self._print(step_title(step), why.rstrip().encode().split(b"\n"))
+                self._print(step_title(step), why.rstrip().encode(errors="backslashreplace").split(b"\n"))
 
     def _is_wanted(self, step: StepRun) -> bool:
         return self.step is None or self.step in (step_title(step), step.key)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -210,6 +213,45 @@ def test_logs_say_why_a_step_failed(cli: Cli, seeded: dict[str, Any]) -> None:
     assert cli("runs", "logs", failed["id"], broken["key"])[1].splitlines()[-1] == "ValueError: no rows"
 
 
+def test_text_that_no_encoding_has_ends_no_command(cli: Cli, client: Client) -> None:
+    """Half a surrogate pair in a recorded error or in metadata is shown escaped, and as itself in JSON."""
+    failed = Seeder(client, "odd")
+    error = StepError("ValueError", "bad \udc80", "Traceback: line 3\nValueError: bad \udc80")
+    failed.step("loader", {}, error=error)
+    client.catalog.log_metadata("run", failed.run.id, {"k": "\ud83d", "é": 1})
+    failed.finish(RunStatus.FAILED, error)
+    for command in ("logs", "follow", "describe"):
+        assert "ValueError: bad \\udc80\n" in cli("runs", command, "odd")[1]
+    described = from_json(cli, "runs", "describe", "odd")
+    assert described["error"]["message"] == "bad \udc80"
+    assert described["metadata"] == {"k": "\ud83d", "é": 1}
+    assert from_json(cli, "runs", "list")["total"] == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has this device")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", [("runs", "logs", "train-1"), ("runs", "list", "--json"), ("--help",)])
+def test_output_that_cannot_be_written_is_told_in_one_line(
+    seeded: dict[str, Any], command: tuple[str, ...], unbuffered: str
+) -> None:
+    """A full disk where the output goes ends a command with what to do, not with a traceback."""
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "rayform.cli", *command],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            timeout=60,
+        )
+    assert ended.returncode == 5
+    assert ended.stderr.splitlines()[:2] == [
+        "Error: The output can't be written.",
+        "  Why:  No space left on device",
+    ]
+    assert len(ended.stderr.splitlines()) == 3
+
+
 def test_follow_ends_with_the_runs_own_code(cli: Cli, seeded: dict[str, Any]) -> None:
     """Following a completed run ends with 0, a failed one with 1."""
     code, out, _ = cli("runs", "follow", "train-1")
@@ -221,9 +263,6 @@ def test_follow_ends_with_the_runs_own_code(cli: Cli, seeded: dict[str, Any]) ->
 
 def test_killed_run_is_shown_as_interrupted(cli: Cli, client: Client) -> None:
     """A run whose process is gone is `interrupted` in the next list."""
-    import subprocess
-    import sys
-
     from rayform_core.ids import new_id
     from rayform_runtime.catalog.entities import NewRun
     from rayform_runtime.execution.liveness import process_started, this_host
