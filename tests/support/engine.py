@@ -94,6 +94,16 @@ def look_back(path: str, upstream: str, x: int) -> str:
     steps = {s.key: s for s in context.stack.catalog.list_step_runs(context.run_id)}
     return f"{steps[upstream].status} {steps[context.step_name].status}"
 
+def note(kind: str) -> int:
+    context = get_step_context()
+    if kind == "tags":
+        context.add_output_tags(["two\\nlines"])
+    elif kind == "step metadata":
+        context.add_step_metadata({"k": object()})
+    else:
+        context.add_run_metadata({"k": object()})
+    return 1
+
 def sleep(seconds: float, x: int = 0) -> float:
     time.sleep(seconds)
     return seconds

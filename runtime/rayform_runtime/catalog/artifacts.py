@@ -450,6 +450,14 @@ class ArtifactCatalog(SQLBase):
                 ids,
             )
             used = "Step '{}' of run '{}' took it as an input."
+        if not rows:
+            rows = session.rows(
+                "SELECT a.name, v.version, s.name, r.name FROM artifact_versions v "
+                "JOIN step_runs s ON s.id = v.producer_step_run_id JOIN runs r ON r.id = s.run_id "
+                f"JOIN artifacts a ON a.id = v.artifact_id WHERE v.id IN {within} AND r.status = 'running' LIMIT 1",
+                ids,
+            )
+            used = "Step '{}' made it in run '{}', which is at work and may still need it."
         if rows:
             name, version, *user = rows[0]
             raise ConflictError(

@@ -1,4 +1,4 @@
-"""The catalog's interface: one abstract class.
+"""The catalog's interface: one abstract class, and the error of a catalog that others hold.
 
 The catalog is the database of a stack: runs, step runs, artifacts and their versions, models, metadata; what it takes
 and gives is in `entities.py`. One implementation, `sql.py`, serves SQLite and PostgreSQL; `tests/contract` runs one
@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from rayform_core.errors import ConflictError
 from rayform_runtime.catalog.entities import (
     Artifact,
     ArtifactVersion,
@@ -36,7 +37,11 @@ from rayform_runtime.catalog.entities import (
     Subject,
 )
 
-__all__ = ["Catalog"]
+__all__ = ["Catalog", "CatalogBusyError"]
+
+
+class CatalogBusyError(ConflictError):
+    """Others kept the catalog from being written for as long as it waits. Nothing was changed."""
 
 
 class Catalog(abc.ABC):
@@ -44,7 +49,7 @@ class Catalog(abc.ABC):
 
     Every method is one transaction unless it says otherwise: it takes effect whole or not at all. All may be
     called from several threads and processes at once; a database that is busy or restarts is waited for
-    (bounded), never shown to the caller as "locked". Names are given as a name, a UUID, or a unique prefix
+    (bounded), then `CatalogBusyError` says so. Names are given as a name, a UUID, or a unique prefix
     of a UUID where a parameter is called `ref`, a run also as a unique prefix of its name; an ambiguous prefix
     raises `ConflictError` that lists what it matched, an unknown one `NotFoundError` with its neighbours.
     """
@@ -216,7 +221,8 @@ class Catalog(abc.ABC):
         """Delete versions' rows.
 
         Raises:
-            ConflictError: a model version, or a step run as its input, refers to one, and `force` isn't set.
+            ConflictError: a model version, or a step run as its input, refers to one, or the run that made it is
+                still at work, and `force` isn't set.
         """
 
     @abc.abstractmethod

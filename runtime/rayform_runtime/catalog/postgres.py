@@ -18,7 +18,7 @@ from psycopg.adapt import Loader
 from psycopg.pq import TransactionStatus
 from psycopg.types.string import TextLoader
 
-from rayform_core.errors import ConflictError, PrerequisiteError, RayformError, RemoteError, UsageError
+from rayform_core.errors import PrerequisiteError, RayformError, RemoteError, UsageError
 from rayform_runtime.catalog import schema
 from rayform_runtime.catalog.config import PostgresConfig
 from rayform_runtime.catalog.database import (
@@ -29,6 +29,7 @@ from rayform_runtime.catalog.database import (
     UniqueViolation,
     not_text,
 )
+from rayform_runtime.catalog.interface import CatalogBusyError
 from rayform_runtime.catalog.secrets import read_password
 
 if TYPE_CHECKING:
@@ -308,7 +309,7 @@ class PostgresDatabase(Database):
         if isinstance(error, psycopg.DataError):
             return UsageError("A value can't be kept.", why=why, hint="Nothing was changed.")
         if isinstance(error, errors.LockNotAvailable | errors.DeadlockDetected | errors.SerializationFailure):
-            return ConflictError(f"{self.where} is busy.", why=why, hint="Try again.")
+            return CatalogBusyError(f"{self.where} is busy.", why=why, hint="Try again.")
         if isinstance(error, errors.DiskFull):
             return PrerequisiteError(
                 f"{self.where} can't be written.",

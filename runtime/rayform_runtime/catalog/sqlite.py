@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
-from rayform_core.errors import ConflictError, IntegrityError, PrerequisiteError, RayformError, UsageError
+from rayform_core.errors import IntegrityError, PrerequisiteError, RayformError, UsageError
 from rayform_core.files import file_lock, private_folder, storage_error
 from rayform_runtime.catalog import schema
 from rayform_runtime.catalog.database import (
@@ -23,6 +23,7 @@ from rayform_runtime.catalog.database import (
     UniqueViolation,
     not_text,
 )
+from rayform_runtime.catalog.interface import CatalogBusyError
 
 __all__ = ["SQLiteDatabase"]
 
@@ -269,7 +270,7 @@ class SQLiteDatabase(Database):
         code = _primary_code(error)
         why = f"SQLite says: {error}."
         if code in _BUSY:
-            return ConflictError(
+            return CatalogBusyError(
                 f"{self.where} is busy.",
                 why=f"Other processes wrote to it for {self._busy_seconds:.0f} seconds without a pause.",
                 hint="Try again; where it lies on a network file system, move it to a local disk.",

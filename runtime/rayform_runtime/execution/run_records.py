@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from rayform_core.errors import ConflictError, NotFoundError
+from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_runtime.catalog.entities import (
     CachedResult,
     NewArtifactVersion,
@@ -17,7 +17,7 @@ from rayform_runtime.catalog.entities import (
     StepStatus,
     Subject,
 )
-from rayform_runtime.catalog.interface import Catalog
+from rayform_runtime.catalog.interface import Catalog, CatalogBusyError
 from rayform_runtime.execution.interface import StepResult
 from rayform_runtime.execution.person_traceback import step_error
 from rayform_runtime.execution.run_graph import Instance
@@ -92,7 +92,9 @@ class RunRecords:
             return {}
         try:
             self.catalog.finish_steps(finishes)
-        except (ConflictError, NotFoundError) as error:
+        except CatalogBusyError:
+            raise
+        except (ConflictError, NotFoundError, UsageError) as error:
             if len(finishes) > 1:
                 refused: dict[UUID, StepError] = {}
                 for finish in finishes:
@@ -106,7 +108,7 @@ class RunRecords:
                         finish.id,
                         finish.run_id,
                         StepStatus.FAILED,
-                        metadata=finish.metadata,
+                        metadata={} if isinstance(error, UsageError) else finish.metadata,
                         error=reason,
                         ended_at=finish.ended_at,
                     )

@@ -20,6 +20,7 @@ from typing import Any
 from rayform_core.errors import ConflictError, NotFoundError, RayformError, UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.entities import CachedResult, RunStatus, StepError, StepFinish, StepStatus
+from rayform_runtime.catalog.interface import CatalogBusyError
 from rayform_runtime.components import Stack
 from rayform_runtime.execution.cache_lookup import CacheLookup
 from rayform_runtime.execution.heartbeat import Heartbeat
@@ -198,7 +199,10 @@ class Scheduler:
         starting: list[Instance] = []
         while self._freed or self._ready:
             while self._freed:
-                self._open(self._freed.popleft())
+                node = self._freed.popleft()
+                if node.spec.is_mapped and self._unrecorded.due_in() <= 0:
+                    self._record()  # opening a wide map takes longer than an end may wait
+                self._open(node)
             ready, self._ready = self._ready, []
             starting += self._from_cache(ready)
         self._record_unrun()
@@ -525,10 +529,13 @@ class Scheduler:
         why = step_error(error)
         changes = self._unrecorded.take()
         # What the catalog refuses must not take with it what it takes; where it can't be reached, once is enough.
-        is_refused = isinstance(error, ConflictError | NotFoundError | UsageError)
-        for some in [[change] for change in changes] if is_refused else [changes]:
-            with _noted(error, "One of the last steps couldn't be recorded"):
+        for some in [[change] for change in changes] if _is_refusal(error) else [changes]:
+            try:
                 self.records.record(some)
+            except Exception as second:  # noqa: BLE001 - told with the first
+                _note(error, "One of the last steps couldn't be recorded", second)
+                if not _is_refusal(second):
+                    break
         with _noted(error, "The run couldn't be marked as interrupted"):
             facts = None if self._code_soon is None else self._code_soon.known()
             self.catalog.finish_run(
@@ -562,7 +569,20 @@ def _noted(error: BaseException, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as second:  # noqa: BLE001 - told with the first
-        error.add_note(f"{what} either: {second}")
+        _note(error, what, second)
+
+
+def _note(error: BaseException, what: str, second: Exception) -> None:
+    text = f"{what} either: {second}"
+    if text not in getattr(error, "__notes__", ()):
+        error.add_note(text)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether the catalog, which can be reached, won't take what it was given."""
+    if isinstance(error, CatalogBusyError):
+        return False
+    return isinstance(error, ConflictError | NotFoundError | UsageError)
 
 
 def _seconds_of(result: StepResult) -> float | None:

@@ -21,6 +21,7 @@ from rayform_core.errors import PipelineFailedError, RayformError, UsageError
 from rayform_core.files import storage_error
 from rayform_runtime.artifacts.values import REGISTERED, load_value, save_value
 from rayform_runtime.catalog.entities import NewArtifactVersion, StepStatus
+from rayform_runtime.catalog.metadata import encode
 from rayform_runtime.components import Stack, StackSpec
 from rayform_runtime.context import PipelineInfo, RunInfo, StepContext, StepRunInfo, running_step
 from rayform_runtime.execution.call_arguments import coerced, type_hints_of
@@ -112,6 +113,7 @@ def _run(task: StepTask, step: WorkerStep, stack: Stack, started: datetime) -> S
         try:
             returned = _call(function, arguments, surroundings)
             outputs, lengths, summaries = _save_outputs(returned, task, step, stack, context)
+            _check_notes(context)
         except KeyboardInterrupt:
             raise  # only where the step runs in the person's own process
         except BaseException as error:  # noqa: BLE001 - `sys.exit()` too is how a step may end
@@ -121,9 +123,9 @@ def _run(task: StepTask, step: WorkerStep, stack: Stack, started: datetime) -> S
                 _call_hook(step.on_failure, error)
             return replace(
                 failed_result(task, error, started),
-                metadata=context._step_metadata,
-                run_metadata=context._run_metadata,
-                model_metadata=context._model_metadata,
+                metadata=_kept_notes(context._step_metadata),
+                run_metadata=_kept_notes(context._run_metadata),
+                model_metadata=_kept_notes(context._model_metadata),
             )
         if step.on_success is not None:
             _call_hook(step.on_success, None)
@@ -139,6 +141,32 @@ def _run(task: StepTask, step: WorkerStep, stack: Stack, started: datetime) -> S
         map_lengths=lengths,
         summaries=summaries,
     )
+
+
+def _check_notes(context: StepContext) -> None:
+    """Find out here, where it fails this step alone, what the catalog couldn't keep of what the step said.
+
+    Raises:
+        UsageError: a value of the metadata, or a tag, can't be kept.
+    """
+    for notes in (context._step_metadata, context._run_metadata, context._model_metadata):
+        if notes:
+            encode(notes)
+    if context._output_tags:
+        from rayform_runtime.catalog.records import encode_tags
+
+        for tags in context._output_tags.values():
+            encode_tags(tags)
+
+
+def _kept_notes(notes: dict[str, Any]) -> dict[str, Any]:
+    """Return what a step that failed said before, unless the catalog couldn't keep it."""
+    try:
+        encode(notes)
+    except UsageError as error:
+        print(f"The step's metadata isn't kept: {error}", flush=True)  # noqa: T201 - into the step's log
+        return {}
+    return notes
 
 
 def _is_recorded(task: StepTask, stack: Stack) -> bool:

@@ -215,6 +215,17 @@ def test_renaming_an_artifact_takes_its_versions_along(scene: Scene, catalog: SQ
         catalog.rename_artifact(new_id(), "x")
 
 
+def test_what_a_run_at_work_made_is_not_deleted(scene: Scene, catalog: SQLCatalog) -> None:
+    """A version stays, unless forced, while the run that made it is at work: its next step may need it."""
+    run = scene.run("busy")
+    _, (made,) = scene.step(run)
+    with pytest.raises(ConflictError, match="run 'busy', which is at work"):
+        catalog.delete_artifact_versions([made.id])
+    catalog.finish_run(run.id, RunStatus.COMPLETED)
+    catalog.delete_artifact_versions([made.id])
+    assert catalog.get_artifact_versions([made.id]) == {}
+
+
 def test_versions_in_use_are_not_deleted(scene: Scene, catalog: SQLCatalog) -> None:
     """An input of a step, and what a model version refers to, stay unless forced; the refusal is whole."""
     run = scene.run("busy")

@@ -418,9 +418,9 @@ def test_the_cache_finds_the_newest_whole_result(scene: Scene, catalog: SQLCatal
     assert found["k"].outputs == {"x": new[0], "y": new[1]}
     assert list(found["k"].outputs) == ["x", "y"]
     assert found["empty"].outputs == {}
-    catalog.delete_artifact_versions([new[1].id])
+    catalog.delete_artifact_versions([new[1].id], force=True)
     assert catalog.find_cached(["k"])["k"].step_run_id == old_id
-    catalog.delete_artifact_versions([old[0].id])
+    catalog.delete_artifact_versions([old[0].id], force=True)
     assert catalog.find_cached(["k"]) == {}
     assert catalog.find_cached([]) == {}
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import sys
 import threading
 import time
@@ -19,8 +21,10 @@ from support.engine import Engine, each, out, value
 from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.entities import RunStatus, StepFinish, StepStatus
+from rayform_runtime.catalog.interface import CatalogBusyError
+from rayform_runtime.catalog.sqlite import SQLiteDatabase
 from rayform_runtime.execution.fork_launcher import ForkLauncher
-from rayform_runtime.execution.interface import StepResult
+from rayform_runtime.execution.interface import RunEvent, StepResult
 from rayform_runtime.execution.local_orchestrator import LocalOrchestrator
 from rayform_runtime.execution.run_records import RunRecords
 from rayform_runtime.execution.scheduler import Scheduler
@@ -82,6 +86,41 @@ def test_values_travel_along_the_dag(engine: Engine) -> None:
     steps = engine.steps(outcome.run_id)
     assert steps["two"].inputs == {"x": [*steps["one"].outputs["output"]]}
     assert steps["two"].parameters == {"y": 5}
+
+
+@pytest.mark.parametrize("kind", ["tags", "step metadata", "run metadata"])
+def test_what_the_catalog_cannot_keep_fails_the_step_that_said_it(engine: Engine, kind: str) -> None:
+    """A tag or a value of metadata that can't be stored fails its step, and no other."""
+    outcome = engine.run(
+        engine.pipeline(
+            engine.step("noted", "note", {"kind": value(kind)}),
+            engine.step("slow", "sleep", {"seconds": value(0.3)}),
+        )
+    )
+    assert outcome.status is RunStatus.FAILED
+    steps = engine.steps(outcome.run_id)
+    assert steps["slow"].status is StepStatus.COMPLETED
+    assert steps["noted"].status is StepStatus.FAILED
+    assert steps["noted"].error is not None and steps["noted"].error.type == "UsageError"
+
+
+def test_a_catalog_that_others_hold_is_waited_for_once(engine: Engine) -> None:
+    """Where another process keeps the catalog, a chain of short steps ends after one wait, not one for each step."""
+    catalog: Any = engine.stack.catalog
+    path = catalog._db.path
+    catalog._db.close()
+    catalog._db = SQLiteDatabase(str(path), busy_seconds=0.3)
+    holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+    def hold(event: RunEvent) -> None:
+        if event.step_key == "s0" and event.step_status is StepStatus.COMPLETED and not holder.in_transaction:
+            holder.execute("BEGIN IMMEDIATE")
+
+    steps = [engine.step("s0", "constant")]
+    steps += [engine.step(f"s{n}", "add", {"x": out(f"s{n - 1}")}) for n in range(1, 60)]
+    with contextlib.closing(holder), pytest.raises(CatalogBusyError) as caught:
+        engine.run(engine.pipeline(*steps), listener=hold)
+    assert len(caught.value.__notes__) == 2  # one for all that was not recorded, one for the run's own end
 
 
 def test_a_step_finds_what_came_before_it_in_the_catalog(
