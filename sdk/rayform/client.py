@@ -6,6 +6,7 @@ what they answer with is in `rayform.views`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
@@ -14,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from rayform import listing
-from rayform.stacks import StackRecord, active_record, active_stack, get_stack, list_stacks, set_active_stack
+from rayform.stacks import (
+    StackRecord,
+    active_record,
+    active_stack,
+    get_stack,
+    list_stacks,
+    set_active_stack,
+    stack_names,
+)
 from rayform.views import (
     ArtifactVersionView,
     ArtifactView,
@@ -25,7 +34,7 @@ from rayform.views import (
     RunView,
     StepRunView,
 )
-from rayform_core.errors import ConflictError, NotFoundError, UsageError
+from rayform_core.errors import ConflictError, NotFoundError, RayformError, UsageError
 
 if TYPE_CHECKING:
     from rayform.lineage import Lineage
@@ -145,10 +154,26 @@ class Client:
         Raises:
             NotFoundError, ConflictError: none, or several, are called so.
         """
-        found = self.catalog.get_run(name_id_or_prefix)
+        try:
+            found = self.catalog.get_run(name_id_or_prefix)
+        except NotFoundError as error:
+            self._name_other_stacks(error)
+            raise
         if not found.status.is_finished and self._mark_dead_runs():
             found = self.catalog.get_run(found.id)
         return RunView(found, self)
+
+    def _name_other_stacks(self, error: NotFoundError) -> None:
+        """Add to an error that this stack's catalog alone was searched, where there are other stacks."""
+        with contextlib.suppress(RayformError):  # the error itself is what counts
+            name = (self._record or self._stack).name
+            if others := [f"'{other}'" for other in stack_names() if other != name]:
+                shown = ", ".join(others[:5]) + (", …" if len(others) > 5 else "")
+                elsewhere = (
+                    f"Of another stack ({shown}) add `--stack NAME`, or in Python take `Client(stack=NAME)`."
+                )
+                error.why = f"The catalog of stack '{name}' was searched, and no other."
+                error.hint = f"{error.hint} {elsewhere}" if error.hint else elsewhere
 
     def list_pipeline_runs(
         self, sort_by: str | None = None, page: int = 1, size: int = 20, **filters: Any

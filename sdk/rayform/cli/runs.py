@@ -104,7 +104,7 @@ def _listed(run: Run) -> object:
 def describe(run: str, stack: str | None, json_wanted: bool) -> None:
     """Show a run (by its name, its ID, or the start of either): steps, parameters, errors, metadata."""
     with opened_client(stack) as client:
-        found = client.catalog.get_run(run)
+        found = client.get_pipeline_run(run).record
         steps = client.catalog.list_step_runs(found.id)
     if json_wanted:
         as_json({**plain(found), "steps": plain(steps)})
@@ -250,11 +250,15 @@ def follow(run: str, stack: str | None) -> None:
 @click.option("--no-cache", is_flag=True, help="Run every missing step; take none from the cache.")
 @stack_option
 def resume(run: str, no_cache: bool, stack: str | None) -> None:
-    """Go on with a run that failed, was stopped or was killed: only what is missing is run."""
-    from rayform.run_control import resume_run
+    """Go on with a run that failed, was stopped or was killed: only what is missing is run.
+
+    It goes on on the stack that it began on, whichever is active; another one, given with --stack, is refused.
+    """
+    from rayform.run_control import resume_on_own_stack, resume_run
 
     with opened_client(stack) as client:
-        resume_run(client, client.get_pipeline_run(run), no_cache=no_cache)
+        resume = resume_run if stack is not None else resume_on_own_stack
+        resume(client, client.get_pipeline_run(run), no_cache=no_cache)
 
 
 @runs.command()

@@ -254,6 +254,11 @@ class RunView(View):
         return self._hydrated.spec
 
     @property
+    def recorded_stack(self) -> Mapping[str, Any]:
+        """The stack as it was when the run began, as JSON (`StackSpec`)."""
+        return self._hydrated.stack
+
+    @property
     def code(self) -> Mapping[str, Any]:
         """Facts of the code that it ran, such as the git commit."""
         return self._hydrated.code

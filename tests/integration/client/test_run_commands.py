@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from rayform.registered_components import register_component
+from rayform.stacks import register_stack, rename_stack, update_stack
+
 PIPELINE = """
 import os, pathlib, time
 from rayform import pipeline, step
@@ -146,3 +149,67 @@ def test_killed_run_is_interrupted_and_resumes(project: Path, gate: Path) -> Non
     gate.write_text("go")
     assert rayform(project, "runs", "resume", run["name"]).returncode == 0
     assert (project / "first-runs").read_text() == "x"
+
+
+@pytest.fixture
+def failed_on_other(project: Path, gate: Path) -> dict[str, str]:
+    """A run that failed on the stack `other`, which shares its catalog with the active stack `default`."""
+    register_component("orchestrator", "other", flavor="local", config={"max_workers": 1})
+    register_stack("other", orchestrator="other")
+    gate.write_text("fail")
+    began = subprocess.run(
+        [sys.executable, "gated.py"],
+        cwd=project,
+        env={**os.environ, "RAYFORM_STACK": "other"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert began.returncode == 1, began.stderr
+    gate.write_text("go")
+    return newest(project)
+
+
+def test_a_run_goes_on_on_its_own_stack(project: Path, failed_on_other: dict[str, str]) -> None:
+    """A run of a stack that isn't active goes on there, under the start of its name too."""
+    name = failed_on_other["name"]
+    resumed = rayform(project, "runs", "resume", name[:-2])
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"Run {name} on stack 'other'" in resumed.stderr + resumed.stdout
+    assert (newest(project)["status"], newest(project)["stack_name"]) == ("completed", "other")
+    assert (project / "first-runs").read_text() == "x"
+
+
+def test_another_stack_than_the_runs_own_is_refused(project: Path, failed_on_other: dict[str, str]) -> None:
+    """Resuming on another stack says which one the run is of, and changes nothing."""
+    refused = rayform(project, "runs", "resume", failed_on_other["name"], "--stack", "default")
+    assert (refused.returncode, "of stack 'other', not of 'default'" in refused.stderr) == (4, True)
+    assert newest(project) == failed_on_other
+    named = rayform(project, "runs", "resume", failed_on_other["name"], "--stack", "other")
+    assert named.returncode == 0, named.stderr
+
+
+def test_a_run_of_a_renamed_stack_goes_on_where_that_is_named(
+    project: Path, failed_on_other: dict[str, str]
+) -> None:
+    """A run whose stack isn't registered names the nearest ones; its stack under another name takes it up."""
+    rename_stack("other", "others")
+    lost = rayform(project, "runs", "resume", failed_on_other["name"])
+    assert (lost.returncode, "no stack 'other'" in lost.stderr, "'others'" in lost.stderr) == (3, True, True)
+    assert newest(project) == failed_on_other
+    resumed = rayform(project, "runs", "resume", failed_on_other["name"], "--stack", "others")
+    assert resumed.returncode == 0, resumed.stderr
+
+
+def test_a_run_that_its_stacks_catalog_lacks_is_refused(
+    project: Path, failed_on_other: dict[str, str], tmp_path: Path
+) -> None:
+    """A run whose stack was given another catalog goes on nowhere, and the error names both stacks."""
+    register_component(
+        "catalog", "elsewhere", flavor="sqlite", config={"path": str(tmp_path / "elsewhere.db")}
+    )
+    update_stack("other", catalog="elsewhere")
+    refused = rayform(project, "runs", "resume", failed_on_other["name"])
+    assert (refused.returncode, "doesn't hold it" in refused.stderr) == (4, True), refused.stderr
+    assert "catalog of stack 'default'" in refused.stderr
+    assert newest(project) == failed_on_other

@@ -261,3 +261,17 @@ def test_reading_imports_no_value_library(client: Client, rayform_home: Path) ->
         " or 'materializers' in m]; assert not bad, bad; assert v.load() == {'weights': [0.5]}"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_an_unknown_run_names_the_stack_that_was_searched(client: Client) -> None:
+    """Where there are other stacks, a run that isn't found says whose catalog was searched and how to name another."""
+    seed_training_run(client, "training-monday")
+    with pytest.raises(NotFoundError) as alone:
+        client.get_pipeline_run("trainin-monday")
+    assert alone.value.why is None
+    stacks.register_stack("prod")
+    with pytest.raises(NotFoundError) as caught:
+        client.get_pipeline_run("trainin-monday")
+    assert caught.value.why == "The catalog of stack 'default' was searched, and no other."
+    for said in ("Did you mean 'training-monday'?", "'prod'", "--stack NAME"):
+        assert said in str(caught.value.hint)
