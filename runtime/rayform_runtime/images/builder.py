@@ -23,7 +23,16 @@ __all__ = ["build_image", "ensure_images", "plan_images"]
 Report = Callable[[str, float | None], None]
 """Told what is being done, and once it ended, how many seconds it took."""
 
-_KEPT_LINES = 30
+_KEPT = 8_000
+"""Characters of a build's output that are kept for its error."""
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+"""The engine puts what a command says on standard error in red, each piece as it was written."""
+
+_NOT_FOUND = re.compile(
+    r".*(No matching distribution found for|no version of|was\s+not\s+found\s+in\s+the\s+p(ackage|rovided)).*"
+)
+"""What pip and uv say of a requirement that no index has."""
 
 
 def plan_images(
@@ -73,7 +82,8 @@ def ensure_images(
         if found is None:
             local = f"rayform-step:{tag}"
             steps = [key for key, other in plans.items() if other.tag == tag]
-            what = f"image {tag[:12]} for {', '.join(steps[:3])}{' …' if len(steps) > 3 else ''}"
+            more = f" and {len(steps) - 3} more" if len(steps) > 3 else ""
+            what = f"image {tag[:12]} for {', '.join(steps[:3])}{more}"
             client = docker_engine()
             try:
                 build_image(client, plan, local, _timed(report, f"building {what}"))
@@ -109,7 +119,7 @@ def build_image(
         pass
     started = time.monotonic()
     report("", None)
-    said: list[str] = []
+    said = ""
     try:
         stream = client.api.build(
             fileobj=plan.archive(),
@@ -123,9 +133,8 @@ def build_image(
             decode=True,
         )
         for event in stream:
-            if text := str(event.get("stream", "")).strip():
-                said.extend(text.splitlines())
-                del said[:-_KEPT_LINES]
+            if text := _COLOUR.sub("", str(event.get("stream", ""))):
+                said = (said + text)[-_KEPT:]
                 if text.startswith("Step "):
                     report(text.splitlines()[0][:100], None)
             if failure := event.get("error"):
@@ -135,10 +144,12 @@ def build_image(
     report("", time.monotonic() - started)
 
 
-def build_error(plan: BuildPlan, failure: str, said: list[str]) -> RayformError:
-    """Say what went wrong in a build, from the engine's message and the build's last lines."""
-    text = "\n".join([*said, failure])
-    last = "\n".join(said[-8:] or [failure])
+def build_error(plan: BuildPlan, failure: str, said: str) -> RayformError:
+    """Say what went wrong in a build, from the engine's message and what the build said last."""
+    lines = [line.rstrip() for line in said.splitlines() if line.strip()]
+    failure = _COLOUR.sub("", failure)
+    text = "\n".join([*lines, failure])
+    last = "\n".join(lines[-8:] or [failure])
     if "no space left on device" in text.lower():
         return PrerequisiteError(
             "The image can't be built: the disk of the Docker Engine is full.",
@@ -160,12 +171,10 @@ def build_error(plan: BuildPlan, failure: str, said: list[str]) -> RayformError:
         )
     if found := re.search(r"E: (Failed to fetch .+|Could not .+)", text):
         return RemoteError("The image's Debian packages can't be fetched.", why=found.group(1)[:300])
-    if found := re.search(
-        r"(No matching distribution found for|no version of|was not found in the package registry).*", text
-    ):
+    if found := _NOT_FOUND.search(text):
         return UsageError(
             "The image's requirements can't be installed.",
-            why=_compact(_from_error(said) or found.group(0)),
+            why=_compact(_from_error(lines) or found.group(0)),
             hint="Correct the requirement's name or version, or name an index that has it.",
         )
     if re.search(r"pull access denied|manifest (unknown|for .* not found)|repository does not exist", text):
@@ -175,9 +184,10 @@ def build_error(plan: BuildPlan, failure: str, said: list[str]) -> RayformError:
     )
 
 
-def _from_error(said: list[str]) -> str:
-    starts = [i for i, line in enumerate(said) if re.match(r"\s*(ERROR|error|×|╰)", line)]
-    return "\n".join(said[starts[0] : starts[0] + 6]) if starts else ""
+def _from_error(lines: list[str]) -> str:
+    """Return the lines in which pip or uv (by its version `error:` or `×`) tells of an error."""
+    starts = [i for i, line in enumerate(lines) if re.match(r"\s*(ERROR|error|×|╰)", line)]
+    return "\n".join(lines[starts[0] : starts[0] + 6]) if starts else ""
 
 
 def _line(text: str, part: str) -> str:
@@ -185,7 +195,7 @@ def _line(text: str, part: str) -> str:
 
 
 def _compact(text: str) -> str:
-    return re.sub(r"\s+", " ", re.sub(r"\x1b\[[0-9;]*m", "", text)).strip()[:1200]
+    return re.sub(r"\s+", " ", text).strip()[:1200]
 
 
 def _timed(report: Report, what: str) -> Report:

@@ -4,12 +4,13 @@ import re
 import tarfile
 
 import pytest
+from docker.errors import ImageNotFound
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_runtime.images.build_context import plan_image
-from rayform_runtime.images.builder import build_error, plan_images
+from rayform_runtime.images.builder import build_error, build_image, plan_images
 from rayform_runtime.images.local_wheels import find_links_folders, find_local_wheels
 from rayform_runtime.spec import ImageSpec, PipelineSpec, SourceRef, StepSpec
 
@@ -168,15 +169,62 @@ def test_find_links_are_read_from_pips_own_setting(tmp_path):
 @pytest.mark.parametrize(
     ("said", "failure", "kind", "part"),
     [
-        (["write: no space left on device"], "exit 1", "PrerequisiteError", "disk"),
-        (["E: Unable to locate package gti"], "exit 100", "UsageError", "'gti'"),
-        (["ERROR: No matching distribution found for nmupy"], "exit 1", "UsageError", "nmupy"),
-        (["RAYFORM-CHECK Python 3.9 and Ray 2.60.0"], "exit 1", "UsageError", "Python 3.9"),
-        ([], "pull access denied for x, repository does not exist", "UsageError", "base image"),
-        (["boom"], "exit 1", "RemoteError", "boom"),
+        ("write: no space left on device", "exit 1", "PrerequisiteError", "disk"),
+        ("E: Unable to locate package gti", "exit 100", "UsageError", "'gti'"),
+        ("ERROR: No matching distribution found for nmupy", "exit 1", "UsageError", "nmupy"),
+        ("RAYFORM-CHECK Python 3.9 and Ray 2.60.0", "exit 1", "UsageError", "Python 3.9"),
+        ("", "pull access denied for x, repository does not exist", "UsageError", "base image"),
+        ("boom", "exit 1", "RemoteError", "boom"),
     ],
 )
 def test_a_failed_build_says_what_to_do(plan, said, failure, kind, part):
     """Each usual cause has an error of its own."""
     error = build_error(plan(), failure, said)
     assert type(error).__name__ == kind and part in str(error)
+
+
+UV_NOW = """\
+error: No solution found when resolving dependencies
+  cause: Because nmupy was not found in the package registry and you require nmupy, we can conclude that your ...
+"""
+UV_BEFORE = """\
+  × No solution found when resolving dependencies:
+  ╰─▶ Because nmupy was not found in the package
+      registry and you require nmupy, we can conclude that your requirements
+      are unsatisfiable.
+"""
+
+
+class Builds:
+    """The part of Docker's client that builds, whose build says `pieces` and fails."""
+
+    def __init__(self, pieces):
+        self.pieces = pieces
+        self.images = self.api = self
+
+    def get(self, tag):
+        raise ImageNotFound(tag)
+
+    def build(self, **options):
+        yield {"stream": "Step 3/9 : RUN uv pip install"}
+        yield {"stream": "\n"}
+        for piece in self.pieces:
+            yield {"stream": f"\x1b[91m{piece}\x1b[0m"}
+        yield {"error": "The command returned a non-zero code: 1"}
+
+
+@pytest.mark.parametrize("said", [UV_NOW, UV_BEFORE])
+@pytest.mark.parametrize("cuts", [[], [2, 7, 30, 60, 75], [100]])
+def test_what_uv_says_of_a_requirement_is_told_whole(plan, said, cuts):
+    """The engine cuts standard error anywhere and puts each piece in red; the sentence keeps its subject."""
+    pieces = [said[start:end] for start, end in zip([0, *cuts], [*cuts, None], strict=True)]
+    with pytest.raises(UsageError, match="requirements can't be installed") as caught:
+        build_image(Builds(pieces), plan(), "t", lambda text, seconds: None)
+    assert "Because nmupy was not found in the package registry and you require nmupy" in caught.value.why
+    assert "\x1b" not in caught.value.why
+
+
+def test_a_failed_build_keeps_the_sentence_of_a_requirement(plan):
+    """Where nothing tells of an error before it, the sentence is still told from its beginning."""
+    error = build_error(plan(), "exit 1", "Because a was not found in the provided package locations\n")
+    assert error.why == "Because a was not found in the provided package locations"
