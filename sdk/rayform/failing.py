@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from rayform_runtime.execution.person_traceback import is_framework_file, person
 
 if TYPE_CHECKING:
     from rayform_runtime.execution.interface import RunOutcome, RunRequest
+    from rayform_runtime.spec import PipelineSpec
 
 __all__ = ["SHOWN_ERRORS", "failed_run_error", "keep_tracebacks_short", "loading"]
 
@@ -67,12 +69,31 @@ def failed_run_error(
     if not shown:
         whys += [e.traceback for _, e in told if e.traceback]
     hint = f"Mend it, then `rayform runs resume {name}` runs only what is missing."
-    if in_images and any(e.type == "ModuleNotFoundError" for _, e in told):
+    lacking = [key.partition("[")[0] for key, e in told if e.type == "ModuleNotFoundError"]
+    if lacking and in_images:
         hint = (
             "Name what a step imports in its image, as in @pipeline(image=ImageSpec(requirements=['numpy'])), and "
             "start a new run: a resumed one keeps its images."
         )
+    elif wanted := _requirements(request.spec, lacking):
+        hint = (
+            "This stack runs steps in your own environment and builds no images: "
+            f"`pip install {shlex.join(wanted)}`, then `rayform runs resume {name}`."
+        )
     return PipelineFailedError(f"Run '{name}' {outcome.status}.", why="\n".join(whys) or None, hint=hint)
+
+
+def _requirements(spec: PipelineSpec, keys: Collection[str]) -> list[str]:
+    """Return, as pip's arguments, what the images of these steps would have had installed."""
+    found: dict[str, None] = {}
+    for step in spec.steps:
+        image = step.image or spec.image
+        wanted = image.requirements if image is not None and step.key in keys else None
+        if isinstance(wanted, str):
+            found.update(dict.fromkeys(["-e", "."] if wanted == "pyproject" else ["-r", wanted]))
+        else:
+            found.update(dict.fromkeys(wanted or ()))
+    return list(found)
 
 
 def _first_line(message: str) -> str:
