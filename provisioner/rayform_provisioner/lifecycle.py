@@ -16,6 +16,7 @@ from typing import Any
 
 from rayform_core.errors import ConflictError, NotFoundError, RayformError, UsageError
 from rayform_core.files import write_atomically
+from rayform_provisioner.aws.calls import MissingCredentialsError
 from rayform_provisioner.aws.checks import Settled, pins, settle, settled_before
 from rayform_provisioner.costs import estimate
 from rayform_provisioner.definition import LoadedDefinition, StackDefinition, load_definition
@@ -350,9 +351,12 @@ class Lifecycle:
     # -- parts
 
     def _existing_here(self) -> StackRecord:
-        """Return the record; a refresh of a stack by another cloud would find nothing, and forget everything."""
+        """Return the record; a refresh of a stack by another cloud would find nothing, and forget everything.
+
+        A stack that was only ever planned is nowhere yet, so any cloud will do.
+        """
         record = self.folder.existing()
-        if record.target != self.target.name:
+        if record.status != "planned" and record.target != self.target.name:
             raise ConflictError(
                 f"Stack '{self.name}' is in the cloud '{record.target}', not '{self.target.name}'.",
                 hint=f"Add --target {record.target}.",
@@ -480,7 +484,24 @@ class Lifecycle:
             except RayformError as error:
                 if not (may_have_left(left) or self.state.leaves_unsure(error)):
                     self.folder.mark_ended()
+                self._say_where_keys_are_for(error)
                 raise
+
+    def _say_where_keys_are_for(self, error: RayformError) -> None:
+        """Add to an error about credentials which cloud the stack is bound to, and how that can change."""
+        missing = isinstance(error, MissingCredentialsError)
+        if not missing and not (isinstance(error, TerraformError) and error.kind is ErrorKind.CREDENTIALS):
+            return
+        record = self.folder.record()
+        if record is None or record.status == "planned":
+            return
+        bound = f"Stack '{self.name}' is deployed to target '{record.target}', and stays there until it is destroyed."
+        error.why = f"{error.why} {bound}" if error.why else bound
+        keys = "Run `aws configure` or `aws sso login`." if missing else error.hint
+        error.hint = (
+            f"{keys} For another target give the definition another name, or destroy the stack first: "
+            f"rayform stack destroy {self.name}"
+        )
 
     @contextlib.contextmanager
     def _recorded(

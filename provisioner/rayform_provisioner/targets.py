@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from rayform_core.errors import NotFoundError, PrerequisiteError, UsageError
 from rayform_core.files import home, storage_error
 
-__all__ = ["AWS", "Target", "read_endpoints", "resolve_target"]
+__all__ = ["AWS", "Target", "emulated_cloud_is_up", "read_endpoints", "resolve_target"]
 
 SERVICES = (
     "autoscaling",
@@ -135,8 +135,8 @@ def resolve_target(name: str | None = None) -> Target:
     if name == "aws":
         return AWS
     if name == "localstack":
-        path = home() / "localstack" / "endpoints.json"
-        if not path.exists():
+        path = _emulated_endpoints()
+        if not emulated_cloud_is_up():
             raise PrerequisiteError(
                 "The emulated cloud is not up.",
                 why=f"There is no {path}.",
@@ -147,6 +147,15 @@ def resolve_target(name: str | None = None) -> Target:
         path = Path(name).absolute()
         return read_endpoints(path, str(path))
     raise NotFoundError("target", name, known=["aws", "localstack"])
+
+
+def emulated_cloud_is_up() -> bool:
+    """Whether `rayform localstack up` left an emulated cloud here, so that `localstack` is a target."""
+    return _emulated_endpoints().exists()
+
+
+def _emulated_endpoints() -> Path:
+    return home() / "localstack" / "endpoints.json"
 
 
 def read_endpoints(path: Path, name: str) -> Target:

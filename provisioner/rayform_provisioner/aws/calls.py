@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Iterator
 
 from rayform_core.errors import PrerequisiteError, RemoteError
-from rayform_provisioner.targets import Target
+from rayform_provisioner.targets import Target, emulated_cloud_is_up
 
-__all__ = ["aws_calls", "error_code", "error_message"]
+__all__ = ["MissingCredentialsError", "aws_calls", "error_code", "error_message"]
 
 _UNKNOWN_KEYS = (
     "InvalidClientTokenId",
@@ -20,6 +20,10 @@ _UNKNOWN_KEYS = (
     "RequestExpired",
 )
 """Codes by which AWS's services say that the keys are wrong or too old, rather than that a right is missing."""
+
+
+class MissingCredentialsError(PrerequisiteError):
+    """This machine has no keys for AWS."""
 
 
 def error_code(error: Exception) -> str:
@@ -40,9 +44,10 @@ def aws_calls(target: Target) -> Iterator[None]:
     try:
         yield
     except (NoCredentialsError, PartialCredentialsError) as error:
-        raise PrerequisiteError(
-            "There are no AWS credentials.", why=f"{error}", hint="Run `aws configure` or `aws sso login`."
-        ) from error
+        hint = "Run `aws configure` or `aws sso login`."
+        if emulated_cloud_is_up():
+            hint += " Or deploy to the emulated cloud, which is up: --target localstack."
+        raise MissingCredentialsError("There are no AWS credentials.", why=f"{error}.", hint=hint) from error
     except ClientError as error:
         code, said = error_code(error), error_message(error)
         if any(word in code for word in _UNKNOWN_KEYS):

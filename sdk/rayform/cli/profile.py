@@ -9,6 +9,7 @@ from rayform.cli import LazyGroup
 from rayform.cli.names import profile_names
 from rayform.cli.options import confirm, yes_option
 from rayform.cli.output import Column, emit_list, json_option
+from rayform_core.errors import IntegrityError
 
 __all__ = ["profile"]
 
@@ -24,15 +25,29 @@ def list_(json_wanted: bool) -> None:
     """List the profiles."""
     active = stacks.active_profile()
     rows = [
-        {"name": name, "active": name == active, "stacks": len(stacks.stack_names(name))}
+        {
+            "name": name,
+            "active": name == active,
+            "stacks": len(stacks.stack_names(name)),
+            "target": _target_of(name),
+        }
         for name in stacks.list_profiles()
     ]
     columns = [
         Column("active", lambda row: "*" if row["active"] else ""),
         Column("name", lambda row: row["name"], shrink=1),
         Column("stacks", lambda row: str(row["stacks"]), right=True),
+        Column("target", lambda row: row["target"] or "aws (not set)", shrink=2),
     ]
     emit_list(rows, columns, json_wanted=json_wanted)
+
+
+def _target_of(profile: str) -> str | None:
+    try:
+        return stacks.profile_target(profile)
+    except IntegrityError as error:  # the others can be listed all the same
+        click.echo(f"Profile '{profile}' can't be read whole: {error}", err=True)
+        return None
 
 
 @profile.command()

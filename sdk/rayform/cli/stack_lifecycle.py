@@ -40,7 +40,17 @@ def _loaded(path: Path) -> LoadedDefinition:
     return load_definition(path)
 
 
-def lifecycle_of(name: str, target: str | None, *, quiet: bool = False) -> tuple[Lifecycle, Any]:
+def lifecycle_of(
+    name: str, target: str | None, *, quiet: bool = False, may_settle: bool = False
+) -> tuple[Lifecycle, Any]:
+    """Return the life of a stack in the cloud that is meant, and what shows its progress.
+
+    Args:
+        name: the stack.
+        target: the cloud that the command line names.
+        quiet: show no progress.
+        may_settle: the command takes a stack that was only ever planned to whichever cloud is usual today.
+    """
     from rayform.cli.deploy_progress import DeployProgress
     from rayform_provisioner.lifecycle import Lifecycle
     from rayform_provisioner.reporting import Silent
@@ -48,20 +58,21 @@ def lifecycle_of(name: str, target: str | None, *, quiet: bool = False) -> tuple
     from rayform_provisioner.targets import resolve_target
 
     if target is None:
-        # A stack stays in its cloud, whatever the variable says today.
         record = StackFolder(name).record()
-        target = record.target if record is not None else _usual_target()
+        if record is None or (may_settle and record.status == "planned"):
+            # Where nobody says a cloud, the one that it was planned for is meant, rather than AWS.
+            target = _usual_target() or (record.target if record is not None else None)
+        else:
+            target = record.target  # a stack stays in its cloud, whatever the variable says today
     progress = Silent() if quiet else DeployProgress()
     return Lifecycle(name, resolve_target(target), progress), progress
 
 
 def _usual_target() -> str | None:
     """Where new stacks go unless told: what the variable says, else what the profile says."""
-    if os.environ.get("RAYFORM_TARGET"):
-        return None  # resolve_target reads it
     from rayform import stacks
 
-    return stacks.profile_target()
+    return os.environ.get("RAYFORM_TARGET") or stacks.profile_target()
 
 
 def meant_stack(given: str | None) -> str:
@@ -157,7 +168,7 @@ def plan(
         return
     from rayform.cli.deploy_progress import print_plan
 
-    lifecycle, progress = lifecycle_of(loaded.definition.name, target)
+    lifecycle, progress = lifecycle_of(loaded.definition.name, target, may_settle=True)
     summary = lifecycle.plan(loaded, upgrade_images=upgrade_images)
     progress.close() if hasattr(progress, "close") else None
     if json_wanted:
@@ -246,7 +257,7 @@ def deploy(
 
     loaded = _loaded(definition)
     name = loaded.definition.name
-    lifecycle, progress = lifecycle_of(name, target)
+    lifecycle, progress = lifecycle_of(name, target, may_settle=True)
     if not no_register:
         record = lifecycle.folder.record()
         stacks.refuse_taken_name(name, record.reference if record else None)
@@ -416,7 +427,7 @@ def history(name: str | None, json_wanted: bool) -> None:
 def export_terraform(directory: Path, definition: Path, target: str | None) -> None:
     """Write a root module that runs with bare Terraform."""
     loaded = _loaded(definition)
-    lifecycle, _ = lifecycle_of(loaded.definition.name, target, quiet=True)
+    lifecycle, _ = lifecycle_of(loaded.definition.name, target, quiet=True, may_settle=True)
     files = lifecycle.export(loaded, directory)
     click.echo(
         f"Wrote {len(files)} files to {directory}. Next: cd {directory} && terraform init && terraform plan"

@@ -446,3 +446,19 @@ def test_errors_of_several_lines_are_indented(cli: Cli, tmp_path: Path) -> None:
     why = next(i for i, line in enumerate(lines) if line.startswith("  Why:"))
     assert "SystemExit: 3" in err
     assert all(line.startswith("        ") for line in lines[why + 1 : -1])
+
+
+def test_profiles_show_their_targets(cli: Cli, rayform_home: Path) -> None:
+    """The list of profiles says where the stacks of each are deployed, also where one's file is corrupt."""
+    assert cli("profile", "create", "cloudy", "--set")[0] == 0
+    assert cli("profile", "target", "localstack")[0] == 0
+    assert {row["name"]: row["target"] for row in from_json(cli, "profile", "list")["items"]} == {
+        "default": None,
+        "cloudy": "localstack",
+    }
+    shown = cli("profile", "list")[1]
+    assert "localstack" in shown and "aws (not set)" in shown
+    assert cli("profile", "set", "default")[0] == 0
+    (rayform_home / "profiles" / "cloudy" / "profile.yaml").write_text("{")
+    code, out, err = cli("profile", "list")
+    assert (code, "cloudy" in out, "Profile 'cloudy' can't be read" in err) == (0, True, True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rayform_core.errors import RemoteError
-from rayform_provisioner.aws.calls import aws_calls
+from rayform_provisioner.aws.calls import MissingCredentialsError, aws_calls
 from rayform_provisioner.targets import AWS, Target
 
 EMULATED = Target("localstack", {"ec2": "http://127.0.0.1:1"})
@@ -29,3 +29,17 @@ def test_next_step(target, code, said):
     with pytest.raises(RemoteError) as caught, aws_calls(target):
         raise exceptions.ClientError({"Error": {"Code": code, "Message": "no"}}, "DescribeVpcs")
     assert said in str(caught.value.hint)
+
+
+def test_missing_keys_name_the_emulated_cloud_that_is_up(tmp_path, monkeypatch):
+    """Without AWS credentials, the emulated cloud of this home is offered once it is up."""
+    exceptions = pytest.importorskip("botocore.exceptions")
+    monkeypatch.setenv("RAYFORM_HOME", str(tmp_path))
+    offered = []
+    for _ in range(2):
+        with pytest.raises(MissingCredentialsError) as caught, aws_calls(AWS):
+            raise exceptions.NoCredentialsError
+        offered.append("--target localstack" in str(caught.value.hint))
+        (tmp_path / "localstack").mkdir(exist_ok=True)
+        (tmp_path / "localstack" / "endpoints.json").write_text("{}")
+    assert offered == [False, True]

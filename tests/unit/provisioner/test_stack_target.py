@@ -1,0 +1,109 @@
+"""Which cloud a command goes to: the one that is named, the stack's own, the variable's, the profile's."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from rayform import stacks
+from rayform.cli.stack_lifecycle import lifecycle_of
+from rayform_core.errors import PrerequisiteError
+from rayform_provisioner.aws.calls import MissingCredentialsError
+from rayform_provisioner.lifecycle import Lifecycle
+from rayform_provisioner.stack_folder import StackFolder
+from rayform_provisioner.targets import AWS
+from rayform_provisioner.terraform_errors import Diagnostic, TerraformError
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A stack's folder in a home whose emulated cloud is up."""
+    monkeypatch.setenv("RAYFORM_HOME", str(tmp_path / "home"))
+    for variable in ("RAYFORM_PROFILE", "RAYFORM_TARGET"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.chdir(tmp_path)
+    endpoints = tmp_path / "home" / "localstack" / "endpoints.json"
+    endpoints.parent.mkdir(parents=True)
+    endpoints.write_text(json.dumps({"services": {"ec2": "http://127.0.0.1:1"}}))
+    return StackFolder("demo")
+
+
+def target_of(given: str | None = None, *, may_settle: bool = True) -> str:
+    """The cloud that a command goes to."""
+    return lifecycle_of("demo", given, quiet=True, may_settle=may_settle)[0].target.name
+
+
+def begun(folder: StackFolder, target: str, status: str) -> None:
+    record = folder.begin("eu-central-1", target)
+    record.status = status
+    folder.save(record)
+
+
+def test_a_planned_stack_goes_where_the_profile_says_by_now(folder):
+    """A plan binds a stack to no cloud: what is named counts first, then the variable, then the profile."""
+    begun(folder, "aws", "planned")
+    assert target_of() == "aws"
+    stacks.set_profile_target("localstack")
+    assert target_of() == "localstack"
+    assert target_of("aws") == "aws"
+    assert target_of(may_settle=False) == "aws"
+
+
+def test_the_variable_goes_before_the_profile(folder, monkeypatch):
+    """RAYFORM_TARGET says where a planned stack goes, whatever the profile says."""
+    begun(folder, "localstack", "planned")
+    stacks.set_profile_target("localstack")
+    monkeypatch.setenv("RAYFORM_TARGET", "aws")
+    assert target_of() == "aws"
+
+
+def test_a_stack_that_was_planned_for_the_emulated_cloud_is_not_sent_to_aws(folder):
+    """Where neither variable nor profile says a cloud, a planned stack goes where it was planned for."""
+    begun(folder, "localstack", "planned")
+    assert target_of() == "localstack"
+
+
+@pytest.mark.parametrize("status", ["deploying", "deployed", "destroying"])
+def test_a_deployed_stack_stays_in_its_cloud(folder, monkeypatch, status):
+    """Once a deploy began, neither profile nor variable takes a stack elsewhere."""
+    begun(folder, "aws", status)
+    stacks.set_profile_target("localstack")
+    monkeypatch.setenv("RAYFORM_TARGET", "localstack")
+    assert target_of() == "aws"
+
+
+def test_a_planned_stack_is_forgotten_from_any_cloud(folder):
+    """A stack that was only planned is nowhere, so destroying it asks for no particular cloud."""
+    begun(folder, "aws", "planned")
+    life, _ = lifecycle_of("demo", "localstack", quiet=True)
+    assert life.destroy(lambda summary: True) == []
+    assert folder.record() is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MissingCredentialsError(
+            "There are no AWS credentials.", why="None found.", hint="Or: --target localstack."
+        ),
+        TerraformError("plan", [Diagnostic("error", "no valid credential sources found")], []),
+    ],
+    ids=["boto3", "terraform"],
+)
+def test_missing_keys_name_the_cloud_that_a_stack_is_deployed_to(folder, error):
+    """Without keys, a deployed stack says where it is and how that can change; another target isn't offered."""
+    begun(folder, "aws", "deployed")
+    with pytest.raises((PrerequisiteError, TerraformError)) as caught, Lifecycle("demo", AWS)._held("plan"):
+        raise error
+    assert "Stack 'demo' is deployed to target 'aws'" in str(caught.value.why)
+    assert "rayform stack destroy demo" in str(caught.value.hint)
+    assert "--target localstack" not in str(caught.value)
+
+
+def test_missing_keys_of_a_planned_stack_are_told_as_they_are(folder):
+    """A stack that was only planned isn't said to be deployed anywhere."""
+    begun(folder, "aws", "planned")
+    with pytest.raises(MissingCredentialsError) as caught, Lifecycle("demo", AWS)._held("plan"):
+        raise MissingCredentialsError("There are no AWS credentials.", hint="Or: --target localstack.")
+    assert (caught.value.why, caught.value.hint) == (None, "Or: --target localstack.")
