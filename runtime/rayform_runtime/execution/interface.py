@@ -171,6 +171,7 @@ class RunRequest:
         resume: take over the existing run `run_id`: finished steps are kept, the rest is run.
         no_cache: ignore the cache (results are still written for later runs).
         only: run just these step keys (what `spin` does); their inputs come from `inputs_from`.
+        only_index: of the one mapped step in `only`, run just this instance.
         inputs_from: the run whose artifact versions stand in for the outputs of steps that are not run.
         detach: return once the run is accepted, where the orchestrator can go on without this process.
         code: facts of the code that is run, for the catalog (`git_commit`, `git_dirty`, `git_branch`, …).
@@ -188,6 +189,7 @@ class RunRequest:
     resume: bool = False
     no_cache: bool = False
     only: Sequence[str] | None = None
+    only_index: int | None = None
     inputs_from: UUID | None = None
     detach: bool = False
     code: Mapping[str, Any] = field(default_factory=dict)

@@ -123,6 +123,7 @@ class RunGraph:
         spec: the pipeline.
         stored: artifact versions that `ArtifactInput`s name, by ID.
         only: the steps to run; all unless told.
+        only_index: of mapped steps, the one instance to run; all unless told.
     """
 
     def __init__(
@@ -130,8 +131,10 @@ class RunGraph:
         spec: PipelineSpec,
         stored: Mapping[UUID, ArtifactVersion],
         only: Sequence[str] | None = None,
+        only_index: int | None = None,
     ) -> None:
         self.spec = spec
+        self._only_index = only_index
         self._stored = {v.id: VersionRef.of(v) for v in stored.values()}
         self.nodes: dict[str, Node] = {}
         keys = [step.key for step in spec.steps]
@@ -188,10 +191,17 @@ class RunGraph:
 
         Raises:
             UsageError: the lists of a mapped step have different lengths, or one isn't a list.
+            NotFoundError: the only instance that shall run is past the end of its list.
         """
         width = self._width(node)
+        indices: Iterable[int | None] = [None] if width is None else range(width)
+        if width is not None and self._only_index is not None:
+            if self._only_index >= width:
+                known = [f"{node.key}[{index}]" for index in range(width)]
+                raise NotFoundError("step", f"{node.key}[{self._only_index}]", known=known)
+            indices = [self._only_index]
         node.step_json = node.spec.model_dump(mode="json", exclude_defaults=True, exclude={"inputs", "after"})
-        for index in [None] if width is None else range(width):
+        for index in indices:
             earlier = self._earlier.get((node.key, index))
             chosen, attempt = (earlier[0], earlier[1] + 1) if earlier else (new_id(), 1)
             one = Instance(node, index, chosen, self._arguments(node, index), attempt=attempt)

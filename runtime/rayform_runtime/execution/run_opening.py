@@ -50,7 +50,7 @@ class RunOpening:
             UsageError, NotFoundError: the pipeline is wired wrongly; nothing was recorded.
         """
         versions = self._catalog.get_artifact_versions(stored_ids(self._spec))
-        return RunGraph(self._spec, versions, self._request.only)
+        return RunGraph(self._spec, versions, self._request.only, self._request.only_index)
 
     def record(self) -> None:
         """Record the run as at work in this process, or take it over.

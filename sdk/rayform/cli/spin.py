@@ -23,6 +23,7 @@ def spin(run: str, step: str, debug: bool, stack: str | None) -> None:
     \b
     Examples:
       rayform spin training-20261120-224301-a1b2c3 fit
+      rayform spin 0193 'fit[2]'
       rayform spin 0193 evaluate --debug
     """
     from rayform.again import spin_step

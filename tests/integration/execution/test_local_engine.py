@@ -754,6 +754,8 @@ def test_spin_runs_one_step_on_an_earlier_runs_inputs(engine: Engine) -> None:
     assert engine.value_of(alone.run_id, "sum") == 14
     mapped = engine.run(spec, only=["squares"], inputs_from=first.run_id, debug=True)
     assert len(engine.statuses(mapped.run_id)) == 4
+    third = engine.run(spec, only=["squares"], only_index=3, inputs_from=first.run_id)
+    assert engine.statuses(third.run_id) == {"squares[3]": "completed"}
     with pytest.raises(NotFoundError, match="Did you mean 'squares'"):
         engine.run(spec, only=["square"], inputs_from=first.run_id)
 

@@ -153,6 +153,26 @@ def test_a_failed_run_is_resumed_and_a_step_spun(tmp_path: Path, command: Comman
     assert wrong.returncode == 3 and "Did you mean 'divide'" in wrong.stderr
 
 
+def test_one_instance_of_a_mapped_step_is_spun(tmp_path: Path, command: Command) -> None:
+    """`key[index]`, as errors name it, runs that instance alone; one that isn't there names those that are."""
+    mapped = FAILING.replace("-> int:\n    return 0", "-> list[int]:\n    return [1, 0, 4]")
+    (tmp_path / "job.py").write_text(mapped.replace("divide(zero())", "divide.map(zero())"))
+    assert "Step 'divide[1]' raised" in command("rayform", "run", "job.py").stderr
+    name = str(runs(command)[0]["name"])
+    spun = command("rayform", "spin", name, "divide[2]")
+    assert spun.returncode == 0 and "divide[2]  completed" in spun.stderr, spun.stderr
+    assert "divide[0]" not in spun.stderr and "divide[1]" not in spun.stderr
+    cases = {
+        "divide[3]": (3, "Did you mean 'divide[2]'"),
+        "divid[2]": (3, "Did you mean 'divide'"),
+        "zero[0]": (2, "Step 'zero' isn't mapped"),
+    }
+    for step, (code, text) in cases.items():
+        done = command("rayform", "spin", name, step)
+        assert (done.returncode, text in done.stderr) == (code, True), (step, done.stderr)
+    assert len(runs(command)) == 2
+
+
 def test_rayform_run_tells_wrong_input(tmp_path: Path, command: Command) -> None:
     """Wrong parameters, configurations and names are usage errors with exit code 2 or 3, and nothing runs."""
     (tmp_path / "job.py").write_text(GUARDED)

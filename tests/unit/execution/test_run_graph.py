@@ -93,6 +93,24 @@ def test_map_is_as_wide_as_its_list() -> None:
     assert join.arguments["xs"] == ([i.outputs["output"] for i in second], True, None)
 
 
+def test_one_instance_of_a_map_runs_alone() -> None:
+    """It takes its own element and no other, and one past the end is an error that names those there are."""
+    for index in (2, 3):
+        made = graph(
+            step("list"),
+            step("each", x=MapInput(step="list", output="output")),
+            only=["each"],
+            only_index=index,
+        )
+        made.give("list", {None: {"output": ref(3)}})
+        if index == 3:
+            with pytest.raises(NotFoundError, match=r"no step 'each\[3\]'.*each\[2\]"):
+                made.open_node(made.nodes["each"])
+            continue
+        (alone,) = made.open_node(made.nodes["each"])
+        assert (alone.map_index, alone.arguments["x"][2], made.nodes["each"].open) == (2, 2, 1)
+
+
 def test_finished_instances_are_taken_over_by_a_resume() -> None:
     """A step run that an earlier process finished keeps its ID; an unfinished one gets its next attempt."""
     made = graph(step("list"), step("each", x=MapInput(step="list", output="output")))
