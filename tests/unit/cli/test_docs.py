@@ -48,19 +48,27 @@ def pages_in(entry: object) -> list[str]:
     return [page for value in entry for page in pages_in(value)]
 
 
-def test_every_page_is_in_the_navigation_and_exists() -> None:
-    """The navigation names each page once, and no page that isn't there."""
-
+def navigation() -> list[str]:
     class Loader(yaml.SafeLoader):
         pass
 
     Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda loader, suffix, node: suffix)
-    config = yaml.load((ROOT / "mkdocs.yml").read_text(), Loader=Loader)
-    named = pages_in(config["nav"])
+    return pages_in(yaml.load((ROOT / "mkdocs.yml").read_text(), Loader=Loader)["nav"])
+
+
+def test_every_page_is_in_the_navigation_and_exists() -> None:
+    """The navigation names each page once, and no page that isn't there."""
+    named = navigation()
     assert len(named) == len(set(named))
     there = {p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*.md")}
     assert {page for page in named if not page.endswith("/")} <= there
     assert {p for p in there if not p.startswith("adr/")} <= set(named)
+
+
+def test_the_first_page_leads_to_every_other() -> None:
+    """Who reads the pages as files has no navigation beside them: `docs/index.md` links them all."""
+    linked = set(re.findall(r"\]\(([^)#\s]+)", (DOCS / "index.md").read_text()))
+    assert {page for page in navigation() if page.endswith(".md")} - {"index.md"} <= linked
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda p: p.name)
