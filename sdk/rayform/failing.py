@@ -68,7 +68,9 @@ def failed_run_error(
         whys.append(f"… and {more} more: rayform runs describe {name}")
     if not shown:
         whys += [e.traceback for _, e in told if e.traceback]
-    hint = f"Mend it, then `rayform runs resume {name}` runs only what is missing."
+    # A spun step's run can be resumed too, but goes on with the whole pipeline then.
+    again = f"`rayform runs resume {name}` runs only what is missing" if not request.only else "spin it again"
+    hint = f"Mend it, then {again}."
     lacking = [key.partition("[")[0] for key, e in told if e.type == "ModuleNotFoundError"]
     if lacking and in_images:
         hint = (
@@ -78,7 +80,7 @@ def failed_run_error(
     elif wanted := _requirements(request.spec, lacking):
         hint = (
             "This stack runs steps in your own environment and builds no images: "
-            f"`pip install {shlex.join(wanted)}`, then `rayform runs resume {name}`."
+            f"`pip install {shlex.join(wanted)}`, then {again}."
         )
     return PipelineFailedError(f"Run '{name}' {outcome.status}.", why="\n".join(whys) or None, hint=hint)
 

@@ -26,14 +26,21 @@ def test_a_module_that_an_image_lacks_is_told_with_the_way_to_bring_it_in(
     kind: str, in_images: bool, wanted: str
 ) -> None:
     """A resume keeps the images, so that it isn't what helps."""
-    request: Any = SimpleNamespace(run_name="r", spec=SimpleNamespace(steps=[], image=None))
+    request: Any = SimpleNamespace(run_name="r", only=None, spec=SimpleNamespace(steps=[], image=None))
     outcome = RunOutcome(new_id(), RunStatus.FAILED, {"s": StepError(kind, "No module named 'numpy'")})
     error = failed_run_error(request, outcome, shown=True, in_images=in_images)
     with pytest.raises(type(error), match=wanted):
         raise error
 
 
-@pytest.mark.parametrize("key", ["s", "s[2]"])
+@pytest.mark.parametrize(
+    ("only", "key", "again"),
+    [
+        (None, "s", "`rayform runs resume r` runs only what is missing"),
+        (None, "s[2]", "`rayform runs resume r` runs only what is missing"),
+        (["s"], "s", "spin it again"),
+    ],
+)
 @pytest.mark.parametrize(
     ("of_step", "of_pipeline", "wanted"),
     [
@@ -44,7 +51,7 @@ def test_a_module_that_an_image_lacks_is_told_with_the_way_to_bring_it_in(
     ],
 )
 def test_a_stack_without_images_asks_for_what_they_would_have_had(
-    key: str, of_step: Any, of_pipeline: Any, wanted: str
+    only: Any, key: str, again: str, of_step: Any, of_pipeline: Any, wanted: str
 ) -> None:
     """Where no image is built, its requirements are the person's own to install."""
     source = SourceRef(module="m", qualname="s")
@@ -55,11 +62,11 @@ def test_a_stack_without_images_asks_for_what_they_would_have_had(
         StepSpec(key="t", name="t", source=source, image=other),
     ]
     request: Any = SimpleNamespace(
-        run_name="r", spec=PipelineSpec(name="p", source=source, steps=steps, image=shared)
+        run_name="r", only=only, spec=PipelineSpec(name="p", source=source, steps=steps, image=shared)
     )
     errors = {key: StepError("ModuleNotFoundError", "No module named 'sklearn'")}
     error = failed_run_error(request, RunOutcome(new_id(), RunStatus.FAILED, errors), shown=True)
     assert error.hint == (
         "This stack runs steps in your own environment and builds no images: "
-        f"`pip install {wanted}`, then `rayform runs resume r`."
+        f"`pip install {wanted}`, then {again}."
     )
