@@ -25,7 +25,7 @@ from helper import double
 
 @step(enable_cache=False)
 def make(n: int) -> list[int]:
-    print("making", n, flush=True)
+    print("making", n, "as", open("project.txt").read(), flush=True)
     return list(range(n))
 
 @step(enable_cache=False)
@@ -88,6 +88,7 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     (folder / "pipelines.py").write_text(textwrap.dedent(PIPELINE))
     (folder / "helper.py").write_text("def double(x):\n    return 2 * x\n")
+    (folder / "project.txt").write_text("the project says")
     return folder
 
 
@@ -117,17 +118,17 @@ def last_run(cluster):
 
 
 def test_a_pipeline_runs_in_images_on_the_cluster(rayform, cluster):
-    """The result is right, logs are seen live, and the catalog in PostgreSQL knows every step."""
+    """The result is right, steps start in the project's folder, logs are live, and the catalog knows every step."""
     code, said = rayform("run", "pipelines.py:adds").end()
     assert code == 0, said
-    assert "making 3" in said and "total  6" in said
+    assert "making 3 as the project says" in said and "total  6" in said
     run, steps = last_run(cluster)
     assert run.status is RunStatus.COMPLETED
     assert sorted(s.key for s in steps) == ["make", "total", "twice", "twice", "twice"]
     log = next(s.log_uri for s in steps if s.key == "make")
     assert log.startswith("s3://")
     stored = cluster.cloud.aws("s3").get_object(Bucket=cluster.bucket, Key=log.split("/", 3)[3])
-    assert stored["Body"].read() == b"making 3\n"
+    assert stored["Body"].read() == b"making 3 as the project says\n"
 
 
 def test_a_gpu_step_brings_up_a_gpu_node(rayform, cluster):
@@ -148,8 +149,9 @@ def test_the_cluster_is_seen_and_reached(rayform):
     assert {n["role"] for n in found["nodes"]} >= {"head"}
     code, said = rayform("cluster", "logs", "watch").end()
     assert code == 0, said
-    code, said = rayform("cluster", "ssh", "sh", "-c", "cat /proc/[0-9]*/cmdline").end()
+    code, said = rayform("cluster", "ssh", "cat /proc/[0-9]*/cmdline | cat").end()
     assert code == 0 and "ray_workers/setup_worker.py" in said, said
+    assert rayform("cluster", "ssh", "sh", "-c", "exit 7").end()[0] == 7
 
 
 def test_out_of_memory_is_named(rayform):
@@ -158,11 +160,20 @@ def test_out_of_memory_is_named(rayform):
     assert code == 1 and "OutOfMemory" in said
 
 
+def steps_on_workers(rayform):
+    code, said = rayform("cluster", "status", "--json").end()
+    assert code == 0, said
+    found = json.loads(said)
+    assert [run.partition("-")[0] for run in found["runs"]] == ["patient"]
+    return [step for node in found["nodes"] if node["role"] == "worker" for step in node["runs"]]
+
+
 @pytest.mark.fault
 def test_a_killed_worker_node_is_survived(rayform, cluster):
     """A node that dies under a step is an event, the step runs elsewhere, the result is right."""
     command = rayform("run", "pipelines.py:patient")
     command.until("tick 3")
+    eventually(lambda: "slow" in steps_on_workers(rayform), "the status to show what runs", 30)
     from rayform_localstack import faults
 
     faults.kill(cluster.workers()[0])

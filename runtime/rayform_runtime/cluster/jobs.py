@@ -18,6 +18,7 @@ from rayform_core.errors import ConflictError, NotFoundError, RemoteError
 __all__ = ["JobServer", "JobStatus"]
 
 _TIMEOUT = 15.0
+_MOST_TASKS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +96,28 @@ class JobServer:
 
     def running(self, prefix: str = "") -> list[str]:
         """Return the IDs of the jobs at work that begin with `prefix`."""
-        found = self._ask("GET", "/api/jobs/")
-        return [
-            str(job["submission_id"])
-            for job in found
+        return list(self.running_with_metadata(prefix))
+
+    def running_with_metadata(self, prefix: str = "") -> dict[str, dict[str, str]]:
+        """Return the jobs at work whose ID begins with `prefix`, each with what `submit` was told of it."""
+        return {
+            str(job["submission_id"]): dict(job.get("metadata") or {})
+            for job in self._ask("GET", "/api/jobs/")
             if job.get("status") in ("PENDING", "RUNNING")
             and str(job.get("submission_id") or "").startswith(prefix)
-        ]
+        }
+
+    def running_tasks(self) -> dict[str, list[str]]:
+        """Return the names of the tasks at work, by the ID of the node; a second late, as Ray reports them.
+
+        Source: Ray's state API, https://docs.ray.io/en/latest/ray-observability/reference/api.html
+        """
+        is_running = "filter_keys=state&filter_predicates=%3D&filter_values=RUNNING"
+        found = self._ask("GET", f"/api/v0/tasks?limit={_MOST_TASKS}&{is_running}")
+        tasks: dict[str, list[str]] = {}
+        for task in ((found.get("data") or {}).get("result") or {}).get("result") or ():
+            tasks.setdefault(str(task.get("node_id")), []).append(str(task.get("name")))
+        return tasks
 
     def nodes(self) -> list[dict[str, Any]]:
         """Return Ray's own summary of each node."""

@@ -17,7 +17,8 @@ def cluster_overview(head: ClusterHead) -> dict[str, Any]:
 
     Returns:
         `ready`, `phase`, `autostop` (`enabled`, `idle_minutes`, `stops_in` seconds or `None`), `activity`, `nodes`
-        (address, role, state, resources, used, what runs) and `runs` at work; what can't be asked is left out.
+        (address, role, state, resources, used, the steps that run there) and the names of the `runs` at work; what
+        can't be asked is left out.
 
     Raises:
         RemoteError: the head can't be reached.
@@ -43,23 +44,20 @@ def cluster_overview(head: ClusterHead) -> dict[str, Any]:
     try:
         jobs = head.jobs()
         alive = [node for node in jobs.nodes() if (node.get("raylet") or {}).get("state") != "DEAD"]
-        found["nodes"] = [_node(node) for node in alive if node.get("ip")]
+        tasks = jobs.running_tasks()
+        found["nodes"] = [_node(node, tasks) for node in alive if node.get("ip")]
         found["pending_nodes"] = _pending(jobs)
-        found["runs"] = [job.removeprefix("rayform-")[:36] for job in jobs.running("rayform-")]
+        at_work = jobs.running_with_metadata("rayform-")
+        found["runs"] = [about.get("rayform_run_name") or job for job, about in at_work.items()]
     except RemoteError as error:
         # A busy job server leaves the rest of the picture standing.
         found["problem"] = str(error)
     return found
 
 
-def _node(node: dict[str, Any]) -> dict[str, Any]:
+def _node(node: dict[str, Any], tasks: dict[str, list[str]]) -> dict[str, Any]:
     raylet = node.get("raylet") or {}
     total = raylet.get("resourcesTotal") or raylet.get("resources_total") or {}
-    workers = [
-        str(w.get("cmdline", [""])[0]).removeprefix("ray::")
-        for w in node.get("workers") or []
-        if str(w.get("cmdline", [""])[0]).startswith("ray::") and "IDLE" not in str(w.get("cmdline", [""])[0])
-    ]
     return {
         "address": node.get("ip"),
         "role": "head" if raylet.get("isHeadNode") or raylet.get("is_head_node") else "worker",
@@ -68,7 +66,7 @@ def _node(node: dict[str, Any]) -> dict[str, Any]:
         "gpus": total.get("GPU", 0),
         "memory": total.get("memory", 0),
         "cpu_percent": node.get("cpu"),
-        "runs": workers,
+        "runs": sorted(tasks.get(str(raylet.get("nodeId") or raylet.get("node_id")), ())),
     }
 
 

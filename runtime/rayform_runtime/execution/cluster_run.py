@@ -93,7 +93,11 @@ def start_run(
     head.jobs().submit(
         job_id,
         f"{HEAD_PYTHON} -m rayform_runtime.execution.head_job {key}",
-        metadata={"rayform_run": str(request.run_id), "rayform_pipeline": request.spec.name},
+        metadata={
+            "rayform_run": str(request.run_id),
+            "rayform_run_name": request.run_name,
+            "rayform_pipeline": request.spec.name,
+        },
         environment={"RAYFORM_JOB_ID": job_id, "PYTHONUNBUFFERED": "1"},
     )
     return job_id, offset

@@ -119,6 +119,7 @@ def _run(order: Order, entry: Callable[[StepTask], StepResult]) -> tuple[StepRes
                 root = fetch_bundle(task.stack, code.key, code.digest)
                 step = moved(task.step, task.code_root or "", root)
                 task = replace(task, code_root=str(root), step=step)
+                os.chdir(root)  # as on the laptop, where a step starts in the project
             result = entry(task)
     except BaseException:
         client.send(_end_of(order))

@@ -79,7 +79,9 @@ def status(json_wanted: bool, stack: str | None) -> None:
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @stack_option
 def ssh(command: tuple[str, ...], stack: str | None) -> None:
-    """Open a shell on the head, or run COMMAND there."""
+    """Open a shell on the head, or run COMMAND there; a COMMAND of one word is a line for the shell."""
+    if len(command) == 1:
+        command = ("bash", "-c", *command)
     with _head(stack) as head:
         line = head.target.command(*command, shared=False, options=[] if command else ["-t"])
         # The prompt of a shell may ask for what a batch must not.

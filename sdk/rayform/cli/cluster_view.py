@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -46,11 +47,21 @@ def print_cluster(found: dict[str, Any]) -> None:
         Column("cpus", lambda n: f"{n['cpus']:g}", right=True),
         Column("gpus", lambda n: f"{n['gpus']:g}", right=True),
         Column("memory", lambda n: f"{n['memory'] / 2**30:.1f} GiB", right=True),
-        Column("runs", lambda n: ", ".join(n["runs"]) or "-", shrink=1),
+        Column("runs", lambda n: _counted(n["runs"]) or "-", shrink=1),
     ]
     if found["nodes"]:
         click.echo()
         print_table(found["nodes"], columns)
+
+
+def _counted(names: list[str]) -> str:
+    """Write names that may stand many times.
+
+    Example:
+        >>> _counted(["score", "score", "train"])
+        'score × 2, train'
+    """
+    return ", ".join(name if count == 1 else f"{name} × {count}" for name, count in Counter(names).items())
 
 
 def countdown(autostop: dict[str, Any]) -> str:
