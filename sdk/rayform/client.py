@@ -170,7 +170,7 @@ class Client:
             if others := [f"'{other}'" for other in stack_names() if other != name]:
                 shown = ", ".join(others[:5]) + (", …" if len(others) > 5 else "")
                 elsewhere = (
-                    f"Of another stack ({shown}) add `--stack NAME`, or in Python take `Client(stack=NAME)`."
+                    f"For a run of another stack ({shown}) add `--stack NAME`, in Python `Client(NAME)`."
                 )
                 error.why = f"The catalog of stack '{name}' was searched, and no other."
                 error.hint = f"{error.hint} {elsewhere}" if error.hint else elsewhere
