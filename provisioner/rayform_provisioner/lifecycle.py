@@ -177,7 +177,8 @@ class Lifecycle:
 
     def learn_host_keys(self, timeout: float = 600) -> bool:
         """Wait until the head says who it is, and pin its SSH keys; returns whether it did."""
-        self.reporter.phase("Waiting for the head to boot")
+        if timeout > 0:
+            self.reporter.phase("Waiting for the head to boot")
         return learn_host_keys(self.target, self.folder, self._deployed().outputs, timeout)
 
     def outputs(self) -> dict[str, Any]:

@@ -225,6 +225,28 @@ def test_a_killed_laptop_stops_nothing_and_stop_stops_all(rayform, cluster):
     eventually(quiet, "the run's job is gone", 30)
 
 
+def test_a_running_head_takes_over_what_a_deploy_changed(cluster):
+    """A timer and a higher minimum take effect without a restart: Ray's autoscaler starts another worker."""
+    from rayform_runtime.cluster.head_client import ClusterHead
+
+    # A group whose steps no test here runs: its one worker comes of its minimum alone.
+    few = cluster.workers()
+    new = json.loads(json.dumps(cluster.settings))
+    new["autostop"]["idle_minutes"] = 45
+    new["worker_groups"]["spare"] = {**new["worker_groups"]["cpu"], "min": 1, "max": 1}
+    cluster.cloud.aws("s3").put_object(
+        Bucket=cluster.bucket, Key="system/bootstrap/stack.json", Body=json.dumps(new).encode()
+    )
+    head = ClusterHead(cluster.config)
+    try:
+        assert head.take_settings() == {"taken": ["autostop", "worker_groups"], "waiting": [], "at_start": []}
+        eventually(lambda: head.status()["autostop"]["idle_minutes"] == 45, "the watch goes by it", 30)
+        eventually(lambda: set(cluster.workers()) - set(few), "the new group has its worker", 60)
+        assert head.take_settings()["taken"] == []
+    finally:
+        head.close()
+
+
 @pytest.mark.fault
 def test_a_head_that_stopped_is_woken(cluster):
     """`stop` ends workers and head; `start` brings the head back, ready, with its token and address."""

@@ -79,6 +79,22 @@ class ClusterHead:
             )
         return status
 
+    def take_settings(self) -> dict[str, list[str]]:
+        """Let the running head go by what the last deploy changed.
+
+        Returns:
+            keys of the settings: those it took (`taken`), those that wait until its runs have ended (`waiting`), and
+            those that wait until it starts next (`at_start`).
+
+        Raises:
+            RemoteError: it can't be reached, or can't read its new settings.
+        """
+        said = self.target.run(
+            "sudo", "-n", HEAD_PYTHON, "-m", "rayform_runtime.cluster.head", "take-settings", timeout=120
+        )
+        found: dict[str, list[str]] = json.loads(said)
+        return found
+
     @cached_property
     def token(self) -> str:
         """The cluster's token, kept in memory alone."""

@@ -1,4 +1,5 @@
 """What a machine of the cluster knows of its stack: `/etc/rayform/stack.json`, written when it boots.
+A running head takes over what a deploy changes in it (`head/new_settings.py`).
 
 The provisioner renders it (`system/bootstrap/stack.json` in the bucket), user data puts it here with the machine's
 own part under `node`. There is no secret in it: the Ray token is read from Secrets Manager by the machine's role.
@@ -29,6 +30,11 @@ class Autostop(_Part):
 
     enabled: bool = True
     idle_minutes: float = 60
+
+    @property
+    def idle_seconds(self) -> float | None:
+        """After how many idle seconds the head stops; `None` where it never does."""
+        return self.idle_minutes * 60 if self.enabled else None
 
 
 class HeadSettings(_Part):

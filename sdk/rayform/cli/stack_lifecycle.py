@@ -253,6 +253,7 @@ def deploy(
     """Make the cloud what the definition says."""
     from rayform import stacks
     from rayform.cli.deploy_progress import print_plan
+    from rayform.cli.deployed_head import bring_to_head
     from rayform.cli.options import confirm
 
     loaded = _loaded(definition)
@@ -277,43 +278,17 @@ def deploy(
         return
     if not no_register:
         stacks.register_deployed(name, lifecycle.registration(), activate=activate)
-    if wait:
-        _wait_for_head(lifecycle, progress)
-    click.echo(
-        f"Stack '{name}' is deployed. Head: {outputs['head_public_ip']}. Next: rayform stack set {name}"
-    )
-
-
-def _wait_for_head(lifecycle: Lifecycle, progress: Any, timeout: float = 900) -> None:
-    """Wait until the head can run pipelines; show what it does meanwhile."""
-    import time
-
-    from rayform_core.errors import RemoteError
-    from rayform_runtime.cluster.head_client import ClusterHead
-    from rayform_runtime.execution.config import RayOrchestratorConfig
-
-    deadline = time.monotonic() + timeout
-    hint = "The stack is deployed and registered; `rayform stack status` shows its head, and --no-wait skips this."
-    if not lifecycle.learn_host_keys(timeout):
-        raise RemoteError("The head did not report within 15 minutes.", hint=hint)
-    head = ClusterHead(
-        RayOrchestratorConfig.model_validate(lifecycle.registration()["orchestrator"]["config"])
-    )
-    shown, why = "", ""
-    while time.monotonic() < deadline:
-        try:
-            status = head.status()
-        except RemoteError as error:
-            why = str(error)
-        else:
-            if status["ready"]:
-                progress.phase("The head is ready")
-                return
-            if status["phase"] != shown:
-                shown = str(status["phase"])
-                progress.phase(f"Head: {shown}")
-        time.sleep(1)
-    raise RemoteError("The head is not ready after 15 minutes.", why=why or f"It says: {shown}.", hint=hint)
+    awake = bring_to_head(lifecycle, progress, wait=wait)
+    progress.close()
+    if awake:
+        click.echo(
+            f"Stack '{name}' is deployed. Head: {outputs['head_public_ip']}. Next: rayform stack set {name}"
+        )
+    else:
+        click.echo(
+            f"Stack '{name}' is deployed. Its head is asleep: `rayform stack start {name}` wakes it, and what changed "
+            "for the cluster takes effect then."
+        )
 
 
 @click.command("outputs")

@@ -4,6 +4,7 @@
 - `worker start`: this machine joins as a worker.
 - `watch`: the daemon that `start` leaves behind (autostop, spot notice, Ray's health).
 - `status`: what the head knows, as JSON on one line.
+- `take-settings`: the running head goes by what the last deploy changed; what it took, as JSON on one line.
 - `stop`: workers end, then the head stops itself.
 """
 
@@ -38,13 +39,23 @@ def main(argv: list[str] | None = None) -> int:
                 from rayform_runtime.cluster.head.status import read_status
 
                 sys.stdout.write(json.dumps(read_status()) + "\n")
+            case ["take-settings"]:
+                from rayform_runtime.cluster.head.autostop import observe
+                from rayform_runtime.cluster.head.new_settings import take_settings
+                from rayform_runtime.cluster.head.start import TOKEN_PATH
+                from rayform_runtime.cluster.machine_settings import MachineSettings
+
+                activity = observe(MachineSettings.read(), token=TOKEN_PATH.read_text().strip())
+                merged = take_settings(busy=not activity.known or activity.jobs > 0)
+                said = {"taken": merged.taken, "waiting": merged.waiting, "at_start": merged.at_start}
+                sys.stdout.write(json.dumps(said) + "\n")
             case ["stop"]:
                 from rayform_runtime.cluster.head.autostop import stop_cluster
                 from rayform_runtime.cluster.machine_settings import MachineSettings
 
                 stop_cluster(MachineSettings.read(), why="asked for")
             case _:
-                sys.stderr.write("usage: start | worker start | watch | status | stop\n")
+                sys.stderr.write("usage: start | worker start | watch | status | take-settings | stop\n")
                 return 2
     except RayformError as error:
         sys.stderr.write(f"rayform: {error}\n")

@@ -62,6 +62,12 @@ class IdleTimer:
         self.idle_seconds = idle_seconds
         self._idle_since = now
 
+    def set_idle_seconds(self, idle_seconds: float | None, *, now: float) -> None:
+        """Take another time; the count begins anew, so that a shorter one doesn't stop the head at once."""
+        if idle_seconds != self.idle_seconds:
+            self.idle_seconds = idle_seconds
+            self._idle_since = now
+
     def look(self, activity: Activity, *, now: float) -> float | None:
         """Take note of what goes on; return seconds left until the stop, or `None` where none is due."""
         if not activity.idle:

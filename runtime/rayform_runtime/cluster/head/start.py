@@ -43,7 +43,6 @@ def start_head() -> None:
     write_status(phase="starting Ray", ready=False)
     _write_token(settings)
     facts = instance_facts()
-    write_atomically(AUTOSCALER_PATH, json.dumps(autoscaler_config(settings), indent=2))
     head = settings.head
     command = [
         "start", "--head", f"--port={RAY_PORT}", f"--node-ip-address={facts.private_ip}",
@@ -51,7 +50,11 @@ def start_head() -> None:
         f"--autoscaling-config={AUTOSCALER_PATH}", "--disable-usage-stats",
         *_resources(head.cpus, head.gpus, None, {}),
     ]  # fmt: skip
-    if not settings.worker_groups:
+    if settings.worker_groups:
+        write_atomically(AUTOSCALER_PATH, json.dumps(autoscaler_config(settings), indent=2))
+    else:
+        # The file is there while Ray goes by it.
+        AUTOSCALER_PATH.unlink(missing_ok=True)
         command = [word for word in command if not word.startswith("--autoscaling-config")]
     _end_other_ray(settings)
     _ray(*command, settings=settings)

@@ -16,6 +16,7 @@ from rayform_core.errors import ConflictError, RayformError
 from rayform_core.files import file_lock
 from rayform_runtime.cluster.head.autostop import IdleTimer, observe, stop_cluster
 from rayform_runtime.cluster.head.instance_metadata import spot_notice
+from rayform_runtime.cluster.head.new_settings import settings_wait, take_settings
 from rayform_runtime.cluster.head.start import RAY_PORT, TOKEN_PATH, ray_environment, start_head
 from rayform_runtime.cluster.head.status import write_status
 from rayform_runtime.cluster.machine_settings import MachineSettings
@@ -43,10 +44,12 @@ def watch() -> None:
 
 
 def _watch_head(settings: MachineSettings) -> None:
-    autostop = settings.autostop
-    timer = IdleTimer(autostop.idle_minutes * 60 if autostop.enabled else None, now=time.monotonic())
+    timer = IdleTimer(settings.autostop.idle_seconds, now=time.monotonic())
     unanswered = 0
     while True:
+        settings = _present(settings)
+        autostop = settings.autostop
+        timer.set_idle_seconds(autostop.idle_seconds, now=time.monotonic())
         activity = observe(settings, token=TOKEN_PATH.read_text().strip())
         left = timer.look(activity, now=time.monotonic())
         write_status(
@@ -69,11 +72,23 @@ def _watch_head(settings: MachineSettings) -> None:
                 _log.warning("Ray is dead; starting it again.")
                 start_head()
                 unanswered = 0
+            elif settings_wait() and activity.known and not activity.jobs:
+                merged = take_settings(busy=False)
+                _log.info("No run goes on any more: took over %s.", ", ".join(merged.taken) or "nothing")
         except RayformError as error:
             _log.error("%s", error)
         except Exception:  # noqa: BLE001 - the cloud's API may fail in any way; the next look tries again
             _log.exception("The watch failed; it goes on.")
         time.sleep(_HEAD_EVERY)
+
+
+def _present(settings: MachineSettings) -> MachineSettings:
+    """Return what the machine goes by now, which a deploy may have changed; `settings` where that can't be read."""
+    try:
+        return MachineSettings.read()
+    except (RayformError, OSError) as error:
+        _log.error("Going on with the settings known so far: %s", error)
+        return settings
 
 
 def _watch_worker(settings: MachineSettings) -> None:
