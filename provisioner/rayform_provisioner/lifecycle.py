@@ -490,15 +490,17 @@ class Lifecycle:
 
     def _say_where_keys_are_for(self, error: RayformError) -> None:
         """Add to an error about credentials which cloud the stack is bound to, and how that can change."""
-        missing = isinstance(error, MissingCredentialsError)
-        if not missing and not (isinstance(error, TerraformError) and error.kind is ErrorKind.CREDENTIALS):
+        if isinstance(error, MissingCredentialsError):
+            keys: str | None = error.log_in  # without the other target that its own hint may name
+        elif isinstance(error, TerraformError) and error.kind is ErrorKind.CREDENTIALS:
+            keys = error.hint
+        else:
             return
         record = self.folder.record()
         if record is None or record.status == "planned":
             return
         bound = f"Stack '{self.name}' is deployed to target '{record.target}', and stays there until it is destroyed."
         error.why = f"{error.why} {bound}" if error.why else bound
-        keys = "Run `aws configure` or `aws sso login`." if missing else error.hint
         error.hint = (
             f"{keys} For another target give the definition another name, or destroy the stack first: "
             f"rayform stack destroy {self.name}"

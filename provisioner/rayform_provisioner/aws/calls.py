@@ -25,6 +25,8 @@ _UNKNOWN_KEYS = (
 class MissingCredentialsError(PrerequisiteError):
     """This machine has no keys for AWS."""
 
+    log_in = "Run `aws configure` or `aws sso login`."
+
 
 def error_code(error: Exception) -> str:
     """Return AWS's code of a `ClientError`, such as `NoSuchBucket`; empty where it has none."""
@@ -44,7 +46,7 @@ def aws_calls(target: Target) -> Iterator[None]:
     try:
         yield
     except (NoCredentialsError, PartialCredentialsError) as error:
-        hint = "Run `aws configure` or `aws sso login`."
+        hint = MissingCredentialsError.log_in
         if emulated_cloud_is_up():
             hint += " Or deploy to the emulated cloud, which is up: --target localstack."
         raise MissingCredentialsError("There are no AWS credentials.", why=f"{error}.", hint=hint) from error

@@ -11,7 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from rayform_runtime.execution.run_logs import LocalLogs, LogFile, local_log_path, log_key
+from rayform_runtime.execution.run_logs import LogFile, local_log_path, log_key
 
 if TYPE_CHECKING:
     from rayform_runtime.artifacts.interface import ArtifactStore
@@ -32,7 +32,6 @@ class StepLogs:
 
     def __init__(self, store: ArtifactStore | None) -> None:
         self._store = store
-        self._local: LocalLogs | None = None
         self._files: dict[tuple[str, str], LogFile] = {}
         self._dirty: dict[tuple[str, str], float] = {}
         self._lock = threading.Lock()
@@ -43,9 +42,7 @@ class StepLogs:
     def uri(self, run_id: str, step_run_id: str) -> str:
         """Return where a step run's log will lie."""
         if self._store is None:
-            if self._local is None or self._local.run_id != run_id:
-                self._local = LocalLogs(run_id)
-            return self._local.uri(step_run_id)
+            return local_log_path(run_id, step_run_id).as_uri()
         return f"{self._store.uri.rstrip('/')}/{log_key(run_id, step_run_id)}"
 
     def write(self, run_id: str, step_run_id: str, text: str) -> None:

@@ -44,7 +44,9 @@ class Unrecorded:
         if not self._changes:
             self._since = time.monotonic()
         self._changes.append(change)
-        if isinstance(change, StepFinish) and (seconds is None or seconds > _LONGEST_WAIT):
+        # Below zero where the worker's clock was set back: nobody knows then.
+        is_short = seconds is not None and 0.0 <= seconds <= _LONGEST_WAIT
+        if isinstance(change, StepFinish) and not is_short:
             self._is_due = True
         if cache_key:
             self._keys.add(cache_key)

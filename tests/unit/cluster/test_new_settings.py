@@ -182,3 +182,11 @@ def test_settings_that_cannot_be_read_change_nothing(machine, tmp_path, text, er
         take_settings(busy=False)
     assert json.loads((tmp_path / "stack.json").read_text()) == OLD
     assert (tmp_path / "AUTOSCALER_PATH").read_text() == "{}"
+
+
+def test_settings_are_fetched_from_where_the_provisioner_puts_them():
+    """Both rooms name one object of the bucket."""
+    from rayform_provisioner.render import SETTINGS_KEY as WRITTEN_TO
+    from rayform_runtime.cluster.head.new_settings import SETTINGS_KEY as READ_FROM
+
+    assert READ_FROM == WRITTEN_TO

@@ -23,7 +23,7 @@ def unrecorded() -> Unrecorded:
     return Unrecorded(lambda event: None)
 
 
-@pytest.mark.parametrize("seconds", [0.011, 3600.0, None])
+@pytest.mark.parametrize("seconds", [0.011, 3600.0, -5.0, None])
 def test_the_end_of_a_step_that_took_long_is_due_at_once(
     unrecorded: Unrecorded, seconds: float | None
 ) -> None:

@@ -25,6 +25,7 @@ from rayform_runtime.cluster.machine_settings import MachineSettings
 __all__ = ["SETTINGS_KEY", "Merged", "merge", "settings_wait", "take_settings"]
 
 SETTINGS_KEY = "system/bootstrap/stack.json"
+"""Where the provisioner puts them; its own constant, since neither room knows the other, and a test compares both."""
 _WAITING = Path("/run/rayform/settings_wait")
 _LOCK = Path("/run/rayform/settings.lock")
 _GROUPS = ("worker_groups", "tags")
