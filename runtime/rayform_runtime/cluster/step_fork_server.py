@@ -29,7 +29,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rayform_runtime.execution.process_death import die_with_parent, kill_group, kill_rest_of_group
+from rayform_runtime.processes.death import die_with_parent, kill_group, kill_rest_of_group
 
 __all__ = ["main"]
 

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rayform_core.errors import PrerequisiteError
-from rayform_runtime.execution.framing import FrameReader, pack
 from rayform_runtime.execution.launchers import Launcher, WorkerProcess, slots, socket_and_pipe
-from rayform_runtime.execution.process_death import kill_group
+from rayform_runtime.processes.death import kill_group
+from rayform_runtime.processes.framing import FrameReader, pack
 
 __all__ = ["ForkLauncher"]
 

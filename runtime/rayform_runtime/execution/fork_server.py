@@ -29,14 +29,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from rayform_core.startup import without_pydantic_plugins
-from rayform_runtime.execution.framing import FrameReader, send
-from rayform_runtime.execution.process_death import (
+from rayform_runtime.execution.script_loading import enter_worker_process
+from rayform_runtime.processes.death import (
     die_with_parent,
     kill_group,
     kill_rest_of_group,
     leave_terminal,
 )
-from rayform_runtime.execution.script_loading import enter_worker_process
+from rayform_runtime.processes.framing import FrameReader, send
 
 __all__ = ["main", "serve"]
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rayform_runtime.execution.framing import FrameReader
+from rayform_runtime.processes.framing import FrameReader
 
 __all__ = ["Launcher", "WorkerProcess", "default_launcher", "slots", "socket_and_pipe"]
 

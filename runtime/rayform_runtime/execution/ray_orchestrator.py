@@ -9,7 +9,7 @@ from uuid import UUID
 from rayform_core.errors import PrerequisiteError, RemoteError
 from rayform_runtime.catalog.entities import RunStatus
 from rayform_runtime.execution.interface import Listener, Orchestrator, RunOutcome, RunRequest
-from rayform_runtime.execution.stop_signals import leave_on_terminate
+from rayform_runtime.processes.stop_signals import leave_on_terminate
 
 if TYPE_CHECKING:
     from rayform_runtime.cluster.head_client import ClusterHead

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rayform_runtime.execution.launchers import Launcher, WorkerProcess, slots, socket_and_pipe
-from rayform_runtime.execution.process_death import kill_group, kill_rest_of_group
+from rayform_runtime.processes.death import kill_group, kill_rest_of_group
 
 __all__ = ["SpawnLauncher"]
 

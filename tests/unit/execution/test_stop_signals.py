@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from rayform_runtime.execution.stop_signals import leave_on_terminate, stop_on_signals
+from rayform_runtime.processes.stop_signals import leave_on_terminate, stop_on_signals
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,7 @@ def test_what_shows_a_run_elsewhere_leaves_with_a_word():
     """The exit code is the signal's, the words say how to go on, and the clean-up is done."""
     program = """
 import os, signal
-from rayform_runtime.execution.stop_signals import leave_on_terminate
+from rayform_runtime.processes.stop_signals import leave_on_terminate
 try:
     with leave_on_terminate("The run goes on."):
         os.kill(os.getpid(), signal.SIGTERM)
