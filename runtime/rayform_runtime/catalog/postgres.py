@@ -33,7 +33,7 @@ from rayform_runtime.catalog.interface import CatalogBusyError
 from rayform_runtime.catalog.secrets import read_password
 
 if TYPE_CHECKING:
-    from rayform_runtime.cluster.tunnel import Tunnel
+    from rayform_runtime.remote.tunnel import Tunnel
 
 __all__ = ["PostgresDatabase"]
 
@@ -220,7 +220,7 @@ class PostgresDatabase(Database):
     def _tunnel_port(self, address: str) -> int:
         with self._opening:
             if self._tunnel is None:
-                from rayform_runtime.cluster.tunnel import open_tunnel
+                from rayform_runtime.remote.tunnel import open_tunnel
 
                 self._tunnel = open_tunnel(
                     address,

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from rayform_core.errors import ConflictError, RemoteError
 from rayform_core.version import __version__
 from rayform_runtime.cluster.jobs import JobServer
-from rayform_runtime.cluster.ssh import SSHTarget
-from rayform_runtime.cluster.tunnel import Tunnel
+from rayform_runtime.remote.ssh import SSHTarget
+from rayform_runtime.remote.tunnel import Tunnel
 
 __all__ = ["DASHBOARD_PORT", "HEAD_PYTHON", "ClusterHead"]
 

@@ -16,7 +16,7 @@ from rayform_runtime.catalog import postgres
 from rayform_runtime.catalog.config import PostgresConfig
 from rayform_runtime.catalog.postgres import PostgresDatabase
 from rayform_runtime.catalog.sql import SQLCatalog
-from rayform_runtime.cluster import tunnel
+from rayform_runtime.remote import tunnel
 
 pytestmark = pytest.mark.postgres
 

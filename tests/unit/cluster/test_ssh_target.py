@@ -3,7 +3,7 @@
 import pytest
 
 from rayform_core.errors import UsageError
-from rayform_runtime.cluster.ssh import SSHTarget
+from rayform_runtime.remote.ssh import SSHTarget
 
 
 def test_an_address_is_read():

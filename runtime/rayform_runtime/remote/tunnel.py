@@ -13,7 +13,7 @@ import threading
 import time
 
 from rayform_core.errors import RemoteError
-from rayform_runtime.cluster.ssh import SSHTarget
+from rayform_runtime.remote.ssh import SSHTarget
 
 __all__ = ["Tunnel", "open_tunnel"]
 

@@ -1,0 +1,1 @@
+"""Reaching other machines: the OpenSSH client and port tunnels."""
