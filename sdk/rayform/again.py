@@ -10,9 +10,9 @@ from rayform.failing import loading
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.execution.interface import RunRequest
-from rayform_runtime.execution.source_digest import source_digest
-from rayform_runtime.execution.user_code import add_code_root, load_function
 from rayform_runtime.spec import PipelineSpec
+from rayform_runtime.usercode.digest import source_digest
+from rayform_runtime.usercode.loading import add_code_root, load_function
 
 if TYPE_CHECKING:
     from rayform.views import RunView

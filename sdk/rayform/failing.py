@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rayform_core.errors import PipelineFailedError, RayformError
 from rayform_runtime.catalog.entities import RunStatus
-from rayform_runtime.execution.person_traceback import is_framework_file, person_traceback
+from rayform_runtime.usercode.tracebacks import is_framework_file, person_traceback
 
 if TYPE_CHECKING:
     from rayform_runtime.execution.interface import RunOutcome, RunRequest

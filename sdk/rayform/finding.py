@@ -12,8 +12,8 @@ from typing import Any
 from rayform.failing import loading
 from rayform.pipelines import Pipeline
 from rayform_core.errors import NotFoundError, UsageError
-from rayform_runtime.execution.script_loading import ends_quietly, import_without_running
-from rayform_runtime.execution.user_code import SCRIPT_MODULE
+from rayform_runtime.usercode.loading import SCRIPT_MODULE
+from rayform_runtime.usercode.scripts import ends_quietly, import_without_running
 
 __all__ = ["find_pipeline", "load_target"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rayform.running_step import running_step
 from rayform_core.errors import UsageError
 from rayform_core.startup import without_pydantic_plugins
-from rayform_runtime.execution.script_loading import (
+from rayform_runtime.usercode.scripts import (
     PipelineCalledWhileLoading,
     is_loading,
     run_depth,

@@ -17,12 +17,12 @@ from rayform.stored_inputs import stored_version_id, stored_version_ids
 from rayform.values import frozen, validated
 from rayform.wiring import default_input, holds_placeholder, input_of, refuse_unmappable
 from rayform_core.errors import NotFoundError, UsageError
-from rayform_runtime.execution.source_digest import source_digest
 from rayform_runtime.spec import (
     PipelineSpec,
     SourceRef,
     StepSpec,
 )
+from rayform_runtime.usercode.digest import source_digest
 
 if TYPE_CHECKING:
     from rayform.overrides import Overrides

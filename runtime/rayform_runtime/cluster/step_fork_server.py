@@ -45,7 +45,7 @@ _WORKER = "ray._private.workers.default_worker"
 _PRELOADED = (
     "rayform_runtime.execution.ray_worker",
     "rayform_runtime.execution.worker",
-    "rayform_runtime.images.code_bundle",
+    "rayform_runtime.usercode.bundle",
     "rayform_runtime.artifacts.config",
     "rayform_runtime.artifacts.s3",
     "rayform_runtime.artifacts.materializers.json_values",

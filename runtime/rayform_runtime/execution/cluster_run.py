@@ -252,7 +252,7 @@ def _upload_code(request: RunRequest, stack: Stack) -> Any:
     root = request.spec.code_root
     if root is None:
         return None
-    from rayform_runtime.images.code_bundle import make_bundle, upload_bundle
+    from rayform_runtime.usercode.bundle import make_bundle, upload_bundle
 
     bundle = make_bundle(Path(root))
     upload_bundle(bundle, stack.artifact_store)

@@ -29,7 +29,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from rayform_core.startup import without_pydantic_plugins
-from rayform_runtime.execution.script_loading import enter_worker_process
 from rayform_runtime.processes.death import (
     die_with_parent,
     kill_group,
@@ -37,6 +36,7 @@ from rayform_runtime.processes.death import (
     leave_terminal,
 )
 from rayform_runtime.processes.framing import FrameReader, send
+from rayform_runtime.usercode.scripts import enter_worker_process
 
 __all__ = ["main", "serve"]
 
@@ -246,8 +246,8 @@ def serve_run(
 def _preload(
     code_root: str | None, import_paths: list[str], sources: list[dict[str, Any]]
 ) -> tuple[bool, str]:
-    from rayform_runtime.execution.user_code import add_code_root, load_source
     from rayform_runtime.execution.worker_step import CodeRef
+    from rayform_runtime.usercode.loading import add_code_root, load_source
 
     add_code_root(code_root, import_paths)
     try:

@@ -19,10 +19,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rayform_runtime.execution.code_paths import moved
 from rayform_runtime.execution.interface import StepResult, StepTask
 from rayform_runtime.execution.output_passing import OutputPassing
 from rayform_runtime.execution.ray_channel import ChannelAddress, ChannelClient
+from rayform_runtime.usercode.moved_paths import moved
 
 __all__ = ["CodeBundleRef", "Order", "container_end", "run_task"]
 
@@ -114,7 +114,7 @@ def _run(order: Order, entry: Callable[[StepTask], StepResult]) -> tuple[StepRes
     try:
         with _passed_on(passing, client, told), _exit_code_told(passing, client, told):
             if code is not None:
-                from rayform_runtime.images.code_bundle import fetch_bundle
+                from rayform_runtime.usercode.bundle import fetch_bundle
 
                 root = fetch_bundle(task.stack, code.key, code.digest)
                 step = moved(task.step, task.code_root or "", root)

@@ -19,9 +19,9 @@ from rayform_runtime.catalog.entities import (
 )
 from rayform_runtime.catalog.interface import Catalog, CatalogBusyError
 from rayform_runtime.execution.interface import StepResult
-from rayform_runtime.execution.person_traceback import step_error
 from rayform_runtime.execution.run_graph import Instance
 from rayform_runtime.spec import StepSpec
+from rayform_runtime.usercode.tracebacks import step_error
 
 __all__ = ["RunRecords", "step_finish"]
 

@@ -35,13 +35,13 @@ from rayform_runtime.execution.interface import (
     StepResult,
     StepTask,
 )
-from rayform_runtime.execution.person_traceback import step_error
 from rayform_runtime.execution.run_graph import Instance, Node, VersionRef
 from rayform_runtime.execution.run_opening import RunOpening
 from rayform_runtime.execution.run_records import step_finish
 from rayform_runtime.execution.unrecorded import Unrecorded
 from rayform_runtime.processes.stop_signals import stop_on_signals
 from rayform_runtime.spec import SourceRef, StepSpec
+from rayform_runtime.usercode.tracebacks import step_error
 
 __all__ = ["Scheduler"]
 

@@ -11,10 +11,10 @@ import sys
 from typing import Any, NoReturn
 
 from rayform_runtime.execution import worker
-from rayform_runtime.execution.script_loading import enter_worker_process
 from rayform_runtime.execution.worker import failed_result, run_step
 from rayform_runtime.processes.death import die_with_parent, leave_terminal
 from rayform_runtime.processes.framing import receive, send
+from rayform_runtime.usercode.scripts import enter_worker_process
 
 __all__ = ["main", "run_worker"]
 

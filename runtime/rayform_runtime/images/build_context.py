@@ -23,8 +23,8 @@ from pathlib import Path, PurePosixPath
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_core.version import __version__
 from rayform_runtime.images.local_wheels import find_local_wheels
-from rayform_runtime.images.project_files import project_files
 from rayform_runtime.spec import ImageSpec
+from rayform_runtime.usercode.project_files import project_files
 
 __all__ = ["LABEL_PYTHON", "LABEL_RAY", "LABEL_RAYFORM", "BuildPlan", "ImagePlatform", "plan_image"]
 

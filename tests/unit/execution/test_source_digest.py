@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rayform_runtime.execution.source_digest import reached_code, source_digest
+from rayform_runtime.usercode.digest import reached_code, source_digest
 
 _names = itertools.count()
 

@@ -6,8 +6,8 @@ import tarfile
 import pytest
 
 from rayform_core.errors import IntegrityError, UsageError
-from rayform_runtime.images.code_bundle import make_bundle, unpack_bundle
-from rayform_runtime.images.project_files import project_files
+from rayform_runtime.usercode.bundle import make_bundle, unpack_bundle
+from rayform_runtime.usercode.project_files import project_files
 
 
 def write(root, name, text="x"):

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from rayform_runtime.execution.module_index import Binding, ModuleIndex, file_stamp, index_module
-from rayform_runtime.execution.project_modules import find_module, is_project_file
+from rayform_runtime.usercode.module_index import Binding, ModuleIndex, file_stamp, index_module
+from rayform_runtime.usercode.project_modules import find_module, is_project_file
 
 __all__ = ["reached_code", "source_digest"]
 

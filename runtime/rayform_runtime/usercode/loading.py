@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from rayform_core.errors import NotFoundError
-from rayform_runtime.execution.script_loading import ends_quietly, import_without_running
+from rayform_runtime.usercode.scripts import ends_quietly, import_without_running
 
 if TYPE_CHECKING:
     from rayform_runtime.execution.worker_step import CodeRef

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from rayform_core.errors import ConflictError, IntegrityError
 from rayform_core.files import file_lock, private_folder, storage_error
-from rayform_runtime.images.project_files import project_files
+from rayform_runtime.usercode.project_files import project_files
 
 if TYPE_CHECKING:
     from rayform_runtime.artifacts.interface import ArtifactStore
