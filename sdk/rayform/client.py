@@ -197,7 +197,7 @@ class Client:
 
     def _mark_dead_runs(self) -> bool:
         """Mark runs whose process died without saying so; asked only where a run claims to be at work."""
-        from rayform_runtime.execution.liveness import mark_dead_runs
+        from rayform_runtime.execution.scheduling.liveness import mark_dead_runs
 
         return bool(mark_dead_runs(self.catalog))
 

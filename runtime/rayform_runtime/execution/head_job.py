@@ -140,7 +140,7 @@ def _run(asked: HeadRequest, stack: Stack, settings: MachineSettings, events: Ev
     from rayform_runtime.execution.fork_preparation import preparation_of
     from rayform_runtime.execution.ray_executor import RayExecutor
     from rayform_runtime.execution.ray_worker import CodeBundleRef
-    from rayform_runtime.execution.scheduler import Scheduler
+    from rayform_runtime.execution.scheduling.scheduler import Scheduler
 
     code = None
     if asked.code_key and asked.code_digest:

@@ -55,7 +55,7 @@ class LocalOrchestrator(Orchestrator):
 
     def run(self, request: RunRequest, stack: Stack, listener: Listener) -> RunOutcome:
         """See `Orchestrator.run`; `request.detach` has no meaning here, since this process does the work."""
-        from rayform_runtime.execution.scheduler import Scheduler
+        from rayform_runtime.execution.scheduling.scheduler import Scheduler
 
         # All runs of a process share one launcher: those that several threads start take turns.
         with self._turn:
@@ -102,7 +102,7 @@ class LocalOrchestrator(Orchestrator):
         """
         import time
 
-        from rayform_runtime.execution.liveness import mark_dead_runs
+        from rayform_runtime.execution.scheduling.liveness import mark_dead_runs
 
         mark_dead_runs(stack.catalog)
         run = stack.catalog.get_run(run_id)

@@ -42,7 +42,7 @@ class RayOrchestrator(Orchestrator):
         """See `Orchestrator.run`."""
         if request.debug:
             from rayform_runtime.execution.in_process_executor import InProcessExecutor
-            from rayform_runtime.execution.scheduler import Scheduler
+            from rayform_runtime.execution.scheduling.scheduler import Scheduler
 
             return Scheduler(request, stack, InProcessExecutor(stack), listener).run()
         if self.config.address is None:
@@ -50,7 +50,7 @@ class RayOrchestrator(Orchestrator):
         return self._run_there(request, stack, listener)
 
     def _run_here(self, request: RunRequest, stack: Stack, listener: Listener) -> RunOutcome:
-        from rayform_runtime.execution.scheduler import Scheduler
+        from rayform_runtime.execution.scheduling.scheduler import Scheduler
 
         try:
             import ray
@@ -95,7 +95,7 @@ class RayOrchestrator(Orchestrator):
 
     def stop(self, run_id: UUID, stack: Stack) -> None:
         """End everything of this run, and nothing else. Idempotent."""
-        from rayform_runtime.execution.liveness import mark_dead_runs
+        from rayform_runtime.execution.scheduling.liveness import mark_dead_runs
 
         catalog = stack.catalog
         mark_dead_runs(catalog)

@@ -44,7 +44,7 @@ def opened_client(stack: str | None) -> Iterator[Client]:
     Runs whose process died without saying so are marked as `interrupted` first.
     """
     from rayform.client import Client
-    from rayform_runtime.execution.liveness import mark_dead_runs
+    from rayform_runtime.execution.scheduling.liveness import mark_dead_runs
 
     with Client(stack) as client:
         mark_dead_runs(client.catalog)

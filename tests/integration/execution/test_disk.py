@@ -12,7 +12,7 @@ from support.engine import Engine, out, value
 
 from rayform_core.errors import RayformError
 from rayform_runtime.catalog.entities import RunStatus
-from rayform_runtime.execution.liveness import mark_dead_runs
+from rayform_runtime.execution.scheduling.liveness import mark_dead_runs
 
 pytestmark = pytest.mark.fault
 

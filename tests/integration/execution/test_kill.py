@@ -19,7 +19,7 @@ from support.engine import Engine
 
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.entities import Run, RunStatus, StepStatus
-from rayform_runtime.execution.liveness import mark_dead_runs
+from rayform_runtime.execution.scheduling.liveness import mark_dead_runs
 
 pytestmark = pytest.mark.fault
 

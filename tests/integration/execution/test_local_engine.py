@@ -26,8 +26,8 @@ from rayform_runtime.catalog.sqlite import SQLiteDatabase
 from rayform_runtime.execution.fork_launcher import ForkLauncher
 from rayform_runtime.execution.interface import RunEvent, StepResult
 from rayform_runtime.execution.local_orchestrator import LocalOrchestrator
-from rayform_runtime.execution.run_records import RunRecords
-from rayform_runtime.execution.scheduler import Scheduler
+from rayform_runtime.execution.scheduling.records import RunRecords
+from rayform_runtime.execution.scheduling.scheduler import Scheduler
 from rayform_runtime.spec import ListInput, ModelSpec, ParameterInput, Resources, RetryPolicy
 
 
@@ -220,7 +220,7 @@ def test_facts_of_the_code_are_recorded_while_a_long_run_goes_on(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that is killed later on has them too."""
-    monkeypatch.setattr("rayform_runtime.execution.scheduler._CODE_WAITS", 0.05)
+    monkeypatch.setattr("rayform_runtime.execution.scheduling.scheduler._CODE_WAITS", 0.05)
     answered = threading.Event()
     late = LateFacts(answered)
     monkeypatch.setattr(late, "wait", lambda: pytest.fail("they were recorded before the end"))

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from rayform_runtime.catalog.entities import StepRun, StepStatus
-from rayform_runtime.execution.cache_keys import (
+from rayform_runtime.execution.scheduling.cache_keys import (
     KeyInput,
     cache_key,
     explain_miss,

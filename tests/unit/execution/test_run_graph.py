@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_runtime.catalog.entities import StepStatus
-from rayform_runtime.execution.run_graph import RunGraph, VersionRef
+from rayform_runtime.execution.scheduling.graph import RunGraph, VersionRef
 from rayform_runtime.spec import (
     ArtifactInput,
     MapInput,

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from rayform_runtime.catalog.entities import StepFinish, StepStart, StepStatus
-from rayform_runtime.execution.unrecorded import Unrecorded
+from rayform_runtime.execution.scheduling.pending_records import Unrecorded
 
 
 def beginning() -> StepStart:

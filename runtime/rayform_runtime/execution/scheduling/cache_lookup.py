@@ -12,9 +12,9 @@ from rayform_runtime.artifacts.interface import ArtifactStore
 from rayform_runtime.catalog.entities import CachedResult, Query
 from rayform_runtime.catalog.interface import Catalog
 from rayform_runtime.components import Stack
-from rayform_runtime.execution.cache_keys import StaticParts, cache_key, explain_miss, static_parts
 from rayform_runtime.execution.interface import CacheDecision, RunRequest
-from rayform_runtime.execution.run_graph import Instance
+from rayform_runtime.execution.scheduling.cache_keys import StaticParts, cache_key, explain_miss, static_parts
+from rayform_runtime.execution.scheduling.graph import Instance
 from rayform_runtime.spec import StepSpec
 
 __all__ = ["CacheLookup", "Found"]

@@ -13,8 +13,8 @@ from uuid import UUID
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.entities import ArtifactVersion, NewArtifactVersion, StepStatus
-from rayform_runtime.execution.cache_keys import KeyInput
 from rayform_runtime.execution.interface import TaskInput
+from rayform_runtime.execution.scheduling.cache_keys import KeyInput
 from rayform_runtime.spec import (
     ArtifactInput,
     ListInput,

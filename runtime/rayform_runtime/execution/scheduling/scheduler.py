@@ -22,8 +22,6 @@ from rayform_core.ids import new_id
 from rayform_runtime.catalog.entities import CachedResult, RunStatus, StepError, StepFinish, StepStatus
 from rayform_runtime.catalog.interface import CatalogBusyError
 from rayform_runtime.components import Stack
-from rayform_runtime.execution.cache_lookup import CacheLookup
-from rayform_runtime.execution.heartbeat import Heartbeat
 from rayform_runtime.execution.interface import (
     CacheDecision,
     Executor,
@@ -35,10 +33,12 @@ from rayform_runtime.execution.interface import (
     StepResult,
     StepTask,
 )
-from rayform_runtime.execution.run_graph import Instance, Node, VersionRef
-from rayform_runtime.execution.run_opening import RunOpening
-from rayform_runtime.execution.run_records import step_finish
-from rayform_runtime.execution.unrecorded import Unrecorded
+from rayform_runtime.execution.scheduling.cache_lookup import CacheLookup
+from rayform_runtime.execution.scheduling.graph import Instance, Node, VersionRef
+from rayform_runtime.execution.scheduling.heartbeat import Heartbeat
+from rayform_runtime.execution.scheduling.opening import RunOpening
+from rayform_runtime.execution.scheduling.pending_records import Unrecorded
+from rayform_runtime.execution.scheduling.records import step_finish
 from rayform_runtime.processes.stop_signals import stop_on_signals
 from rayform_runtime.spec import SourceRef, StepSpec
 from rayform_runtime.usercode.tracebacks import step_error

@@ -19,7 +19,7 @@ from rayform_runtime.catalog.entities import (
 )
 from rayform_runtime.catalog.interface import Catalog, CatalogBusyError
 from rayform_runtime.execution.interface import StepResult
-from rayform_runtime.execution.run_graph import Instance
+from rayform_runtime.execution.scheduling.graph import Instance
 from rayform_runtime.spec import StepSpec
 from rayform_runtime.usercode.tracebacks import step_error
 

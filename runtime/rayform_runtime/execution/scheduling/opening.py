@@ -11,14 +11,14 @@ from uuid import UUID
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_runtime.catalog.entities import NewRun, StepRun
 from rayform_runtime.execution.interface import RunRequest
-from rayform_runtime.execution.liveness import process_started, this_host
-from rayform_runtime.execution.run_graph import RunGraph, VersionRef, stored_ids
-from rayform_runtime.execution.run_models import RunModels
-from rayform_runtime.execution.run_records import RunRecords
+from rayform_runtime.execution.scheduling.graph import RunGraph, VersionRef, stored_ids
+from rayform_runtime.execution.scheduling.liveness import process_started, this_host
+from rayform_runtime.execution.scheduling.model_versions import RunModels
+from rayform_runtime.execution.scheduling.records import RunRecords
 
 if TYPE_CHECKING:
     from rayform_runtime.components import Stack
-    from rayform_runtime.execution.cache_lookup import CacheLookup
+    from rayform_runtime.execution.scheduling.cache_lookup import CacheLookup
 
 __all__ = ["RunOpening"]
 
