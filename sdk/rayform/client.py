@@ -231,7 +231,7 @@ class Client:
         Raises:
             NotFoundError: the log is on another machine.
         """
-        from rayform_runtime.execution.run_logs import read_log
+        from rayform_runtime.execution.worker.logs import read_log
 
         return read_log(step.log_uri, self.artifact_store).decode(errors="replace")
 

@@ -312,7 +312,7 @@ class Engine:
         return load_value(self.stack.artifact_store, version.uri, digest=version.digest)
 
     def log_of(self, run_id: UUID, step: str) -> str:
-        from rayform_runtime.execution.run_logs import read_log
+        from rayform_runtime.execution.worker.logs import read_log
 
         return read_log(self.steps(run_id)[step].log_uri, self.stack.artifact_store).decode()
 

@@ -44,7 +44,7 @@ _NAME = "RAYFORM_STEP_CONTAINER"
 _WORKER = "ray._private.workers.default_worker"
 _PRELOADED = (
     "rayform_runtime.execution.ray_worker",
-    "rayform_runtime.execution.worker",
+    "rayform_runtime.execution.worker.step_runner",
     "rayform_runtime.usercode.bundle",
     "rayform_runtime.artifacts.config",
     "rayform_runtime.artifacts.s3",

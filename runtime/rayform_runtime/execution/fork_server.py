@@ -246,7 +246,7 @@ def serve_run(
 def _preload(
     code_root: str | None, import_paths: list[str], sources: list[dict[str, Any]]
 ) -> tuple[bool, str]:
-    from rayform_runtime.execution.worker_step import CodeRef
+    from rayform_runtime.execution.worker.step_facts import CodeRef
     from rayform_runtime.usercode.loading import add_code_root, load_source
 
     add_code_root(code_root, import_paths)

@@ -19,7 +19,7 @@ from rayform_runtime.catalog.entities import StepError, StepStatus
 from rayform_runtime.execution.interface import Executor, RunEvent, StepResult, StepTask
 from rayform_runtime.execution.launchers import Launcher, WorkerProcess
 from rayform_runtime.execution.local_resources import Grant, LocalResources
-from rayform_runtime.execution.run_logs import LocalLogs, LogFile, LogUploads
+from rayform_runtime.execution.worker.logs import LocalLogs, LogFile, LogUploads
 from rayform_runtime.processes.death import kill_group
 from rayform_runtime.processes.framing import send
 from rayform_runtime.spec import PipelineSpec, Resources

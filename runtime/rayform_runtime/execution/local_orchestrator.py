@@ -63,7 +63,7 @@ class LocalOrchestrator(Orchestrator):
 
     def _executor(self, request: RunRequest, stack: Stack) -> Executor:
         if request.debug:
-            from rayform_runtime.execution.in_process_executor import InProcessExecutor
+            from rayform_runtime.execution.worker.in_process_executor import InProcessExecutor
 
             return InProcessExecutor(stack)
         from rayform_runtime.execution.local_executor import LocalExecutor

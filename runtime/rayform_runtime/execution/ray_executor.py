@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WORKER_ENTRY", "RayExecutor"]
 
-WORKER_ENTRY = "rayform_runtime.execution.worker:run_step"
+WORKER_ENTRY = "rayform_runtime.execution.worker.step_runner:run_step"
 NODE_LOSSES = 4
 """How many lost nodes one step outlives; a spot group that loses more in a row needs a person."""
 PROCESS_DEATHS = 1

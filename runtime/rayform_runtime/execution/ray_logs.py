@@ -11,7 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from rayform_runtime.execution.run_logs import LogFile, local_log_path, log_key
+from rayform_runtime.execution.worker.logs import LogFile, local_log_path, log_key
 
 if TYPE_CHECKING:
     from rayform_runtime.artifacts.interface import ArtifactStore

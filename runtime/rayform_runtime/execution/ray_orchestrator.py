@@ -41,8 +41,8 @@ class RayOrchestrator(Orchestrator):
     def run(self, request: RunRequest, stack: Stack, listener: Listener) -> RunOutcome:
         """See `Orchestrator.run`."""
         if request.debug:
-            from rayform_runtime.execution.in_process_executor import InProcessExecutor
             from rayform_runtime.execution.scheduling.scheduler import Scheduler
+            from rayform_runtime.execution.worker.in_process_executor import InProcessExecutor
 
             return Scheduler(request, stack, InProcessExecutor(stack), listener).run()
         if self.config.address is None:

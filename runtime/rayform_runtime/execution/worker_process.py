@@ -10,8 +10,8 @@ import socket
 import sys
 from typing import Any, NoReturn
 
-from rayform_runtime.execution import worker
-from rayform_runtime.execution.worker import failed_result, run_step
+from rayform_runtime.execution.worker import step_runner as worker
+from rayform_runtime.execution.worker.step_runner import failed_result, run_step
 from rayform_runtime.processes.death import die_with_parent, leave_terminal
 from rayform_runtime.processes.framing import receive, send
 from rayform_runtime.usercode.scripts import enter_worker_process

@@ -177,7 +177,7 @@ class _LogPrinter:
 
     def print_new(self, steps: Sequence[StepRun]) -> None:
         from rayform_core.errors import NotFoundError
-        from rayform_runtime.execution.run_logs import read_log
+        from rayform_runtime.execution.worker.logs import read_log
 
         for step in steps:
             title = step_title(step)

@@ -4,7 +4,7 @@ import threading
 from contextlib import contextmanager
 
 from rayform_runtime.artifacts.local import LocalArtifactStore
-from rayform_runtime.execution import worker
+from rayform_runtime.execution.worker import step_runner as worker
 
 
 class Distant(LocalArtifactStore):

@@ -8,7 +8,7 @@ import pytest
 
 from rayform_runtime.artifacts.config import LocalStoreConfig
 from rayform_runtime.artifacts.local import LocalArtifactStore
-from rayform_runtime.execution.run_logs import LogUploads, read_log
+from rayform_runtime.execution.worker.logs import LogUploads, read_log
 
 
 def test_finished_log_is_copied_to_the_store(tmp_path: Path) -> None:

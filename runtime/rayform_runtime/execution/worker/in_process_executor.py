@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from rayform_runtime.catalog.entities import StepStatus
 from rayform_runtime.components import Stack
 from rayform_runtime.execution.interface import Executor, RunEvent, StepResult, StepTask
-from rayform_runtime.execution.worker import run_step
+from rayform_runtime.execution.worker.step_runner import run_step
 from rayform_runtime.spec import PipelineSpec
 
 __all__ = ["InProcessExecutor"]

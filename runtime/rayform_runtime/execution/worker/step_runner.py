@@ -24,10 +24,10 @@ from rayform_runtime.catalog.entities import NewArtifactVersion, StepStatus
 from rayform_runtime.catalog.metadata import encode
 from rayform_runtime.components import Stack, StackSpec
 from rayform_runtime.context import PipelineInfo, RunInfo, StepContext, StepRunInfo, running_step
-from rayform_runtime.execution.call_arguments import coerced, type_hints_of
 from rayform_runtime.execution.interface import StepResult, StepTask, TaskInput
-from rayform_runtime.execution.surroundings import Surroundings
-from rayform_runtime.execution.worker_step import CodeRef, WorkerOutput, WorkerStep
+from rayform_runtime.execution.worker.arguments import coerced, type_hints_of
+from rayform_runtime.execution.worker.step_facts import CodeRef, WorkerOutput, WorkerStep
+from rayform_runtime.execution.worker.surroundings import Surroundings
 from rayform_runtime.record_gate import catalog_waits_for
 from rayform_runtime.usercode.loading import add_code_root, load_function, load_source
 from rayform_runtime.usercode.tracebacks import step_error
