@@ -64,7 +64,7 @@ FLAVORS: tuple[Flavor, ...] = (
         _K.ORCHESTRATOR,
         "local",
         _R + "execution.config:LocalOrchestratorConfig",
-        _R + "execution.local_orchestrator:LocalOrchestrator",
+        _R + "execution.local.orchestrator:LocalOrchestrator",
         None,
         "Warm worker processes on this machine.",
     ),

@@ -20,8 +20,8 @@ from rayform_core.errors import UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.entities import RunStatus
 from rayform_runtime.components import ComponentKind, Stack
-from rayform_runtime.execution.early_start import discard_early_launcher
 from rayform_runtime.execution.interface import RunRequest
+from rayform_runtime.execution.local.early_start import discard_early_launcher
 
 if TYPE_CHECKING:
     from rayform.pipelines import Pipeline

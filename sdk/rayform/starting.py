@@ -39,7 +39,7 @@ def run_pipeline(
     refuse_within_a_worker(pipeline.name)
     if (options is None or options.stack is None) and os.environ.get("RAYFORM_STACK", "default") == "default":
         # Most likely a local run. A registered stack that is active otherwise lets go of it again.
-        from rayform_runtime.execution.early_start import start_early
+        from rayform_runtime.execution.local.early_start import start_early
 
         start_early(_USUAL_MODULES)
     with without_pydantic_plugins():

@@ -23,9 +23,9 @@ from rayform_core.ids import new_id
 from rayform_runtime.catalog.entities import RunStatus, StepFinish, StepStatus
 from rayform_runtime.catalog.interface import CatalogBusyError
 from rayform_runtime.catalog.sqlite import SQLiteDatabase
-from rayform_runtime.execution.fork_launcher import ForkLauncher
 from rayform_runtime.execution.interface import RunEvent, StepResult
-from rayform_runtime.execution.local_orchestrator import LocalOrchestrator
+from rayform_runtime.execution.local.fork_launcher import ForkLauncher
+from rayform_runtime.execution.local.orchestrator import LocalOrchestrator
 from rayform_runtime.execution.scheduling.records import RunRecords
 from rayform_runtime.execution.scheduling.scheduler import Scheduler
 from rayform_runtime.spec import ListInput, ModelSpec, ParameterInput, Resources, RetryPolicy

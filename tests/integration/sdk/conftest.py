@@ -24,7 +24,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield folder
     sys.excepthook = hook
     from rayform.open_stacks import close_stacks
-    from rayform_runtime.execution.early_start import discard_early_launcher
+    from rayform_runtime.execution.local.early_start import discard_early_launcher
 
     close_stacks()
     discard_early_launcher()

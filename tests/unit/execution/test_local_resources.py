@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rayform_core.errors import UsageError
-from rayform_runtime.execution.local_resources import LocalResources, machine_cpus, machine_memory
+from rayform_runtime.execution.local.resources import LocalResources, machine_cpus, machine_memory
 from rayform_runtime.spec import PipelineSpec, Resources, SourceRef, StepSpec
 
 SOURCE = SourceRef(module="m", qualname="f")

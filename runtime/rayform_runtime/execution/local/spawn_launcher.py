@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rayform_runtime.execution.launchers import Launcher, WorkerProcess, slots, socket_and_pipe
+from rayform_runtime.execution.local.launcher import Launcher, WorkerProcess, slots, socket_and_pipe
 from rayform_runtime.processes.death import kill_group, kill_rest_of_group
 
 __all__ = ["SpawnLauncher"]
@@ -37,7 +37,7 @@ class SpawnLauncher(Launcher):
         ours, theirs, output_read, output_write = socket_and_pipe()
         code = (
             "import sys; sys.path[:] = sys.argv[4].split('\\n')\n"
-            "from rayform_runtime.execution.worker_process import main\n"
+            "from rayform_runtime.execution.local.worker_process import main\n"
             "main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[5].split())"
         )
         process = subprocess.Popen(

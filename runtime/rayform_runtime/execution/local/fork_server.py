@@ -47,7 +47,7 @@ GRACE_SECONDS = 3.0
 
 _WORKERS_MODULES = (
     "blake3",
-    "rayform_runtime.execution.worker_process",
+    "rayform_runtime.execution.local.worker_process",
     "rayform_runtime.artifacts.config",
     "rayform_runtime.artifacts.local",
     "rayform_runtime.artifacts.materializers.json_values",
@@ -104,7 +104,7 @@ class _Server:
             try:
                 self.reset_after_fork()
                 die_with_parent(parent)
-                from rayform_runtime.execution.worker_process import run_worker
+                from rayform_runtime.execution.local.worker_process import run_worker
 
                 run_worker(task_fd, output_fd, environment)
             finally:
@@ -163,7 +163,7 @@ def spawn_worker(task_fd: int, output_fd: int, environment: dict[str, str]) -> i
     """Start a worker as an interpreter of its own, from a process that mustn't fork; return its process ID."""
     code = (
         "import sys; sys.path[:] = sys.argv[4].split('\\n')\n"
-        "from rayform_runtime.execution.worker_process import main\n"
+        "from rayform_runtime.execution.local.worker_process import main\n"
         "main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), [])"
     )
     os.set_inheritable(task_fd, True)

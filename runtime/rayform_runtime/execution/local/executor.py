@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from rayform_core.errors import PrerequisiteError
 from rayform_runtime.catalog.entities import StepError, StepStatus
 from rayform_runtime.execution.interface import Executor, RunEvent, StepResult, StepTask
-from rayform_runtime.execution.launchers import Launcher, WorkerProcess
-from rayform_runtime.execution.local_resources import Grant, LocalResources
+from rayform_runtime.execution.local.launcher import Launcher, WorkerProcess
+from rayform_runtime.execution.local.resources import Grant, LocalResources
 from rayform_runtime.execution.worker.logs import LocalLogs, LogFile, LogUploads
 from rayform_runtime.processes.death import kill_group
 from rayform_runtime.processes.framing import send

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rayform_runtime.execution.launchers import Launcher
+    from rayform_runtime.execution.local.launcher import Launcher
 
 __all__ = ["discard_early_launcher", "start_early", "take_early_launcher"]
 
@@ -27,7 +27,7 @@ def start_early(modules: Sequence[str] = ()) -> None:
     """
     global _waiting
     if _waiting is None:
-        from rayform_runtime.execution.launchers import default_launcher
+        from rayform_runtime.execution.local.launcher import default_launcher
 
         _waiting = default_launcher(modules)
         atexit.register(discard_early_launcher)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from rayform_core.errors import ConflictError
-from rayform_runtime.execution.early_start import take_early_launcher
 from rayform_runtime.execution.interface import Executor, Listener, Orchestrator, RunOutcome, RunRequest
-from rayform_runtime.execution.launchers import Launcher, default_launcher
-from rayform_runtime.execution.local_resources import (
+from rayform_runtime.execution.local.early_start import take_early_launcher
+from rayform_runtime.execution.local.launcher import Launcher, default_launcher
+from rayform_runtime.execution.local.resources import (
     LocalResources,
     machine_cpus,
     machine_gpus,
@@ -66,7 +66,7 @@ class LocalOrchestrator(Orchestrator):
             from rayform_runtime.execution.worker.in_process_executor import InProcessExecutor
 
             return InProcessExecutor(stack)
-        from rayform_runtime.execution.local_executor import LocalExecutor
+        from rayform_runtime.execution.local.executor import LocalExecutor
 
         self.warm_up()
         assert self._launcher is not None

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rayform_core.errors import PrerequisiteError
-from rayform_runtime.execution.launchers import Launcher, WorkerProcess, slots, socket_and_pipe
+from rayform_runtime.execution.local.launcher import Launcher, WorkerProcess, slots, socket_and_pipe
 from rayform_runtime.processes.death import kill_group
 from rayform_runtime.processes.framing import FrameReader, pack
 
@@ -119,7 +119,7 @@ class ForkLauncher(Launcher):
         self._errors = os.fdopen(os.memfd_create("rayform-fork-server"), "w+b")
         code = (
             "import sys; sys.path[:] = sys.argv[3].split('\\n')\n"
-            "from rayform_runtime.execution.fork_server import main\n"
+            "from rayform_runtime.execution.local.fork_server import main\n"
             "main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[4].split())"
         )
         # The kernel's signal comes when the *thread* that made the process ends, which only the main thread outlives.

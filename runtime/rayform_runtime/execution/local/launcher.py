@@ -90,8 +90,8 @@ def socket_and_pipe() -> tuple[socket.socket, socket.socket, int, int]:
 
 def default_launcher(modules: Sequence[str] = ()) -> Launcher:
     """Return the fastest launcher that is safe on this system."""
-    from rayform_runtime.execution.fork_launcher import ForkLauncher
-    from rayform_runtime.execution.spawn_launcher import SpawnLauncher
+    from rayform_runtime.execution.local.fork_launcher import ForkLauncher
+    from rayform_runtime.execution.local.spawn_launcher import SpawnLauncher
 
     if sys.platform.startswith("linux") and os.environ.get("RAYFORM_START_METHOD") != "spawn":
         return ForkLauncher(modules)
