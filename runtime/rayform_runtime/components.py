@@ -72,7 +72,7 @@ FLAVORS: tuple[Flavor, ...] = (
         _K.ORCHESTRATOR,
         "ray",
         _R + "execution.config:RayOrchestratorConfig",
-        _R + "execution.ray_orchestrator:RayOrchestrator",
+        _R + "execution.on_ray.orchestrator:RayOrchestrator",
         "ray",
         "A Ray cluster, or a local Ray where no address is given.",
     ),

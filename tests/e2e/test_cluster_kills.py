@@ -132,7 +132,7 @@ def kill(victim, cluster, command, chance):
                         return
         case "head job":
             while command.process.poll() is None:
-                if killed_inside(cluster, cluster.head, "-f", "execution[.]head_job"):
+                if killed_inside(cluster, cluster.head, "-f", "on_ray[.]head_job"):
                     return
         case "registry":
             restart(cluster, "registry")

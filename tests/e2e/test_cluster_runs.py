@@ -190,7 +190,7 @@ def test_a_killed_scheduler_is_resumed(rayform, cluster):
     calm(cluster)
     command = rayform("run", "pipelines.py:patient")
     command.until("tick 1")
-    cluster.cloud.inside(cluster.head, "pkill", "-9", "-f", "rayform_runtime.execution.head_job")
+    cluster.cloud.inside(cluster.head, "pkill", "-9", "-f", "rayform_runtime.execution.on_ray.head_job")
     code, said = command.end()
     assert code != 0 and "interrupted" in said
     before, steps = last_run(cluster)
@@ -219,7 +219,7 @@ def test_a_killed_laptop_stops_nothing_and_stop_stops_all(rayform, cluster):
     assert last_run(cluster)[0].status is RunStatus.STOPPED
 
     def quiet():
-        said = cluster.cloud.inside(cluster.head, "sh", "-c", "pgrep -f [e]xecution.head_job || true")
+        said = cluster.cloud.inside(cluster.head, "sh", "-c", "pgrep -f [o]n_ray.head_job || true")
         return not said.strip()
 
     eventually(quiet, "the run's job is gone", 30)

@@ -43,7 +43,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _NAME = "RAYFORM_STEP_CONTAINER"
 _WORKER = "ray._private.workers.default_worker"
 _PRELOADED = (
-    "rayform_runtime.execution.ray_worker",
+    "rayform_runtime.execution.on_ray.worker",
     "rayform_runtime.execution.worker.step_runner",
     "rayform_runtime.usercode.bundle",
     "rayform_runtime.artifacts.config",

@@ -24,7 +24,7 @@ from typing import Any
 from ray._private.runtime_env.plugin import RuntimeEnvPlugin
 
 from rayform_runtime.cluster.machine_settings import MachineSettings
-from rayform_runtime.execution.ray_failures import IMAGE_ERROR_MARK
+from rayform_runtime.execution.on_ray.failures import IMAGE_ERROR_MARK
 from rayform_runtime.images.build_context import LABEL_PYTHON, LABEL_RAY
 
 __all__ = ["PLUGIN_CLASS", "PLUGIN_NAME", "StepImagePlugin"]

@@ -41,7 +41,7 @@ def cluster() -> None:
 def _head(stack: str | None) -> Iterator[ClusterHead]:
     from rayform import stacks
     from rayform_runtime.components import ComponentKind, Stack
-    from rayform_runtime.execution.ray_orchestrator import RayOrchestrator
+    from rayform_runtime.execution.on_ray.orchestrator import RayOrchestrator
 
     built = Stack(stacks.active_stack(stack))
     try:

@@ -11,8 +11,8 @@ from support.ray_steps import task
 
 from rayform_core.errors import UsageError
 from rayform_runtime.catalog.entities import StepStatus
-from rayform_runtime.execution import ray_executor
 from rayform_runtime.execution.interface import RunEvent, StepResult, StepTask
+from rayform_runtime.execution.on_ray import executor as ray_executor
 from rayform_runtime.spec import PipelineSpec, Resources, SourceRef, StepSpec
 
 pytestmark = [
@@ -24,7 +24,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def executor():
-    from rayform_runtime.execution.ray_executor import RayExecutor
+    from rayform_runtime.execution.on_ray.executor import RayExecutor
 
     tests = str(Path(__file__).parents[2])
     before = os.environ.get("PYTHONPATH")
@@ -259,7 +259,7 @@ def phases_of(name, happened):
 
 def test_status_calls_that_time_out_restart_nothing(executor):
     """Twenty-five questions without an answer, while a step runs, neither restart it nor fail the run."""
-    from rayform_runtime.execution.ray_cluster_view import ClusterView
+    from rayform_runtime.execution.on_ray.nodes import ClusterView
 
     release = threading.Event()
 
@@ -286,7 +286,7 @@ def test_status_calls_that_time_out_restart_nothing(executor):
 
 def test_a_worker_without_a_line_runs_its_step_all_the_same(executor):
     """The live line decides nothing: without it the start and the result still come."""
-    from rayform_runtime.execution.ray_channel import ChannelAddress
+    from rayform_runtime.execution.on_ray.channel import ChannelAddress
 
     line, executor._line.address = executor._line.address, ChannelAddress("127.0.0.1", 1, b"x")
     try:

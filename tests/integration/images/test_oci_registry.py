@@ -170,7 +170,7 @@ def test_steps_images_are_built_pushed_once_and_then_found(
         [
             "sh",
             "-c",
-            "cat /srv/note.txt; echo $MODE; python -c 'import rayform_runtime.execution.ray_worker'",
+            "cat /srv/note.txt; echo $MODE; python -c 'import rayform_runtime.execution.on_ray.worker'",
         ],
         remove=True,
         network_mode="none",

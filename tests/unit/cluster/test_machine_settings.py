@@ -8,7 +8,7 @@ from rayform_core.errors import IntegrityError, PrerequisiteError
 from rayform_runtime.cluster.head.autoscaler_config import autoscaler_config
 from rayform_runtime.cluster.machine_settings import MachineSettings
 from rayform_runtime.components import StackSpec
-from rayform_runtime.execution.head_job import stack_on_machines
+from rayform_runtime.execution.on_ray.head_job import stack_on_machines
 
 SETTINGS = {
     "name": "prod",

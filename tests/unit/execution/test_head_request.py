@@ -8,7 +8,7 @@ from support.engine import Engine, stack_spec
 
 from rayform_core.ids import new_id
 from rayform_runtime.execution.interface import RunRequest
-from rayform_runtime.execution.run_events import HeadRequest
+from rayform_runtime.execution.on_ray.event_file import HeadRequest
 
 
 def test_a_request_is_the_same_on_the_head(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from rayform_runtime.execution.output_passing import OutputPassing
-from rayform_runtime.execution.ray_channel import ChannelClient
-from rayform_runtime.execution.ray_worker import _passed_on
+from rayform_runtime.execution.on_ray.channel import ChannelClient
+from rayform_runtime.execution.on_ray.output import OutputPassing
+from rayform_runtime.execution.on_ray.worker import _passed_on
 
 
 class Recorded(ChannelClient):

@@ -6,7 +6,7 @@ pytest.importorskip("ray")
 
 from ray import exceptions
 
-from rayform_runtime.execution.ray_failures import IMAGE_ERROR_MARK, explain
+from rayform_runtime.execution.on_ray.failures import IMAGE_ERROR_MARK, explain
 
 CRASH = exceptions.WorkerCrashedError()
 

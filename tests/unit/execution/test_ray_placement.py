@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rayform_core.errors import UsageError
-from rayform_runtime.execution.ray_placement import (
+from rayform_runtime.execution.on_ray.placement import (
     NodeGroup,
     NodeResources,
     check_placeable,

@@ -27,7 +27,7 @@ from rayform_core.files import home
 from rayform_core.wheel import build_wheel
 from rayform_runtime.catalog.entities import RunStatus
 from rayform_runtime.execution.interface import Listener, RunEvent, RunOutcome, RunRequest
-from rayform_runtime.execution.run_events import HeadRequest, event_from_json, outcome_from_json
+from rayform_runtime.execution.on_ray.event_file import HeadRequest, event_from_json, outcome_from_json
 
 if TYPE_CHECKING:
     from rayform_runtime.cluster.head_client import ClusterHead
@@ -92,7 +92,7 @@ def start_run(
 
     head.jobs().submit(
         job_id,
-        f"{HEAD_PYTHON} -m rayform_runtime.execution.head_job {key}",
+        f"{HEAD_PYTHON} -m rayform_runtime.execution.on_ray.head_job {key}",
         metadata={
             "rayform_run": str(request.run_id),
             "rayform_run_name": request.run_name,
@@ -198,7 +198,7 @@ class _Follower:
             pause = min(pause * 2, 10.0)
 
     def _give(self, line: bytes) -> bool:
-        from rayform_runtime.execution.head_job import END_MARK
+        from rayform_runtime.execution.on_ray.head_job import END_MARK
 
         if line.startswith(END_MARK):
             import json

@@ -13,7 +13,7 @@ import termios
 import threading
 from typing import Any
 
-from rayform_runtime.execution.ray_channel import ChannelClient
+from rayform_runtime.execution.on_ray.channel import ChannelClient
 
 __all__ = ["OutputPassing"]
 

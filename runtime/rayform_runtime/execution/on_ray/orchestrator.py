@@ -59,8 +59,8 @@ class RayOrchestrator(Orchestrator):
                 "The orchestrator flavor 'ray' needs the Python package 'ray'.",
                 hint="Install it: pip install 'rayform[ray]'.",
             ) from error
-        from rayform_runtime.execution.ray_executor import RayExecutor
-        from rayform_runtime.execution.ray_local import start_local_ray
+        from rayform_runtime.execution.on_ray.executor import RayExecutor
+        from rayform_runtime.execution.on_ray.local_ray import start_local_ray
 
         if not ray.is_initialized():
             # Kept for the next run: starting Ray takes seconds.
@@ -71,7 +71,7 @@ class RayOrchestrator(Orchestrator):
         return Scheduler(request, stack, executor, listener).run()
 
     def _run_there(self, request: RunRequest, stack: Stack, listener: Listener) -> RunOutcome:
-        from rayform_runtime.execution.cluster_run import follow_run, start_run
+        from rayform_runtime.execution.on_ray.submission import follow_run, start_run
 
         head = self.head()
         job_id, offset = start_run(request, stack, head, self.config, listener)
@@ -88,7 +88,7 @@ class RayOrchestrator(Orchestrator):
 
     def follow(self, run_id: UUID, stack: Stack, listener: Listener) -> RunOutcome:
         """Follow a run that another process started, from its first event to its end."""
-        from rayform_runtime.execution.cluster_run import follow_run
+        from rayform_runtime.execution.on_ray.submission import follow_run
 
         run = stack.catalog.get_run(run_id, hydrate=False)
         return follow_run(run_id, run.orchestrator_id, stack, self.head(), listener)
@@ -109,7 +109,7 @@ class RayOrchestrator(Orchestrator):
             time.sleep(0.1)
         if self.config.address is not None:
             # The scheduler doesn't listen: its job ends, and Ray ends the job's steps with it.
-            from rayform_runtime.execution.cluster_run import job_prefix
+            from rayform_runtime.execution.on_ray.submission import job_prefix
 
             jobs = self.head().jobs()
             for job_id in jobs.running(job_prefix(run_id)):
@@ -168,7 +168,7 @@ class RayOrchestrator(Orchestrator):
         if head is not None:
             head.close()
         if self._started_ray:
-            from rayform_runtime.execution.ray_local import stop_local_ray
+            from rayform_runtime.execution.on_ray.local_ray import stop_local_ray
 
             self._started_ray = False
             stop_local_ray(kill=True)

@@ -1,4 +1,4 @@
-"""The scheduler as a job on the cluster's head: `python -m rayform_runtime.execution.head_job KEY`.
+"""The scheduler as a job on the cluster's head: `python -m rayform_runtime.execution.on_ray.head_job KEY`.
 
 Runs there, so a laptop that is closed stops nothing. It writes each event to a file that laptops follow by SSH,
 and copies that file to the bucket, where it is read once the head is gone.
@@ -19,7 +19,7 @@ from rayform_core.files import private_folder
 from rayform_runtime.cluster.machine_settings import MachineSettings
 from rayform_runtime.components import ComponentKind, Stack, StackSpec
 from rayform_runtime.execution.interface import RunEvent, RunOutcome
-from rayform_runtime.execution.run_events import HeadRequest, event_to_json, outcome_to_json
+from rayform_runtime.execution.on_ray.event_file import HeadRequest, event_to_json, outcome_to_json
 
 if TYPE_CHECKING:
     from rayform_runtime.artifacts.interface import ArtifactStore
@@ -107,7 +107,7 @@ class EventFile:
 def main(argv: list[str]) -> int:
     """Run the request that lies under a key of the stack's bucket; return the job's exit code."""
     if len(argv) != 1:
-        raise UsageError("usage: python -m rayform_runtime.execution.head_job KEY")
+        raise UsageError("usage: python -m rayform_runtime.execution.on_ray.head_job KEY")
     settings = MachineSettings.read()
     asked = HeadRequest.model_validate_json(_read_request(settings, argv[0]))
     stack = Stack(stack_on_machines(asked.stack, settings))
@@ -138,8 +138,8 @@ def main(argv: list[str]) -> int:
 def _run(asked: HeadRequest, stack: Stack, settings: MachineSettings, events: EventFile) -> RunOutcome:
     from rayform_runtime.cluster.head.instance_metadata import instance_facts
     from rayform_runtime.execution.fork_preparation import preparation_of
-    from rayform_runtime.execution.ray_executor import RayExecutor
-    from rayform_runtime.execution.ray_worker import CodeBundleRef
+    from rayform_runtime.execution.on_ray.executor import RayExecutor
+    from rayform_runtime.execution.on_ray.worker import CodeBundleRef
     from rayform_runtime.execution.scheduling.scheduler import Scheduler
 
     code = None

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from rayform_runtime.execution.interface import StepResult, StepTask
-from rayform_runtime.execution.output_passing import OutputPassing
-from rayform_runtime.execution.ray_channel import ChannelAddress, ChannelClient
+from rayform_runtime.execution.on_ray.channel import ChannelAddress, ChannelClient
+from rayform_runtime.execution.on_ray.output import OutputPassing
 from rayform_runtime.usercode.moved_paths import moved
 
 __all__ = ["CodeBundleRef", "Order", "container_end", "run_task"]

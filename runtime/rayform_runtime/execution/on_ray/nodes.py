@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from rayform_runtime.execution.ray_placement import NodeResources
+from rayform_runtime.execution.on_ray.placement import NodeResources
 
 __all__ = ["ClusterView"]
 

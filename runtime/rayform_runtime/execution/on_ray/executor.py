@@ -22,25 +22,25 @@ from typing import TYPE_CHECKING, Any
 
 from rayform_runtime.catalog.entities import StepError, StepStatus
 from rayform_runtime.execution.interface import Executor, RunEvent, StepResult, StepTask
-from rayform_runtime.execution.ray_channel import ChannelServer
-from rayform_runtime.execution.ray_cluster_view import ClusterView
-from rayform_runtime.execution.ray_failures import Failure, explain
-from rayform_runtime.execution.ray_local import (
+from rayform_runtime.execution.on_ray.channel import ChannelServer
+from rayform_runtime.execution.on_ray.failures import Failure, explain
+from rayform_runtime.execution.on_ray.local_ray import (
     RayletMessages,
     connect_to_cluster,
     start_local_ray,
     stop_local_ray,
 )
-from rayform_runtime.execution.ray_logs import StepLogs
-from rayform_runtime.execution.ray_placement import (
+from rayform_runtime.execution.on_ray.logs import StepLogs
+from rayform_runtime.execution.on_ray.nodes import ClusterView
+from rayform_runtime.execution.on_ray.placement import (
     NodeGroup,
     check_placeable,
     ray_options,
     ray_resources,
     waiting_for,
 )
-from rayform_runtime.execution.ray_worker import CodeBundleRef, Order, container_end, run_task
-from rayform_runtime.execution.step_waits import StepWaits
+from rayform_runtime.execution.on_ray.waits import StepWaits
+from rayform_runtime.execution.on_ray.worker import CodeBundleRef, Order, container_end, run_task
 from rayform_runtime.spec import PipelineSpec, Resources
 
 if TYPE_CHECKING:
