@@ -71,7 +71,7 @@ FLAVORS: tuple[Flavor, ...] = (
     Flavor(
         _K.ORCHESTRATOR,
         "ray",
-        _R + "execution.config:RayOrchestratorConfig",
+        _R + "cluster.config:RayOrchestratorConfig",
         _R + "execution.on_ray.orchestrator:RayOrchestrator",
         "ray",
         "A Ray cluster, or a local Ray where no address is given.",

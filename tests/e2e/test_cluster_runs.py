@@ -150,7 +150,7 @@ def test_the_cluster_is_seen_and_reached(rayform):
     code, said = rayform("cluster", "logs", "watch").end()
     assert code == 0, said
     code, said = rayform("cluster", "ssh", "cat /proc/[0-9]*/cmdline | cat").end()
-    assert code == 0 and "ray_workers/setup_worker.py" in said, said
+    assert code == 0 and "step_workers/setup_worker.py" in said, said
     assert rayform("cluster", "ssh", "sh", "-c", "exit 7").end()[0] == 7
 
 
@@ -227,7 +227,7 @@ def test_a_killed_laptop_stops_nothing_and_stop_stops_all(rayform, cluster):
 
 def test_a_running_head_takes_over_what_a_deploy_changed(cluster):
     """A timer and a higher minimum take effect without a restart: Ray's autoscaler starts another worker."""
-    from rayform_runtime.cluster.head_client import ClusterHead
+    from rayform_runtime.cluster.from_laptop.head import ClusterHead
 
     # A group whose steps no test here runs: its one worker comes of its minimum alone.
     few = cluster.workers()
@@ -250,7 +250,7 @@ def test_a_running_head_takes_over_what_a_deploy_changed(cluster):
 @pytest.mark.fault
 def test_a_head_that_stopped_is_woken(cluster):
     """`stop` ends workers and head; `start` brings the head back, ready, with its token and address."""
-    from rayform_runtime.cluster.power import head_state, start_head, stop_cluster
+    from rayform_runtime.cluster.from_laptop.power import head_state, start_head, stop_cluster
 
     stop_cluster(cluster.config, lambda _: None)
     assert head_state(cluster.config) == "stopped"

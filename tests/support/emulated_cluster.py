@@ -148,8 +148,8 @@ class EmulatedCluster:
 
     def await_head(self, seconds: float = 120.0) -> None:
         """Wait until the head says that it is ready; pins its host key."""
-        from rayform_runtime.cluster.head_client import ClusterHead
-        from rayform_runtime.execution.config import RayOrchestratorConfig
+        from rayform_runtime.cluster.config import RayOrchestratorConfig
+        from rayform_runtime.cluster.from_laptop.head import ClusterHead
 
         eventually(
             lambda: self.cloud.describe(self.head).get("PublicIpAddress"), "the head has an address", 30

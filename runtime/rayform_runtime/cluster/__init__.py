@@ -1,1 +1,1 @@
-"""Reaching a Ray cluster: tunnel, job submission, logs, the step-image plugin."""
+"""A Ray cluster: reached from a laptop, run by its machines, with workers inside step images."""

@@ -16,7 +16,7 @@ from rayform.cli.options import stack_option
 from rayform.cli.output import as_json, json_option
 
 if TYPE_CHECKING:
-    from rayform_runtime.cluster.head_client import ClusterHead
+    from rayform_runtime.cluster.from_laptop.head import ClusterHead
 
 __all__ = ["cluster"]
 
@@ -65,7 +65,7 @@ def _head(stack: str | None) -> Iterator[ClusterHead]:
 def status(json_wanted: bool, stack: str | None) -> None:
     """Show nodes, resources, what runs on them, and the countdown of the autostop."""
     from rayform.cli.cluster_view import print_cluster
-    from rayform_runtime.cluster.overview import cluster_overview
+    from rayform_runtime.cluster.from_laptop.overview import cluster_overview
 
     with _head(stack) as head:
         found = cluster_overview(head)

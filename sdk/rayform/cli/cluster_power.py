@@ -9,7 +9,7 @@ import click
 from rayform.cli.options import confirm, yes_option
 
 if TYPE_CHECKING:
-    from rayform_runtime.execution.config import RayOrchestratorConfig
+    from rayform_runtime.cluster.config import RayOrchestratorConfig
 
 __all__ = ["start", "stop"]
 
@@ -17,8 +17,8 @@ __all__ = ["start", "stop"]
 def _orchestrator(name: str | None) -> tuple[str, RayOrchestratorConfig]:
     from rayform import stacks
     from rayform_core.errors import UsageError
+    from rayform_runtime.cluster.config import RayOrchestratorConfig
     from rayform_runtime.components import ComponentKind
-    from rayform_runtime.execution.config import RayOrchestratorConfig
 
     spec = stacks.active_stack(name)
     config = spec.components[ComponentKind.ORCHESTRATOR].validated_config()
@@ -34,7 +34,7 @@ def _orchestrator(name: str | None) -> tuple[str, RayOrchestratorConfig]:
 @click.argument("name", required=False)
 def start(name: str | None) -> None:
     """Wake a stack's head that stopped itself, and wait until it is ready."""
-    from rayform_runtime.cluster.power import start_head
+    from rayform_runtime.cluster.from_laptop.power import start_head
 
     stack, config = _orchestrator(name)
     start_head(config, click.echo)
@@ -46,7 +46,7 @@ def start(name: str | None) -> None:
 @yes_option
 def stop(name: str | None, yes: bool) -> None:
     """End a stack's workers and stop its head; its disk, data and address stay."""
-    from rayform_runtime.cluster.power import stop_cluster
+    from rayform_runtime.cluster.from_laptop.power import stop_cluster
 
     stack, config = _orchestrator(name)
     confirm(f"Stop the cluster of stack '{stack}', and every run on it?", yes=yes)

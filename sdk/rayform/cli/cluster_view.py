@@ -10,7 +10,7 @@ import click
 from rayform.cli.output import Column, print_pairs, print_table
 
 if TYPE_CHECKING:
-    from rayform_runtime.cluster.head_client import ClusterHead
+    from rayform_runtime.cluster.from_laptop.head import ClusterHead
 
 __all__ = ["ask_cluster", "print_cluster"]
 
@@ -18,7 +18,7 @@ __all__ = ["ask_cluster", "print_cluster"]
 def ask_cluster(head: ClusterHead) -> dict[str, Any]:
     """Return `cluster_overview`'s facts, or why there are none as `{"unreachable": sentence}`; closes the head."""
     from rayform_core.errors import RayformError
-    from rayform_runtime.cluster.overview import cluster_overview
+    from rayform_runtime.cluster.from_laptop.overview import cluster_overview
 
     try:
         return cluster_overview(head)

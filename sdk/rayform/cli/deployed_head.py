@@ -14,8 +14,8 @@ from rayform_core.version import __version__
 
 if TYPE_CHECKING:
     from rayform_provisioner.lifecycle import Lifecycle
-    from rayform_runtime.cluster.head_client import ClusterHead
-    from rayform_runtime.execution.config import RayOrchestratorConfig
+    from rayform_runtime.cluster.config import RayOrchestratorConfig
+    from rayform_runtime.cluster.from_laptop.head import ClusterHead
 
 __all__ = ["bring_to_head"]
 
@@ -45,8 +45,8 @@ def bring_to_head(lifecycle: Lifecycle, progress: Any, *, wait: bool, timeout: f
     Raises:
         RemoteError: the head is not ready in time.
     """
-    from rayform_runtime.cluster.head_client import ClusterHead
-    from rayform_runtime.execution.config import RayOrchestratorConfig
+    from rayform_runtime.cluster.config import RayOrchestratorConfig
+    from rayform_runtime.cluster.from_laptop.head import ClusterHead
 
     config = RayOrchestratorConfig.model_validate(lifecycle.registration()["orchestrator"]["config"])
     deadline = time.monotonic() + timeout
@@ -71,7 +71,7 @@ def bring_to_head(lifecycle: Lifecycle, progress: Any, *, wait: bool, timeout: f
 
 def _asleep(config: RayOrchestratorConfig) -> bool:
     """Whether the head is stopped, or about to be."""
-    from rayform_runtime.cluster.power import head_state
+    from rayform_runtime.cluster.from_laptop.power import head_state
 
     try:
         return head_state(config) in ("stopping", "stopped")

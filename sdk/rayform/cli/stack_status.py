@@ -84,8 +84,8 @@ def _look(
 def _cluster_of(lifecycle: Lifecycle) -> dict[str, Any]:
     """Ask an awake head for its nodes; one that can't be reached from here is a fact, not a failure."""
     from rayform.cli.cluster_view import ask_cluster
-    from rayform_runtime.cluster.head_client import ClusterHead
-    from rayform_runtime.execution.config import RayOrchestratorConfig
+    from rayform_runtime.cluster.config import RayOrchestratorConfig
+    from rayform_runtime.cluster.from_laptop.head import ClusterHead
 
     config = RayOrchestratorConfig.model_validate(lifecycle.registration()["orchestrator"]["config"])
     if config.known_hosts and not Path(config.known_hosts).is_file():

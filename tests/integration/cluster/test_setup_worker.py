@@ -11,8 +11,8 @@ import pytest
 from ray._private.parameter import RayParams
 from ray._private.runtime_env.context import RuntimeEnvContext
 
-from rayform_runtime.cluster.ray_workers import setup_worker, start_hook
-from rayform_runtime.cluster.step_image_plugin import StepImagePlugin
+from rayform_runtime.cluster.step_workers import setup_worker, start_hook
+from rayform_runtime.cluster.step_workers.image_plugin import StepImagePlugin
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
 
@@ -74,7 +74,7 @@ def test_a_step_images_worker_starts_without_ray_in_the_node(docker, memory):
 @pytest.mark.parametrize("image", ["registry/image:1", "registry/it's # an image"])
 def test_a_command_is_parted_as_a_shell_does(image):
     """Also where the name of an image has signs that a shell reads otherwise."""
-    command = [sys.executable, "-I", "-S", "-E", "/a b/step_stand_in.py", image]
+    command = [sys.executable, "-I", "-S", "-E", "/a b/stand_in.py", image]
     assert setup_worker.words(shlex.join(command)) == command
     assert setup_worker.words(" ".join(command[:4])) == command[:4]
 

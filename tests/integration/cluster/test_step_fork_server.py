@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from support.emulated import eventually
 
-from rayform_runtime.cluster import step_stand_in
+from rayform_runtime.cluster.step_workers import stand_in
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
 
@@ -27,7 +27,7 @@ words = sys.argv[1:]
 open(os.path.join(here, "said"), "a").write(" ".join(words) + "\\n")
 if words[0] == "run" and "--detach" in words:
     if os.path.exists(os.path.join(here, "old")):
-        arguments = [sys.executable, "-c", "raise SystemExit('No module named step_fork_server')"]
+        arguments = [sys.executable, "-c", "raise SystemExit('No module named fork_server')"]
     else:
         arguments = [sys.executable, *words[words.index("image") + 1:], *os.environ.get("RAY_TEST_IDLE", "").split()]
     names = [words[i + 1] for i, word in enumerate(words) if word == "--env"]
@@ -111,7 +111,7 @@ class Node:
         }
 
     def worker(self, *arguments, **variables):
-        command = [sys.executable, "-I", "-S", "-E", step_stand_in.__file__, "image", "-mprobe", *arguments]
+        command = [sys.executable, "-I", "-S", "-E", stand_in.__file__, "image", "-mprobe", *arguments]
         return subprocess.Popen(
             command,
             env={**self.variables, **variables},
@@ -347,7 +347,7 @@ def test_a_process_with_threads_does_not_fork():
     """A second thread is seen, also one that Python's `threading` doesn't know of."""
     code = """
 import _thread, time
-from rayform_runtime.cluster.step_fork_server import may_fork
+from rayform_runtime.cluster.step_workers.fork_server import may_fork
 alone = may_fork()
 _thread.start_new_thread(time.sleep, (1000,))
 print(alone, may_fork())
@@ -360,7 +360,7 @@ def test_a_stand_in_gives_up_before_ray_does():
     """A server that never answers costs a stand-in less time than Ray gives a worker to register."""
     from ray._raylet import Config
 
-    patience = step_stand_in.START_SECONDS + step_stand_in.ANSWER_SECONDS
+    patience = stand_in.START_SECONDS + stand_in.ANSWER_SECONDS
     assert patience < Config.worker_register_timeout_seconds()
 
 

@@ -27,8 +27,8 @@ def test_nodes_and_the_countdown_are_shown():
 
 def test_an_unreachable_head_is_a_fact(tmp_path):
     """A head that refuses connections gives one sentence instead of a failure."""
-    from rayform_runtime.cluster.head_client import ClusterHead
-    from rayform_runtime.execution.config import RayOrchestratorConfig
+    from rayform_runtime.cluster.config import RayOrchestratorConfig
+    from rayform_runtime.cluster.from_laptop.head import ClusterHead
 
     known = tmp_path / "known_hosts"
     known.touch()
@@ -38,7 +38,7 @@ def test_an_unreachable_head_is_a_fact(tmp_path):
 
 def test_nodes_on_their_way_are_put_into_words():
     """Ray's report names them by lists; what is of another form is shown as it is."""
-    from rayform_runtime.cluster import overview
+    from rayform_runtime.cluster.from_laptop import overview
 
     class Jobs:
         def cluster_status(self):

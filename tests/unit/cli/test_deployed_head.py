@@ -10,7 +10,8 @@ from rayform.cli import deployed_head
 from rayform.cli.deployed_head import bring_to_head
 from rayform_core.errors import RemoteError
 from rayform_core.version import __version__
-from rayform_runtime.cluster import head_client, power
+from rayform_runtime.cluster.from_laptop import head as head_client
+from rayform_runtime.cluster.from_laptop import power
 
 NOTHING: dict[str, list[str]] = {"taken": [], "waiting": [], "at_start": []}
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rayform_runtime.cluster.head.autostop import Activity, IdleTimer
+from rayform_runtime.cluster.machine.autostop import Activity, IdleTimer
 
 IDLE, BUSY = Activity(True), Activity(True, jobs=1)
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from rayform_core.errors import IntegrityError, PrerequisiteError
-from rayform_runtime.cluster.head.autoscaler_config import autoscaler_config
-from rayform_runtime.cluster.machine_settings import MachineSettings
+from rayform_runtime.cluster.machine.autoscaler_config import autoscaler_config
+from rayform_runtime.cluster.machine.settings import MachineSettings
 from rayform_runtime.components import StackSpec
 from rayform_runtime.execution.on_ray.head_job import stack_on_machines
 

@@ -11,10 +11,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from rayform_core.errors import IntegrityError, RemoteError
-from rayform_runtime.cluster.head import new_settings
-from rayform_runtime.cluster.head.autostop import Activity, IdleTimer
-from rayform_runtime.cluster.head.new_settings import merge, settings_wait, take_settings
-from rayform_runtime.cluster.machine_settings import MachineSettings
+from rayform_runtime.cluster.machine import new_settings
+from rayform_runtime.cluster.machine.autostop import Activity, IdleTimer
+from rayform_runtime.cluster.machine.new_settings import merge, settings_wait, take_settings
+from rayform_runtime.cluster.machine.settings import MachineSettings
 
 STACK: dict[str, Any] = {
     "version": 1,
@@ -187,6 +187,6 @@ def test_settings_that_cannot_be_read_change_nothing(machine, tmp_path, text, er
 def test_settings_are_fetched_from_where_the_provisioner_puts_them():
     """Both rooms name one object of the bucket."""
     from rayform_provisioner.render import SETTINGS_KEY as WRITTEN_TO
-    from rayform_runtime.cluster.head.new_settings import SETTINGS_KEY as READ_FROM
+    from rayform_runtime.cluster.machine.new_settings import SETTINGS_KEY as READ_FROM
 
     assert READ_FROM == WRITTEN_TO

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from rayform_runtime.cluster.head.start import ray_processes
+from rayform_runtime.cluster.machine.start import ray_processes
 
 
 def test_ray_s_processes_are_found_and_ours_are_not():

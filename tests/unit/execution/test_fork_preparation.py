@@ -8,8 +8,8 @@ from botocore.exceptions import NoCredentialsError
 
 from rayform_runtime.artifacts import s3
 from rayform_runtime.artifacts.config import S3StoreConfig
+from rayform_runtime.cluster.step_workers.fork_preparation import preparation_of, prepare_for_forks
 from rayform_runtime.components import StackSpec
-from rayform_runtime.execution.fork_preparation import preparation_of, prepare_for_forks
 
 NOWHERE = {"bucket": "bucket", "endpoint_url": "http://127.0.0.1:9"}
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rayform_core.errors import UsageError
+from rayform_runtime.cluster.machine.node_groups import NodeGroup
 from rayform_runtime.execution.on_ray.placement import (
-    NodeGroup,
     NodeResources,
     check_placeable,
     describe,

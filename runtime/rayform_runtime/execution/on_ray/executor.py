@@ -21,6 +21,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from rayform_runtime.catalog.entities import StepError, StepStatus
+from rayform_runtime.cluster.machine.node_groups import NodeGroup
 from rayform_runtime.execution.interface import Executor, RunEvent, StepResult, StepTask
 from rayform_runtime.execution.on_ray.channel import ChannelServer
 from rayform_runtime.execution.on_ray.failures import Failure, explain
@@ -33,7 +34,6 @@ from rayform_runtime.execution.on_ray.local_ray import (
 from rayform_runtime.execution.on_ray.logs import StepLogs
 from rayform_runtime.execution.on_ray.nodes import ClusterView
 from rayform_runtime.execution.on_ray.placement import (
-    NodeGroup,
     check_placeable,
     ray_options,
     ray_resources,

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rayform_runtime.catalog.entities import StepError
+from rayform_runtime.cluster.step_workers.image_errors import IMAGE_ERROR_MARK
 
 __all__ = ["Failure", "explain"]
-
-IMAGE_ERROR_MARK = "rayform-step-image: "
-"""The step-image plugin puts this before its own sentence; Ray wraps it in a traceback as text."""
 
 
 @dataclass(frozen=True, slots=True)

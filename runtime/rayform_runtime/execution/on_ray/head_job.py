@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from rayform_core.errors import RayformError, RemoteError, UsageError
 from rayform_core.files import private_folder
-from rayform_runtime.cluster.machine_settings import MachineSettings
+from rayform_runtime.cluster.machine.settings import MachineSettings
 from rayform_runtime.components import ComponentKind, Stack, StackSpec
 from rayform_runtime.execution.interface import RunEvent, RunOutcome
 from rayform_runtime.execution.on_ray.event_file import HeadRequest, event_to_json, outcome_to_json
@@ -136,8 +136,8 @@ def main(argv: list[str]) -> int:
 
 
 def _run(asked: HeadRequest, stack: Stack, settings: MachineSettings, events: EventFile) -> RunOutcome:
-    from rayform_runtime.cluster.head.instance_metadata import instance_facts
-    from rayform_runtime.execution.fork_preparation import preparation_of
+    from rayform_runtime.cluster.machine.instance_metadata import instance_facts
+    from rayform_runtime.cluster.step_workers.fork_preparation import preparation_of
     from rayform_runtime.execution.on_ray.executor import RayExecutor
     from rayform_runtime.execution.on_ray.worker import CodeBundleRef
     from rayform_runtime.execution.scheduling.scheduler import Scheduler

@@ -12,9 +12,9 @@ from rayform_runtime.execution.interface import Listener, Orchestrator, RunOutco
 from rayform_runtime.processes.stop_signals import leave_on_terminate
 
 if TYPE_CHECKING:
-    from rayform_runtime.cluster.head_client import ClusterHead
+    from rayform_runtime.cluster.config import RayOrchestratorConfig
+    from rayform_runtime.cluster.from_laptop.head import ClusterHead
     from rayform_runtime.components import Stack
-    from rayform_runtime.execution.config import RayOrchestratorConfig
 
 __all__ = ["RayOrchestrator"]
 
@@ -129,7 +129,7 @@ class RayOrchestrator(Orchestrator):
                 hint="Deploy a stack (`rayform stack deploy`), or set the orchestrator's `address`.",
             )
         if self._head is None:
-            from rayform_runtime.cluster.head_client import ClusterHead
+            from rayform_runtime.cluster.from_laptop.head import ClusterHead
 
             self._head = ClusterHead(self.config)
         return self._head

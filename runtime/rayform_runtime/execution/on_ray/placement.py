@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rayform_core.errors import UsageError
+from rayform_runtime.cluster.machine.node_groups import NodeGroup
 from rayform_runtime.spec import PipelineSpec, Resources
 
 __all__ = [
-    "NodeGroup",
     "NodeResources",
     "check_placeable",
     "describe",
@@ -33,17 +33,6 @@ class NodeResources:
     address: str
     total: Mapping[str, float]
     free: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class NodeGroup:
-    """A group of worker nodes that the cluster's autoscaler can start more of."""
-
-    name: str
-    instance_type: str
-    resources: Mapping[str, float]
-    min: int = 0
-    max: int = 0
 
 
 def ray_resources(resources: Resources) -> dict[str, float]:

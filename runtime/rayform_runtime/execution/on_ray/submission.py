@@ -30,9 +30,9 @@ from rayform_runtime.execution.interface import Listener, RunEvent, RunOutcome, 
 from rayform_runtime.execution.on_ray.event_file import HeadRequest, event_from_json, outcome_from_json
 
 if TYPE_CHECKING:
-    from rayform_runtime.cluster.head_client import ClusterHead
+    from rayform_runtime.cluster.config import RayOrchestratorConfig
+    from rayform_runtime.cluster.from_laptop.head import ClusterHead
     from rayform_runtime.components import Stack
-    from rayform_runtime.execution.config import RayOrchestratorConfig
 
 __all__ = ["events_path", "follow_run", "job_prefix", "start_run"]
 
@@ -88,7 +88,7 @@ def start_run(
     key = f"runs/{request.run_id}/request-{number}.json"
     stack.artifact_store.put_bytes(key, asked.model_dump_json().encode())
     offset = _length_of(head, asked.events) if request.resume else 0
-    from rayform_runtime.cluster.head_client import HEAD_PYTHON
+    from rayform_runtime.cluster.from_laptop.head import HEAD_PYTHON
 
     head.jobs().submit(
         job_id,

@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["START_HOOK", "use_quick_setup"]
 
-START_HOOK = "rayform_runtime.cluster.ray_workers.start_hook.use_quick_setup"
+START_HOOK = "rayform_runtime.cluster.step_workers.start_hook.use_quick_setup"
 
 
 def use_quick_setup(ray_params: Any, head: bool) -> None:

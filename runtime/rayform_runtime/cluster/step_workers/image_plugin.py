@@ -3,11 +3,11 @@
 Registered on every node by `RAY_RUNTIME_ENV_PLUGINS`. A task whose runtime environment has `rayform_image` gets a
 worker in a container of that image, in the node's own network, PID and IPC namespaces and with Ray's
 folder mounted, so that Ray sees a worker like any other: forked in a container that the image's steps share on this
-node (`step_stand_in`), or for a step with a memory limit in one of its own (`step_container.sh`). Ray's own
+node (`stand_in`), or for a step with a memory limit in one of its own (`step_container.sh`). Ray's own
 `image_uri` needs podman and passes no GPU.
 
 An error raised here fails the task with its text, so each begins with a mark and a kind that
-`execution.ray_failures` turns into the step's error.
+`execution.on_ray.failures` turns into the step's error.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from typing import Any
 
 from ray._private.runtime_env.plugin import RuntimeEnvPlugin
 
-from rayform_runtime.cluster.machine_settings import MachineSettings
-from rayform_runtime.execution.on_ray.failures import IMAGE_ERROR_MARK
+from rayform_runtime.cluster.machine.settings import MachineSettings
+from rayform_runtime.cluster.step_workers.image_errors import IMAGE_ERROR_MARK
 from rayform_runtime.images.build_context import LABEL_PYTHON, LABEL_RAY
 
 __all__ = ["PLUGIN_CLASS", "PLUGIN_NAME", "StepImagePlugin"]
 
 PLUGIN_NAME = "rayform_image"
-PLUGIN_CLASS = "rayform_runtime.cluster.step_image_plugin.StepImagePlugin"
+PLUGIN_CLASS = "rayform_runtime.cluster.step_workers.image_plugin.StepImagePlugin"
 _ROOM_FOR_THE_WORKER = 256 * 1024 * 1024
 _SLACK = 1.25
 _SCRIPT = Path(__file__).with_name("step_container.sh")
-_STAND_IN = Path(__file__).with_name("step_stand_in.py")
+_STAND_IN = Path(__file__).with_name("stand_in.py")
 
 
 class StepImageError(RuntimeError):

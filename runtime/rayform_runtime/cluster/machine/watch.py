@@ -14,12 +14,12 @@ from pathlib import Path
 
 from rayform_core.errors import ConflictError, RayformError
 from rayform_core.files import file_lock
-from rayform_runtime.cluster.head.autostop import IdleTimer, observe, stop_cluster
-from rayform_runtime.cluster.head.instance_metadata import spot_notice
-from rayform_runtime.cluster.head.new_settings import settings_wait, take_settings
-from rayform_runtime.cluster.head.start import RAY_PORT, TOKEN_PATH, ray_environment, start_head
-from rayform_runtime.cluster.head.status import write_status
-from rayform_runtime.cluster.machine_settings import MachineSettings
+from rayform_runtime.cluster.machine.autostop import IdleTimer, observe, stop_cluster
+from rayform_runtime.cluster.machine.instance_metadata import spot_notice
+from rayform_runtime.cluster.machine.new_settings import settings_wait, take_settings
+from rayform_runtime.cluster.machine.settings import MachineSettings
+from rayform_runtime.cluster.machine.start import RAY_PORT, TOKEN_PATH, ray_environment, start_head
+from rayform_runtime.cluster.machine.status import write_status
 
 __all__ = ["watch"]
 

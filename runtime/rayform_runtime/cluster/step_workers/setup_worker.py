@@ -3,7 +3,7 @@
 A raylet starts this once per worker that has a runtime environment: `python setup_worker.py WORKER ARGUMENTS...
 --language=PYTHON --serialized-runtime-env-context={...}`. Ray's own imports all of Ray, some 0.4 s of CPU, only to set
 variables and hand over to the worker's command by way of a shell. A worker of a step image forks from a server that has
-imported everything (`step_stand_in`), so that those imports were most of what its start cost.
+imported everything (`stand_in`), so that those imports were most of what its start cost.
 
 Any other worker (of Ray's own `pip`, `working_dir` and such, or in another language) goes Ray's way.
 """
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 CONTEXT = "--serialized-runtime-env-context"
 LANGUAGE = "--language"
-CLUSTER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-STAND_IN = [sys.executable, "-I", "-S", "-E", os.path.join(CLUSTER, "step_stand_in.py")]
-OURS = {STAND_IN[-1], os.path.join(CLUSTER, "step_container.sh")}
+HERE = os.path.dirname(os.path.abspath(__file__))
+STAND_IN = [sys.executable, "-I", "-S", "-E", os.path.join(HERE, "stand_in.py")]
+OURS = {STAND_IN[-1], os.path.join(HERE, "step_container.sh")}
 """What `StepImagePlugin` puts in Python's place."""
 
 
@@ -35,9 +35,9 @@ def main(arguments: list[str]) -> NoReturn:
         os.environ.update(variables)
         if command[: len(STAND_IN)] == STAND_IN:
             # In this process: another Python would take as long to start as all that it has to do.
-            from rayform_runtime.cluster import step_stand_in
+            from rayform_runtime.cluster.step_workers import stand_in
 
-            step_stand_in.main(command[len(STAND_IN)], command[len(STAND_IN) + 1 :])
+            stand_in.main(command[len(STAND_IN)], command[len(STAND_IN) + 1 :])
         os.execvp(command[0], command)  # noqa: S606
     import runpy
 

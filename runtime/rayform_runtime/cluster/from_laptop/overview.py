@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from rayform_core.errors import RemoteError
-from rayform_runtime.cluster.head_client import ClusterHead
-from rayform_runtime.cluster.jobs import JobServer
+from rayform_runtime.cluster.from_laptop.head import ClusterHead
+from rayform_runtime.cluster.from_laptop.jobs import JobServer
 
 __all__ = ["cluster_overview"]
 

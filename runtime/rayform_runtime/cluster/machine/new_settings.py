@@ -18,9 +18,9 @@ from pydantic import ValidationError
 
 from rayform_core.errors import IntegrityError, RemoteError
 from rayform_core.files import file_lock, write_atomically
-from rayform_runtime.cluster.head.autoscaler_config import autoscaler_config
-from rayform_runtime.cluster.head.start import AUTOSCALER_PATH
-from rayform_runtime.cluster.machine_settings import MachineSettings
+from rayform_runtime.cluster.machine.autoscaler_config import autoscaler_config
+from rayform_runtime.cluster.machine.settings import MachineSettings
+from rayform_runtime.cluster.machine.start import AUTOSCALER_PATH
 
 __all__ = ["SETTINGS_KEY", "Merged", "merge", "settings_wait", "take_settings"]
 

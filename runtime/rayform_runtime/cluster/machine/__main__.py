@@ -24,34 +24,34 @@ def main(argv: list[str] | None = None) -> int:
     try:
         match arguments:
             case ["start"]:
-                from rayform_runtime.cluster.head.start import start_head
+                from rayform_runtime.cluster.machine.start import start_head
 
                 start_head()
             case ["worker", "start"]:
-                from rayform_runtime.cluster.head.start import start_worker
+                from rayform_runtime.cluster.machine.start import start_worker
 
                 start_worker()
             case ["watch"]:
-                from rayform_runtime.cluster.head.watch import watch
+                from rayform_runtime.cluster.machine.watch import watch
 
                 watch()
             case ["status"]:
-                from rayform_runtime.cluster.head.status import read_status
+                from rayform_runtime.cluster.machine.status import read_status
 
                 sys.stdout.write(json.dumps(read_status()) + "\n")
             case ["take-settings"]:
-                from rayform_runtime.cluster.head.autostop import observe
-                from rayform_runtime.cluster.head.new_settings import take_settings
-                from rayform_runtime.cluster.head.start import TOKEN_PATH
-                from rayform_runtime.cluster.machine_settings import MachineSettings
+                from rayform_runtime.cluster.machine.autostop import observe
+                from rayform_runtime.cluster.machine.new_settings import take_settings
+                from rayform_runtime.cluster.machine.settings import MachineSettings
+                from rayform_runtime.cluster.machine.start import TOKEN_PATH
 
                 activity = observe(MachineSettings.read(), token=TOKEN_PATH.read_text().strip())
                 merged = take_settings(busy=not activity.known or activity.jobs > 0)
                 said = {"taken": merged.taken, "waiting": merged.waiting, "at_start": merged.at_start}
                 sys.stdout.write(json.dumps(said) + "\n")
             case ["stop"]:
-                from rayform_runtime.cluster.head.autostop import stop_cluster
-                from rayform_runtime.cluster.machine_settings import MachineSettings
+                from rayform_runtime.cluster.machine.autostop import stop_cluster
+                from rayform_runtime.cluster.machine.settings import MachineSettings
 
                 stop_cluster(MachineSettings.read(), why="asked for")
             case _:

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rayform_core.errors import IntegrityError, PrerequisiteError
-from rayform_runtime.execution.on_ray.placement import NodeGroup
+from rayform_runtime.cluster.machine.node_groups import NodeGroup
 
 __all__ = ["Autostop", "MachineSettings", "WorkerGroupSettings"]
 

@@ -15,8 +15,8 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
-from rayform_runtime.cluster.head.instance_metadata import instance_facts
-from rayform_runtime.cluster.machine_settings import MachineSettings
+from rayform_runtime.cluster.machine.instance_metadata import instance_facts
+from rayform_runtime.cluster.machine.settings import MachineSettings
 
 __all__ = ["Activity", "IdleTimer", "observe", "stop_cluster"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rayform_runtime.cluster.machine_settings import MachineSettings, WorkerGroupSettings
+from rayform_runtime.cluster.machine.settings import MachineSettings, WorkerGroupSettings
 
 __all__ = ["autoscaler_config"]
 

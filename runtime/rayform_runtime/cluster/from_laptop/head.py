@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from rayform_core.errors import ConflictError, RemoteError
 from rayform_core.version import __version__
-from rayform_runtime.cluster.jobs import JobServer
+from rayform_runtime.cluster.from_laptop.jobs import JobServer
 from rayform_runtime.remote.ssh import SSHTarget
 from rayform_runtime.remote.tunnel import Tunnel
 
@@ -90,7 +90,7 @@ class ClusterHead:
             RemoteError: it can't be reached, or can't read its new settings.
         """
         said = self.target.run(
-            "sudo", "-n", HEAD_PYTHON, "-m", "rayform_runtime.cluster.head", "take-settings", timeout=120
+            "sudo", "-n", HEAD_PYTHON, "-m", "rayform_runtime.cluster.machine", "take-settings", timeout=120
         )
         found: dict[str, list[str]] = json.loads(said)
         return found

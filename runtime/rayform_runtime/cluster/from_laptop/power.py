@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from rayform_core.emulated_cloud import keys_for
 from rayform_core.errors import NotFoundError, PrerequisiteError, RemoteError, UsageError
-from rayform_runtime.cluster.head_client import ClusterHead
+from rayform_runtime.cluster.from_laptop.head import ClusterHead
 
 if TYPE_CHECKING:
-    from rayform_runtime.execution.config import RayOrchestratorConfig
+    from rayform_runtime.cluster.config import RayOrchestratorConfig
 
 __all__ = ["head_state", "start_head", "stop_cluster"]
 

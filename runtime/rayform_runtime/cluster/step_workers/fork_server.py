@@ -1,7 +1,9 @@
-"""Makes Ray's workers of one step image by forking: `python -m rayform_runtime.cluster.step_fork_server SOCKET`.
+"""Makes Ray's workers of one step image by forking.
+
+Run as `python -m rayform_runtime.cluster.step_workers.fork_server SOCKET`.
 
 One such process runs in each step image's container on a node, with Ray and Rayform imported and a single thread.
-`step_stand_in` connects once per worker and sends a request: four bytes with its length, then fields between NULs
+`stand_in` connects once per worker and sends a request: four bytes with its length, then fields between NULs
 (the worker's name, how many arguments, the arguments, `NAME=value` for each variable), and beside it the three
 standard streams (`SCM_RIGHTS`). Answers are lines: `P<pid>`, then `E<exit code>` when the worker ended, or `R` where
 this process can't fork: some library started a thread, or the node has no room for a process. A connection that closes
@@ -344,7 +346,7 @@ def _preload() -> None:
     # What can't be prepared is for the step that uses it to tell, where one does: missing credentials, a variable or
     # a file of the cloud's that its library refuses.
     with contextlib.suppress(Exception):
-        from rayform_runtime.execution.fork_preparation import prepare_for_forks
+        from rayform_runtime.cluster.step_workers.fork_preparation import prepare_for_forks
 
         if prepare_for_forks():
             return

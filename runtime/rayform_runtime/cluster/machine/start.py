@@ -14,12 +14,12 @@ from typing import Any
 
 from rayform_core.errors import PrerequisiteError, RemoteError
 from rayform_core.files import write_atomically
-from rayform_runtime.cluster.head.autoscaler_config import autoscaler_config
-from rayform_runtime.cluster.head.instance_metadata import instance_facts
-from rayform_runtime.cluster.head.status import write_status
-from rayform_runtime.cluster.machine_settings import MachineSettings
-from rayform_runtime.cluster.ray_workers.start_hook import START_HOOK
-from rayform_runtime.cluster.step_image_plugin import PLUGIN_CLASS
+from rayform_runtime.cluster.machine.autoscaler_config import autoscaler_config
+from rayform_runtime.cluster.machine.instance_metadata import instance_facts
+from rayform_runtime.cluster.machine.settings import MachineSettings
+from rayform_runtime.cluster.machine.status import write_status
+from rayform_runtime.cluster.step_workers.image_plugin import PLUGIN_CLASS
+from rayform_runtime.cluster.step_workers.start_hook import START_HOOK
 
 __all__ = ["RAY_PORT", "TOKEN_PATH", "ray_environment", "start_head", "start_worker"]
 
@@ -210,7 +210,7 @@ def _leave_behind(command: str, settings: MachineSettings) -> None:
     log = Path("/var/log/rayform-watch.log")
     with log.open("ab") as output:
         subprocess.Popen(
-            [sys.executable, "-m", "rayform_runtime.cluster.head", command],
+            [sys.executable, "-m", "rayform_runtime.cluster.machine", command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

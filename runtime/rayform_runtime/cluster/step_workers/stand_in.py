@@ -1,6 +1,6 @@
 """Stands in, on the node, for one Ray worker that a step image's fork server made.
 
-Ray starts this in Python's place: `python -I -S -E step_stand_in.py IMAGE ARGUMENTS...`, and `ray_workers.setup_worker`
+Ray starts this in Python's place: `python -I -S -E stand_in.py IMAGE ARGUMENTS...`, and `setup_worker`
 without a Python more. It runs once per worker, so it imports little, and nothing of Rayform. It asks the fork server of
 its image on this node for a worker, starts the server's container where none answers, and stays until the worker ends,
 with whose exit code it leaves. The server kills the worker when this process's connection closes, whatever this process
@@ -135,7 +135,14 @@ def start(path: str, image: str, common: list[str]) -> socket.socket | None:
         command += ["--volume", f"{token}:{token}:ro"]
     if os.path.exists("/dev/nvidiactl"):
         command += ["--gpus", "all"]
-    command += ["--entrypoint", "python", image, "-m", "rayform_runtime.cluster.step_fork_server", path]
+    command += [
+        "--entrypoint",
+        "python",
+        image,
+        "-m",
+        "rayform_runtime.cluster.step_workers.fork_server",
+        path,
+    ]
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     deadline = time.monotonic() + START_SECONDS
     if subprocess.run(command, check=False, **quiet).returncode == 0:  # type: ignore[call-overload]
@@ -194,7 +201,7 @@ def read_line(connection: socket.socket) -> bytes:
 
 
 def write_end(name: str, code: int) -> None:
-    """Leave how the worker ended where the scheduler asks for it (`execution.ray_worker.container_end`)."""
+    """Leave how the worker ended where the scheduler asks for it (`execution.on_ray.worker.container_end`)."""
     os.makedirs(EXITS, exist_ok=True)
     path = os.path.join(EXITS, name)
     with open(path + ".part", "w") as file:

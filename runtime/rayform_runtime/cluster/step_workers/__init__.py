@@ -1,0 +1,1 @@
+"""Ray workers inside step images: what Ray starts on a node, and what their container forks them from."""
