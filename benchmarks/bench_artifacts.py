@@ -33,8 +33,8 @@ def _timed(work: Callable[[], Any]) -> float:
 
 
 def _local_store(folder: Path) -> Any:
-    from rayform_runtime.artifacts.config import LocalStoreConfig
-    from rayform_runtime.artifacts.local import LocalArtifactStore
+    from rayform_runtime.artifacts.stores.config import LocalStoreConfig
+    from rayform_runtime.artifacts.stores.local import LocalArtifactStore
 
     return LocalArtifactStore(LocalStoreConfig(path=str(folder)), stack_name="bench")
 
@@ -164,8 +164,8 @@ _OURS = """
 import json, os, resource, shutil, sys, time
 from pathlib import Path
 from rayform_core.ids import new_id
-from rayform_runtime.artifacts.config import S3StoreConfig
-from rayform_runtime.artifacts.s3 import S3ArtifactStore
+from rayform_runtime.artifacts.stores.config import S3StoreConfig
+from rayform_runtime.artifacts.stores.s3 import S3ArtifactStore
 def cpu():
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime

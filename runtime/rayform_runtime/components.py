@@ -19,7 +19,7 @@ from rayform_core.errors import NotFoundError, UsageError
 from rayform_runtime.record_gate import await_record
 
 if TYPE_CHECKING:
-    from rayform_runtime.artifacts.interface import ArtifactStore
+    from rayform_runtime.artifacts.stores.interface import ArtifactStore
     from rayform_runtime.catalog.interface import Catalog
     from rayform_runtime.execution.interface import Orchestrator
     from rayform_runtime.images.interface import ContainerRegistry
@@ -79,24 +79,24 @@ FLAVORS: tuple[Flavor, ...] = (
     Flavor(
         _K.ARTIFACT_STORE,
         "local",
-        _R + "artifacts.config:LocalStoreConfig",
-        _R + "artifacts.local:LocalArtifactStore",
+        _R + "artifacts.stores.config:LocalStoreConfig",
+        _R + "artifacts.stores.local:LocalArtifactStore",
         None,
         "A folder on this machine.",
     ),
     Flavor(
         _K.ARTIFACT_STORE,
         "s3",
-        _R + "artifacts.config:S3StoreConfig",
-        _R + "artifacts.s3:S3ArtifactStore",
+        _R + "artifacts.stores.config:S3StoreConfig",
+        _R + "artifacts.stores.s3:S3ArtifactStore",
         "s3",
         "An S3 bucket.",
     ),
     Flavor(
         _K.ARTIFACT_STORE,
         "gcs",
-        _R + "artifacts.config:GCSStoreConfig",
-        _R + "artifacts.gcs:GCSArtifactStore",
+        _R + "artifacts.stores.config:GCSStoreConfig",
+        _R + "artifacts.stores.gcs:GCSArtifactStore",
         "gcs",
         "A Google Cloud Storage bucket.",
     ),

@@ -39,7 +39,7 @@ from rayform_core.errors import ConflictError, NotFoundError, RayformError, Usag
 if TYPE_CHECKING:
     from rayform.lineage import Lineage
     from rayform.pruning import PruneReport
-    from rayform_runtime.artifacts.interface import ArtifactStore
+    from rayform_runtime.artifacts.stores.interface import ArtifactStore
     from rayform_runtime.catalog.entities import ArtifactVersion, ModelStage, StepRun
     from rayform_runtime.catalog.interface import Catalog
     from rayform_runtime.components import Stack, StackSpec

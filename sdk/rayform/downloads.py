@@ -13,7 +13,7 @@ from rayform_core.errors import ConflictError
 from rayform_core.files import storage_error
 
 if TYPE_CHECKING:
-    from rayform_runtime.artifacts.interface import ArtifactStore
+    from rayform_runtime.artifacts.stores.interface import ArtifactStore
     from rayform_runtime.catalog.entities import ArtifactVersion
 
 __all__ = ["download"]

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from rayform_core.errors import ConflictError, IntegrityError
-from rayform_runtime.artifacts.interface import LARGEST_EMBEDDED, MANIFEST_NAME
+from rayform_runtime.artifacts.stores.interface import LARGEST_EMBEDDED, MANIFEST_NAME
 
 if TYPE_CHECKING:
     from rayform.client import Client
-    from rayform_runtime.artifacts.interface import ArtifactStore, StoredObject
+    from rayform_runtime.artifacts.stores.interface import ArtifactStore, StoredObject
     from rayform_runtime.catalog.entities import ArtifactVersion
     from rayform_runtime.catalog.interface import Catalog
 

@@ -16,13 +16,13 @@ from urllib.parse import unquote
 
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_core.files import home, private_folder, storage_error
-from rayform_runtime.artifacts.interface import ArtifactMissingError, CorruptArtifactError
-from rayform_runtime.artifacts.keys import safe_key
-from rayform_runtime.artifacts.remote import RemoteArtifactStore
+from rayform_runtime.artifacts.stores.interface import ArtifactMissingError, CorruptArtifactError
+from rayform_runtime.artifacts.stores.keys import safe_key
+from rayform_runtime.artifacts.stores.remote import RemoteArtifactStore
 from rayform_runtime.artifacts.values import REGISTERED
 
 if TYPE_CHECKING:
-    from rayform_runtime.artifacts.interface import ArtifactStore, StoredObject
+    from rayform_runtime.artifacts.stores.interface import ArtifactStore, StoredObject
 
 __all__ = ["MATERIALIZER", "RegisteredData", "describe_data", "fetch"]
 

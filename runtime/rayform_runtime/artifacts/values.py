@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from rayform_core.errors import ConflictError, RayformError
-from rayform_runtime.artifacts.files import refuse_unsafe_names
 from rayform_runtime.artifacts.import_paths import TypeGoneError, import_path, resolve
-from rayform_runtime.artifacts.manifest import is_embeddable
 from rayform_runtime.artifacts.materializers.base import Materializer
 from rayform_runtime.artifacts.materializers.registry import materializer_for, resolve_materializer
+from rayform_runtime.artifacts.stores.files import refuse_unsafe_names
+from rayform_runtime.artifacts.stores.manifest import is_embeddable
 
 if TYPE_CHECKING:
-    from rayform_runtime.artifacts.interface import ArtifactStore, Manifest
+    from rayform_runtime.artifacts.stores.interface import ArtifactStore, Manifest
     from rayform_runtime.catalog.entities import Visualization
 
 __all__ = ["SavedValue", "check_type", "load_value", "save_value"]
@@ -293,10 +293,10 @@ def _save_pictures(
 def _committed_before(
     store: ArtifactStore, id: UUID, written: Path | Mapping[str, bytes]
 ) -> tuple[str, Manifest]:
-    from rayform_runtime.artifacts.files import seal_folder
-    from rayform_runtime.artifacts.interface import MANIFEST_NAME, StoredFile
-    from rayform_runtime.artifacts.keys import version_key
-    from rayform_runtime.artifacts.manifest import files_of, make_manifest
+    from rayform_runtime.artifacts.stores.files import seal_folder
+    from rayform_runtime.artifacts.stores.interface import MANIFEST_NAME, StoredFile
+    from rayform_runtime.artifacts.stores.keys import version_key
+    from rayform_runtime.artifacts.stores.manifest import files_of, make_manifest
 
     uri = f"{store.uri}/{version_key(id)}"
     there = store.read_manifest(uri)

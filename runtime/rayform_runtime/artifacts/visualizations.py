@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from rayform_core.errors import UsageError
-from rayform_runtime.artifacts.files import walk_files, write_new_file
-from rayform_runtime.artifacts.keys import is_safe_key
+from rayform_runtime.artifacts.stores.files import walk_files, write_new_file
+from rayform_runtime.artifacts.stores.keys import is_safe_key
 
 __all__ = ["FOLDER", "KINDS", "attach", "collect", "kind_of"]
 

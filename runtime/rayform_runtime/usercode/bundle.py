@@ -24,7 +24,7 @@ from rayform_core.files import file_lock, private_folder, storage_error
 from rayform_runtime.usercode.project_files import project_files
 
 if TYPE_CHECKING:
-    from rayform_runtime.artifacts.interface import ArtifactStore
+    from rayform_runtime.artifacts.stores.interface import ArtifactStore
 
 __all__ = ["CodeBundle", "fetch_bundle", "make_bundle", "upload_bundle"]
 

@@ -13,9 +13,9 @@ from support.gcs_server import gcs_server
 from support.localstack_server import localstack_server
 from support.moto_server import CREDENTIALS, moto_server
 
-from rayform_runtime.artifacts.config import LocalStoreConfig, S3StoreConfig
-from rayform_runtime.artifacts.interface import ArtifactStore
-from rayform_runtime.artifacts.local import LocalArtifactStore
+from rayform_runtime.artifacts.stores.config import LocalStoreConfig, S3StoreConfig
+from rayform_runtime.artifacts.stores.interface import ArtifactStore
+from rayform_runtime.artifacts.stores.local import LocalArtifactStore
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send files of 10 MB and more in parts, as to a cloud; emulators get one stream otherwise."""
-    monkeypatch.setattr("rayform_runtime.artifacts.s3._NEARBY_PART", 5 << 20)
+    monkeypatch.setattr("rayform_runtime.artifacts.stores.s3._NEARBY_PART", 5 << 20)
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +89,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ArtifactSt
     request.getfixturevalue("aws")
     made: Any
     if kind.startswith("s3"):
-        from rayform_runtime.artifacts.s3 import S3ArtifactStore
+        from rayform_runtime.artifacts.stores.s3 import S3ArtifactStore
 
         url = request.getfixturevalue("moto_url" if kind == "s3-moto" else "localstack_url")
         made = S3ArtifactStore(
@@ -119,8 +119,8 @@ def make_gcs_store(gcs_url: str) -> Any:
         from google.auth.credentials import AnonymousCredentials
         from google.cloud import storage
 
-        from rayform_runtime.artifacts.config import GCSStoreConfig
-        from rayform_runtime.artifacts.gcs import GCSArtifactStore
+        from rayform_runtime.artifacts.stores.config import GCSStoreConfig
+        from rayform_runtime.artifacts.stores.gcs import GCSArtifactStore
 
         bucket = f"test-{uuid.uuid4().hex}"
         client = storage.Client(

@@ -12,7 +12,7 @@ import pytest
 
 from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_core.ids import new_id
-from rayform_runtime.artifacts.interface import (
+from rayform_runtime.artifacts.stores.interface import (
     LARGEST_EMBEDDED,
     MANIFEST_NAME,
     ArtifactMissingError,

@@ -19,15 +19,15 @@ from support.fault_proxy import FAULTS, fault_proxy
 
 from rayform_core.errors import ConflictError, NotFoundError, RayformError
 from rayform_core.ids import new_id
-from rayform_runtime.artifacts.config import S3StoreConfig
-from rayform_runtime.artifacts.digest import bytes_digest
-from rayform_runtime.artifacts.interface import (
+from rayform_runtime.artifacts.stores.config import S3StoreConfig
+from rayform_runtime.artifacts.stores.digest import bytes_digest
+from rayform_runtime.artifacts.stores.interface import (
     LARGEST_EMBEDDED,
     MANIFEST_NAME,
     ArtifactMissingError,
     CorruptArtifactError,
 )
-from rayform_runtime.artifacts.s3 import S3ArtifactStore
+from rayform_runtime.artifacts.stores.s3 import S3ArtifactStore
 
 pytestmark = [pytest.mark.moto, pytest.mark.fault]
 
@@ -180,7 +180,7 @@ def test_a_download_that_failed_waits_for_no_other_file(
     moto_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Where one file is gone, those that still come are given up in the middle, and the error names that one."""
-    import rayform_runtime.artifacts.s3 as module
+    import rayform_runtime.artifacts.stores.s3 as module
 
     store = open_store(moto_url, new_bucket(moto_url))
     store.put_bytes("slow", bytes(10_000))
@@ -202,7 +202,7 @@ def test_files_in_parts_and_in_one_stream_come_back_together(
     moto_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A large file whose parts come at once, beside many small ones and an empty one; what changed is refused."""
-    import rayform_runtime.artifacts.s3 as module
+    import rayform_runtime.artifacts.stores.s3 as module
 
     monkeypatch.setattr(module, "_NEARBY_PART", 5 << 20)
     store = open_store(moto_url, new_bucket(moto_url))
@@ -382,8 +382,8 @@ def test_google_clouds_errors_say_what_to_do(
     make_gcs_store: Any, gcs_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     """No bucket, and no credentials."""
-    from rayform_runtime.artifacts.config import GCSStoreConfig
-    from rayform_runtime.artifacts.gcs import GCSArtifactStore
+    from rayform_runtime.artifacts.stores.config import GCSStoreConfig
+    from rayform_runtime.artifacts.stores.gcs import GCSArtifactStore
 
     make_gcs_store().check()
     store = GCSArtifactStore(GCSStoreConfig(bucket="never-made", endpoint_url=gcs_url), stack_name="test")

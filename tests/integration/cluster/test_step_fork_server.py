@@ -55,7 +55,7 @@ if what == "environment":
         "ray": "ray._raylet" in sys.modules, "pid": os.getpid(), "parent": os.getppid()}))
     os.environ["LEFT"] = "1"
 elif what == "prepared":
-    from rayform_runtime.artifacts import s3
+    from rayform_runtime.artifacts.stores import s3
     print(len(s3._prepared))
 elif what == "exit":
     sys.exit(int(rest[0]))

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from support.engine import Engine, out, value
 
-from rayform_runtime.artifacts.config import LocalStoreConfig
-from rayform_runtime.artifacts.local import LocalArtifactStore
+from rayform_runtime.artifacts.stores.config import LocalStoreConfig
+from rayform_runtime.artifacts.stores.local import LocalArtifactStore
 from rayform_runtime.catalog.entities import RunStatus
 
 

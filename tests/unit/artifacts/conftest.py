@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from rayform_core.ids import new_id
-from rayform_runtime.artifacts.config import LocalStoreConfig
-from rayform_runtime.artifacts.local import LocalArtifactStore
+from rayform_runtime.artifacts.stores.config import LocalStoreConfig
+from rayform_runtime.artifacts.stores.local import LocalArtifactStore
 from rayform_runtime.artifacts.values import SavedValue, load_value, save_value
 
 

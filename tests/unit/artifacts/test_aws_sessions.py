@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from rayform_runtime.artifacts.aws_sessions import new_session, read_descriptions
+from rayform_runtime.artifacts.stores.aws_sessions import new_session, read_descriptions
 
 
 def test_a_later_session_reads_no_description_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rayform_core.errors import PrerequisiteError
-from rayform_runtime.artifacts.cache import ArtifactCache
+from rayform_runtime.artifacts.stores.cache import ArtifactCache
 
 
 @pytest.fixture(autouse=True)

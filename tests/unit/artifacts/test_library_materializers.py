@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from rayform_core.errors import UsageError
 from rayform_core.ids import new_id
-from rayform_runtime.artifacts.local import LocalArtifactStore
+from rayform_runtime.artifacts.stores.local import LocalArtifactStore
 from rayform_runtime.artifacts.types import CSVString, HTMLString, JSONString, MarkdownString
 from rayform_runtime.artifacts.values import save_value
 

@@ -18,18 +18,18 @@ import pytest
 
 from rayform_core.errors import ConflictError, PrerequisiteError, UsageError
 from rayform_core.ids import new_id
-from rayform_runtime.artifacts.config import LocalStoreConfig
-from rayform_runtime.artifacts.interface import ArtifactMissingError, CorruptArtifactError
-from rayform_runtime.artifacts.local import LocalArtifactStore
 from rayform_runtime.artifacts.materializers.base import Materializer
 from rayform_runtime.artifacts.materializers.json_values import JsonMaterializer
+from rayform_runtime.artifacts.stores.config import LocalStoreConfig
+from rayform_runtime.artifacts.stores.interface import ArtifactMissingError, CorruptArtifactError
+from rayform_runtime.artifacts.stores.local import LocalArtifactStore
 from rayform_runtime.artifacts.values import load_value, save_value
 
 WRITER = """
 import sys, uuid
 from types import SimpleNamespace
 from rayform_core.ids import new_id
-from rayform_runtime.artifacts.local import LocalArtifactStore
+from rayform_runtime.artifacts.stores.local import LocalArtifactStore
 from rayform_runtime.artifacts.values import save_value
 store = LocalArtifactStore(SimpleNamespace(path=sys.argv[1]), stack_name="t")
 number = 0
@@ -96,7 +96,7 @@ def test_a_really_full_disk_is_told(tmp_path: Path) -> None:
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "from types import SimpleNamespace\n"
         "from rayform_core.ids import new_id\n"
-        "from rayform_runtime.artifacts.local import LocalArtifactStore\n"
+        "from rayform_runtime.artifacts.stores.local import LocalArtifactStore\n"
         "from rayform_runtime.artifacts.values import save_value\n"
         "store = LocalArtifactStore(SimpleNamespace(path=sys.argv[1]), stack_name='t')\n"
         "store.check()\n"

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rayform_core.errors import UsageError
-from rayform_runtime.artifacts.digest import bytes_digest, tree_digest
-from rayform_runtime.artifacts.interface import CorruptArtifactError, StoredFile
-from rayform_runtime.artifacts.keys import is_safe_key, safe_key, version_id
-from rayform_runtime.artifacts.manifest import decode_manifest, encode_manifest, make_manifest
+from rayform_runtime.artifacts.stores.digest import bytes_digest, tree_digest
+from rayform_runtime.artifacts.stores.interface import CorruptArtifactError, StoredFile
+from rayform_runtime.artifacts.stores.keys import is_safe_key, safe_key, version_id
+from rayform_runtime.artifacts.stores.manifest import decode_manifest, encode_manifest, make_manifest
 
 VERSION = uuid.UUID(int=7)
 FILES = [StoredFile("b", 2, "b" * 64), StoredFile("a/c", 1, "a" * 64)]

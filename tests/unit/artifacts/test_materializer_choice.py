@@ -16,11 +16,11 @@ import pytest
 from rayform_core.errors import UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.artifacts.import_paths import TypeGoneError, import_path
-from rayform_runtime.artifacts.local import LocalArtifactStore
 from rayform_runtime.artifacts.materializers import registry
 from rayform_runtime.artifacts.materializers.base import Materializer
 from rayform_runtime.artifacts.materializers.pickled import CloudpickleMaterializer
 from rayform_runtime.artifacts.materializers.registry import UnsupportedTypeError, materializer_for
+from rayform_runtime.artifacts.stores.local import LocalArtifactStore
 from rayform_runtime.artifacts.values import check_type, load_value, save_value
 
 
@@ -227,7 +227,7 @@ def test_saving_a_plain_value_loads_no_library(tmp_path: Path) -> None:
         "import sys\n"
         "from types import SimpleNamespace\n"
         "from rayform_core.ids import new_id\n"
-        "from rayform_runtime.artifacts.local import LocalArtifactStore\n"
+        "from rayform_runtime.artifacts.stores.local import LocalArtifactStore\n"
         "from rayform_runtime.artifacts.values import load_value, save_value\n"
         "store = LocalArtifactStore(SimpleNamespace(path=sys.argv[1]), stack_name='t')\n"
         "assert load_value(store, save_value(store, new_id(), {'a': (1, 2)}).uri) == {'a': (1, 2)}\n"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rayform_runtime.artifacts.config import S3StoreConfig
-from rayform_runtime.artifacts.s3 import S3ArtifactStore
+from rayform_runtime.artifacts.stores.config import S3StoreConfig
+from rayform_runtime.artifacts.stores.s3 import S3ArtifactStore
 
 
 class _Hearing(BaseHTTPRequestHandler):

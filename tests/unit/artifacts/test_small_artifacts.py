@@ -9,8 +9,8 @@ import pytest
 
 from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_core.ids import new_id
-from rayform_runtime.artifacts import remote
-from rayform_runtime.artifacts.interface import LARGEST_EMBEDDED, MANIFEST_NAME, StoredObject
+from rayform_runtime.artifacts.stores import remote
+from rayform_runtime.artifacts.stores.interface import LARGEST_EMBEDDED, MANIFEST_NAME, StoredObject
 
 
 class StoreInMemory(remote.RemoteArtifactStore):

@@ -49,8 +49,8 @@ def test_nothing_up(tmp_path, monkeypatch):
 def test_components_speak_with_them(endpoints, monkeypatch):
     """The stack's bucket is opened with the emulator's keys, whatever account the shell is logged in to."""
     pytest.importorskip("boto3")
-    from rayform_runtime.artifacts.config import S3StoreConfig
-    from rayform_runtime.artifacts.s3 import S3ArtifactStore
+    from rayform_runtime.artifacts.stores.config import S3StoreConfig
+    from rayform_runtime.artifacts.stores.s3 import S3ArtifactStore
 
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAPRODUCTION")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "p")

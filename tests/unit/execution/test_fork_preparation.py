@@ -6,8 +6,8 @@ import os
 import pytest
 from botocore.exceptions import NoCredentialsError
 
-from rayform_runtime.artifacts import s3
-from rayform_runtime.artifacts.config import S3StoreConfig
+from rayform_runtime.artifacts.stores import s3
+from rayform_runtime.artifacts.stores.config import S3StoreConfig
 from rayform_runtime.cluster.step_workers.fork_preparation import preparation_of, prepare_for_forks
 from rayform_runtime.components import StackSpec
 

@@ -3,7 +3,7 @@
 import threading
 from contextlib import contextmanager
 
-from rayform_runtime.artifacts.local import LocalArtifactStore
+from rayform_runtime.artifacts.stores.local import LocalArtifactStore
 from rayform_runtime.execution.worker import step_runner as worker
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rayform_runtime.artifacts.config import LocalStoreConfig
-from rayform_runtime.artifacts.local import LocalArtifactStore
+from rayform_runtime.artifacts.stores.config import LocalStoreConfig
+from rayform_runtime.artifacts.stores.local import LocalArtifactStore
 from rayform_runtime.execution.worker.logs import LogUploads, read_log
 
 

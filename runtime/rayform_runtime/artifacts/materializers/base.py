@@ -18,7 +18,7 @@ def content_of(files: Mapping[str, bytes], name: str) -> bytes:
         CorruptArtifactError: there is no such file: another materializer saved the value.
     """
     if name not in files:
-        from rayform_runtime.artifacts.interface import CorruptArtifactError
+        from rayform_runtime.artifacts.stores.interface import CorruptArtifactError
 
         raise CorruptArtifactError(
             f"An artifact has no file '{name}'.",

@@ -10,9 +10,9 @@ from typing import Any
 
 from rayform_core.errors import UsageError
 from rayform_runtime.artifacts.import_paths import import_path, resolve
-from rayform_runtime.artifacts.interface import CorruptArtifactError
 from rayform_runtime.artifacts.materializers.base import Materializer, content_of, short
 from rayform_runtime.artifacts.materializers.json_codec import Decoder, Encoder
+from rayform_runtime.artifacts.stores.interface import CorruptArtifactError
 
 __all__ = ["JsonMaterializer"]
 

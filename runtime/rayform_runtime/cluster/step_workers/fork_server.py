@@ -48,8 +48,8 @@ _PRELOADED = (
     "rayform_runtime.execution.on_ray.worker",
     "rayform_runtime.execution.worker.step_runner",
     "rayform_runtime.usercode.bundle",
-    "rayform_runtime.artifacts.config",
-    "rayform_runtime.artifacts.s3",
+    "rayform_runtime.artifacts.stores.config",
+    "rayform_runtime.artifacts.stores.s3",
     "rayform_runtime.artifacts.materializers.json_values",
     "rayform_runtime.artifacts.materializers.text",
 )
@@ -351,7 +351,7 @@ def _preload() -> None:
         if prepare_for_forks():
             return
     with contextlib.suppress(Exception):
-        from rayform_runtime.artifacts.aws_sessions import read_descriptions
+        from rayform_runtime.artifacts.stores.aws_sessions import read_descriptions
 
         read_descriptions("s3")
 

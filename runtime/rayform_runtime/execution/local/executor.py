@@ -25,7 +25,7 @@ from rayform_runtime.processes.framing import send
 from rayform_runtime.spec import PipelineSpec, Resources
 
 if TYPE_CHECKING:
-    from rayform_runtime.artifacts.interface import ArtifactStore
+    from rayform_runtime.artifacts.stores.interface import ArtifactStore
 
 __all__ = ["LocalExecutor"]
 

@@ -48,8 +48,8 @@ GRACE_SECONDS = 3.0
 _WORKERS_MODULES = (
     "blake3",
     "rayform_runtime.execution.local.worker_process",
-    "rayform_runtime.artifacts.config",
-    "rayform_runtime.artifacts.local",
+    "rayform_runtime.artifacts.stores.config",
+    "rayform_runtime.artifacts.stores.local",
     "rayform_runtime.artifacts.materializers.json_values",
     "rayform_runtime.artifacts.materializers.text",
     # What a person's module imports for `Resources` and the like: 13 ms of each run, if each imported it.

@@ -44,7 +44,7 @@ from rayform_runtime.execution.on_ray.worker import CodeBundleRef, Order, contai
 from rayform_runtime.spec import PipelineSpec, Resources
 
 if TYPE_CHECKING:
-    from rayform_runtime.artifacts.interface import ArtifactStore
+    from rayform_runtime.artifacts.stores.interface import ArtifactStore
 
 __all__ = ["WORKER_ENTRY", "RayExecutor"]
 

@@ -22,7 +22,7 @@ from rayform_runtime.execution.interface import RunEvent, RunOutcome
 from rayform_runtime.execution.on_ray.event_file import HeadRequest, event_to_json, outcome_to_json
 
 if TYPE_CHECKING:
-    from rayform_runtime.artifacts.interface import ArtifactStore
+    from rayform_runtime.artifacts.stores.interface import ArtifactStore
 
 __all__ = ["END_MARK", "EventFile", "events_key", "main", "stack_on_machines"]
 

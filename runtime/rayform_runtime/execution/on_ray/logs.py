@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rayform_runtime.execution.worker.logs import LogFile, local_log_path, log_key
 
 if TYPE_CHECKING:
-    from rayform_runtime.artifacts.interface import ArtifactStore
+    from rayform_runtime.artifacts.stores.interface import ArtifactStore
 
 __all__ = ["StepLogs"]
 

@@ -8,7 +8,7 @@ from functools import partial
 from uuid import UUID
 
 from rayform_core.errors import NotFoundError, UsageError
-from rayform_runtime.artifacts.interface import ArtifactStore
+from rayform_runtime.artifacts.stores.interface import ArtifactStore
 from rayform_runtime.catalog.entities import CachedResult, Query
 from rayform_runtime.catalog.interface import Catalog
 from rayform_runtime.components import Stack

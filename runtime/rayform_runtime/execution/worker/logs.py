@@ -21,7 +21,7 @@ from rayform_core.files import home, private_folder, storage_error
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from rayform_runtime.artifacts.interface import ArtifactStore
+    from rayform_runtime.artifacts.stores.interface import ArtifactStore
 
 __all__ = ["LocalLogs", "LogFile", "LogUploads", "local_log_path", "log_key", "read_log"]
 

@@ -33,7 +33,7 @@ from rayform_runtime.usercode.loading import add_code_root, load_function, load_
 from rayform_runtime.usercode.tracebacks import step_error
 
 if TYPE_CHECKING:
-    from rayform_runtime.artifacts.interface import ArtifactStore
+    from rayform_runtime.artifacts.stores.interface import ArtifactStore
 
 __all__ = ["close_stacks", "failed_result", "run_step"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rayform_runtime.artifacts.interface import StoredFile
+    from rayform_runtime.artifacts.stores.interface import StoredFile
 
 __all__ = ["bytes_digest", "descriptor_digest", "file_digest", "tree_digest"]
 

@@ -9,8 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from rayform_core.errors import UsageError
-from rayform_runtime.artifacts.digest import bytes_digest, tree_digest
-from rayform_runtime.artifacts.interface import (
+from rayform_runtime.artifacts.stores.digest import bytes_digest, tree_digest
+from rayform_runtime.artifacts.stores.interface import (
     LARGEST_EMBEDDED,
     MANIFEST_NAME,
     MANIFEST_SCHEMA,
@@ -19,7 +19,7 @@ from rayform_runtime.artifacts.interface import (
     Manifest,
     StoredFile,
 )
-from rayform_runtime.artifacts.keys import is_safe_key
+from rayform_runtime.artifacts.stores.keys import is_safe_key
 
 __all__ = [
     "LARGEST_MANIFEST",

@@ -13,15 +13,15 @@ from typing import TypeVar
 
 from rayform_core.errors import UsageError
 from rayform_core.files import storage_error
-from rayform_runtime.artifacts.digest import descriptor_digest
-from rayform_runtime.artifacts.interface import (
+from rayform_runtime.artifacts.stores.digest import descriptor_digest
+from rayform_runtime.artifacts.stores.interface import (
     MANIFEST_NAME,
     ArtifactMissingError,
     CorruptArtifactError,
     Manifest,
     StoredFile,
 )
-from rayform_runtime.artifacts.keys import is_safe_key
+from rayform_runtime.artifacts.stores.keys import is_safe_key
 
 __all__ = [
     "check_digest",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from rayform_core.errors import ConflictError, NotFoundError, PrerequisiteError, UsageError
-from rayform_runtime.artifacts.files import (
+from rayform_runtime.artifacts.stores.files import (
     check_digest,
     read_whole,
     seal_folder,
@@ -22,7 +22,7 @@ from rayform_runtime.artifacts.files import (
     write_embedded,
     write_new_file,
 )
-from rayform_runtime.artifacts.interface import (
+from rayform_runtime.artifacts.stores.interface import (
     MANIFEST_NAME,
     ArtifactMissingError,
     ArtifactStore,
@@ -30,8 +30,8 @@ from rayform_runtime.artifacts.interface import (
     Manifest,
     StoredObject,
 )
-from rayform_runtime.artifacts.keys import VERSIONS, safe_key, version_id, version_key
-from rayform_runtime.artifacts.manifest import (
+from rayform_runtime.artifacts.stores.keys import VERSIONS, safe_key, version_id, version_key
+from rayform_runtime.artifacts.stores.manifest import (
     LARGEST_MANIFEST,
     decode_manifest,
     embedded_manifest,
@@ -41,7 +41,7 @@ from rayform_runtime.artifacts.manifest import (
 )
 
 if TYPE_CHECKING:
-    from rayform_runtime.artifacts.config import LocalStoreConfig
+    from rayform_runtime.artifacts.stores.config import LocalStoreConfig
 
 __all__ = ["LocalArtifactStore"]
 
@@ -215,7 +215,7 @@ class LocalArtifactStore(ArtifactStore):
 
     def download(self, uri: str, target: Path) -> None:
         """See `ArtifactStore.download`."""
-        from rayform_runtime.artifacts.copying import copy_artifact
+        from rayform_runtime.artifacts.stores.copying import copy_artifact
 
         with self.open_local(uri) as folder:
             copy_artifact(folder, target, self.read_manifest(uri))

@@ -19,9 +19,9 @@ from uuid import UUID
 
 from rayform_core.errors import ConflictError, NotFoundError, RayformError
 from rayform_core.files import storage_error
-from rayform_runtime.artifacts.cache import ArtifactCache
-from rayform_runtime.artifacts.copying import copy_artifact
-from rayform_runtime.artifacts.files import (
+from rayform_runtime.artifacts.stores.cache import ArtifactCache
+from rayform_runtime.artifacts.stores.copying import copy_artifact
+from rayform_runtime.artifacts.stores.files import (
     check_digest,
     list_staged,
     read_whole,
@@ -30,7 +30,7 @@ from rayform_runtime.artifacts.files import (
     verify_folder,
     write_embedded,
 )
-from rayform_runtime.artifacts.interface import (
+from rayform_runtime.artifacts.stores.interface import (
     LARGEST_EMBEDDED,
     MANIFEST_NAME,
     MOST_EMBEDDED,
@@ -41,8 +41,8 @@ from rayform_runtime.artifacts.interface import (
     StoredFile,
     StoredObject,
 )
-from rayform_runtime.artifacts.keys import VERSIONS, safe_key, version_id, version_key
-from rayform_runtime.artifacts.manifest import (
+from rayform_runtime.artifacts.stores.keys import VERSIONS, safe_key, version_id, version_key
+from rayform_runtime.artifacts.stores.manifest import (
     decode_manifest,
     embedded_manifest,
     encode_manifest,

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rayform_core.errors import ConflictError, NotFoundError
-from rayform_runtime.artifacts.gcs_errors import translated
-from rayform_runtime.artifacts.interface import StoredObject
-from rayform_runtime.artifacts.remote import RemoteArtifactStore, is_loopback
+from rayform_runtime.artifacts.stores.gcs_errors import translated
+from rayform_runtime.artifacts.stores.interface import StoredObject
+from rayform_runtime.artifacts.stores.remote import RemoteArtifactStore, is_loopback
 
 if TYPE_CHECKING:
-    from rayform_runtime.artifacts.config import GCSStoreConfig
+    from rayform_runtime.artifacts.stores.config import GCSStoreConfig
 
 __all__ = ["GCSArtifactStore"]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from rayform_core.errors import RayformError, UsageError
 from rayform_core.files import home, private_folder, storage_error
-from rayform_runtime.artifacts.files import write_new_file
+from rayform_runtime.artifacts.stores.files import write_new_file
 
 __all__ = ["ArtifactCache", "cache_limit"]
 
@@ -58,7 +58,7 @@ class ArtifactCache:
     """
 
     def __init__(self, store: str) -> None:
-        from rayform_runtime.artifacts.digest import bytes_digest
+        from rayform_runtime.artifacts.stores.digest import bytes_digest
 
         self.root = home() / "cache" / "artifacts" / bytes_digest(store.encode())[:16]
         self._added = 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rayform_core.errors import ConflictError
 from rayform_core.files import private_folder, storage_error
-from rayform_runtime.artifacts.interface import Manifest
+from rayform_runtime.artifacts.stores.interface import Manifest
 
 __all__ = ["copy_artifact", "new_target"]
 

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from rayform_core.emulated_cloud import keys_for
 from rayform_core.errors import ConflictError, NotFoundError, RemoteError
-from rayform_runtime.artifacts.aws_sessions import new_session
-from rayform_runtime.artifacts.files import write_digested
-from rayform_runtime.artifacts.interface import StoredObject
-from rayform_runtime.artifacts.remote import RemoteArtifactStore, is_loopback
-from rayform_runtime.artifacts.s3_errors import error_code, translated
+from rayform_runtime.artifacts.stores.aws_sessions import new_session
+from rayform_runtime.artifacts.stores.files import write_digested
+from rayform_runtime.artifacts.stores.interface import StoredObject
+from rayform_runtime.artifacts.stores.remote import RemoteArtifactStore, is_loopback
+from rayform_runtime.artifacts.stores.s3_errors import error_code, translated
 
 if TYPE_CHECKING:
-    from rayform_runtime.artifacts.config import S3StoreConfig
+    from rayform_runtime.artifacts.stores.config import S3StoreConfig
 
 __all__ = ["S3ArtifactStore"]
 
@@ -194,7 +194,7 @@ class S3ArtifactStore(RemoteArtifactStore):
         """Return those files that did not arrive as they were sent, by size and MD5."""
         from concurrent.futures import ThreadPoolExecutor
 
-        from rayform_runtime.artifacts.etags import matches_etag
+        from rayform_runtime.artifacts.stores.etags import matches_etag
 
         def is_right(item: tuple[Path, str]) -> bool:
             path, key = item
@@ -293,7 +293,7 @@ class S3ArtifactStore(RemoteArtifactStore):
                 time.sleep(0.1 * 2**attempt)
 
     def _is_as_sent(self, data: bytes, answer: dict[str, Any]) -> bool:
-        from rayform_runtime.artifacts.etags import md5_of
+        from rayform_runtime.artifacts.stores.etags import md5_of
 
         if self.config.endpoint_url is None or answer.get("ServerSideEncryption", "").startswith("aws:kms"):
             return True
@@ -419,7 +419,7 @@ class _Digests(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        from rayform_runtime.artifacts.etags import part_digests
+        from rayform_runtime.artifacts.stores.etags import part_digests
 
         try:
             for path in self._paths:

@@ -1,0 +1,1 @@
+"""Artifact stores: committed, verified, immutable files on a disk or in a bucket."""
