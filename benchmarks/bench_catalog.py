@@ -30,7 +30,7 @@ from rayform_runtime.catalog.entities import (
     StepStart,
     StepStatus,
 )
-from rayform_runtime.catalog.sql import SQLCatalog
+from rayform_runtime.catalog.sql.catalog import SQLCatalog
 
 __all__ = ["run"]
 
@@ -296,7 +296,7 @@ def measure_creation(folder: Path) -> list[dict[str, Any]]:
         return milliseconds(lambda: subprocess.run([sys.executable, "-c", code], check=True), 7)
 
     listing = (
-        "from rayform_runtime.catalog.sql import SQLCatalog\n"
+        "from rayform_runtime.catalog.sql.catalog import SQLCatalog\n"
         "from rayform_runtime.catalog.config import SQLiteConfig\n"
         f"SQLCatalog(SQLiteConfig(path={str(folder / 'small.db')!r}), stack_name='b').list_runs()"
     )

@@ -43,7 +43,7 @@ def open_catalog(stack: StackRecord) -> Catalog | None:
     path = component.config.get("path")
     if component.flavor != "sqlite" or len(component.config) != 1 or not isinstance(path, str):
         return None
-    from rayform_runtime.catalog.sql import SQLCatalog
+    from rayform_runtime.catalog.sql.catalog import SQLCatalog
 
     with _lock:
         key = (stack.name, path)

@@ -21,7 +21,7 @@ from rayform_runtime.catalog.entities import (
     StepStart,
     StepStatus,
 )
-from rayform_runtime.catalog.sql import SQLCatalog
+from rayform_runtime.catalog.sql.catalog import SQLCatalog
 
 
 def opened(config: dict[str, Any]) -> SQLCatalog:
@@ -133,6 +133,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if '"host"' in sys.argv[1]:
-        import rayform_runtime.catalog.postgres  # noqa: F401 - once, before the children are forked
+        import rayform_runtime.catalog.sql.postgres  # noqa: F401 - once, before the children are forked
 
     main()

@@ -21,7 +21,7 @@ from rayform_runtime.catalog.entities import (
     StepStart,
     StepStatus,
 )
-from rayform_runtime.catalog.sql import SQLCatalog
+from rayform_runtime.catalog.sql.catalog import SQLCatalog
 
 
 class CatalogMaker:
@@ -75,7 +75,7 @@ class CatalogMaker:
             self.server.drop_database(self.database)
 
     def _empty(self) -> None:
-        from rayform_runtime.catalog.tables import metadata
+        from rayform_runtime.catalog.sql.tables import metadata
 
         with self.connect() as connection:
             found = connection.execute(

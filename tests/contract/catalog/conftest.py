@@ -9,7 +9,7 @@ import pytest
 from support.catalogs import CatalogMaker, Scene
 from support.postgres import PostgresServer, running_server
 
-from rayform_runtime.catalog.sql import SQLCatalog
+from rayform_runtime.catalog.sql.catalog import SQLCatalog
 
 
 @pytest.fixture(scope="session")
@@ -69,8 +69,8 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> Callable[[SQLCatalog], list[s
     """Returns a list that grows by each statement that a catalog executes from then on."""
 
     def watch(catalog: SQLCatalog) -> list[str]:
-        from rayform_runtime.catalog.postgres import _PostgresSession
-        from rayform_runtime.catalog.sqlite import _SQLiteSession
+        from rayform_runtime.catalog.sql.postgres import _PostgresSession
+        from rayform_runtime.catalog.sql.sqlite import _SQLiteSession
 
         seen: list[str] = []
         for session in (_PostgresSession, _SQLiteSession):

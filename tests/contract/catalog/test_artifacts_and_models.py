@@ -11,7 +11,7 @@ from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.entities import ModelStage, Query, RunStatus, Subject
 from rayform_runtime.catalog.metadata import DType, Path, StorageSize, Uri
-from rayform_runtime.catalog.sql import SQLCatalog
+from rayform_runtime.catalog.sql.catalog import SQLCatalog
 
 
 def test_versions_are_numbered_from_one(scene: Scene, catalog: SQLCatalog) -> None:

@@ -14,7 +14,7 @@ from support.catalogs import Scene
 from rayform_core.errors import UsageError
 from rayform_runtime.catalog.entities import ArtifactVersion, Query
 from rayform_runtime.catalog.metadata import StorageSize
-from rayform_runtime.catalog.sql import SQLCatalog
+from rayform_runtime.catalog.sql.catalog import SQLCatalog
 
 # Words that meet the language's edges: case, wildcards, quotes, operators, comments, other scripts, order of bytes.
 WORDS = [
@@ -298,8 +298,8 @@ def test_wrong_orders_and_pages_are_refused(catalog: SQLCatalog, query: Query) -
 
 def test_every_field_of_every_list_can_be_filtered_and_sorted_by(scene: Scene, catalog: SQLCatalog) -> None:
     """No field that a list offers breaks on either database."""
-    from rayform_runtime.catalog import artifacts, models, runs
-    from rayform_runtime.catalog.filters import Kind
+    from rayform_runtime.catalog.sql import artifacts, models, runs
+    from rayform_runtime.catalog.sql.filters import Kind
 
     scene.step(scene.run())
     catalog.create_model_version("m")

@@ -18,7 +18,7 @@ from support.catalogs import CatalogMaker, Scene
 
 from rayform_core.errors import ConflictError
 from rayform_runtime.catalog.entities import ModelStage, Query, RunStatus, StepStatus
-from rayform_runtime.catalog.sql import SQLCatalog
+from rayform_runtime.catalog.sql.catalog import SQLCatalog
 
 WRITERS = Path(support.catalog_writers.__file__)
 

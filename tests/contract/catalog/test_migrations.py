@@ -20,7 +20,7 @@ from rayform_runtime.catalog import schema
 from rayform_runtime.catalog.config import SQLiteConfig
 from rayform_runtime.catalog.migrations import run
 from rayform_runtime.catalog.schema.render import DIALECTS, render
-from rayform_runtime.catalog.tables import metadata
+from rayform_runtime.catalog.sql.tables import metadata
 
 SECOND = '''
 """A second revision, for tests."""
@@ -175,7 +175,7 @@ def test_foreign_tables_are_left_alone(empty: CatalogMaker) -> None:
 def test_using_a_current_catalog_loads_neither_sqlalchemy_nor_alembic(tmp_path: Path) -> None:
     """Creating, writing and listing do without them: importing them takes longer than a command may."""
     code = (
-        "import sys; from rayform_runtime.catalog.sql import SQLCatalog; "
+        "import sys; from rayform_runtime.catalog.sql.catalog import SQLCatalog; "
         "from rayform_runtime.catalog.config import SQLiteConfig; "
         f"c = SQLCatalog(SQLiteConfig(path={str(tmp_path / 'c.db')!r}), stack_name='s'); "
         "c.create_model('m'); assert c.list_models().total == 1; c.close(); "

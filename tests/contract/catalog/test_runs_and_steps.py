@@ -20,7 +20,7 @@ from rayform_runtime.catalog.entities import (
     StepStatus,
     Visualization,
 )
-from rayform_runtime.catalog.sql import SQLCatalog
+from rayform_runtime.catalog.sql.catalog import SQLCatalog
 
 
 def test_a_run_comes_back_as_it_was_recorded(scene: Scene, catalog: SQLCatalog) -> None:

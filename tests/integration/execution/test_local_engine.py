@@ -22,7 +22,7 @@ from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.entities import RunStatus, StepFinish, StepStatus
 from rayform_runtime.catalog.interface import CatalogBusyError
-from rayform_runtime.catalog.sqlite import SQLiteDatabase
+from rayform_runtime.catalog.sql.sqlite import SQLiteDatabase
 from rayform_runtime.execution.interface import RunEvent, StepResult
 from rayform_runtime.execution.local.fork_launcher import ForkLauncher
 from rayform_runtime.execution.local.orchestrator import LocalOrchestrator

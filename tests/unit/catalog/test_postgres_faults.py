@@ -12,10 +12,10 @@ from support.catalogs import CatalogMaker, Scene
 from support.postgres import PostgresServer, running_server
 
 from rayform_core.errors import PrerequisiteError, RemoteError, UsageError
-from rayform_runtime.catalog import postgres
 from rayform_runtime.catalog.config import PostgresConfig
-from rayform_runtime.catalog.postgres import PostgresDatabase
-from rayform_runtime.catalog.sql import SQLCatalog
+from rayform_runtime.catalog.sql import postgres
+from rayform_runtime.catalog.sql.catalog import SQLCatalog
+from rayform_runtime.catalog.sql.postgres import PostgresDatabase
 from rayform_runtime.remote import tunnel
 
 pytestmark = pytest.mark.postgres

@@ -14,9 +14,9 @@ import pytest
 from support.catalogs import Scene
 
 from rayform_core.errors import ConflictError, IntegrityError, PrerequisiteError, UsageError
-from rayform_runtime.catalog import sqlite
 from rayform_runtime.catalog.config import SQLiteConfig
-from rayform_runtime.catalog.sql import SQLCatalog
+from rayform_runtime.catalog.sql import sqlite
+from rayform_runtime.catalog.sql.catalog import SQLCatalog
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def test_a_file_that_was_half_made_is_shared_with_other_processes(catalog: SQLCa
 import sys
 sys.path[:0] = sys.argv[3:]
 from support.catalogs import Scene
-from rayform_runtime.catalog.sql import SQLCatalog
+from rayform_runtime.catalog.sql.catalog import SQLCatalog
 catalog = SQLCatalog.in_file(sys.argv[1], stack_name="test")
 print(catalog.list_runs().total)
 Scene(catalog).run(sys.argv[2])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from rayform_runtime.catalog.tables import metadata
+from rayform_runtime.catalog.sql.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

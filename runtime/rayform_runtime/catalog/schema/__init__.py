@@ -1,6 +1,6 @@
 """Which schema this version of Rayform needs, and the DDL that makes a fresh catalog at once.
 
-`sqlite.sql` and `postgresql.sql` are rendered from `catalog/tables.py` by
+`sqlite.sql` and `postgresql.sql` are rendered from `catalog/sql/tables.py` by
 `python -m rayform_runtime.catalog.schema.render`; a test compares them with the tables and with what the
 migrations make.
 """

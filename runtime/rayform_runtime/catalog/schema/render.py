@@ -9,7 +9,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from rayform_runtime.catalog.schema import HEAD, VERSION_TABLE
-from rayform_runtime.catalog.tables import metadata
+from rayform_runtime.catalog.sql.tables import metadata
 
 __all__ = ["render"]
 

@@ -153,7 +153,7 @@ def _check_notes(context: StepContext) -> None:
         if notes:
             encode(notes)
     if context._output_tags:
-        from rayform_runtime.catalog.records import encode_tags
+        from rayform_runtime.catalog.sql.rows import encode_tags
 
         for tags in context._output_tags.values():
             encode_tags(tags)

@@ -8,8 +8,6 @@ from uuid import UUID
 
 from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_core.ids import new_id
-from rayform_runtime.catalog.artifacts import LATEST, ArtifactCatalog, chosen_number
-from rayform_runtime.catalog.database import ForeignKeyViolation, Row, Session, UniqueViolation, chunks, marks
 from rayform_runtime.catalog.entities import (
     ArtifactVersion,
     Model,
@@ -20,9 +18,18 @@ from rayform_runtime.catalog.entities import (
     StageChange,
     Subject,
 )
-from rayform_runtime.catalog.filters import Field, Kind, Listing
 from rayform_runtime.catalog.metadata import encode
-from rayform_runtime.catalog.records import (
+from rayform_runtime.catalog.sql.artifacts import LATEST, ArtifactCatalog, chosen_number
+from rayform_runtime.catalog.sql.database import (
+    ForeignKeyViolation,
+    Row,
+    Session,
+    UniqueViolation,
+    chunks,
+    marks,
+)
+from rayform_runtime.catalog.sql.filters import Field, Kind, Listing
+from rayform_runtime.catalog.sql.rows import (
     VERSION_COLUMNS,
     VERSION_DETAILS,
     checked_name,

@@ -21,7 +21,9 @@ from psycopg.types.string import TextLoader
 from rayform_core.errors import PrerequisiteError, RayformError, RemoteError, UsageError
 from rayform_runtime.catalog import schema
 from rayform_runtime.catalog.config import PostgresConfig
-from rayform_runtime.catalog.database import (
+from rayform_runtime.catalog.interface import CatalogBusyError
+from rayform_runtime.catalog.secrets import read_password
+from rayform_runtime.catalog.sql.database import (
     Database,
     ForeignKeyViolation,
     Row,
@@ -29,8 +31,6 @@ from rayform_runtime.catalog.database import (
     UniqueViolation,
     not_text,
 )
-from rayform_runtime.catalog.interface import CatalogBusyError
-from rayform_runtime.catalog.secrets import read_password
 
 if TYPE_CHECKING:
     from rayform_runtime.remote.tunnel import Tunnel

@@ -8,8 +8,6 @@ from typing import Any
 from uuid import UUID
 
 from rayform_core.errors import NotFoundError
-from rayform_runtime.catalog.artifacts import ArtifactCatalog
-from rayform_runtime.catalog.database import ForeignKeyViolation, Row, Session, UniqueViolation, chunks, marks
 from rayform_runtime.catalog.entities import (
     ArtifactVersion,
     CachedResult,
@@ -20,7 +18,16 @@ from rayform_runtime.catalog.entities import (
     StepStatus,
 )
 from rayform_runtime.catalog.metadata import decode, encode, encode_json
-from rayform_runtime.catalog.records import (
+from rayform_runtime.catalog.sql.artifacts import ArtifactCatalog
+from rayform_runtime.catalog.sql.database import (
+    ForeignKeyViolation,
+    Row,
+    Session,
+    UniqueViolation,
+    chunks,
+    marks,
+)
+from rayform_runtime.catalog.sql.rows import (
     STEP_COLUMNS,
     VERSION_COLUMNS,
     VERSION_DETAILS,

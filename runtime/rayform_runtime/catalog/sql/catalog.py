@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rayform_runtime.catalog.annotations import AnnotationCatalog
-from rayform_runtime.catalog.database import Database, Session
-from rayform_runtime.catalog.lineage import LineageCatalog
-from rayform_runtime.catalog.models import ModelCatalog
-from rayform_runtime.catalog.runs import RunCatalog
-from rayform_runtime.catalog.sqlite import SQLiteDatabase
+from rayform_runtime.catalog.sql.annotations import AnnotationCatalog
+from rayform_runtime.catalog.sql.database import Database, Session
+from rayform_runtime.catalog.sql.lineage import LineageCatalog
+from rayform_runtime.catalog.sql.models import ModelCatalog
+from rayform_runtime.catalog.sql.runs import RunCatalog
+from rayform_runtime.catalog.sql.sqlite import SQLiteDatabase
 
 if TYPE_CHECKING:
     from rayform_runtime.catalog.config import PostgresConfig, SQLiteConfig
@@ -39,7 +39,7 @@ class SQLCatalog(RunCatalog, LineageCatalog, ModelCatalog, AnnotationCatalog):
         if isinstance(config, SQLiteConfig):
             self._begin(SQLiteDatabase(config.path), stack_name)
         else:
-            from rayform_runtime.catalog.postgres import PostgresDatabase
+            from rayform_runtime.catalog.sql.postgres import PostgresDatabase
 
             self._begin(PostgresDatabase(config), stack_name)
 

@@ -11,7 +11,6 @@ from typing import Any
 from uuid import UUID
 
 from rayform_core.errors import UsageError
-from rayform_runtime.catalog.database import Database, Row
 from rayform_runtime.catalog.entities import (
     Artifact,
     ArtifactVersion,
@@ -26,6 +25,7 @@ from rayform_runtime.catalog.entities import (
     Visualization,
 )
 from rayform_runtime.catalog.metadata import decode, decode_json, encode_json
+from rayform_runtime.catalog.sql.database import Database, Row
 
 __all__ = [
     "checked_name",

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from rayform_core.errors import ConflictError, NotFoundError, UsageError
-from rayform_runtime.catalog.database import Database, Row, Session
 from rayform_runtime.catalog.entities import Page, Query, Subject
-from rayform_runtime.catalog.filters import Listing, compile_order, compile_where, id_range
 from rayform_runtime.catalog.interface import Catalog
+from rayform_runtime.catalog.sql.database import Database, Row, Session
+from rayform_runtime.catalog.sql.filters import Listing, compile_order, compile_where, id_range
 
 __all__ = ["SQLBase"]
 

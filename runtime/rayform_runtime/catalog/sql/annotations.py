@@ -7,11 +7,11 @@ from typing import Any
 from uuid import UUID
 
 from rayform_core.errors import NotFoundError
-from rayform_runtime.catalog.base import SQLBase
-from rayform_runtime.catalog.database import Session
 from rayform_runtime.catalog.entities import Subject
 from rayform_runtime.catalog.metadata import decode, encode
-from rayform_runtime.catalog.records import checked_name, decode_tags, encode_tags
+from rayform_runtime.catalog.sql.database import Session
+from rayform_runtime.catalog.sql.finder import SQLBase
+from rayform_runtime.catalog.sql.rows import checked_name, decode_tags, encode_tags
 
 __all__ = ["AnnotationCatalog"]
 

@@ -14,8 +14,8 @@ from typing import Any
 from uuid import UUID
 
 from rayform_core.errors import UsageError, nearest
-from rayform_runtime.catalog.database import Database
 from rayform_runtime.catalog.entities import Query, Subject
+from rayform_runtime.catalog.sql.database import Database
 
 __all__ = ["MAX_PAGE_SIZE", "Field", "Kind", "Listing", "Where", "compile_order", "compile_where", "id_range"]
 

@@ -15,7 +15,8 @@ from uuid import UUID
 from rayform_core.errors import IntegrityError, PrerequisiteError, RayformError, UsageError
 from rayform_core.files import file_lock, private_folder, storage_error
 from rayform_runtime.catalog import schema
-from rayform_runtime.catalog.database import (
+from rayform_runtime.catalog.interface import CatalogBusyError
+from rayform_runtime.catalog.sql.database import (
     Database,
     ForeignKeyViolation,
     Row,
@@ -23,7 +24,6 @@ from rayform_runtime.catalog.database import (
     UniqueViolation,
     not_text,
 )
-from rayform_runtime.catalog.interface import CatalogBusyError
 
 __all__ = ["SQLiteDatabase"]
 

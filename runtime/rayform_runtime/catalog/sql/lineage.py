@@ -9,9 +9,9 @@ from typing import Any
 from uuid import UUID
 
 from rayform_core.errors import NotFoundError, UsageError
-from rayform_runtime.catalog.database import Row, Session, chunks, marks
 from rayform_runtime.catalog.entities import ArtifactVersion, LineageEdge, LineageGraph, PrunePlan, Run
-from rayform_runtime.catalog.records import (
+from rayform_runtime.catalog.sql.database import Row, Session, chunks, marks
+from rayform_runtime.catalog.sql.rows import (
     RUN_COLUMNS,
     RUN_DETAILS,
     VERSION_COLUMNS,
@@ -19,7 +19,7 @@ from rayform_runtime.catalog.records import (
     run_record,
     version_record,
 )
-from rayform_runtime.catalog.steps import StepCatalog
+from rayform_runtime.catalog.sql.steps import StepCatalog
 
 __all__ = ["KEEP_TAG", "LineageCatalog"]
 

@@ -7,12 +7,12 @@ from typing import Any
 from uuid import UUID
 
 from rayform_core.errors import ConflictError, NotFoundError
-from rayform_runtime.catalog.base import SQLBase
-from rayform_runtime.catalog.database import Row, Session, UniqueViolation, chunks, marks
 from rayform_runtime.catalog.entities import NewRun, Page, Query, Run, RunStatus, StepError, Subject
-from rayform_runtime.catalog.filters import Field, Kind, Listing
 from rayform_runtime.catalog.metadata import encode_json
-from rayform_runtime.catalog.records import (
+from rayform_runtime.catalog.sql.database import Row, Session, UniqueViolation, chunks, marks
+from rayform_runtime.catalog.sql.filters import Field, Kind, Listing
+from rayform_runtime.catalog.sql.finder import SQLBase
+from rayform_runtime.catalog.sql.rows import (
     RUN_COLUMNS,
     RUN_DETAILS,
     checked_name,
