@@ -1,6 +1,6 @@
 """What a traced pipeline is: plain pydantic models that travel as JSON between laptop, head and worker.
 
-`rayform.pipelines` makes a `PipelineSpec`; `rayform_runtime.execution` runs it; the catalog keeps it with the
+`rayform.authoring.pipelines` makes a `PipelineSpec`; `rayform_runtime.execution` runs it; the catalog keeps it with the
 run, which is what `resume` and `spin` start from. Nothing in here holds a live Python object.
 """
 

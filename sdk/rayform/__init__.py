@@ -11,30 +11,30 @@ from typing import TYPE_CHECKING
 from rayform_core.version import __version__
 
 if TYPE_CHECKING:
-    from rayform.artifact_config import ArtifactConfig
     from rayform.artifacts import load_artifact, log_metadata, register_artifact, save_artifact
+    from rayform.authoring.artifact_config import ArtifactConfig
+    from rayform.authoring.models import Model
+    from rayform.authoring.pipelines import Pipeline, pipeline
+    from rayform.authoring.steps import Step, step, unmapped
     from rayform.client import Client
     from rayform.context import get_pipeline_context, get_step_context
     from rayform.logger import get_logger
-    from rayform.models import Model
-    from rayform.pipelines import Pipeline, pipeline
-    from rayform.steps import Step, step, unmapped
     from rayform_core.errors import RayformError
     from rayform_runtime.catalog.entities import ModelStage
     from rayform_runtime.spec import ArtifactType, ImageSpec, Resources, RetryPolicy
 
 _HOMES = {
-    "ArtifactConfig": "rayform.artifact_config",
+    "ArtifactConfig": "rayform.authoring.artifact_config",
     "ArtifactType": "rayform_runtime.spec",
     "Client": "rayform.client",
     "ImageSpec": "rayform_runtime.spec",
-    "Model": "rayform.models",
+    "Model": "rayform.authoring.models",
     "ModelStage": "rayform_runtime.catalog.entities",
-    "Pipeline": "rayform.pipelines",
+    "Pipeline": "rayform.authoring.pipelines",
     "RayformError": "rayform_core.errors",
     "Resources": "rayform_runtime.spec",
     "RetryPolicy": "rayform_runtime.spec",
-    "Step": "rayform.steps",
+    "Step": "rayform.authoring.steps",
     "get_logger": "rayform.logger",
     "load_artifact": "rayform.artifacts",
     "log_metadata": "rayform.artifacts",
@@ -42,9 +42,9 @@ _HOMES = {
     "save_artifact": "rayform.artifacts",
     "get_pipeline_context": "rayform.context",
     "get_step_context": "rayform.context",
-    "pipeline": "rayform.pipelines",
-    "step": "rayform.steps",
-    "unmapped": "rayform.steps",
+    "pipeline": "rayform.authoring.pipelines",
+    "step": "rayform.authoring.steps",
+    "unmapped": "rayform.authoring.steps",
 }
 
 __all__ = [

@@ -58,7 +58,7 @@ def spin_step(run: RunView, key: str, stack: Stack, *, debug: bool = False) -> R
         UsageError: an instance was asked for of a step that isn't mapped.
         PipelineFailedError: the step failed.
     """
-    from rayform.code_facts import environment_facts, git_facts, user_name
+    from rayform.authoring.code_facts import environment_facts, git_facts, user_name
     from rayform.running import execute
 
     spec = PipelineSpec.model_validate(run.config)

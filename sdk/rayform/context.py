@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from rayform.steps import current_trace
+from rayform.authoring.steps import current_trace
 from rayform_core.errors import UsageError
 from rayform_runtime import context as runtime_context
 
@@ -80,7 +80,7 @@ def get_pipeline_context() -> PipelineContext:
             why="get_pipeline_context() only works while a pipeline's body runs.",
             hint="In a step, use get_step_context().",
         )
-    from rayform.options import model_spec
+    from rayform.authoring.options import model_spec
 
     options: dict[str, Any] = trace.pipeline.options
     configuration = trace.configuration

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from rayform.authoring.code_facts import GitFactsSoon, code_place, environment_facts, user_name
+from rayform.authoring.overrides import NOTHING, Overrides
+from rayform.authoring.tracing import trace_pipeline
 from rayform.cached_values import cached_summaries
-from rayform.code_facts import GitFactsSoon, code_place, environment_facts, user_name
 from rayform.failing import failed_run_error, keep_tracebacks_short
 from rayform.open_stacks import open_stack
-from rayform.overrides import NOTHING, Overrides
 from rayform.progress import PlainProgress, Progress, cache_table, progress_for
-from rayform.tracing import trace_pipeline
 from rayform_core.errors import UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.entities import RunStatus
@@ -24,7 +24,7 @@ from rayform_runtime.execution.interface import RunRequest
 from rayform_runtime.execution.local.early_start import discard_early_launcher
 
 if TYPE_CHECKING:
-    from rayform.pipelines import Pipeline
+    from rayform.authoring.pipelines import Pipeline
     from rayform.views import RunView
     from rayform_runtime.spec import PipelineSpec
 
@@ -67,7 +67,7 @@ def traced(
     path = options.config_path or pipeline.options.get("config_path")
     configuration: Overrides = NOTHING
     if path:
-        from rayform.configuration import read_configuration
+        from rayform.authoring.configuration import read_configuration
 
         configuration = read_configuration(path)
     if options.parameters:

@@ -17,7 +17,7 @@ from rayform_runtime.usercode.scripts import (
 )
 
 if TYPE_CHECKING:
-    from rayform.pipelines import Pipeline
+    from rayform.authoring.pipelines import Pipeline
     from rayform.running import RunOptions
     from rayform.views import RunView
 
@@ -25,7 +25,7 @@ __all__ = ["refuse_within_a_worker", "run_pipeline"]
 
 _DEEPEST = 3
 """A step may start a program that runs a pipeline of its own, and that one too; deeper is an accident."""
-_USUAL_MODULES = ("rayform.steps", "rayform.pipelines", "rayform_runtime.components")
+_USUAL_MODULES = ("rayform.authoring.steps", "rayform.authoring.pipelines", "rayform_runtime.components")
 """What a person's module brings in when a worker imports it."""
 
 

@@ -72,7 +72,7 @@ def parsed_parameters(given: tuple[str, ...], pipeline: Any) -> dict[str, Any]:
     """
     import yaml
 
-    from rayform.annotations import arguments_of, concrete_type
+    from rayform.authoring.annotations import arguments_of, concrete_type
     from rayform_core.errors import UsageError
 
     arguments = arguments_of(pipeline.entrypoint, kind="Pipeline")
@@ -103,7 +103,7 @@ def parsed_parameters(given: tuple[str, ...], pipeline: Any) -> dict[str, Any]:
 
 
 def _fits(value: Any, argument: Any) -> bool:
-    from rayform.values import validated
+    from rayform.authoring.parameters import validated
     from rayform_core.errors import UsageError
 
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rayform.code_facts import code_place, environment_facts, git_facts
+from rayform.authoring.code_facts import code_place, environment_facts, git_facts
 
 
 def module_at(file: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rayform.configuration import PipelineConfiguration, configuration_schema, read_configuration
+from rayform.authoring.configuration import PipelineConfiguration, configuration_schema, read_configuration
 from rayform_core.errors import NotFoundError, UsageError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rayform.configuration import read_configuration
+from rayform.authoring.configuration import read_configuration
 from rayform_provisioner.definition import parse_definition
 
 DIGITS = Path(__file__).parents[3] / "examples" / "digits"

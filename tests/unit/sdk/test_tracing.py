@@ -12,8 +12,8 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from rayform import ArtifactConfig, Pipeline, Resources, RetryPolicy, Step, pipeline, step, unmapped
-from rayform.configuration import PipelineConfiguration
-from rayform.placeholders import StepArtifact
+from rayform.authoring.configuration import PipelineConfiguration
+from rayform.authoring.placeholders import StepArtifact
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_runtime.spec import ListInput, MapInput, PipelineSpec, StepInput, ValueInput
 
@@ -62,7 +62,7 @@ class Place:
 def spec_of(
     body: Any, *args: Any, configuration: dict[str, Any] | None = None, **kwargs: Any
 ) -> PipelineSpec:
-    from rayform.tracing import trace_pipeline
+    from rayform.authoring.tracing import trace_pipeline
 
     pipe = body if isinstance(body, Pipeline) else pipeline(body)
     return trace_pipeline(pipe, args, kwargs, PipelineConfiguration.model_validate(configuration or {}))

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from rayform.option_checks import checked_environment
-from rayform.sources import source_of
+from rayform.authoring.option_checks import checked_environment
+from rayform.authoring.sources import source_of
 from rayform_core.errors import UsageError, nearest
 from rayform_runtime.spec import ImageSpec, ModelSpec, Resources, RetryPolicy, SourceRef
 
 if TYPE_CHECKING:
-    from rayform.configuration import StepConfiguration
-    from rayform.overrides import Overrides
+    from rayform.authoring.configuration import StepConfiguration
+    from rayform.authoring.overrides import Overrides
 
 __all__ = ["StepOptions", "hook_source", "image_spec", "model_spec", "retry_policy"]
 

@@ -1,7 +1,7 @@
 """`@step`: a function that a pipeline runs in a worker, and whose outputs become artifacts.
 
 Imported by every user module, so it imports nothing heavy: options are kept as they were written and checked
-when a pipeline is traced (`rayform.tracing`), where pydantic is needed anyway.
+when a pipeline is traced (`rayform.authoring.tracing`), where pydantic is needed anyway.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from rayform_core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from rayform.models import Model
-    from rayform.tracing import Trace
+    from rayform.authoring.models import Model
+    from rayform.authoring.tracing import Trace
     from rayform_runtime.spec import ImageSpec, Resources, RetryPolicy
 
 __all__ = ["Step", "current_trace", "step", "unmapped"]
@@ -167,7 +167,7 @@ class Step(Generic[P, R]):
             function(*(pick(a, i) for a in args), **{k: pick(v, i) for k, v in kwargs.items()})
             for i in range(lengths.pop())
         ]
-        from rayform.annotations import outputs_of
+        from rayform.authoring.annotations import outputs_of
 
         if len(outputs_of(self)) > 1:
             return tuple(list(column) for column in zip(*cast("Any", results), strict=True))

@@ -1,20 +1,20 @@
 """`@pipeline`: a function whose body wires steps together.
 
-Like `rayform.steps`, it imports nothing heavy; a call brings in what it needs.
+Like `rayform.authoring.steps`, it imports nothing heavy; a call brings in what it needs.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from rayform.steps import current_trace
+from rayform.authoring.steps import current_trace
 from rayform_core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from rayform.models import Model
+    from rayform.authoring.models import Model
     from rayform.views import RunView
     from rayform_runtime.spec import ImageSpec, PipelineSpec
 

@@ -1,4 +1,4 @@
-"""What overrides code, as tracing sees it; the YAML form of it is in `rayform.configuration`.
+"""What overrides code, as tracing sees it; the YAML form of it is in `rayform.authoring.configuration`.
 
 A call without a configuration file doesn't load the models that read one.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from rayform.configuration import StepConfiguration
+    from rayform.authoring.configuration import StepConfiguration
     from rayform_runtime.spec import ImageSpec, ModelSpec, Resources, RetryPolicy
 
 __all__ = ["NOTHING", "Overrides", "ParameterOverrides"]

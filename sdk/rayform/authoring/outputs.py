@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args, get_origin
 
-from rayform.annotations import concrete_type, outputs_of
-from rayform.sources import type_source
-from rayform.steps import Step
-from rayform.values import frozen
+from rayform.authoring.annotations import concrete_type, outputs_of
+from rayform.authoring.parameters import frozen
+from rayform.authoring.sources import type_source
+from rayform.authoring.steps import Step
 from rayform_core.errors import NotFoundError
 from rayform_runtime.spec import ArtifactType, OutputSpec
 

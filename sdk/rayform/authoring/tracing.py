@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rayform.annotations import arguments_of, outputs_of
-from rayform.binding import bind, missing
-from rayform.option_checks import checked, checked_environment, checked_tags, refuse_odd_name
-from rayform.options import StepOptions, hook_source, image_spec, model_spec
-from rayform.output_specs import output_specs
-from rayform.placeholders import StepArtifact
-from rayform.sources import source_of
-from rayform.steps import Unmapped, current_trace
-from rayform.stored_inputs import stored_version_id, stored_version_ids
-from rayform.values import frozen, validated
-from rayform.wiring import default_input, holds_placeholder, input_of, refuse_unmappable
+from rayform.authoring.annotations import arguments_of, outputs_of
+from rayform.authoring.binding import bind, missing
+from rayform.authoring.option_checks import checked, checked_environment, checked_tags, refuse_odd_name
+from rayform.authoring.options import StepOptions, hook_source, image_spec, model_spec
+from rayform.authoring.outputs import output_specs
+from rayform.authoring.parameters import frozen, validated
+from rayform.authoring.placeholders import StepArtifact
+from rayform.authoring.sources import source_of
+from rayform.authoring.steps import Unmapped, current_trace
+from rayform.authoring.stored_inputs import stored_version_id, stored_version_ids
+from rayform.authoring.wiring import default_input, holds_placeholder, input_of, refuse_unmappable
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_runtime.spec import (
     PipelineSpec,
@@ -25,9 +25,9 @@ from rayform_runtime.spec import (
 from rayform_runtime.usercode.digest import source_digest
 
 if TYPE_CHECKING:
-    from rayform.overrides import Overrides
-    from rayform.pipelines import Pipeline
-    from rayform.steps import Step
+    from rayform.authoring.overrides import Overrides
+    from rayform.authoring.pipelines import Pipeline
+    from rayform.authoring.steps import Step
 
 __all__ = ["Trace", "trace_pipeline"]
 

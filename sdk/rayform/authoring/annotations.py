@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from rayform.artifact_config import ArtifactConfig
+from rayform.authoring.artifact_config import ArtifactConfig
 from rayform_core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rayform.steps import Step
+    from rayform.authoring.steps import Step
 
 __all__ = ["UNNAMED_OUTPUT", "Argument", "Output", "arguments_of", "concrete_type", "outputs_of"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rayform.annotations import Argument, concrete_type
-from rayform.placeholders import StepArtifact
-from rayform.steps import Unmapped
-from rayform.stored_inputs import stored_version_id, stored_version_ids
-from rayform.values import frozen, validated
+from rayform.authoring.annotations import Argument, concrete_type
+from rayform.authoring.parameters import frozen, validated
+from rayform.authoring.placeholders import StepArtifact
+from rayform.authoring.steps import Unmapped
+from rayform.authoring.stored_inputs import stored_version_id, stored_version_ids
 from rayform_core.errors import UsageError
 from rayform_runtime.spec import ArtifactInput, Input, ListInput, MapInput, StepInput, ValueInput
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rayform.annotations import Argument
+from rayform.authoring.annotations import Argument
 from rayform_core.errors import UsageError, nearest
 
 __all__ = ["bind", "missing"]

@@ -1,0 +1,1 @@
+"""What a user's file becomes: steps and pipelines, traced into a `PipelineSpec`."""
