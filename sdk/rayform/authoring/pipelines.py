@@ -69,7 +69,7 @@ class Pipeline(Generic[P, R]):
         trace = current_trace.get()
         if trace is not None:
             return trace.inline(self, args, kwargs)
-        from rayform.starting import run_pipeline
+        from rayform.launching.start import run_pipeline
 
         return run_pipeline(self, args, kwargs)
 
@@ -93,7 +93,7 @@ class Pipeline(Generic[P, R]):
         Raises:
             UsageError: an argument doesn't fit, or the pipeline is wired wrongly.
         """
-        from rayform.running import traced
+        from rayform.launching.run import traced
 
         return traced(self, args, kwargs)
 

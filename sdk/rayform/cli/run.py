@@ -48,9 +48,9 @@ def run(
       rayform run train.py:training -p epochs=3 -p 'layers=[64, 32]'
       rayform run project.pipelines:nightly --config nightly.yaml --stack cloud
     """
-    from rayform.finding import find_pipeline
-    from rayform.running import RunOptions
-    from rayform.starting import run_pipeline
+    from rayform.launching.find import find_pipeline
+    from rayform.launching.run import RunOptions
+    from rayform.launching.start import run_pipeline
 
     pipeline = find_pipeline(target)
     options = RunOptions(

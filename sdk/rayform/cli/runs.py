@@ -254,7 +254,7 @@ def resume(run: str, no_cache: bool, stack: str | None) -> None:
 
     It goes on on the stack that it began on, whichever is active; another one, given with --stack, is refused.
     """
-    from rayform.run_control import resume_on_own_stack, resume_run
+    from rayform.launching.resume import resume_on_own_stack, resume_run
 
     with opened_client(stack) as client:
         resume = resume_run if stack is not None else resume_on_own_stack
@@ -266,7 +266,7 @@ def resume(run: str, no_cache: bool, stack: str | None) -> None:
 @stack_option
 def stop(run: str, stack: str | None) -> None:
     """Stop a run that is at work; what its steps finished is kept."""
-    from rayform.run_control import stop_run
+    from rayform.launching.resume import stop_run
 
     with opened_client(stack) as client:
         found = client.get_pipeline_run(run)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rayform.failing import failed_run_error
+from rayform.launching.failures import failed_run_error
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.entities import RunStatus, StepError
 from rayform_runtime.execution.interface import RunOutcome

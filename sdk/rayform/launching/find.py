@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from rayform.authoring.pipelines import Pipeline
-from rayform.failing import loading
+from rayform.launching.failures import loading
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_runtime.usercode.loading import SCRIPT_MODULE
 from rayform_runtime.usercode.scripts import ends_quietly, import_without_running

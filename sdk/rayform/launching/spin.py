@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rayform.failing import loading
+from rayform.launching.failures import loading
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.execution.interface import RunRequest
@@ -59,7 +59,7 @@ def spin_step(run: RunView, key: str, stack: Stack, *, debug: bool = False) -> R
         PipelineFailedError: the step failed.
     """
     from rayform.authoring.code_facts import environment_facts, git_facts, user_name
-    from rayform.running import execute
+    from rayform.launching.run import execute
 
     spec = PipelineSpec.model_validate(run.config)
     key, index = _step_and_instance(key, spec, run, stack)

@@ -14,7 +14,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from rayform.progress import Progress, closing_lines, duration, event_lines
+from rayform.launching.progress import Progress, closing_lines, duration, event_lines
 from rayform_runtime.catalog.entities import StepStatus
 from rayform_runtime.execution.interface import RunEvent, RunOutcome
 

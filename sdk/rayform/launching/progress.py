@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any
 
-from rayform.failing import SHOWN_ERRORS
+from rayform.launching.failures import SHOWN_ERRORS
 from rayform_runtime.catalog.entities import RunStatus, StepStatus
 from rayform_runtime.execution.interface import CacheDecision, RunEvent, RunOutcome
 
@@ -276,7 +276,7 @@ def progress_for(spec: PipelineSpec, run_name: str, stack_name: str, out: IO[str
     dumb = os.environ.get("TERM", "") in ("", "dumb")
     if wanted == "plain" or (wanted != "live" and (dumb or not terminal.isatty())):
         return PlainProgress(spec, run_name, stack_name, terminal)
-    from rayform.live_progress import LiveProgress
+    from rayform.launching.live_progress import LiveProgress
 
     live: Any = LiveProgress(spec, run_name, stack_name, terminal)
     assert isinstance(live, Progress)

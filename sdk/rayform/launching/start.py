@@ -18,7 +18,7 @@ from rayform_runtime.usercode.scripts import (
 
 if TYPE_CHECKING:
     from rayform.authoring.pipelines import Pipeline
-    from rayform.running import RunOptions
+    from rayform.launching.run import RunOptions
     from rayform.views import RunView
 
 __all__ = ["refuse_within_a_worker", "run_pipeline"]
@@ -35,7 +35,7 @@ def run_pipeline(
     kwargs: Mapping[str, Any] | None = None,
     options: RunOptions | None = None,
 ) -> RunView:
-    """Run a pipeline; see `rayform.running.run_pipeline`, which does it."""
+    """Run a pipeline; see `rayform.launching.run.run_pipeline`, which does it."""
     refuse_within_a_worker(pipeline.name)
     if (options is None or options.stack is None) and os.environ.get("RAYFORM_STACK", "default") == "default":
         # Most likely a local run. A registered stack that is active otherwise lets go of it again.
@@ -43,7 +43,7 @@ def run_pipeline(
 
         start_early(_USUAL_MODULES)
     with without_pydantic_plugins():
-        from rayform import running
+        from rayform.launching import run as running
 
     return running.run_pipeline(pipeline, args, kwargs, options)
 

@@ -83,8 +83,8 @@ def resume_run(client: Client, run: RunView, *, no_cache: bool = False) -> RunVi
     """
     from pydantic import ValidationError
 
-    from rayform.again import with_current_code
-    from rayform.running import execute
+    from rayform.launching.run import execute
+    from rayform.launching.spin import with_current_code
     from rayform_runtime.execution.interface import RunRequest
     from rayform_runtime.spec import PipelineSpec
 
