@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from rayform.client import Client
+from rayform.reading.client import Client
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.entities import (
     NewArtifactVersion,

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from rayform.authoring.models import Model
     from rayform.authoring.pipelines import Pipeline, pipeline
     from rayform.authoring.steps import Step, step, unmapped
-    from rayform.client import Client
     from rayform.context import get_pipeline_context, get_step_context
     from rayform.logger import get_logger
+    from rayform.reading.client import Client
     from rayform_core.errors import RayformError
     from rayform_runtime.catalog.entities import ModelStage
     from rayform_runtime.spec import ArtifactType, ImageSpec, Resources, RetryPolicy
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ArtifactConfig": "rayform.authoring.artifact_config",
     "ArtifactType": "rayform_runtime.spec",
-    "Client": "rayform.client",
+    "Client": "rayform.reading.client",
     "ImageSpec": "rayform_runtime.spec",
     "Model": "rayform.authoring.models",
     "ModelStage": "rayform_runtime.catalog.entities",

@@ -10,7 +10,7 @@ from rayform.running_step import running_model_version, running_step
 from rayform_core.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
-    from rayform.views import ArtifactVersionView
+    from rayform.reading.views import ArtifactVersionView
     from rayform_runtime.catalog.entities import ArtifactVersion, ModelStage
     from rayform_runtime.spec import ArtifactType
 
@@ -58,7 +58,7 @@ def save_artifact(
     Example:
         >>> save_artifact({"accuracy": 0.97}, "report", tags=["nightly"])  # doctest: +SKIP
     """
-    from rayform.client import Client
+    from rayform.reading.client import Client
     from rayform_core.ids import new_id
     from rayform_runtime.artifacts.values import save_value
     from rayform_runtime.catalog.entities import NewArtifactVersion
@@ -115,7 +115,7 @@ def load_artifact(name_or_id: str | UUID, version: str | int | None = None) -> A
     Example:
         >>> load_artifact("report", 3)  # doctest: +SKIP
     """
-    from rayform.client import Client
+    from rayform.reading.client import Client
 
     return Client().get_artifact_version(name_or_id, version).load()
 
@@ -150,7 +150,7 @@ def register_artifact(
     Example:
         >>> register_artifact("s3://bucket/artifacts/raw/2026", "raw")  # doctest: +SKIP
     """
-    from rayform.client import Client
+    from rayform.reading.client import Client
     from rayform_core.ids import new_id
     from rayform_runtime.artifacts.registered_data import MATERIALIZER, describe_data
     from rayform_runtime.catalog.entities import NewArtifactVersion
@@ -249,7 +249,7 @@ def log_metadata(
             )
         step.add_step_metadata(metadata)
     else:
-        from rayform.client import Client
+        from rayform.reading.client import Client
 
         subject, subject_id = _subject(
             Client(),
@@ -276,7 +276,7 @@ def _in_a_step(step: Any | None, argument: str) -> Any:
 
 
 def _subject(client: Any, **named: Any) -> tuple[str, UUID]:
-    from rayform.listing import as_uuid
+    from rayform.reading.listing import as_uuid
 
     if named["step_id"]:
         return "step_run", as_uuid(named["step_id"], "step run")
@@ -335,6 +335,6 @@ def _type_name(artifact_type: ArtifactType | str | None) -> str | None:
 
 
 def _view(record: ArtifactVersion, client: Any) -> ArtifactVersionView:
-    from rayform.views import ArtifactVersionView
+    from rayform.reading.views import ArtifactVersionView
 
     return ArtifactVersionView(record, client)

@@ -10,7 +10,7 @@ from rayform_core.errors import UsageError
 from rayform_runtime import context as runtime_context
 
 if TYPE_CHECKING:
-    from rayform.views import ModelVersionView
+    from rayform.reading.views import ModelVersionView
     from rayform_runtime.spec import ModelSpec
 
 __all__ = ["PipelineContext", "StepContext", "get_pipeline_context", "get_step_context"]
@@ -28,7 +28,7 @@ class StepContext(runtime_context.StepContext):
         Raises:
             UsageError: neither the step nor its pipeline names a model.
         """
-        from rayform.client import Client
+        from rayform.reading.client import Client
 
         record = super().model
         return Client().get_model_version_by_id(record.id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from rayform.client import Client
+from rayform.reading.client import Client
 from rayform_core.ids import new_id
 from rayform_runtime.artifacts.values import save_value
 from rayform_runtime.catalog.entities import (

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    from rayform.views import ArtifactVersionView, ModelVersionView
+    from rayform.reading.views import ArtifactVersionView, ModelVersionView
     from rayform_runtime.catalog.entities import ModelStage
     from rayform_runtime.spec import ModelSpec
 
@@ -113,7 +113,7 @@ class Model:
         return self._version_view
 
     def _look_up(self) -> ModelVersionView:
-        from rayform.client import Client
+        from rayform.reading.client import Client
         from rayform.running_step import running_model_version
 
         running = running_model_version()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rayform.authoring.models import Model
-    from rayform.views import RunView
+    from rayform.reading.views import RunView
     from rayform_runtime.spec import ImageSpec, PipelineSpec
 
 __all__ = ["Pipeline", "pipeline"]

@@ -27,8 +27,8 @@ from rayform.cli.output import (
 from rayform.sizes import human_size
 
 if TYPE_CHECKING:
-    from rayform.lineage import Lineage
-    from rayform.pruning import PruneReport
+    from rayform.reading.lineage import Lineage
+    from rayform.reading.pruning import PruneReport
     from rayform_runtime.catalog.entities import Query
 
 __all__ = ["artifact"]
@@ -278,7 +278,7 @@ def prune(
     json_wanted: bool,
 ) -> None:
     """Remove versions that nothing needs, and uncommitted leftovers in the store; shows first, then asks."""
-    from rayform.pruning import apply_prune
+    from rayform.reading.pruning import apply_prune
 
     before = None if older_than is None else datetime.now(UTC) - timedelta(days=older_than)
     with opened_client(stack) as client:

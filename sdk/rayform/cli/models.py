@@ -26,7 +26,7 @@ from rayform.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from rayform.views import ModelVersionView
+    from rayform.reading.views import ModelVersionView
     from rayform_runtime.catalog.entities import Query
 
 __all__ = ["model"]
@@ -193,8 +193,8 @@ def copy(
     name: str, version: str | None, source: str, stage: str | None, stack: str | None, json_wanted: bool
 ) -> None:
     """Copy a version (name, number or stage; the latest unless told), with its artifacts, from another stack."""
-    from rayform.client import Client
-    from rayform.copying import copy_model_version
+    from rayform.reading.client import Client
+    from rayform.reading.copying import copy_model_version
 
     with opened_client(stack) as target, Client(source) as origin:
         copied = copy_model_version(origin, target, name, version, stage=stage)

@@ -62,7 +62,7 @@ def _components(context: click.Context, _begun: str) -> Iterable[str]:
 
 def _from_catalog(read: Callable[[Catalog, Query], Any]) -> Complete:
     def names(context: click.Context, begun: str) -> Iterable[str]:
-        from rayform.client import Client
+        from rayform.reading.client import Client
         from rayform_runtime.catalog.entities import Query
 
         filters = {"name": f"startswith:{begun}"} if begun else {}

@@ -15,7 +15,7 @@ from rayform.cli.names import stack_names
 from rayform_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from rayform.client import Client
+    from rayform.reading.client import Client
 
 __all__ = ["confirm", "list_options", "opened_client", "parse_filters", "stack_option", "yes_option"]
 
@@ -43,7 +43,7 @@ def opened_client(stack: str | None) -> Iterator[Client]:
 
     Runs whose process died without saying so are marked as `interrupted` first.
     """
-    from rayform.client import Client
+    from rayform.reading.client import Client
     from rayform_runtime.execution.scheduling.liveness import mark_dead_runs
 
     with Client(stack) as client:

@@ -27,7 +27,7 @@ from rayform.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from rayform.client import Client
+    from rayform.reading.client import Client
     from rayform_runtime.catalog.entities import Query, Run, StepRun
 
 __all__ = ["runs"]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from rayform_core.errors import ConflictError, IntegrityError, NotFoundError
 
 if TYPE_CHECKING:
-    from rayform.client import Client
-    from rayform.views import RunView
+    from rayform.reading.client import Client
+    from rayform.reading.views import RunView
     from rayform_runtime.components import StackSpec
 
 __all__ = ["resume_on_own_stack", "resume_run", "stop_run"]
@@ -36,7 +36,7 @@ def resume_on_own_stack(client: Client, run: RunView, *, no_cache: bool = False)
 
 
 def _seen_from_own_stack(client: Client, run: RunView) -> RunView:
-    from rayform.client import Client
+    from rayform.reading.client import Client
     from rayform.stacks import stack_names
 
     if run.stack_name not in (known := stack_names()):

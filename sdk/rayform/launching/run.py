@@ -25,7 +25,7 @@ from rayform_runtime.execution.local.early_start import discard_early_launcher
 
 if TYPE_CHECKING:
     from rayform.authoring.pipelines import Pipeline
-    from rayform.views import RunView
+    from rayform.reading.views import RunView
     from rayform_runtime.spec import PipelineSpec
 
 __all__ = ["RunOptions", "execute", "open_stack", "run_name_for", "run_pipeline", "traced"]
@@ -161,7 +161,7 @@ def execute(
             shown=bool(type(shown) is not Progress),
             in_images=ComponentKind.CONTAINER_REGISTRY in stack.spec.components,
         )
-    from rayform.client import Client
+    from rayform.reading.client import Client
 
     return Client(stack=stack).get_pipeline_run(request.run_id)
 

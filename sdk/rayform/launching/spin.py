@@ -15,7 +15,7 @@ from rayform_runtime.usercode.digest import source_digest
 from rayform_runtime.usercode.loading import add_code_root, load_function
 
 if TYPE_CHECKING:
-    from rayform.views import RunView
+    from rayform.reading.views import RunView
     from rayform_runtime.components import Stack
 
 __all__ = ["spin_step", "with_current_code"]

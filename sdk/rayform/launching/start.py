@@ -19,7 +19,7 @@ from rayform_runtime.usercode.scripts import (
 if TYPE_CHECKING:
     from rayform.authoring.pipelines import Pipeline
     from rayform.launching.run import RunOptions
-    from rayform.views import RunView
+    from rayform.reading.views import RunView
 
 __all__ = ["refuse_within_a_worker", "run_pipeline"]
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rayform.client import Client
+from rayform.reading.client import Client
 
 TRAINING = """
 from typing import Annotated

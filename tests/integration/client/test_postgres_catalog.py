@@ -13,7 +13,7 @@ from support.postgres import PostgresServer, running_server
 from support.seeded_stack import seed_training_run
 
 from rayform import stacks
-from rayform.client import Client
+from rayform.reading.client import Client
 from rayform.registered_components import register_component
 from rayform_core.errors import RayformError
 

@@ -13,7 +13,7 @@ import pytest
 from support.moto_server import CREDENTIALS, moto_server
 
 from rayform import load_artifact, register_artifact, save_artifact, stacks
-from rayform.client import Client
+from rayform.reading.client import Client
 from rayform.registered_components import register_component
 from rayform_core.errors import RayformError
 

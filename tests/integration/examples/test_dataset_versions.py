@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rayform.client import Client
+from rayform.reading.client import Client
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "dataset_versions"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rayform.client import Client
 from rayform.open_stacks import close_stacks
+from rayform.reading.client import Client
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ import pytest
 from support.seeded_stack import Seeder, seed_training_run
 
 from rayform.cli import main
-from rayform.client import Client
+from rayform.reading.client import Client
 from rayform_runtime.catalog.entities import RunStatus, StepError
 
 Cli = Callable[..., tuple[int, str, str]]

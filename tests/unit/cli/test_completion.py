@@ -10,7 +10,7 @@ import pytest
 from support.seeded_stack import seed_training_run
 
 from rayform import stacks
-from rayform.client import Client
+from rayform.reading.client import Client
 
 
 def complete(line: str) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from support.seeded_stack import seed_training_run
 
 from rayform import Model, load_artifact, log_metadata, register_artifact, save_artifact
-from rayform.client import Client
+from rayform.reading.client import Client
 from rayform_core.errors import ConflictError, IntegrityError, NotFoundError, UsageError
 from rayform_runtime.catalog.metadata import StorageSize, Uri
 

@@ -12,7 +12,7 @@ import pytest
 from support.seeded_stack import Seeder, seed_training_run
 
 from rayform import stacks
-from rayform.client import Client
+from rayform.reading.client import Client
 from rayform_core.errors import ConflictError, IntegrityError, NotFoundError, UsageError
 from rayform_core.files import home
 from rayform_runtime.catalog.entities import RunStatus

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from rayform import save_artifact
-from rayform.client import Client
-from rayform.copying import copy_model_version
-from rayform.views import ModelVersionView
+from rayform.reading.client import Client
+from rayform.reading.copying import copy_model_version
+from rayform.reading.views import ModelVersionView
 from rayform_core.errors import IntegrityError, NotFoundError, UsageError
 from rayform_runtime.components import StackSpec
 

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from support.seeded_stack import Seeder, seed_training_run
 
-from rayform.client import Client
+from rayform.reading.client import Client
 
 
 def test_upstream_and_downstream(client: Client) -> None:
@@ -37,7 +37,7 @@ def test_a_very_long_chain_is_drawn(client: Client) -> None:
     from datetime import UTC, datetime
     from uuid import UUID
 
-    from rayform.lineage import Lineage
+    from rayform.reading.lineage import Lineage
     from rayform_runtime.catalog.entities import LineageEdge, LineageGraph
 
     seeded = seed_training_run(client)

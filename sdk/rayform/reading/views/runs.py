@@ -8,13 +8,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from rayform.views.artifacts import ArtifactVersionView, Output
-from rayform.views.base import Names, Page, View
+from rayform.reading.views.artifacts import ArtifactVersionView, Output
+from rayform.reading.views.base import Names, Page, View
 from rayform_core.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
-    from rayform.client import Client
-    from rayform.views.models import ModelVersionView
+    from rayform.reading.client import Client
+    from rayform.reading.views.models import ModelVersionView
     from rayform_runtime.catalog.entities import (
         ArtifactVersion,
         Run,

@@ -19,7 +19,7 @@ from rayform_core.errors import ConflictError, IntegrityError
 from rayform_runtime.artifacts.stores.interface import LARGEST_EMBEDDED, MANIFEST_NAME
 
 if TYPE_CHECKING:
-    from rayform.client import Client
+    from rayform.reading.client import Client
     from rayform_runtime.artifacts.stores.interface import ArtifactStore, StoredObject
     from rayform_runtime.catalog.entities import ArtifactVersion
     from rayform_runtime.catalog.interface import Catalog

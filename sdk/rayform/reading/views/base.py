@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from rayform.notebook import html_pairs, html_table, text_pairs
+from rayform.reading.notebook import html_pairs, html_table, text_pairs
 from rayform_core.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from rayform.client import Client
+    from rayform.reading.client import Client
 
 __all__ = ["Names", "Page", "View"]
 

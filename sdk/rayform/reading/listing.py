@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
-from rayform.views import Page, View
+from rayform.reading.views import Page, View
 from rayform_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from rayform.client import Client
+    from rayform.reading.client import Client
     from rayform_runtime.catalog import entities
 
 __all__ = ["as_uuid", "page_of", "to_order"]

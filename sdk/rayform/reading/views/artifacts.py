@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from rayform.views.base import View
+from rayform.reading.views.base import View
 
 if TYPE_CHECKING:
-    from rayform.client import Client
-    from rayform.views.runs import RunView, StepRunView
+    from rayform.reading.client import Client
+    from rayform.reading.views.runs import RunView, StepRunView
     from rayform_runtime.catalog.entities import Artifact, ArtifactVersion, Visualization
 
 __all__ = ["ArtifactVersionView", "ArtifactView", "Output"]
@@ -164,7 +164,7 @@ class ArtifactVersionView(View):
         Raises:
             NotFoundError: it has no visualization of that name, or none at all.
         """
-        from rayform.visualizations import show
+        from rayform.reading.visualizations import show
 
         return show(self, name)
 

@@ -8,13 +8,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from rayform.views.artifacts import ArtifactVersionView
-from rayform.views.base import View
+from rayform.reading.views.artifacts import ArtifactVersionView
+from rayform.reading.views.base import View
 from rayform_core.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from rayform.client import Client
-    from rayform.views.runs import RunView
+    from rayform.reading.client import Client
+    from rayform.reading.views.runs import RunView
     from rayform_runtime.catalog.entities import Model, ModelStage, ModelVersion, StageChange
 
 __all__ = ["ModelVersionView", "ModelView"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rayform_core.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from rayform.views import ArtifactVersionView
+    from rayform.reading.views import ArtifactVersionView
 
 __all__ = ["read", "show"]
 

@@ -4,10 +4,10 @@ Names and shapes are ZenML's responses where the idea is the same. Reading them 
 library of the value's until `.load()`.
 """
 
-from rayform.views.artifacts import ArtifactVersionView, ArtifactView, Output
-from rayform.views.base import Page, View
-from rayform.views.models import ModelVersionView, ModelView
-from rayform.views.runs import MappedStepView, PipelineView, RunView, StepRunView
+from rayform.reading.views.artifacts import ArtifactVersionView, ArtifactView, Output
+from rayform.reading.views.base import Page, View
+from rayform.reading.views.models import ModelVersionView, ModelView
+from rayform.reading.views.runs import MappedStepView, PipelineView, RunView, StepRunView
 
 __all__ = [
     "ArtifactVersionView",

@@ -15,8 +15,8 @@ from rayform_core.errors import ConflictError, UsageError
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from rayform.client import Client
-    from rayform.views import ModelVersionView
+    from rayform.reading.client import Client
+    from rayform.reading.views import ModelVersionView
     from rayform_runtime.catalog.entities import ArtifactVersion, NewArtifactVersion
 
 __all__ = ["copy_model_version"]

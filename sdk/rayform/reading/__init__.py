@@ -1,0 +1,1 @@
+"""What reads and changes the catalog: the client, its views, lineage, pruning and copies."""
