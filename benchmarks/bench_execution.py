@@ -52,7 +52,7 @@ def _measure(home: Path) -> list[Row]:
 
     fsync = fsync_seconds(home)
     rows = [*_chains(made, fsync), _fan_out(made), *_wide_map(made), *_array()]
-    from rayform.open_stacks import close_stacks
+    from rayform.stacks.open import close_stacks
 
     close_stacks()
     return rows

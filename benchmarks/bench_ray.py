@@ -97,8 +97,8 @@ def _local(home: Path) -> list[Row]:
     import ray
 
     from benchmarks import execution_pipelines as made
-    from rayform.open_stacks import close_stacks
     from rayform.stacks import register_deployed
+    from rayform.stacks.open import close_stacks
 
     register_deployed(
         "bench-ray", {"reference": "bench-ray", "orchestrator": {"flavor": "ray", "config": {}}}

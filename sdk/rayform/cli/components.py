@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from rayform import registered_components as components
 from rayform.cli import LazyGroup
 from rayform.cli.names import component_names
 from rayform.cli.options import confirm, yes_option
 from rayform.cli.output import Column, as_json, emit_list, json_option, plain, print_pairs
+from rayform.stacks import components
 from rayform_core.errors import UsageError, nearest
 
 __all__ = ["artifact_store", "catalog", "container_registry", "flavor", "orchestrator"]
@@ -179,7 +179,7 @@ def flavor() -> None:
 @json_option
 def list_flavors(kind: str | None, json_wanted: bool) -> None:
     """List the flavors that components can have, and the extra that each needs."""
-    from rayform.registry_files import check_kind
+    from rayform.stacks.files import check_kind
     from rayform_runtime.components import FLAVORS
 
     wanted = None if kind is None else check_kind(kind)
@@ -199,7 +199,7 @@ def list_flavors(kind: str | None, json_wanted: bool) -> None:
 @json_option
 def describe(kind: str, name: str, json_wanted: bool) -> None:
     """Show the settings of a flavor."""
-    from rayform.registry_files import check_kind
+    from rayform.stacks.files import check_kind
     from rayform_runtime.components import ComponentKind, load_object
     from rayform_runtime.components import flavor as find_flavor
 

@@ -54,7 +54,7 @@ def _profiles(_context: click.Context, _begun: str) -> Iterable[str]:
 
 
 def _components(context: click.Context, _begun: str) -> Iterable[str]:
-    from rayform.registered_components import component_names as names
+    from rayform.stacks.components import component_names as names
 
     assert context.parent is not None
     return names(str(context.parent.info_name))

@@ -12,12 +12,12 @@ from typing import TextIO, TypeVar
 
 import click
 
-from rayform import registered_components as components
 from rayform import stacks
 from rayform.cli import LazyGroup
 from rayform.cli.names import stack_names
 from rayform.cli.options import confirm, yes_option
 from rayform.cli.output import Column, as_json, emit_list, json_option, plain, print_pairs, use_colour
+from rayform.stacks import components
 
 __all__ = ["LIFECYCLE", "stack"]
 

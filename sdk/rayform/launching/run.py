@@ -15,7 +15,7 @@ from rayform.authoring.tracing import trace_pipeline
 from rayform.launching.cached_values import cached_summaries
 from rayform.launching.failures import failed_run_error, keep_tracebacks_short
 from rayform.launching.progress import PlainProgress, Progress, cache_table, progress_for
-from rayform.open_stacks import open_stack
+from rayform.stacks.open import open_stack
 from rayform_core.errors import UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.entities import RunStatus

@@ -62,8 +62,8 @@ class Client:
     """
 
     def __init__(self, stack: str | StackSpec | Stack | None = None) -> None:
-        from rayform.open_stacks import open_catalog, open_stack
         from rayform.running_step import running_stack
+        from rayform.stacks.open import open_catalog, open_stack
 
         self._record: StackRecord | None = None
         self._catalog: Catalog | None = None
@@ -79,7 +79,7 @@ class Client:
 
     @cached_property
     def _stack(self) -> Stack:
-        from rayform.open_stacks import open_stack
+        from rayform.stacks.open import open_stack
 
         assert self._record is not None
         return open_stack(get_stack(self._record.name, profile=self._record.profile))
@@ -129,7 +129,7 @@ class Client:
         Raises:
             NotFoundError: there is none.
         """
-        from rayform.open_stacks import open_stack
+        from rayform.stacks.open import open_stack
 
         spec = get_stack(name)
         set_active_stack(name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rayform import registry_files as files
+from rayform.stacks import files
 from rayform.stacks.profiles import DEFAULT, active_profile, read_pointer
 from rayform.stacks.registered import StackRecord, get_stack, read_stack
 from rayform_core.errors import NotFoundError, UsageError

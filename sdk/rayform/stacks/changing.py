@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rayform import registered_components as components
-from rayform import registry_files as files
+from rayform.stacks import components, files
 from rayform.stacks.active import active_stack_name
 from rayform.stacks.profiles import DEFAULT, active_profile, read_pointer, set_profile_stack
 from rayform.stacks.registered import StackRecord, read_stack, stack_names, write

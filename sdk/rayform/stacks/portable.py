@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rayform import registered_components as components
-from rayform import registry_files as files
+from rayform.stacks import components, files
 from rayform.stacks.profiles import DEFAULT, active_profile
 from rayform.stacks.registered import StackRecord, checked_components, read_stack, stack_names, write
 from rayform_core.errors import ConflictError, IntegrityError, UsageError

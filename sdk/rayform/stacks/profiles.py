@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rayform import registry_files as files
+from rayform.stacks import files
 from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_core.files import home, storage_error
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rayform import registered_components as components
-from rayform import registry_files as files
+from rayform.stacks import components, files
 from rayform.stacks.profiles import DEFAULT, active_profile
 from rayform_core.errors import IntegrityError, NotFoundError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rayform.open_stacks import close_stacks
+from rayform.stacks.open import close_stacks
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from support.seeded_stack import seed_training_run
 
 from rayform import stacks
 from rayform.reading.client import Client
-from rayform.registered_components import register_component
+from rayform.stacks.components import register_component
 from rayform_core.errors import RayformError
 
 pytestmark = pytest.mark.postgres

@@ -14,7 +14,7 @@ from support.moto_server import CREDENTIALS, moto_server
 
 from rayform import load_artifact, register_artifact, save_artifact, stacks
 from rayform.reading.client import Client
-from rayform.registered_components import register_component
+from rayform.stacks.components import register_component
 from rayform_core.errors import RayformError
 
 pytestmark = pytest.mark.moto

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from rayform.registered_components import register_component
 from rayform.stacks import register_stack, rename_stack, update_stack
+from rayform.stacks.components import register_component
 
 PIPELINE = """
 import os, pathlib, time

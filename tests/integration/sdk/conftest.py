@@ -23,7 +23,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     hook = sys.excepthook
     yield folder
     sys.excepthook = hook
-    from rayform.open_stacks import close_stacks
+    from rayform.stacks.open import close_stacks
     from rayform_runtime.execution.local.early_start import discard_early_launcher
 
     close_stacks()

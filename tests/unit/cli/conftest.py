@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rayform.open_stacks import close_stacks
 from rayform.reading.client import Client
+from rayform.stacks.open import close_stacks
 
 
 @pytest.fixture(autouse=True)

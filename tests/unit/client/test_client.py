@@ -182,7 +182,7 @@ def test_views_show_themselves(client: Client) -> None:
 
 def test_activate_stack_switches_the_client(client: Client) -> None:
     """After a switch the client reads the other stack, and the profile remembers it."""
-    from rayform.registered_components import register_component
+    from rayform.stacks.components import register_component
 
     path = home() / "other.db"
     register_component("catalog", "other", flavor="sqlite", config={"path": str(path)})

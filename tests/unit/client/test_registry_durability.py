@@ -15,8 +15,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rayform import registered_components as components
-from rayform import registry_files, stacks
+from rayform import stacks
+from rayform.stacks import components
+from rayform.stacks import files as registry_files
 from rayform_core.errors import IntegrityError, RayformError, UsageError
 
 ANY_HOME = settings(

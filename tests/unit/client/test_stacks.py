@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rayform import registered_components as components
-from rayform import registry_files, stacks
+from rayform import stacks
+from rayform.stacks import components
+from rayform.stacks import files as registry_files
 from rayform_core.errors import ConflictError, IntegrityError, NotFoundError, RayformError, UsageError
 from rayform_runtime.components import ComponentKind
 

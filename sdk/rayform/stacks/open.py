@@ -6,8 +6,8 @@ import atexit
 import threading
 from typing import TYPE_CHECKING
 
-from rayform.registered_components import read_component
 from rayform.stacks import StackRecord, active_stack
+from rayform.stacks.components import read_component
 
 if TYPE_CHECKING:
     from rayform_runtime.catalog.interface import Catalog

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from rayform import registry_files as files
+from rayform.stacks import files
 from rayform_core.errors import ConflictError, IntegrityError, NotFoundError, UsageError
 from rayform_core.files import home
 
