@@ -1,4 +1,4 @@
-"""`from rayform.client import Client`: the import path that is public; the client itself is in `rayform.reading`."""
+"""The public import path of `Client`; its code is in `rayform.reading.client`."""
 
 from __future__ import annotations
 
