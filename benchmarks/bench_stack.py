@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.measuring import command_seconds, row
 
 if TYPE_CHECKING:
-    from rayform_provisioner.definition import LoadedDefinition
+    from rayform_provisioner.definitions.definition import LoadedDefinition
 
 ROOT = Path(__file__).resolve().parents[1]
 KILL_POINTS = 20
@@ -51,7 +51,7 @@ def against_bare_terraform() -> list[dict[str, Any]]:
     """Deploy and destroy, and an exported root module by Terraform alone, in turns: bare, ours, bare, ours."""
     from rayform_provisioner.lifecycle import Lifecycle
     from rayform_provisioner.targets import resolve_target
-    from rayform_provisioner.terraform_settings import TerraformSettings
+    from rayform_provisioner.terraform.settings import TerraformSettings
 
     bare: list[tuple[float, float]] = []
     ours: list[tuple[float, float]] = []
@@ -101,8 +101,8 @@ def against_bare_terraform() -> list[dict[str, Any]]:
 
 
 def _definition(name: str) -> LoadedDefinition:
-    from rayform_provisioner.definition import parse_located
-    from rayform_provisioner.presets import preset
+    from rayform_provisioner.definitions.definition import parse_located
+    from rayform_provisioner.definitions.presets import preset
 
     return parse_located(preset("gpu", stack=name, allow=("203.0.113.7/32",)), f"{name}.yaml")
 

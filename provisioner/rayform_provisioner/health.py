@@ -10,8 +10,8 @@ from rayform_core.errors import RayformError
 from rayform_provisioner.aws import prices
 from rayform_provisioner.aws.calls import aws_calls
 from rayform_provisioner.aws.inventory import stack_instances
-from rayform_provisioner.costs import estimate
-from rayform_provisioner.definition import StackDefinition
+from rayform_provisioner.definitions.costs import estimate
+from rayform_provisioner.definitions.definition import StackDefinition
 from rayform_provisioner.targets import Target
 
 __all__ = ["ComponentHealth", "StackHealth", "look"]

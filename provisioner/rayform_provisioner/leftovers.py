@@ -9,14 +9,14 @@ from rayform_core.files import write_atomically
 from rayform_provisioner.aws.adopt import address_of, state_index
 from rayform_provisioner.aws.inventory import Found, inventory, unattached_associations, wait_until
 from rayform_provisioner.aws.sweep import sweep
-from rayform_provisioner.definition import StackDefinition
-from rayform_provisioner.render import bucket_name, repository_name, to_json
+from rayform_provisioner.definitions.definition import StackDefinition
 from rayform_provisioner.reporting import Reporter
 from rayform_provisioner.stack_folder import Running, StackFolder, StackRecord
 from rayform_provisioner.stack_state import StackState
 from rayform_provisioner.targets import Target
-from rayform_provisioner.terraform import Terraform
-from rayform_provisioner.working_folder import ADOPT_FILE
+from rayform_provisioner.terraform.render import bucket_name, repository_name, to_json
+from rayform_provisioner.terraform.runner import Terraform
+from rayform_provisioner.terraform.working_folder import ADOPT_FILE
 
 __all__ = ["Leftovers", "LeftoversError", "may_have_left"]
 

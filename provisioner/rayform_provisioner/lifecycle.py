@@ -18,20 +18,11 @@ from rayform_core.errors import ConflictError, NotFoundError, RayformError, Usag
 from rayform_core.files import write_atomically
 from rayform_provisioner.aws.calls import MissingCredentialsError
 from rayform_provisioner.aws.checks import Settled, pins, settle, settled_before
-from rayform_provisioner.costs import estimate
-from rayform_provisioner.definition import LoadedDefinition, StackDefinition, load_definition
+from rayform_provisioner.definitions.costs import estimate
+from rayform_provisioner.definitions.definition import LoadedDefinition, StackDefinition, load_definition
 from rayform_provisioner.host_keys import learn_host_keys
 from rayform_provisioner.leftovers import Leftovers, may_have_left
-from rayform_provisioner.plans import (
-    Change,
-    PlanSummary,
-    plain_changes,
-    planned_changes,
-    read_changes,
-    read_drift,
-)
 from rayform_provisioner.registration import registration
-from rayform_provisioner.render import render_keeping
 from rayform_provisioner.reporting import Counting, Reporter, Silent
 from rayform_provisioner.stack_data import holdings_of, kept_components, kept_names, take_data
 from rayform_provisioner.stack_folder import (
@@ -44,10 +35,19 @@ from rayform_provisioner.stack_folder import (
 )
 from rayform_provisioner.stack_state import StackState
 from rayform_provisioner.targets import Target
-from rayform_provisioner.terraform import Finished, Terraform
-from rayform_provisioner.terraform_errors import ErrorKind, LockInfo, TerraformError
-from rayform_provisioner.terraform_settings import TerraformSettings
-from rayform_provisioner.working_folder import ADOPT_FILE, fill, resolved_of, write_root
+from rayform_provisioner.terraform.errors import ErrorKind, LockInfo, TerraformError
+from rayform_provisioner.terraform.plans import (
+    Change,
+    PlanSummary,
+    plain_changes,
+    planned_changes,
+    read_changes,
+    read_drift,
+)
+from rayform_provisioner.terraform.render import render_keeping
+from rayform_provisioner.terraform.runner import Finished, Terraform
+from rayform_provisioner.terraform.settings import TerraformSettings
+from rayform_provisioner.terraform.working_folder import ADOPT_FILE, fill, resolved_of, write_root
 
 __all__ = ["Lifecycle"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rayform_provisioner.definition import StackDefinition
+from rayform_provisioner.definitions.definition import StackDefinition
 from rayform_provisioner.stack_folder import StackFolder
 from rayform_provisioner.targets import Target
 

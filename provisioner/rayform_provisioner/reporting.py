@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from rayform_provisioner.terraform import Event
+from rayform_provisioner.terraform.runner import Event
 
 __all__ = ["Counting", "Reporter", "Silent"]
 

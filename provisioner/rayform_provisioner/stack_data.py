@@ -12,11 +12,11 @@ from rayform_provisioner.aws.data import (
     snapshot_database,
 )
 from rayform_provisioner.aws.sweep import empty_bucket, empty_repository, end_instances
-from rayform_provisioner.definition import StackDefinition
-from rayform_provisioner.render import bucket_name, repository_name
+from rayform_provisioner.definitions.definition import StackDefinition
 from rayform_provisioner.reporting import Reporter
 from rayform_provisioner.stack_folder import StackRecord
 from rayform_provisioner.targets import Target
+from rayform_provisioner.terraform.render import bucket_name, repository_name
 
 __all__ = ["holdings_of", "kept_components", "kept_names", "take_data"]
 

@@ -8,13 +8,13 @@ from typing import TypeVar
 
 from rayform_core.errors import ConflictError, RayformError, RemoteError
 from rayform_provisioner.aws.state import read_lock, remove_lock, remove_state, state_written
-from rayform_provisioner.definition import StackDefinition
-from rayform_provisioner.render import state_object
+from rayform_provisioner.definitions.definition import StackDefinition
 from rayform_provisioner.stack_folder import Running, StackFolder, StackRecord, set_aside, whoami
-from rayform_provisioner.state_place import StatePlace, present_place, state_objects, wanted_place
 from rayform_provisioner.targets import Target
-from rayform_provisioner.terraform import UNSAVED_FILE, StateLockedError, Terraform
-from rayform_provisioner.terraform_errors import LockInfo, TerraformError
+from rayform_provisioner.terraform.errors import LockInfo, TerraformError
+from rayform_provisioner.terraform.render import state_object
+from rayform_provisioner.terraform.runner import UNSAVED_FILE, StateLockedError, Terraform
+from rayform_provisioner.terraform.state_place import StatePlace, present_place, state_objects, wanted_place
 
 __all__ = ["StackState"]
 

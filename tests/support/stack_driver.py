@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from rayform_provisioner.definition import load_definition
+from rayform_provisioner.definitions.definition import load_definition
 from rayform_provisioner.lifecycle import Lifecycle
 from rayform_provisioner.targets import resolve_target
 

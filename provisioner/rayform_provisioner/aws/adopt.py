@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from rayform_provisioner.aws.inventory import Found
-from rayform_provisioner.definition import StackDefinition
+from rayform_provisioner.definitions.definition import StackDefinition
 
 __all__ = ["address_of", "state_index"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from rayform_core.errors import nearest
 from rayform_provisioner.aws.calls import aws_calls, error_code
-from rayform_provisioner.definition import LoadedDefinition, StackDefinition
-from rayform_provisioner.located import DefinitionError, Problem
+from rayform_provisioner.definitions.definition import LoadedDefinition, StackDefinition
+from rayform_provisioner.definitions.located import DefinitionError, Problem
 from rayform_provisioner.stack_folder import StackRecord
 from rayform_provisioner.targets import Target
 

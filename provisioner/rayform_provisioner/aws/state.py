@@ -8,7 +8,7 @@ from typing import Any
 from rayform_core.errors import IntegrityError
 from rayform_provisioner.aws.calls import aws_calls, error_code
 from rayform_provisioner.targets import Target
-from rayform_provisioner.terraform_errors import LockInfo
+from rayform_provisioner.terraform.errors import LockInfo
 
 __all__ = ["read_lock", "remove_lock", "remove_state", "state_written"]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from rayform_provisioner.plans import Change, PlanSummary
-    from rayform_provisioner.terraform import Event
+    from rayform_provisioner.terraform.plans import Change, PlanSummary
+    from rayform_provisioner.terraform.runner import Event
 
 __all__ = ["DeployProgress", "print_plan"]
 

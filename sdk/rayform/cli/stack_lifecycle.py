@@ -15,7 +15,7 @@ from rayform.cli.options import yes_option
 from rayform.cli.output import as_json, json_option
 
 if TYPE_CHECKING:
-    from rayform_provisioner.definition import LoadedDefinition
+    from rayform_provisioner.definitions.definition import LoadedDefinition
     from rayform_provisioner.lifecycle import Lifecycle
 
 R = TypeVar("R")
@@ -35,7 +35,7 @@ def definition_argument(command: Callable[..., R]) -> Callable[..., R]:
 
 
 def _loaded(path: Path) -> LoadedDefinition:
-    from rayform_provisioner.definition import load_definition
+    from rayform_provisioner.definitions.definition import load_definition
 
     return load_definition(path)
 
@@ -116,8 +116,8 @@ def init(
     """Write a commented stack definition."""
     from rayform_core.errors import ConflictError
     from rayform_core.files import write_atomically
-    from rayform_provisioner.definition import parse_definition
-    from rayform_provisioner.presets import preset as text_of
+    from rayform_provisioner.definitions.definition import parse_definition
+    from rayform_provisioner.definitions.presets import preset as text_of
     from rayform_provisioner.stack_folder import whoami
 
     if path.exists() and not force:
@@ -138,7 +138,7 @@ def init(
 def validate(definition: Path, online: bool, schema: bool, target: str | None) -> None:
     """Check a stack definition."""
     if schema:
-        from rayform_provisioner.definition import json_schema
+        from rayform_provisioner.definitions.definition import json_schema
 
         as_json(json_schema())
         return
@@ -205,8 +205,8 @@ def _cost_json(cost: Any) -> dict[str, Any]:
 
 def _plan_offline(loaded: LoadedDefinition, json_wanted: bool) -> None:
     from rayform.cli.deploy_progress import print_cost
-    from rayform_provisioner.costs import estimate
-    from rayform_provisioner.offline import compare
+    from rayform_provisioner.definitions.costs import estimate
+    from rayform_provisioner.definitions.offline import compare
     from rayform_provisioner.stack_folder import StackFolder
 
     cost = estimate(loaded.definition)

@@ -12,8 +12,8 @@ from rayform.cli.stack_lifecycle import lifecycle_of, meant_stack, target_option
 
 if TYPE_CHECKING:
     from rayform_provisioner.lifecycle import Lifecycle
-    from rayform_provisioner.plans import PlanSummary
     from rayform_provisioner.stack_folder import Running, StackRecord
+    from rayform_provisioner.terraform.plans import PlanSummary
 
 __all__ = ["status"]
 
@@ -43,7 +43,7 @@ def _look(
 ) -> tuple[dict[str, Any], PlanSummary | None]:
     """Return the facts that `--json` prints, and the drift where it was looked for and found out."""
     from rayform_core.errors import RayformError
-    from rayform_provisioner.definition import load_definition
+    from rayform_provisioner.definitions.definition import load_definition
     from rayform_provisioner.health import look
 
     facts: dict[str, Any] = {

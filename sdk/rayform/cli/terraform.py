@@ -22,8 +22,8 @@ def terraform() -> None:
 @click.option("--sha256", default=None, metavar="HEX", help="The checksum that the archive must have.")
 def install(release: str | None, source: str | None, sha256: str | None) -> None:
     """Fetch a pinned release and verify its checksum."""
-    from rayform_provisioner.terraform_install import PINNED, RELEASES
-    from rayform_provisioner.terraform_install import install as fetch
+    from rayform_provisioner.terraform.install import PINNED, RELEASES
+    from rayform_provisioner.terraform.install import install as fetch
 
     path = fetch(release or PINNED, source or RELEASES, sha256)
     click.echo(f"Terraform {release or PINNED} is at {path}.")
@@ -32,7 +32,7 @@ def install(release: str | None, source: str | None, sha256: str | None) -> None
 @terraform.command()
 def version() -> None:
     """Show which Terraform is used, and from where it takes providers."""
-    from rayform_provisioner.terraform_settings import TerraformSettings
+    from rayform_provisioner.terraform.settings import TerraformSettings
 
     settings = TerraformSettings()
     found = settings.found
@@ -52,7 +52,7 @@ def version() -> None:
 )
 def configure(binary: str | None, mirror: str | None, plugin_cache: str | None) -> None:
     """Set the binary, the provider mirror and the plugin cache."""
-    from rayform_provisioner.terraform_settings import TerraformSettings
+    from rayform_provisioner.terraform.settings import TerraformSettings
 
     stored = TerraformSettings.store(binary=binary, mirror=mirror, plugin_cache=plugin_cache)
     for key, value in sorted(stored.items()):

@@ -15,7 +15,7 @@ from support.terraform_mirror import provider_mirror
 from rayform_localstack import inspection
 from rayform_localstack.engine import docker_client
 from rayform_localstack.labels import CLOUD, KIND, Kind
-from rayform_provisioner.definition import load_definition
+from rayform_provisioner.definitions.definition import load_definition
 from rayform_provisioner.lifecycle import Lifecycle
 from rayform_provisioner.targets import resolve_target
 

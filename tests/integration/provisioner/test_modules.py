@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from support.definitions import definitions
 from support.terraform_mirror import provider_mirror
 
-from rayform_provisioner.definition import parse_definition
-from rayform_provisioner.modules import MODULES, copy_modules, modules_folder
-from rayform_provisioner.presets import PRESETS, preset
-from rayform_provisioner.render import Resolved, render, to_json
-from rayform_provisioner.terraform import Terraform
-from rayform_provisioner.terraform_settings import TerraformSettings
+from rayform_provisioner.definitions.definition import parse_definition
+from rayform_provisioner.definitions.presets import PRESETS, preset
+from rayform_provisioner.terraform.modules import MODULES, copy_modules, modules_folder
+from rayform_provisioner.terraform.render import Resolved, render, to_json
+from rayform_provisioner.terraform.runner import Terraform
+from rayform_provisioner.terraform.settings import TerraformSettings
 
 pytestmark = [pytest.mark.terraform, pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).resolve().parents[3]

@@ -17,12 +17,12 @@ import pytest
 from rayform_core.errors import ConflictError
 from rayform_provisioner.aws.adopt import state_index
 from rayform_provisioner.aws.inventory import inventory
-from rayform_provisioner.definition import load_definition
+from rayform_provisioner.definitions.definition import load_definition
 from rayform_provisioner.lifecycle import Lifecycle
-from rayform_provisioner.render import render_state_target
 from rayform_provisioner.targets import resolve_target
-from rayform_provisioner.terraform import UNSAVED_FILE, Terraform
-from rayform_provisioner.terraform_settings import TerraformSettings
+from rayform_provisioner.terraform.render import render_state_target
+from rayform_provisioner.terraform.runner import UNSAVED_FILE, Terraform
+from rayform_provisioner.terraform.settings import TerraformSettings
 
 pytestmark = [
     pytest.mark.terraform, pytest.mark.moto, pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(1500),

@@ -11,12 +11,12 @@ from support.iam_policies import allowed, role_policies
 
 from rayform.cli.stack_lifecycle import how_to_adopt
 from rayform_core.errors import ConflictError
-from rayform_provisioner.definition import load_definition
+from rayform_provisioner.definitions.definition import load_definition
 from rayform_provisioner.health import look
 from rayform_provisioner.leftovers import LeftoversError
 from rayform_provisioner.lifecycle import Lifecycle
 from rayform_provisioner.targets import resolve_target
-from rayform_provisioner.terraform_errors import ErrorKind, TerraformError
+from rayform_provisioner.terraform.errors import ErrorKind, TerraformError
 
 pytestmark = [pytest.mark.terraform, pytest.mark.moto, pytest.mark.slow, pytest.mark.timeout(900)]
 

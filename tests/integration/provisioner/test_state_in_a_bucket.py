@@ -10,15 +10,15 @@ import uuid
 import pytest
 
 from rayform_core.errors import ConflictError, RemoteError
-from rayform_provisioner.definition import load_definition
+from rayform_provisioner.definitions.definition import load_definition
 from rayform_provisioner.lifecycle import Lifecycle
-from rayform_provisioner.render import render_state_target
 from rayform_provisioner.stack_folder import now, whoami
-from rayform_provisioner.state_place import present_place
 from rayform_provisioner.targets import resolve_target
-from rayform_provisioner.terraform import UNSAVED_FILE, StateLockedError, Terraform
-from rayform_provisioner.terraform_errors import LockInfo, TerraformError
-from rayform_provisioner.terraform_settings import TerraformSettings
+from rayform_provisioner.terraform.errors import LockInfo, TerraformError
+from rayform_provisioner.terraform.render import render_state_target
+from rayform_provisioner.terraform.runner import UNSAVED_FILE, StateLockedError, Terraform
+from rayform_provisioner.terraform.settings import TerraformSettings
+from rayform_provisioner.terraform.state_place import present_place
 
 pytestmark = [pytest.mark.terraform, pytest.mark.moto, pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -186,7 +186,7 @@ def test_settings_that_cannot_be_read_change_nothing(machine, tmp_path, text, er
 
 def test_settings_are_fetched_from_where_the_provisioner_puts_them():
     """Both rooms name one object of the bucket."""
-    from rayform_provisioner.render import SETTINGS_KEY as WRITTEN_TO
+    from rayform_provisioner.terraform.render import SETTINGS_KEY as WRITTEN_TO
     from rayform_runtime.cluster.machine.new_settings import SETTINGS_KEY as READ_FROM
 
     assert READ_FROM == WRITTEN_TO

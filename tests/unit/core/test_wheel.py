@@ -60,7 +60,7 @@ def test_pip_installs_the_wheel(tmp_path):
     except FileNotFoundError:
         subprocess.run([sys.executable, "-m", "pip", *command[2:]], check=True, capture_output=True)
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import rayform, rayform_provisioner.modules as m; "
+        "import sys; sys.path.insert(0, sys.argv[1]); import rayform, rayform_provisioner.terraform.modules as m; "
         "assert rayform.__file__.startswith(sys.argv[1]); print(m.modules_folder())"
     )
     done = subprocess.run(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rayform_provisioner.modules import modules_folder
+from rayform_provisioner.terraform.modules import modules_folder
 
 TEMPLATES = modules_folder() / "aws" / "compute" / "templates"
 

@@ -9,9 +9,14 @@ from pathlib import Path
 import pytest
 
 from rayform_core.errors import NotFoundError
-from rayform_provisioner.definition import StackDefinition, json_schema, load_definition, parse_definition
-from rayform_provisioner.located import DefinitionError
-from rayform_provisioner.presets import PRESETS, preset
+from rayform_provisioner.definitions.definition import (
+    StackDefinition,
+    json_schema,
+    load_definition,
+    parse_definition,
+)
+from rayform_provisioner.definitions.located import DefinitionError
+from rayform_provisioner.definitions.presets import PRESETS, preset
 
 ROOT = Path(__file__).resolve().parents[3]
 MINIMAL = "name: demo\nregion: eu-central-1\nowner: me\n"

@@ -9,10 +9,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from support.definitions import definitions, spoilt_definitions
 
-from rayform_provisioner.costs import estimate
-from rayform_provisioner.definition import parse_definition
-from rayform_provisioner.located import DefinitionError
-from rayform_provisioner.render import Resolved, render, to_json
+from rayform_provisioner.definitions.costs import estimate
+from rayform_provisioner.definitions.definition import parse_definition
+from rayform_provisioner.definitions.located import DefinitionError
+from rayform_provisioner.terraform.render import Resolved, render, to_json
 
 LIMITS = settings(
     max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]

@@ -14,11 +14,11 @@ from rayform.cli.stack_rescue import unlock as unlock_command
 from rayform.cli.stack_status import status as status_command
 from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_core.files import write_atomically
+from rayform_provisioner.definitions.presets import preset
 from rayform_provisioner.lifecycle import Lifecycle
-from rayform_provisioner.presets import preset
 from rayform_provisioner.stack_folder import StackFolder, whoami
 from rayform_provisioner.targets import AWS, Target
-from rayform_provisioner.terraform_errors import Diagnostic, LockInfo, StateLockedError, TerraformError
+from rayform_provisioner.terraform.errors import Diagnostic, LockInfo, StateLockedError, TerraformError
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from rayform_provisioner.aws.calls import MissingCredentialsError
 from rayform_provisioner.lifecycle import Lifecycle
 from rayform_provisioner.stack_folder import StackFolder
 from rayform_provisioner.targets import AWS
-from rayform_provisioner.terraform_errors import Diagnostic, TerraformError
+from rayform_provisioner.terraform.errors import Diagnostic, TerraformError
 
 
 @pytest.fixture

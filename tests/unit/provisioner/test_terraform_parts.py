@@ -16,16 +16,16 @@ from threading import Thread
 import pytest
 
 from rayform_core.errors import IntegrityError, PrerequisiteError, RemoteError, UsageError
-from rayform_provisioner import terraform_install
-from rayform_provisioner.terraform_errors import (
+from rayform_provisioner.terraform import install as terraform_install
+from rayform_provisioner.terraform.errors import (
     Diagnostic,
     ErrorKind,
     StateLockedError,
     TerraformError,
     error_of,
 )
-from rayform_provisioner.terraform_install import install
-from rayform_provisioner.terraform_settings import TerraformSettings
+from rayform_provisioner.terraform.install import install
+from rayform_provisioner.terraform.settings import TerraformSettings
 
 LOCKED = """state blob is already locked
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rayform.authoring.configuration import read_configuration
-from rayform_provisioner.definition import parse_definition
+from rayform_provisioner.definitions.definition import parse_definition
 
 DIGITS = Path(__file__).parents[3] / "examples" / "digits"
 

@@ -9,11 +9,11 @@ from typing import Any
 from rayform_core.files import private_folder, write_atomically
 from rayform_core.wheel import build_wheel, wheel_name
 from rayform_provisioner.aws.checks import Settled
-from rayform_provisioner.definition import StackDefinition
-from rayform_provisioner.modules import copy_modules
-from rayform_provisioner.render import Resolved, render, render_state_target, render_target, to_json
+from rayform_provisioner.definitions.definition import StackDefinition
 from rayform_provisioner.stack_folder import StackRecord
 from rayform_provisioner.targets import Target
+from rayform_provisioner.terraform.modules import copy_modules
+from rayform_provisioner.terraform.render import Resolved, render, render_state_target, render_target, to_json
 
 __all__ = ["ADOPT_FILE", "fill", "resolved_of", "write_root"]
 

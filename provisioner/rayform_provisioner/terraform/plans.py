@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from rayform_provisioner.costs import CostEstimate
-from rayform_provisioner.terraform import Event, Finished
+from rayform_provisioner.definitions.costs import CostEstimate
+from rayform_provisioner.terraform.runner import Event, Finished
 
 __all__ = ["Change", "PlanSummary", "plain_changes", "planned_changes", "read_changes", "read_drift"]
 

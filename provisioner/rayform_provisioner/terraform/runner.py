@@ -23,9 +23,9 @@ from typing import Any
 
 from rayform_core.errors import IntegrityError, PrerequisiteError
 from rayform_core.files import write_atomically
-from rayform_provisioner.state_place import present_place, wanted_place
-from rayform_provisioner.terraform_errors import Diagnostic, StateLockedError, error_of
-from rayform_provisioner.terraform_settings import TerraformSettings
+from rayform_provisioner.terraform.errors import Diagnostic, StateLockedError, error_of
+from rayform_provisioner.terraform.settings import TerraformSettings
+from rayform_provisioner.terraform.state_place import present_place, wanted_place
 
 __all__ = ["Event", "Finished", "Terraform"]
 

@@ -13,7 +13,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from rayform_provisioner.definition import StackDefinition
+from rayform_provisioner.definitions.definition import StackDefinition
 from rayform_provisioner.targets import SERVICES, Target
 
 __all__ = [

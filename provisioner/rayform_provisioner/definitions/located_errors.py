@@ -8,7 +8,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from rayform_core.errors import nearest
-from rayform_provisioner.located import LocatedYaml, Problem
+from rayform_provisioner.definitions.located import LocatedYaml, Problem
 
 __all__ = ["problems_of"]
 

@@ -25,8 +25,8 @@ from pydantic import (
 
 from rayform_core.errors import NotFoundError
 from rayform_core.files import storage_error
-from rayform_provisioner.located import DefinitionError, LocatedYaml, read_located_yaml
-from rayform_provisioner.located_errors import problems_of
+from rayform_provisioner.definitions.located import DefinitionError, LocatedYaml, read_located_yaml
+from rayform_provisioner.definitions.located_errors import problems_of
 
 __all__ = [
     "ArtifactStore",
@@ -468,7 +468,7 @@ def load_definition(path: Path) -> LoadedDefinition:
             hint=None if near else "`rayform stack init` writes one.",
         ) from None
     except UnicodeDecodeError as error:
-        from rayform_provisioner.located import Mark, Problem
+        from rayform_provisioner.definitions.located import Mark, Problem
 
         before = path.read_bytes()[: error.start]
         mark = Mark(before.count(b"\n") + 1, len(before) - (before.rfind(b"\n") + 1) + 1)

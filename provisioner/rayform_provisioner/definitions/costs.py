@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from rayform_provisioner.aws import prices
-from rayform_provisioner.definition import StackDefinition
+from rayform_provisioner.definitions.definition import StackDefinition
 
 __all__ = ["CostEstimate", "CostLine", "estimate"]
 

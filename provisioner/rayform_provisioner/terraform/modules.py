@@ -20,7 +20,7 @@ def modules_folder() -> Path:
     Raises:
         IntegrityError: neither is there.
     """
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parents[1]
     for folder in (here / "_terraform" / "modules", here.parent.parent / "terraform" / "modules"):
         if (folder / "aws" / "network" / "main.tf").is_file():
             return folder

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rayform_core.errors import IntegrityError, PrerequisiteError, RemoteError, UsageError
 from rayform_core.files import private_folder, write_atomically
-from rayform_provisioner.terraform_settings import TerraformSettings
+from rayform_provisioner.terraform.settings import TerraformSettings
 
 __all__ = ["PINNED", "RELEASES", "install"]
 

@@ -1,0 +1,1 @@
+"""Stack definitions: read from YAML, checked, compared, and estimated in costs."""
