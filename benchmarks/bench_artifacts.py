@@ -191,7 +191,7 @@ print(json.dumps([up, down, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss /
 def s3_transfer(size: int = GIGABYTE, repeat: int = 3) -> list[dict[str, Any]]:
     """A large artifact to and from moto's server, against boto3 at the best of several settings."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from support.moto_server import CREDENTIALS, moto_server
+    from support.servers.moto import CREDENTIALS, moto_server
 
     # In memory where there is room for it four times, so that the disk isn't what is measured.
     memory = Path("/dev/shm")

@@ -388,7 +388,7 @@ def measure_large(path: Path) -> list[dict[str, Any]]:
 def measure_postgres() -> list[dict[str, Any]]:
     """The hot path, lists and lineage on a PostgreSQL of our own, where there is one."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from support.postgres import USER, find_binaries, running_server
+    from support.servers.postgres import USER, find_binaries, running_server
 
     if find_binaries() is None:
         return []

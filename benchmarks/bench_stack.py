@@ -142,7 +142,7 @@ def _home() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _moto(home: Path) -> Iterator[Path]:
-    from support.moto_server import moto_server
+    from support.servers.moto import moto_server
 
     from rayform_provisioner.targets import SERVICES
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from support.postgres import USER, PostgresServer
+from support.servers.postgres import USER, PostgresServer
 
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.config import PostgresConfig, SQLiteConfig

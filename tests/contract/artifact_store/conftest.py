@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.gcs_server import gcs_server
-from support.localstack_server import localstack_server
-from support.moto_server import CREDENTIALS, moto_server
+from support.servers.gcs import gcs_server
+from support.servers.localstack import localstack_server
+from support.servers.moto import CREDENTIALS, moto_server
 
 from rayform_runtime.artifacts.stores.config import LocalStoreConfig, S3StoreConfig
 from rayform_runtime.artifacts.stores.interface import ArtifactStore

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fault_proxy import FAULTS, fault_proxy
+from support.servers.fault_proxy import FAULTS, fault_proxy
 
 from rayform_core.errors import ConflictError, NotFoundError, RayformError
 from rayform_core.ids import new_id

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.catalogs import CatalogMaker, Scene
-from support.postgres import PostgresServer, running_server
+from support.servers.postgres import PostgresServer, running_server
 
 from rayform_runtime.catalog.sql.catalog import SQLCatalog
 

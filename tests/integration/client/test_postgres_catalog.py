@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.postgres import PostgresServer, running_server
 from support.seeded_stack import seed_training_run
+from support.servers.postgres import PostgresServer, running_server
 
 from rayform import stacks
 from rayform.reading.client import Client

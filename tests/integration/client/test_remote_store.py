@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.moto_server import CREDENTIALS, moto_server
+from support.servers.moto import CREDENTIALS, moto_server
 
 from rayform import load_artifact, register_artifact, save_artifact, stacks
 from rayform.reading.client import Client

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.moto_server import moto_server
+from support.servers.moto import moto_server
 from support.terraform_mirror import provider_mirror
 
 from rayform_provisioner.targets import resolve_target

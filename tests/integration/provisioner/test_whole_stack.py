@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 import pytest
-from support.localstack_server import localstack_server
+from support.servers.localstack import localstack_server
 
 from rayform_provisioner.aws.inventory import inventory
 from rayform_provisioner.targets import resolve_target

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.catalogs import CatalogMaker, Scene
-from support.postgres import PostgresServer, running_server
+from support.servers.postgres import PostgresServer, running_server
 
 from rayform_core.errors import PrerequisiteError, RemoteError, UsageError
 from rayform_runtime.catalog.config import PostgresConfig

@@ -7,10 +7,10 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from support.loopback import free_port, server_process
-from support.moto_server import CREDENTIALS
+from support.servers.loopback import free_port, server_process
+from support.servers.moto import CREDENTIALS
 
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[3]
 
 
 def localstack_python() -> str:

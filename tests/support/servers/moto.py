@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from support.loopback import free_port, server_process
+from support.servers.loopback import free_port, server_process
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing",

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from support.loopback import free_port, server_process
+from support.servers.loopback import free_port, server_process
 
 
 @contextlib.contextmanager
@@ -22,8 +22,8 @@ def gcs_server(log: Path) -> Iterator[str]:
     """Start the emulator on a free port of loopback and give its URL."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    environment = {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
-    command = [sys.executable, "-m", "support.gcs_server", str(port)]
+    environment = {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    command = [sys.executable, "-m", "support.servers.gcs", str(port)]
     with server_process(command, url=url, log=log, environment=environment):
         yield url
 
