@@ -54,11 +54,8 @@ def test_pip_installs_the_wheel(tmp_path):
     """pip installs the wheel, and its command line runs from there alone."""
     wheel = build_wheel(tmp_path / "dist")
     target = tmp_path / "target"
-    command = ["uv", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except FileNotFoundError:
-        subprocess.run([sys.executable, "-m", "pip", *command[2:]], check=True, capture_output=True)
+    install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--target", str(target)]
+    subprocess.run([*install, str(wheel)], check=True, capture_output=True)
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import rayform, rayform_provisioner.terraform.modules as m; "
         "assert rayform.__file__.startswith(sys.argv[1]); print(m.modules_folder())"
