@@ -27,7 +27,15 @@ from rayform_localstack.engine import docker_client, space_in_gib
 if TYPE_CHECKING:
     import docker
 
-__all__ = ["IMAGE_LABEL", "Progress", "base_image", "ensure", "machine_image", "services_image"]
+__all__ = [
+    "IMAGE_LABEL",
+    "Progress",
+    "base_image",
+    "debian_image",
+    "ensure",
+    "machine_image",
+    "services_image",
+]
 
 SUITE = "bookworm"
 PULLED_ROOT = "debian:bookworm-slim"
@@ -290,6 +298,11 @@ def _base(client: docker.DockerClient, progress: Progress) -> str:
         "ca-certificates.crt": _certificates(),
     }
     return _ensure(client, "base", _root(client, progress), progress, extra, _index_arguments())
+
+
+def debian_image(progress: Progress = _quiet) -> str:
+    """Return the local tag of the bare Debian with Python that the other images stand on, built if it is missing."""
+    return _locked(lambda client: _root(client, progress))
 
 
 def base_image(progress: Progress = _quiet) -> str:
