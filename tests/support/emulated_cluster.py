@@ -33,7 +33,7 @@ s3 = boto3.client("s3", region_name=stack["region"], endpoint_url=stack["endpoin
 s3.download_file(stack["bucket"], "system/bootstrap/{wheel}", "/opt/rayform/bootstrap/{wheel}")
 PYTHON
 /opt/rayform/venv/bin/pip install --quiet --no-deps --force-reinstall /opt/rayform/bootstrap/{wheel}
-{environment}exec /opt/rayform/venv/bin/python -m rayform_runtime.cluster.{command} start
+{environment}exec /opt/rayform/venv/bin/python -m rayform_runtime.cluster.machine {command}
 """
 
 
@@ -100,7 +100,7 @@ class EmulatedCluster:
             KeyName=key,
             IamInstanceProfile={"Name": f"{reference}-head"},
             InstanceInitiatedShutdownBehavior="stop",
-            UserData=USER_DATA.format(settings=json.dumps(self.settings), command="head", **boot),
+            UserData=USER_DATA.format(settings=json.dumps(self.settings), command="start", **boot),
             TagSpecifications=[
                 _tags("instance", {TAGS: reference, "ray-cluster-name": reference, **HEAD_TAGS})
             ],
@@ -111,7 +111,7 @@ class EmulatedCluster:
         for name, group in self.settings["worker_groups"].items():
             node = {"role": "worker", "group": name, "head_private_ip": private_ip}
             data = USER_DATA.format(
-                settings=json.dumps({**self.settings, "node": node}), command="worker", **boot
+                settings=json.dumps({**self.settings, "node": node}), command="worker start", **boot
             )
             aws("ec2").create_launch_template(
                 LaunchTemplateName=group["launch_template"],
