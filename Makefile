@@ -5,7 +5,7 @@ PY := .venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup setup-python demo test check lint bench docs clean
+.PHONY: help setup setup-python demo test test-bare check lint bench docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -23,6 +23,9 @@ demo: ## Set up, then run the main job
 test: ## Set up, then run the whole suite
 	@scripts/setup.sh all
 	@scripts/test.sh
+
+test-bare: setup ## Follow the README in a bare Debian container: set up, then run the fast tests
+	@scripts/bare_machine.sh
 
 check: lint ## Lint and type-check, then run the fast tests
 	@$(PY) -m pytest -q -m "not slow and not docker and not localstack and not e2e and not ray" -n 2 tests

@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 # person installed in another way.
 declare -A brings=(
   [docker.io]=dockerd [iptables]=iptables [debootstrap]=debootstrap [docker-registry]=docker-registry
-  [openssh-client]=ssh [graphviz]=dot
+  [openssh-client]=ssh [graphviz]=dot [procps]=pgrep
 )
 
 say() { printf '== %s\n' "$*"; }
@@ -36,7 +36,7 @@ install_packages() {
   local packages=("$@") refuse=/usr/sbin/policy-rc.d made=""
   command -v apt-get >/dev/null 2>&1 || stop \
     "Rayform's emulated cloud needs: ${packages[*]} (names of Debian's packages)." \
-    "This isn't Debian or Ubuntu: install Docker Engine (or Docker Desktop, colima), PostgreSQL, an OpenSSH client and graphviz by your system's means, then run this again."
+    "This isn't Debian or Ubuntu: install Docker Engine (or Docker Desktop, colima), PostgreSQL, an OpenSSH client, pgrep and graphviz by your system's means, then run this again."
   can_be_root || stop \
     "These packages are missing: ${packages[*]}." \
     "Install them: sudo apt-get install ${packages[*]}"
