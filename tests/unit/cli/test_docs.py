@@ -89,3 +89,20 @@ def test_names_in_python_examples_exist(page: Path) -> None:
             loaded = importlib.import_module(module)
             for name in re.split(r"[,\s]+", names.strip()):
                 assert not name or hasattr(loaded, name), f"{page.name}: {module}.{name}"
+
+
+@pytest.mark.parametrize("page", ["architecture.md", "where-to-change.md"])
+def test_every_file_that_a_page_on_the_code_names_exists(page: str) -> None:
+    """Each path in back quotes is a file or folder of the repository, by itself or in a room or a room's folder."""
+    tree = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    places = {f"/{path}" for path in tree} | {f"/{parent}" for path in tree for parent in Path(path).parents}
+    rooms = (DOCS / page).read_text().partition("## How a run travels")[0]  # below are paths in the bucket
+    names = re.findall(r"`([\w./-]+?\.(?:py|md|toml)|[\w./-]+/)`", rooms)
+    assert names
+    for name in names:
+        path = name.replace("MODULE", "network").rstrip("/")
+        if {"GROUP", "NAME"} & set(Path(path).with_suffix("").parts):
+            path = str(Path(path).parent)
+        assert any(place.endswith(f"/{path}") for place in places), name
