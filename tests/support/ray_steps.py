@@ -7,7 +7,15 @@ import time
 from pathlib import Path
 
 from rayform_runtime.catalog.entities import StepError, StepStatus
-from rayform_runtime.execution.interface import StepResult, StepTask, TaskInput
+from rayform_runtime.execution.interface import (
+    PipelineFacts,
+    StepFacts,
+    StepResources,
+    StepResult,
+    StepTask,
+    TaskInput,
+)
+from rayform_runtime.usercode.code_ref import CodeRef
 
 
 def run(task: StepTask) -> StepResult:
@@ -52,9 +60,15 @@ def task(
         run_id="run",
         run_name="run",
         step_run_id=id or f"{key}-{time.monotonic_ns()}",
-        step={"key": key, "name": key, "timeout": timeout, "resources": resources or {"cpus": 1}},
+        step=StepFacts(
+            key,
+            key,
+            CodeRef("module", key),
+            timeout=timeout,
+            resources=StepResources(**(resources or {"cpus": 1})),
+        ),
         inputs={name: TaskInput(value=value) for name, value in inputs.items()},
         output_ids={},
-        stack={},
-        pipeline={},
+        stack="{}",
+        pipeline=PipelineFacts(),
     )

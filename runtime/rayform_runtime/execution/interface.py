@@ -1,9 +1,11 @@
-"""Interfaces of execution: what a worker is told and answers, the executor, the orchestrator, run events.
+"""Interfaces of execution: tasks and results of workers, the executor, the orchestrator, run events.
 
-Who does what: an *orchestrator* is the stack's component; it launches a run somewhere and follows it. The
-*scheduler* walks the DAG, asks the cache, writes the catalog, and hands ready steps to an *executor*, which
-runs each `StepTask` in a worker (a local process, or a Ray task in a step's image) and hands back a
-`StepResult`. The worker's code, `worker.run_step`, is the same everywhere.
+An *orchestrator* is the stack's component: it launches a run somewhere and follows it. The *scheduler* walks the
+DAG, asks the cache, writes the catalog, and hands ready steps to an *executor*. The executor runs each `Task` in a
+worker (a local process, or a Ray task in a step's image) and returns a `StepResult`. The worker's code,
+`worker.step_runner.run_step`, is the same everywhere.
+
+Workers import this module before a step's first line: it imports no pydantic.
 """
 
 from __future__ import annotations
@@ -12,95 +14,254 @@ import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, runtime_checkable
 from uuid import UUID
 
 from rayform_runtime.catalog.entities import NewArtifactVersion, RunStatus, StepError, StepStatus
+from rayform_runtime.usercode.code_ref import CodeRef
 
 if TYPE_CHECKING:
-    from rayform_runtime.spec import PipelineSpec
+    from rayform_runtime.components import Stack
+    from rayform_runtime.spec import OutputSpec, PipelineSpec, Resources, StepSpec
 
 __all__ = [
     "CacheDecision",
+    "CodeFacts",
     "Executor",
+    "HookTask",
+    "LateCodeFacts",
     "Listener",
     "Orchestrator",
+    "OutputFacts",
+    "PipelineFacts",
     "RunEvent",
     "RunOutcome",
     "RunRequest",
+    "StepFacts",
+    "StepResources",
     "StepResult",
     "StepTask",
+    "StoredVersion",
+    "Task",
     "TaskInput",
 ]
 
 
-@dataclass(frozen=True, slots=True)
+# -- what a worker gets: plain data that crosses process and machine borders by pickle -------------------------
+#
+# Dataclasses of this part have no slots: pickle reads and writes their `__dict__` in C, which takes a third less
+# time than the state methods that `slots=True` brings.
+
+
+class StoredVersion(NamedTuple):
+    """An artifact version as a worker loads it."""
+
+    id: str
+    uri: str
+    digest: str
+    type: str
+    materializer: str
+
+
+@dataclass(frozen=True)
 class TaskInput:
-    """One input as the worker gets it: a JSON value, or stored versions to load.
+    """One input of a step: a JSON value, or stored versions to load.
 
     Args:
-        value: the JSON value; used where `versions` is `None`.
-        versions: `(version ID, URI, digest, type, materializer)` of stored versions; several are joined
-            into a list where `joined` is set.
-        index: take this element of the loaded list (a mapped input).
+        value: the JSON value; used if `versions` is `None`.
+        versions: the stored versions to load: one, or several if `joined` is set.
+        joined: pass the loaded versions as one list.
+        index: pass this element of the loaded list (the input of a mapped step).
     """
 
-    value: Any = None
-    versions: Sequence[tuple[str, str, str, str, str]] | None = None
+    value: object = None
+    versions: Sequence[StoredVersion] | None = None
     joined: bool = False
     index: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StepTask:
-    """All that a worker needs to run one step; plain data, so that it crosses process and machine borders.
+class OutputFacts(NamedTuple):
+    """The parts of `spec.OutputSpec` that a worker needs."""
+
+    name: str
+    artifact_name: str
+    type: CodeRef | None = None
+    materializer: CodeRef | None = None
+    artifact_type: str | None = None
+    version: str | None = None
+    tags: Sequence[str] = ()
+    run_metadata: Mapping[str, object] = {}
+
+    @classmethod
+    def of(cls, spec: OutputSpec) -> OutputFacts:
+        """Return the facts of an output."""
+        return cls(
+            spec.name,
+            spec.artifact_name,
+            CodeRef.of(spec.type),
+            CodeRef.of(spec.materializer),
+            spec.artifact_type.value if spec.artifact_type is not None else None,
+            spec.version,
+            spec.tags,
+            spec.run_metadata,
+        )
+
+
+class StepResources(NamedTuple):
+    """The fields of `spec.Resources`."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    memory: int | None = None
+    accelerator_type: str | None = None
+    custom: Mapping[str, float] = {}
+
+    @classmethod
+    def of(cls, spec: Resources) -> StepResources:
+        """Return the fields of a spec."""
+        return cls(spec.cpus, spec.gpus, spec.memory, spec.accelerator_type, spec.custom)
+
+
+class StepFacts(NamedTuple):
+    """The parts of `spec.StepSpec` that executors and workers need.
+
+    A named tuple and no pydantic model: building pydantic's models would take longer than the rest of a worker's
+    start. The scheduler sends what pydantic has validated.
+    """
+
+    key: str
+    name: str
+    source: CodeRef
+    outputs: Sequence[OutputFacts] = ()
+    on_failure: CodeRef | None = None
+    on_success: CodeRef | None = None
+    resources: StepResources = StepResources()
+    timeout: float | None = None
+    environment: Mapping[str, str] = {}
+
+    @classmethod
+    def of(cls, spec: StepSpec) -> StepFacts:
+        """Return the facts of a step."""
+        return cls(
+            spec.key,
+            spec.name,
+            CodeRef.of(spec.source),
+            tuple(OutputFacts.of(output) for output in spec.outputs),
+            CodeRef.of(spec.on_failure),
+            CodeRef.of(spec.on_success),
+            StepResources.of(spec.resources),
+            spec.timeout,
+            spec.environment,
+        )
+
+    def moved(self, old_root: str, new_root: Path) -> StepFacts:
+        """Return the same step with the project's code at another place; see `CodeRef.moved`."""
+
+        def move(ref: CodeRef | None) -> CodeRef | None:
+            return None if ref is None else ref.moved(old_root, new_root)
+
+        return self._replace(
+            source=self.source.moved(old_root, new_root),
+            outputs=tuple(
+                output._replace(type=move(output.type), materializer=move(output.materializer))
+                for output in self.outputs
+            ),
+            on_failure=move(self.on_failure),
+            on_success=move(self.on_success),
+        )
+
+
+@dataclass(frozen=True)
+class PipelineFacts:
+    """The parts of a run's pipeline that executors and workers need.
 
     Args:
-        step: `StepSpec` as JSON.
-        inputs: by argument name.
-        output_ids: the artifact version's UUID for each output name, chosen by the scheduler, so that a
-            retried commit is the same commit.
-        stack: `StackSpec` as JSON.
-        pipeline: `PipelineSpec` facts that the worker needs: `name`, `parameters`, `environment`,
-            `import_paths`; for a hook of the run `run_hook` and `run_error`; `debug` opens pdb on an error.
-        is_final_attempt: whether a failure is final, so that the failure hook is called.
-        code_root: folder to import the person's code from.
-        log_path: local file that the worker's output is written to, where the executor wants one.
-        awaits_record: whether the step's beginning, and what came before it, may not be in the catalog yet when
-            it begins; the catalog that the step sees waits for it.
+        name: the pipeline.
+        parameters: values of the pipeline's arguments, as JSON.
+        environment: variables for all steps.
+        import_paths: see `spec.PipelineSpec`.
+        debug: open pdb where a step raises.
+    """
+
+    name: str = ""
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    import_paths: Sequence[str] = ()
+    debug: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What every task of a worker has.
+
+    Args:
+        step_run_id: ID of the step run; a hook has one of its own.
+        step: the function to call, and what it needs to run.
+        stack: `StackSpec` as JSON text.
+        pipeline: what the worker needs of the pipeline.
+        code_root: folder to import the user's code from.
+        map_index: which element of a mapped step this is.
     """
 
     run_id: str
     run_name: str
     step_run_id: str
-    step: Mapping[str, Any]
+    step: StepFacts
+    stack: str
+    pipeline: PipelineFacts
+    code_root: str | None = None
+    map_index: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepTask(Task):
+    """Run one step.
+
+    Args:
+        inputs: by argument name.
+        output_ids: the artifact version's UUID for each output name. The scheduler chooses them, so that a
+            repeated commit is the same commit.
+        attempt: counts from 1.
+        is_final_attempt: whether a failure is final, so that the failure hook is called.
+        model_version_id: the model version that outputs and metadata belong to.
+        awaits_record: whether the catalog may not have the step's beginning, and what came before it, when the
+            step begins. Then the step's first look into the catalog waits for it.
+    """
+
     inputs: Mapping[str, TaskInput]
     output_ids: Mapping[str, str]
-    stack: Mapping[str, Any]
-    pipeline: Mapping[str, Any]
     attempt: int = 1
     is_final_attempt: bool = True
-    map_index: int | None = None
     model_version_id: str | None = None
-    code_root: str | None = None
-    log_path: str | None = None
     awaits_record: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class HookTask(Task):
+    """Call a hook that no step's worker can call: one of the run, or of a step whose worker died.
+
+    Args:
+        error: message of the `PipelineFailedError` that the hook gets; `None` for a success.
+    """
+
+    error: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a worker answers. Outputs are committed in the store and not yet in the catalog.
+    """The answer of a worker. Outputs are committed in the store and not yet in the catalog.
 
-    `retryable` is false for errors that a second try can't mend (a type that no materializer takes);
-    `lost` is true where the worker died rather than answered (node lost, out of memory, timeout).
+    `retryable` is false for errors that a second try can't fix (a type that no materializer takes);
+    `lost` is true if the worker died and gave no answer (node lost, out of memory, timeout).
     """
 
     step_run_id: str
     status: StepStatus
     outputs: Sequence[NewArtifactVersion] = ()
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    run_metadata: Mapping[str, Any] = field(default_factory=dict)
-    model_metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    run_metadata: Mapping[str, object] = field(default_factory=dict)
+    model_metadata: Mapping[str, object] = field(default_factory=dict)
     error: StepError | None = None
     retryable: bool = True
     lost: bool = False
@@ -109,12 +270,15 @@ class StepResult:
     map_lengths: Mapping[str, int] = field(default_factory=dict)
     """Length of each output that is a list or tuple, so that a dependent `map` knows its width."""
     summaries: Mapping[str, str] = field(default_factory=dict)
-    """One short line a value, for the end of `rayform run`."""
+    """One short line per value, for the end of `rayform run`."""
+
+
+# -- what a listener gets ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class CacheDecision:
-    """Why a step was, or wasn't, taken from the cache; what `--explain-cache` prints."""
+    """Why a step was, or was not, taken from the cache; what `--explain-cache` prints."""
 
     hit: bool
     reason: str
@@ -125,10 +289,10 @@ class CacheDecision:
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """Something that happened in a run, as it is shown live and kept.
+    """Something that happened in a run, shown live and kept.
 
     `kind` is one of `run` (status changed), `step` (status changed), `log` (lines of a step's output),
-    `phase` (building an image, waiting for a node; `text` says what, `seconds` how long once it ended),
+    `phase` (building an image, waiting for a node; `text` says what, and `seconds` how long it took),
     `restart` (a step or worker is tried again; `text` says why).
     """
 
@@ -149,21 +313,39 @@ Listener = Callable[[RunEvent], None]
 """Gets each event in order, from one thread; must not block for long."""
 
 
-class KnownSoon(Protocol):
-    """Facts that something in the background is asked for."""
+# -- what is asked for, and how it ended ------------------------------------------------------------------------
 
-    def known(self) -> Mapping[str, Any] | None:
-        """Return them, or `None` while they aren't there."""
+
+@dataclass(frozen=True, slots=True)
+class CodeFacts:
+    """What git says about the code of a run; `None` if it says nothing."""
+
+    git_dirty: bool | None = None
+    git_commit: str | None = None
+    git_branch: str | None = None
+
+    def as_record(self) -> dict[str, object]:
+        """Return what the catalog keeps: each fact that is there, by name."""
+        facts = {"git_dirty": self.git_dirty, "git_commit": self.git_commit, "git_branch": self.git_branch}
+        return {name: fact for name, fact in facts.items() if fact is not None}
+
+
+@runtime_checkable
+class LateCodeFacts(Protocol):
+    """Facts about the code that a background thread asks git for."""
+
+    def poll(self) -> CodeFacts | None:
+        """Return the facts, or `None` as long as git has not answered."""
         ...
 
-    def wait(self) -> Mapping[str, Any]:
-        """Return them once they are there."""
+    def wait(self) -> CodeFacts:
+        """Return the facts as soon as git has answered."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What to run.
+    """What to run. It travels to a cluster's head as JSON, by pydantic.
 
     Args:
         run_id, run_name: chosen by the caller.
@@ -171,13 +353,14 @@ class RunRequest:
         resume: take over the existing run `run_id`: finished steps are kept, the rest is run.
         no_cache: ignore the cache (results are still written for later runs).
         only: run just these step keys (what `spin` does); their inputs come from `inputs_from`.
-        only_index: of the one mapped step in `only`, run just this instance.
+        only_index: run just this instance of the one mapped step in `only`.
         inputs_from: the run whose artifact versions stand in for the outputs of steps that are not run.
-        detach: return once the run is accepted, where the orchestrator can go on without this process.
-        code: facts of the code that is run, for the catalog (`git_commit`, `git_dirty`, `git_branch`, …).
-        code_soon: the same where they aren't known yet: `KnownSoon` or `None`; whoever sends the request to another
-            process waits for them first (pydantic reads this class there, and knows no protocols).
-        environment: facts of where it was started, for the catalog (`python`, `rayform`, `platform`, …).
+        detach: return as soon as the run is accepted, if the orchestrator can go on without this process.
+        code: facts about the code that is run, for the catalog.
+        code_soon: the same facts while git is still being asked. The sender of a request to another process waits
+            for them first.
+        environment: facts about the machine that started the run, for the catalog (`python`, `rayform`,
+            `platform`).
         user: who started it.
         explain_cache: find out for each step that isn't taken from the cache what changed.
         debug: run the steps in this process, one at a time, and open pdb where one raises.
@@ -192,9 +375,9 @@ class RunRequest:
     only_index: int | None = None
     inputs_from: UUID | None = None
     detach: bool = False
-    code: Mapping[str, Any] = field(default_factory=dict)
-    code_soon: Any = None
-    environment: Mapping[str, Any] = field(default_factory=dict)
+    code: CodeFacts = CodeFacts()
+    code_soon: LateCodeFacts | None = None
+    environment: Mapping[str, object] = field(default_factory=dict)
     user: str | None = None
     explain_cache: bool = False
     debug: bool = False
@@ -202,12 +385,15 @@ class RunRequest:
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
-    """How the run ended; `running` where it was detached."""
+    """How the run ended; `running` if it was detached."""
 
     run_id: UUID
     status: RunStatus
     errors: Mapping[str, StepError] = field(default_factory=dict)
     cache: Mapping[str, CacheDecision] = field(default_factory=dict)
+
+
+# -- who runs it ------------------------------------------------------------------------------------------------
 
 
 class Executor(abc.ABC):
@@ -218,22 +404,22 @@ class Executor(abc.ABC):
 
     @abc.abstractmethod
     def check(self, spec: PipelineSpec) -> None:
-        """Refuse a pipeline with steps that can never be placed, before anything runs.
+        """Refuse a pipeline with a step that can never be placed, before anything runs.
 
         Raises:
-            UsageError: names the step, what it asked for, and the most that there is.
+            UsageError: names the step, its request, and the most that there is.
         """
 
     @abc.abstractmethod
-    def submit(self, task: StepTask) -> None:
-        """Queue a task; starts it when its resources are free. Doesn't block."""
+    def submit(self, task: Task) -> None:
+        """Queue a task; start it when its resources are free. Doesn't block."""
 
     @abc.abstractmethod
-    def wait(self, timeout: float) -> list[StepTask | StepResult | RunEvent]:
-        """Block until something happens, at most `timeout` seconds, and return it all, in order.
+    def wait(self, timeout: float) -> list[Task | StepResult | RunEvent]:
+        """Block until something happens, at most `timeout` seconds, and return all that happened, in order.
 
-        A `StepTask` means that it has just started in a worker; a `StepResult` that it ended; a `RunEvent`
-        is a log line, phase or restart to pass on.
+        A `Task` has just started in a worker; a `StepResult` says how one ended; a `RunEvent` is a log line,
+        phase or restart to pass on.
         """
 
     @abc.abstractmethod
@@ -241,7 +427,7 @@ class Executor(abc.ABC):
         """Stop one task; its result comes as `stopped`. Unknown IDs are ignored."""
 
     def log_uri(self, run_id: str, step_run_id: str) -> str | None:
-        """Return where a step run's log will be, for `run_logs.read_log`; `None` where none is kept."""
+        """Return where a step run's log will be, for `run_logs.read_log`; `None` if none is kept."""
         return None
 
     @abc.abstractmethod
@@ -253,15 +439,15 @@ class Orchestrator(abc.ABC):
     """The stack component that launches runs. Built with its config and the stack's name."""
 
     @abc.abstractmethod
-    def run(self, request: RunRequest, stack: Any, listener: Listener) -> RunOutcome:
-        """Run a pipeline on `stack` (a `rayform_runtime.components.Stack`) and follow it to its end.
+    def run(self, request: RunRequest, stack: Stack, listener: Listener) -> RunOutcome:
+        """Run a pipeline on `stack` and follow it to its end.
 
-        Blocks until the run ended, or until it was accepted with `request.detach`. Ctrl-C stops the run
-        within two seconds and leaves no process.
+        Blocks until the run has ended; with `request.detach`, until it is accepted. Ctrl-C stops the run within
+        two seconds and leaves no process.
         """
 
     @abc.abstractmethod
-    def stop(self, run_id: UUID, stack: Any) -> None:
+    def stop(self, run_id: UUID, stack: Stack) -> None:
         """End everything of this run, and nothing else. Idempotent."""
 
     @abc.abstractmethod

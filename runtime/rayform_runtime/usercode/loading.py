@@ -16,8 +16,8 @@ from rayform_core.errors import NotFoundError
 from rayform_runtime.usercode.scripts import ends_quietly, import_without_running
 
 if TYPE_CHECKING:
-    from rayform_runtime.execution.worker.step_facts import CodeRef
     from rayform_runtime.spec import SourceRef
+    from rayform_runtime.usercode.code_ref import CodeRef
 
 __all__ = ["SCRIPT_MODULE", "add_code_root", "load_function", "load_source"]
 

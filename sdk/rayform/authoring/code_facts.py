@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rayform_core.version import __version__
+from rayform_runtime.execution.interface import CodeFacts
 
 __all__ = ["CodePlace", "GitFactsSoon", "code_place", "environment_facts", "git_facts", "user_name"]
 
@@ -80,26 +81,26 @@ def _is_installed(folder: Path, root: Path, installed: tuple[str, ...]) -> bool:
     return inside and folder != root
 
 
-def git_facts(folder: Path) -> dict[str, Any]:
-    """Return `git_commit`, `git_branch` and `git_dirty` of the working tree at `folder`; empty without git."""
+def git_facts(folder: Path) -> CodeFacts:
+    """Return what git says about the working tree at `folder`; nothing without git."""
     if not (folder / ".git").exists():
-        return {}
+        return CodeFacts()
     command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
     try:
         done = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, timeout=_GIT_SECONDS, check=True
         )
     except (OSError, subprocess.SubprocessError):
-        return {}  # no git here, or a broken repository: nothing to record, and no reason not to run
-    facts: dict[str, Any] = {"git_dirty": False}
+        return CodeFacts()  # no git here, or a broken repository: nothing to record, and no reason not to run
+    commit, branch, dirty = None, None, False
     for line in done.stdout.splitlines():
         if line.startswith("# branch.oid ") and not line.endswith("(initial)"):
-            facts["git_commit"] = line.split()[-1]
+            commit = line.split()[-1]
         elif line.startswith("# branch.head ") and not line.endswith("(detached)"):
-            facts["git_branch"] = line.split()[-1]
+            branch = line.split()[-1]
         elif not line.startswith("#"):
-            facts["git_dirty"] = True
-    return facts
+            dirty = True
+    return CodeFacts(dirty, commit, branch)
 
 
 class GitFactsSoon:
@@ -110,20 +111,22 @@ class GitFactsSoon:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._found: dict[str, Any] = {}
-        self._asking = threading.Thread(
-            target=lambda: self._found.update(git_facts(folder)), name="rayform-git", daemon=True
-        )
+        self._folder = folder
+        self._facts = CodeFacts()
+        self._asking = threading.Thread(target=self._ask, name="rayform-git", daemon=True)
         self._asking.start()
 
-    def known(self) -> dict[str, Any] | None:
-        """Return the facts, or `None` while git hasn't answered."""
-        return None if self._asking.is_alive() else self._found
+    def _ask(self) -> None:
+        self._facts = git_facts(self._folder)
 
-    def wait(self) -> dict[str, Any]:
-        """Return the facts once they are there."""
+    def poll(self) -> CodeFacts | None:
+        """Return the facts, or `None` as long as git has not answered."""
+        return None if self._asking.is_alive() else self._facts
+
+    def wait(self) -> CodeFacts:
+        """Return the facts as soon as git has answered."""
         self._asking.join()
-        return self._found
+        return self._facts
 
 
 def environment_facts() -> dict[str, Any]:

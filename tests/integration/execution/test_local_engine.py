@@ -23,7 +23,7 @@ from rayform_core.ids import new_id
 from rayform_runtime.catalog.entities import RunStatus, StepFinish, StepStatus
 from rayform_runtime.catalog.interface import CatalogBusyError
 from rayform_runtime.catalog.sql.sqlite import SQLiteDatabase
-from rayform_runtime.execution.interface import RunEvent, StepResult
+from rayform_runtime.execution.interface import CodeFacts, RunEvent, StepResult
 from rayform_runtime.execution.local.fork_launcher import ForkLauncher
 from rayform_runtime.execution.local.orchestrator import LocalOrchestrator
 from rayform_runtime.execution.scheduling.records import RunRecords
@@ -193,14 +193,14 @@ class LateFacts:
     def __init__(self, answered: threading.Event) -> None:
         self.answered = answered
 
-    def known(self) -> dict[str, Any] | None:
+    def poll(self) -> CodeFacts | None:
         """Nothing before the answer."""
-        return {"git_commit": "abc"} if self.answered.is_set() else None
+        return CodeFacts(git_commit="abc") if self.answered.is_set() else None
 
-    def wait(self) -> dict[str, Any]:
+    def wait(self) -> CodeFacts:
         """Answer now."""
         self.answered.set()
-        return {"git_commit": "abc"}
+        return CodeFacts(git_commit="abc")
 
 
 def test_facts_of_the_code_that_come_late_are_recorded_with_the_end(engine: Engine) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from support.engine import Engine, stack_spec
 
 from rayform_core.ids import new_id
-from rayform_runtime.execution.interface import RunRequest
+from rayform_runtime.execution.interface import CodeFacts, RunRequest
 from rayform_runtime.execution.on_ray.event_file import HeadRequest
 
 
@@ -19,7 +19,7 @@ def test_a_request_is_the_same_on_the_head(tmp_path: Path) -> None:
             new_id(),
             "run",
             engine.pipeline(engine.step("one", "constant")),
-            code={"git_commit": "abc"},
+            code=CodeFacts(git_commit="abc"),
             environment={"python": "3.11"},
         ),
         stack=stack_spec(tmp_path),

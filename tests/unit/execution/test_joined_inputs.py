@@ -4,6 +4,7 @@ import threading
 from contextlib import contextmanager
 
 from rayform_runtime.artifacts.stores.local import LocalArtifactStore
+from rayform_runtime.execution.interface import StoredVersion
 from rayform_runtime.execution.worker import step_runner as worker
 
 
@@ -30,7 +31,7 @@ class Distant(LocalArtifactStore):
 
 
 def version(uri, materializer="m.M"):
-    return ("id", uri, f"digest of {uri}", "builtins.int", materializer)
+    return StoredVersion("id", uri, f"digest of {uri}", "builtins.int", materializer)
 
 
 def test_distant_outputs_are_fetched_at_once(tmp_path):

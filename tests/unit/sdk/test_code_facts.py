@@ -64,15 +64,16 @@ def test_a_notebook_belongs_to_the_working_folder(tmp_path: Path, monkeypatch: p
 
 def test_git_facts_tell_commit_branch_and_changes(tmp_path: Path) -> None:
     """Commit, branch and whether files were changed are kept with the run."""
-    assert git_facts(tmp_path) == {}
+    assert git_facts(tmp_path).as_record() == {}
     git(tmp_path, "init")
     (tmp_path / "a").write_text("1")
     git(tmp_path, "add", "a")
     git(tmp_path, "commit", "-m", "one")
     facts = git_facts(tmp_path)
-    assert facts["git_branch"] == "trunk" and len(facts["git_commit"]) == 40 and facts["git_dirty"] is False
+    assert facts.git_branch == "trunk" and facts.git_dirty is False
+    assert facts.git_commit is not None and len(facts.git_commit) == 40
     (tmp_path / "a").write_text("2")
-    assert git_facts(tmp_path)["git_dirty"] is True
+    assert git_facts(tmp_path).git_dirty is True
 
 
 def test_environment_facts_name_python_and_rayform() -> None:

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from rayform_core.errors import PrerequisiteError
 from rayform_runtime.catalog.entities import StepError, StepStatus
-from rayform_runtime.execution.interface import Executor, RunEvent, StepResult, StepTask
+from rayform_runtime.execution.interface import Executor, RunEvent, StepResources, StepResult, Task
 from rayform_runtime.execution.local.launcher import Launcher, WorkerProcess
 from rayform_runtime.execution.local.resources import Grant, LocalResources
 from rayform_runtime.execution.worker.logs import LocalLogs, LogFile, LogUploads
 from rayform_runtime.processes.death import kill_group
 from rayform_runtime.processes.framing import send
-from rayform_runtime.spec import PipelineSpec, Resources
+from rayform_runtime.spec import PipelineSpec
 
 if TYPE_CHECKING:
     from rayform_runtime.artifacts.stores.interface import ArtifactStore
@@ -42,8 +42,8 @@ _PASSES_BEFORE_RESERVING = 64
 
 @dataclass(eq=False, slots=True)
 class _Queued:
-    task: StepTask
-    resources: Resources
+    task: Task
+    resources: StepResources
     environment: dict[str, str]
 
 
@@ -51,7 +51,7 @@ class _Queued:
 class _Queue:
     """Waiting tasks that ask for the same resources, first come first served."""
 
-    resources: Resources
+    resources: StepResources
     tasks: deque[_Queued] = field(default_factory=deque)
 
 
@@ -105,7 +105,7 @@ class LocalExecutor(Executor):
         self._by_step_run: dict[str, _Worker] = {}
         self._selector = selectors.DefaultSelector()
         self._registered: set[int] = set()
-        self._out: list[StepTask | StepResult | RunEvent] = []
+        self._out: list[Task | StepResult | RunEvent] = []
         self._overtaken = 0
         self._run_id = ""
         self._logs: LocalLogs | None = None
@@ -127,9 +127,9 @@ class LocalExecutor(Executor):
     def check(self, spec: PipelineSpec) -> None:
         self._resources.check(spec)
 
-    def submit(self, task: StepTask) -> None:
-        resources = Resources.model_validate(task.step.get("resources") or {})
-        queued = _Queued(task, resources, dict(task.step.get("environment") or {}))
+    def submit(self, task: Task) -> None:
+        resources = task.step.resources
+        queued = _Queued(task, resources, dict(task.step.environment))
         self._run_id = task.run_id
         self.get_ready()
         queue = self._queues.setdefault(repr(resources), _Queue(resources))
@@ -137,7 +137,7 @@ class LocalExecutor(Executor):
         self._queued_ids[task.step_run_id] = queued
         self._start_what_fits()
 
-    def wait(self, timeout: float) -> list[StepTask | StepResult | RunEvent]:
+    def wait(self, timeout: float) -> list[Task | StepResult | RunEvent]:
         if not self._out:
             self._poll(self._until_next_deadline(timeout))
         out, self._out = self._out, []
@@ -231,7 +231,7 @@ class LocalExecutor(Executor):
         self._queued_ids.pop(task.step_run_id, None)
         worker.running, worker.grant = queued, grant
         worker.started = time.monotonic()
-        timeout = task.step.get("timeout")
+        timeout = task.step.timeout
         worker.deadline = worker.started + timeout if timeout else None
         worker.log = LogFile(self._logs_of(task.run_id).path(task.step_run_id))
         self._by_step_run[task.step_run_id] = worker
@@ -373,7 +373,7 @@ class LocalExecutor(Executor):
                 "log",
                 _now(),
                 task.run_id if task else self._run_id,
-                step_key=task.step["key"] if task else None,
+                step_key=task.step.key if task else None,
                 map_index=task.map_index if task else None,
                 text=whole.decode(errors="replace"),
             )
@@ -391,7 +391,7 @@ class LocalExecutor(Executor):
                     "log",
                     _now(),
                     self._run_id,
-                    step_key=task.step["key"] if task else None,
+                    step_key=task.step.key if task else None,
                     map_index=task.map_index if task else None,
                     text=f"Rayform can't keep the rest of this log. {error}",
                 )
@@ -448,7 +448,7 @@ class LocalExecutor(Executor):
     def _time_out(self, worker: _Worker) -> None:
         assert worker.running is not None
         task = worker.running.task
-        seconds = float(task.step["timeout"])
+        seconds = task.step.timeout or 0.0
         error = StepError(
             "Timeout",
             f"It ran for more than its timeout of {seconds:g} seconds and was ended. "

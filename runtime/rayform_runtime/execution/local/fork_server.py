@@ -246,14 +246,13 @@ def serve_run(
 def _preload(
     code_root: str | None, import_paths: list[str], sources: list[dict[str, Any]]
 ) -> tuple[bool, str]:
-    from rayform_runtime.execution.worker.step_facts import CodeRef
+    from rayform_runtime.usercode.code_ref import CodeRef
     from rayform_runtime.usercode.loading import add_code_root, load_source
 
     add_code_root(code_root, import_paths)
     try:
         for source in sources:
-            if (ref := CodeRef.read(source)) is not None:
-                load_source(ref)
+            load_source(CodeRef(**source))
     except BaseException as error:  # noqa: BLE001 - the worker meets it again and reports it with its step
         return False, f"importing the code failed ({type(error).__name__})"
     if threading.active_count() > 1:

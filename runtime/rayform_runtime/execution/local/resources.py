@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rayform_core.errors import UsageError
+from rayform_runtime.execution.interface import StepResources
 from rayform_runtime.spec import PipelineSpec, Resources
 
 __all__ = ["Grant", "LocalResources", "machine_cpus", "machine_gpus", "machine_memory"]
@@ -122,7 +123,7 @@ class LocalResources:
                     "the stack's orchestrator (`cpus`, `memory`, `gpus`).",
                 )
 
-    def take(self, asks: Resources) -> Grant | None:
+    def take(self, asks: Resources | StepResources) -> Grant | None:
         """Reserve what a task asks for, or return `None` where it isn't free now."""
         memory = asks.memory or 0
         if asks.cpus > self._free_cpus + _EPSILON or memory > self._free_memory:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from rayform_runtime.catalog.entities import StepError, StepStatus
 from rayform_runtime.cluster.machine.node_groups import NodeGroup
-from rayform_runtime.execution.interface import Executor, RunEvent, StepResult, StepTask
+from rayform_runtime.execution.interface import Executor, RunEvent, StepResult, Task
 from rayform_runtime.execution.on_ray.channel import ChannelServer
 from rayform_runtime.execution.on_ray.failures import Failure, explain
 from rayform_runtime.execution.on_ray.local_ray import (
@@ -41,7 +41,7 @@ from rayform_runtime.execution.on_ray.placement import (
 )
 from rayform_runtime.execution.on_ray.waits import StepWaits
 from rayform_runtime.execution.on_ray.worker import CodeBundleRef, Order, container_end, run_task
-from rayform_runtime.spec import PipelineSpec, Resources
+from rayform_runtime.spec import PipelineSpec
 
 if TYPE_CHECKING:
     from rayform_runtime.artifacts.stores.interface import ArtifactStore
@@ -61,7 +61,7 @@ _LOOK_EVERY = 0.1
 
 @dataclass(slots=True)
 class _Running:
-    task: StepTask
+    task: Task
     wanted: Mapping[str, float]
     timeout: float | None
     submitted: float
@@ -141,7 +141,7 @@ class RayExecutor(Executor):
         code: CodeBundleRef | None = None,
         groups: Sequence[NodeGroup] = (),
         host: str = "127.0.0.1",
-        entry: str | Callable[[StepTask], StepResult] = WORKER_ENTRY,
+        entry: str | Callable[[Task], StepResult] = WORKER_ENTRY,
         cpus: float | None = None,
         gpus: float | None = None,
         environment: Mapping[str, str] | None = None,
@@ -184,15 +184,13 @@ class RayExecutor(Executor):
     def check(self, spec: PipelineSpec) -> None:
         check_placeable(spec, self._view.nodes(fresh=True), self._groups)
 
-    def submit(self, task: StepTask) -> None:
-        resources = Resources.model_validate(task.step.get("resources") or {})
-        timeout = task.step.get("timeout")
-        running = _Running(task, ray_resources(resources), timeout, time.monotonic())
+    def submit(self, task: Task) -> None:
+        running = _Running(task, ray_resources(task.step.resources), task.step.timeout, time.monotonic())
         self._tasks[task.step_run_id] = running
         self._launch(running)
 
-    def wait(self, timeout: float) -> list[StepTask | StepResult | RunEvent]:
-        happened: list[StepTask | StepResult | RunEvent] = []
+    def wait(self, timeout: float) -> list[Task | StepResult | RunEvent]:
+        happened: list[Task | StepResult | RunEvent] = []
         deadline = time.monotonic() + timeout
         while not happened:
             now = time.monotonic()
@@ -254,8 +252,8 @@ class RayExecutor(Executor):
 
         ref.future().add_done_callback(ended)
 
-    def _handle(self, task: StepTask, wanted: Mapping[str, float]) -> Any:
-        key = str(task.step["key"])
+    def _handle(self, task: Task, wanted: Mapping[str, float]) -> Any:
+        key = task.step.key
         resources = tuple(sorted(wanted.items()))
         known = self._handles.by_options.get((key, resources))
         if known is not None:
@@ -268,12 +266,12 @@ class RayExecutor(Executor):
         self._handles.by_options[key, resources] = handle
         return handle
 
-    def _runtime_env(self, task: StepTask, key: str, wanted: Mapping[str, float]) -> dict[str, Any] | None:
+    def _runtime_env(self, task: Task, key: str, wanted: Mapping[str, float]) -> dict[str, Any] | None:
         image = self._images.get(key)
         environment = {
             **self._environment,
-            **(task.pipeline.get("environment") or {}),
-            **(task.step.get("environment") or {}),
+            **task.pipeline.environment,
+            **task.step.environment,
         }
         if image is None:
             return {"env_vars": environment} if environment else None
@@ -292,7 +290,7 @@ class RayExecutor(Executor):
             pass  # It ended meanwhile; its outcome is on the way.
 
     # -- what comes in ------------------------------------------------------------------------------------
-    def _take(self, item: _Message | _Outcome, happened: list[StepTask | StepResult | RunEvent]) -> None:
+    def _take(self, item: _Message | _Outcome, happened: list[Task | StepResult | RunEvent]) -> None:
         if isinstance(item, _Outcome):
             running = self._tasks.get(item.step_run_id)
             if running is not None and running.ref is item.ref:
@@ -331,14 +329,14 @@ class RayExecutor(Executor):
             case _:
                 pass
 
-    def _announce(self, running: _Running, happened: list[StepTask | StepResult | RunEvent]) -> None:
+    def _announce(self, running: _Running, happened: list[Task | StepResult | RunEvent]) -> None:
         running.started = time.monotonic()
         self._stop_waiting(running, happened)
         if not running.announced:
             running.announced = True
             happened.append(running.task)
 
-    def _settle(self, happened: list[StepTask | StepResult | RunEvent]) -> None:
+    def _settle(self, happened: list[Task | StepResult | RunEvent]) -> None:
         """Hand back the tasks that ended, once the lines that they printed have come too."""
         if not self._ended:
             return
@@ -358,7 +356,7 @@ class RayExecutor(Executor):
             self._finish(running, happened)
         self._ended = waiting
 
-    def _finish(self, running: _Running, happened: list[StepTask | StepResult | RunEvent]) -> None:
+    def _finish(self, running: _Running, happened: list[Task | StepResult | RunEvent]) -> None:
         assert running.outcome is not None
         value, error = running.outcome
         step_run_id = running.task.step_run_id
@@ -421,7 +419,7 @@ class RayExecutor(Executor):
         return found, True
 
     def _try_again(
-        self, running: _Running, failure: Failure, happened: list[StepTask | StepResult | RunEvent]
+        self, running: _Running, failure: Failure, happened: list[Task | StepResult | RunEvent]
     ) -> None:
         running.tries += 1
         text = f"{failure.error.message} The step starts again (try {running.tries})."
@@ -435,7 +433,7 @@ class RayExecutor(Executor):
         self._launch(running)
 
     def _give_up(
-        self, running: _Running, failure: Failure, happened: list[StepTask | StepResult | RunEvent]
+        self, running: _Running, failure: Failure, happened: list[Task | StepResult | RunEvent]
     ) -> None:
         self._announce(running, happened)
         step_run_id = running.task.step_run_id
@@ -458,7 +456,7 @@ class RayExecutor(Executor):
             return now + 0.05
         return self._looked_at + _LOOK_EVERY if self._tasks else now + 3600.0
 
-    def _look_around(self, happened: list[StepTask | StepResult | RunEvent]) -> None:
+    def _look_around(self, happened: list[Task | StepResult | RunEvent]) -> None:
         now = time.monotonic()
         if now - self._looked_at >= _LOOK_EVERY:
             self._looked_at = now
@@ -473,25 +471,25 @@ class RayExecutor(Executor):
                 running.timed_out = True
                 self._cancel_ref(running)
 
-    def _tell_waiting(self, now: float, happened: list[StepTask | StepResult | RunEvent]) -> None:
+    def _tell_waiting(self, now: float, happened: list[Task | StepResult | RunEvent]) -> None:
         """Say, once, what a step waits for that has been queued for a while."""
         texts: dict[str, str] = {}
         for running in self._tasks.values():
             due = running.started is None and running.outcome is None and running.waiting_text is None
             if not due or now < running.submitted + _PLACEMENT_NOTICE:
                 continue
-            key, instance = str(running.task.step["key"]), running.task.step_run_id
+            key, instance = running.task.step.key, running.task.step_run_id
             if key not in texts:
                 texts[key] = waiting_for(running.wanted, self._view.nodes(), self._groups)
             running.waiting_text = texts[key]
             if self._waits.begin(key, texts[key], instance, running.submitted):
                 happened.append(self._phase(running, texts[key]))
 
-    def _stop_waiting(self, running: _Running, happened: list[StepTask | StepResult | RunEvent]) -> None:
+    def _stop_waiting(self, running: _Running, happened: list[Task | StepResult | RunEvent]) -> None:
         text, running.waiting_text = running.waiting_text, None
         if text is None:
             return
-        since = self._waits.end(str(running.task.step["key"]), text, running.task.step_run_id)
+        since = self._waits.end(running.task.step.key, text, running.task.step_run_id)
         if since is not None:
             happened.append(self._phase(running, text, seconds=time.monotonic() - since))
 
@@ -505,7 +503,7 @@ class RayExecutor(Executor):
             kind=kind,
             at=datetime.now(UTC),
             run_id=task.run_id,
-            step_key=str(task.step["key"]),
+            step_key=task.step.key,
             map_index=task.map_index,
             text=text,
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 from rayform_core.errors import UsageError
 from rayform_runtime.cluster.machine.node_groups import NodeGroup
+from rayform_runtime.execution.interface import StepResources
 from rayform_runtime.spec import PipelineSpec, Resources
 
 __all__ = [
@@ -35,7 +36,7 @@ class NodeResources:
     free: Mapping[str, float] = field(default_factory=dict)
 
 
-def ray_resources(resources: Resources) -> dict[str, float]:
+def ray_resources(resources: Resources | StepResources) -> dict[str, float]:
     """Return what a step asks for by Ray's own names."""
     wanted: dict[str, float] = {"CPU": resources.cpus, "GPU": resources.gpus}
     if resources.memory:

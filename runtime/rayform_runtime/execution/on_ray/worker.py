@@ -19,10 +19,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rayform_runtime.execution.interface import StepResult, StepTask
+from rayform_runtime.execution.interface import StepResult, StepTask, Task
 from rayform_runtime.execution.on_ray.channel import ChannelAddress, ChannelClient
 from rayform_runtime.execution.on_ray.output import OutputPassing
-from rayform_runtime.usercode.moved_paths import moved
 
 __all__ = ["CodeBundleRef", "Order", "container_end", "run_task"]
 
@@ -52,14 +51,14 @@ class Order:
         try_number: which of the executor's tries this is, for its messages.
     """
 
-    task: StepTask
+    task: Task
     entry: str | None
     line: ChannelAddress | None
     code: CodeBundleRef | None
     try_number: int = 1
 
 
-def run_task(packed: bytes, entry: Callable[[StepTask], StepResult] | None = None) -> bytes:
+def run_task(packed: bytes, entry: Callable[[Task], StepResult] | None = None) -> bytes:
     """Run one step in this Ray worker.
 
     Args:
@@ -95,7 +94,7 @@ def _end_of(order: Order) -> dict[str, Any]:
     return {**_told_of(order), "kind": "end"}
 
 
-def _run(order: Order, entry: Callable[[StepTask], StepResult]) -> tuple[StepResult, int]:
+def _run(order: Order, entry: Callable[[Task], StepResult]) -> tuple[StepResult, int]:
     task, code = order.task, order.code
     client = _client(order.line)
     told = _told_of(order)
@@ -108,7 +107,7 @@ def _run(order: Order, entry: Callable[[StepTask], StepResult]) -> tuple[StepRes
         "container": container,
     }
     client.send({**told, **start})
-    if not client.is_open:
+    if isinstance(task, StepTask) and not client.is_open:
         task = replace(task, awaits_record=False)  # the scheduler hears of it only when it ends
     passing = OutputPassing.of_this_process() if client.is_open else None
     try:
@@ -116,8 +115,8 @@ def _run(order: Order, entry: Callable[[StepTask], StepResult]) -> tuple[StepRes
             if code is not None:
                 from rayform_runtime.usercode.bundle import fetch_bundle
 
-                root = fetch_bundle(task.stack, code.key, code.digest)
-                step = moved(task.step, task.code_root or "", root)
+                root = fetch_bundle(json.loads(task.stack), code.key, code.digest)
+                step = task.step.moved(task.code_root or "", root)
                 task = replace(task, code_root=str(root), step=step)
                 os.chdir(root)  # as on the laptop, where a step starts in the project
             result = entry(task)
@@ -158,9 +157,9 @@ class _Mute(ChannelClient):
         self._connection = None
 
 
-def _resolve(entry: str) -> Callable[[StepTask], StepResult]:
+def _resolve(entry: str) -> Callable[[Task], StepResult]:
     module, _, name = entry.partition(":")
-    found: Callable[[StepTask], StepResult] = getattr(importlib.import_module(module), name)
+    found: Callable[[Task], StepResult] = getattr(importlib.import_module(module), name)
     return found
 
 

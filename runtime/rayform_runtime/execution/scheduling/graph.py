@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.entities import ArtifactVersion, NewArtifactVersion, StepStatus
-from rayform_runtime.execution.interface import TaskInput
+from rayform_runtime.execution.interface import StepFacts, StoredVersion, TaskInput
 from rayform_runtime.execution.scheduling.cache_keys import KeyInput
 from rayform_runtime.spec import (
     ArtifactInput,
@@ -52,9 +53,9 @@ class VersionRef(NamedTuple):
             length if isinstance(length, int) else None,
         )
 
-    def for_worker(self) -> tuple[str, str, str, str, str]:
-        """Return it as `TaskInput.versions` has it."""
-        return (str(self.id), self.uri, self.digest, self.type, self.materializer)
+    def for_worker(self) -> StoredVersion:
+        """Return it as a worker loads it."""
+        return StoredVersion(str(self.id), self.uri, self.digest, self.type, self.materializer)
 
 
 @dataclass(eq=False, slots=True)
@@ -108,7 +109,11 @@ class Node:
     status: StepStatus = StepStatus.PENDING
     is_given: bool = False
     """Not run here: its outputs come from another run (`only`, `inputs_from`)."""
-    step_json: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def facts(self) -> StepFacts:
+        """What executors and workers need of the step; made once for all its instances."""
+        return StepFacts.of(self.spec)
 
     @property
     def key(self) -> str:
@@ -200,7 +205,6 @@ class RunGraph:
                 known = [f"{node.key}[{index}]" for index in range(width)]
                 raise NotFoundError("step", f"{node.key}[{self._only_index}]", known=known)
             indices = [self._only_index]
-        node.step_json = node.spec.model_dump(mode="json", exclude_defaults=True, exclude={"inputs", "after"})
         for index in indices:
             earlier = self._earlier.get((node.key, index))
             chosen, attempt = (earlier[0], earlier[1] + 1) if earlier else (new_id(), 1)

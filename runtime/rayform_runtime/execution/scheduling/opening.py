@@ -68,7 +68,7 @@ class RunOpening:
             self._model = self._models.of_pipeline(spec, run_id=request.run_id, known=run.model_version_id)
             return
         self._model = self._models.of_pipeline(spec, run_id=request.run_id)
-        soon = request.code_soon.known() if request.code_soon is not None else None
+        soon = request.code_soon.poll() if request.code_soon is not None else None
         self.code_is_late = request.code_soon is not None and soon is None
         self._catalog.create_run(
             NewRun(
@@ -84,7 +84,7 @@ class RunOpening:
                 host=host,
                 pid=pid,
                 pid_started=started,
-                code=request.code if soon is None else soon,
+                code=(soon or request.code).as_record(),
                 environment=request.environment,
                 model_version_id=self._model,
                 orchestrator_id=self._orchestrator_id,

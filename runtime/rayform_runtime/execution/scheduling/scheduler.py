@@ -25,13 +25,17 @@ from rayform_runtime.components import Stack
 from rayform_runtime.execution.interface import (
     CacheDecision,
     Executor,
-    KnownSoon,
+    HookTask,
+    LateCodeFacts,
     Listener,
+    PipelineFacts,
     RunEvent,
     RunOutcome,
     RunRequest,
+    StepFacts,
     StepResult,
     StepTask,
+    Task,
 )
 from rayform_runtime.execution.scheduling.cache_lookup import CacheLookup
 from rayform_runtime.execution.scheduling.graph import Instance, Node, VersionRef
@@ -40,7 +44,8 @@ from rayform_runtime.execution.scheduling.opening import RunOpening
 from rayform_runtime.execution.scheduling.pending_records import Unrecorded
 from rayform_runtime.execution.scheduling.records import step_finish
 from rayform_runtime.processes.stop_signals import stop_on_signals
-from rayform_runtime.spec import SourceRef, StepSpec
+from rayform_runtime.spec import SourceRef
+from rayform_runtime.usercode.code_ref import CodeRef
 from rayform_runtime.usercode.tracebacks import step_error
 
 __all__ = ["Scheduler"]
@@ -89,14 +94,14 @@ class Scheduler:
         self.listener = listener
         self.orchestrator_id = orchestrator_id
         self._cache = CacheLookup(request, self.catalog, stack)
-        self._stack_json = stack.spec.model_dump(mode="json")
-        self._pipeline_json: dict[str, Any] = {
-            "name": self.spec.name,
-            "parameters": self.spec.parameters,
-            "environment": self.spec.environment,
-            "import_paths": self.spec.import_paths,
-            "debug": request.debug,
-        }
+        self._stack_json = stack.spec.model_dump_json()
+        self._pipeline_facts = PipelineFacts(
+            self.spec.name,
+            self.spec.parameters,
+            self.spec.environment,
+            self.spec.import_paths,
+            debug=request.debug,
+        )
         self._freed: deque[Node] = deque()
         self._ready: list[Instance] = []
         self._at_work: dict[str, Instance] = {}
@@ -105,7 +110,7 @@ class Scheduler:
         self._cached: list[tuple[Instance, CachedResult]] = []
         self._ended_unrun: list[tuple[Instance, StepStatus, StepError | None]] = []
         self._events_of_unrun: list[RunEvent] = []
-        self._code_soon: KnownSoon | None = None
+        self._code_soon: LateCodeFacts | None = None
         self._began = time.monotonic()
         self._unrecorded = Unrecorded(listener)
         self._errors: dict[str, StepError] = {}
@@ -230,10 +235,10 @@ class Scheduler:
     def _record_code(self) -> None:
         """Record what git said too late for the run's beginning; a short run's end takes it along."""
         if self._code_soon is not None and time.monotonic() - self._began > _CODE_WAITS:
-            facts = self._code_soon.known()
+            facts = self._code_soon.poll()
             if facts is not None:
                 self._code_soon = None
-                self.catalog.set_run_code(self.request.run_id, facts)
+                self.catalog.set_run_code(self.request.run_id, facts.as_record())
 
     def _submit(self, instance: Instance) -> None:
         node = instance.node
@@ -248,11 +253,11 @@ class Scheduler:
                 run_id=str(self.request.run_id),
                 run_name=self.request.run_name,
                 step_run_id=str(instance.id),
-                step=node.step_json,
+                step=node.facts,
                 inputs=instance.task_inputs(),
                 output_ids={name: str(output) for name, output in instance.output_ids.items()},
                 stack=self._stack_json,
-                pipeline=self._pipeline_json,
+                pipeline=self._pipeline_facts,
                 attempt=instance.attempt,
                 is_final_attempt=instance.tries > spec.retry.max_retries,
                 map_index=instance.map_index,
@@ -262,11 +267,11 @@ class Scheduler:
             )
         )
 
-    def _take(self, reports: list[StepTask | StepResult | RunEvent]) -> None:
+    def _take(self, reports: list[Task | StepResult | RunEvent]) -> None:
         """Follow up what the executor reports; what can't be refused is recorded later, with what it frees."""
         results = []
         for report in reports:
-            if isinstance(report, StepTask):
+            if isinstance(report, Task):
                 instance = self._at_work.get(report.step_run_id)
                 if instance is not None and not instance.is_recorded:
                     instance.is_recorded = True
@@ -475,7 +480,7 @@ class Scheduler:
             key, first = next(iter(self._errors.items()))
             error = StepError(first.type, f"Step '{key}': {first.message}", first.traceback)
         self.executor.close(kill=status is RunStatus.STOPPED)
-        facts = None if self._code_soon is None else self._code_soon.wait()
+        facts = None if self._code_soon is None else self._code_soon.wait().as_record()
         self.catalog.finish_run(self.request.run_id, status, error, code=facts)
         self._event("run", run_status=status)
         return status
@@ -497,19 +502,17 @@ class Scheduler:
     # -- hooks that no step's worker can call ----------------------------------------------------------------
     def _submit_hook(self, hook: SourceRef, message: str) -> None:
         """Call a person's hook in a worker; it is in no catalog, and its failure changes nothing."""
-        step = StepSpec(key=f"{self.spec.name} hook", name=hook.qualname, source=hook)
         hook_id = str(new_id())
         self._hooks.add(hook_id)
         self.executor.submit(
-            StepTask(
+            HookTask(
                 run_id=str(self.request.run_id),
                 run_name=self.request.run_name,
                 step_run_id=hook_id,
-                step=step.model_dump(mode="json", exclude_defaults=True, exclude={"inputs", "after"}),
-                inputs={},
-                output_ids={},
+                step=StepFacts(f"{self.spec.name} hook", hook.qualname, CodeRef.of(hook)),
+                error=message or None,
                 stack=self._stack_json,
-                pipeline={**self._pipeline_json, "run_hook": True, "run_error": message},
+                pipeline=self._pipeline_facts,
                 code_root=self.spec.code_root,
             )
         )
@@ -537,9 +540,13 @@ class Scheduler:
                 if not _is_refusal(second):
                     break
         with _noted(error, "The run couldn't be marked as interrupted"):
-            facts = None if self._code_soon is None else self._code_soon.known()
+            late = self._code_soon.poll() if self._code_soon is not None else None
+            code = late.as_record() if late is not None else None
             self.catalog.finish_run(
-                self.request.run_id, RunStatus.INTERRUPTED, StepError(why.type, why.message), code=facts
+                self.request.run_id,
+                RunStatus.INTERRUPTED,
+                StepError(why.type, why.message),
+                code=code,
             )
 
     # -- events ---------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from rayform_runtime.catalog.entities import StepStatus
 from rayform_runtime.components import Stack
-from rayform_runtime.execution.interface import Executor, RunEvent, StepResult, StepTask
+from rayform_runtime.execution.interface import Executor, RunEvent, StepResult, Task
 from rayform_runtime.execution.worker.step_runner import run_step
 from rayform_runtime.spec import PipelineSpec
 
@@ -28,16 +28,16 @@ class InProcessExecutor(Executor):
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
-        self._queue: deque[StepTask] = deque()
-        self._out: list[StepTask | StepResult | RunEvent] = []
+        self._queue: deque[Task] = deque()
+        self._out: list[Task | StepResult | RunEvent] = []
 
     def check(self, spec: PipelineSpec) -> None:
         """Everything fits."""
 
-    def submit(self, task: StepTask) -> None:
+    def submit(self, task: Task) -> None:
         self._queue.append(task)
 
-    def wait(self, timeout: float) -> list[StepTask | StepResult | RunEvent]:
+    def wait(self, timeout: float) -> list[Task | StepResult | RunEvent]:
         if self._queue and not self._out:
             task = self._queue.popleft()
             result = run_step(task, self._stack)

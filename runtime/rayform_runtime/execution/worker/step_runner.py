@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
@@ -24,11 +23,20 @@ from rayform_runtime.catalog.entities import NewArtifactVersion, StepStatus
 from rayform_runtime.catalog.metadata import encode
 from rayform_runtime.components import Stack, StackSpec
 from rayform_runtime.context import PipelineInfo, RunInfo, StepContext, StepRunInfo, running_step
-from rayform_runtime.execution.interface import StepResult, StepTask, TaskInput
+from rayform_runtime.execution.interface import (
+    HookTask,
+    OutputFacts,
+    StepFacts,
+    StepResult,
+    StepTask,
+    StoredVersion,
+    Task,
+    TaskInput,
+)
 from rayform_runtime.execution.worker.arguments import coerced, type_hints_of
-from rayform_runtime.execution.worker.step_facts import CodeRef, WorkerOutput, WorkerStep
 from rayform_runtime.execution.worker.surroundings import Surroundings
 from rayform_runtime.record_gate import catalog_waits_for
+from rayform_runtime.usercode.code_ref import CodeRef
 from rayform_runtime.usercode.loading import add_code_root, load_function, load_source
 from rayform_runtime.usercode.tracebacks import step_error
 
@@ -44,7 +52,7 @@ _kept_list: tuple[str, Any] | None = None
 """The list that mapped instances take their elements from, kept from one to the next."""
 
 
-def run_step(task: StepTask, stack: Stack | None = None) -> StepResult:
+def run_step(task: Task, stack: Stack | None = None) -> StepResult:
     """Run one step and commit its outputs; never raises for what the step does.
 
     Args:
@@ -56,22 +64,21 @@ def run_step(task: StepTask, stack: Stack | None = None) -> StepResult:
     """
     started = _now()
     try:
-        step = WorkerStep.read(task.step)
-        add_code_root(task.code_root, task.pipeline.get("import_paths") or (".",))
+        add_code_root(task.code_root, task.pipeline.import_paths or (".",))
+        if isinstance(task, HookTask):
+            return _run_hook(task, started)
+        assert isinstance(task, StepTask)
         opened = stack if stack is not None else _stack_of(task.stack)
-        if task.pipeline.get("run_hook"):
-            return _run_hook(task, step, started)
         with catalog_waits_for(partial(_is_recorded, task, opened)) if task.awaits_record else nullcontext():
-            return _run(task, step, opened, started)
+            return _run(task, task.step, opened, started)
     except Exception as error:  # noqa: BLE001 - everything a step raises is its result
         return failed_result(task, error, started)
 
 
-def _stack_of(spec: Mapping[str, Any]) -> Stack:
-    key = json.dumps(spec, sort_keys=True)
-    if key not in _stacks:
-        _stacks[key] = Stack(StackSpec.model_validate(spec))
-    return _stacks[key]
+def _stack_of(spec: str) -> Stack:
+    if spec not in _stacks:
+        _stacks[spec] = Stack(StackSpec.model_validate_json(spec))
+    return _stacks[spec]
 
 
 def close_stacks() -> None:
@@ -80,7 +87,7 @@ def close_stacks() -> None:
         _stacks.popitem()[1].close()
 
 
-def failed_result(task: StepTask, error: BaseException, started: datetime | None = None) -> StepResult:
+def failed_result(task: Task, error: BaseException, started: datetime | None = None) -> StepResult:
     """Return the result of a task that raised `error`."""
     return StepResult(
         task.step_run_id,
@@ -100,7 +107,7 @@ def _is_retryable(error: BaseException) -> bool:
     return not isinstance(error, (*lasting, SyntaxError, ImportError))
 
 
-def _run(task: StepTask, step: WorkerStep, stack: Stack, started: datetime) -> StepResult:
+def _run(task: StepTask, step: StepFacts, stack: Stack, started: datetime) -> StepResult:
     function = load_function(step.source)
     hints = type_hints_of(function)
     arguments = {
@@ -117,7 +124,7 @@ def _run(task: StepTask, step: WorkerStep, stack: Stack, started: datetime) -> S
         except KeyboardInterrupt:
             raise  # only where the step runs in the person's own process
         except BaseException as error:  # noqa: BLE001 - `sys.exit()` too is how a step may end
-            if task.pipeline.get("debug"):
+            if task.pipeline.debug:
                 _debug(error)
             if step.on_failure is not None and _is_final(task, error):
                 _call_hook(step.on_failure, error)
@@ -195,14 +202,14 @@ def _is_final(task: StepTask, error: BaseException) -> bool:
     return task.is_final_attempt or not _is_retryable(error)
 
 
-def _context(task: StepTask, step: WorkerStep, stack: Stack) -> StepContext:
+def _context(task: StepTask, step: StepFacts, stack: Stack) -> StepContext:
     return StepContext(
-        pipeline=PipelineInfo(task.pipeline.get("name", ""), task.pipeline.get("parameters") or {}),
+        pipeline=PipelineInfo(task.pipeline.name, task.pipeline.parameters),
         pipeline_run=RunInfo(UUID(task.run_id), task.run_name),
         step_run=StepRunInfo(UUID(task.step_run_id), step.key, step.name, task.attempt),
         map_index=task.map_index,
         inputs={
-            n: [UUID(v[0]) for v in i.versions] for n, i in task.inputs.items() if i.versions is not None
+            n: [UUID(v.id) for v in i.versions] for n, i in task.inputs.items() if i.versions is not None
         },
         parameters={n: i.value for n, i in task.inputs.items() if i.versions is None},
         output_ids={name: UUID(chosen) for name, chosen in task.output_ids.items()},
@@ -214,7 +221,7 @@ def _context(task: StepTask, step: WorkerStep, stack: Stack) -> StepContext:
 # -- inputs ---------------------------------------------------------------------------------------------------
 
 
-def _load_input(name: str, given: TaskInput, hint: Any, step: WorkerStep, stack: Stack) -> Any:
+def _load_input(name: str, given: TaskInput, hint: Any, step: StepFacts, stack: Stack) -> Any:
     if given.versions is None:
         return coerced(given.value, hint, step=step.key, argument=name)
     if given.joined:
@@ -226,45 +233,50 @@ def _load_input(name: str, given: TaskInput, hint: Any, step: WorkerStep, stack:
     return _load_list(version, stack)[given.index]
 
 
-def _fetch_together(versions: Sequence[tuple[str, str, str, str, str]], store: ArtifactStore) -> None:
+def _fetch_together(versions: Sequence[StoredVersion], store: ArtifactStore) -> None:
     """Bring a mapped step's many outputs onto this machine at once: one by one, each waits for the network.
 
     They are loaded in turn afterwards, since a person's materializer need not be safe in threads; what can't be
     fetched is told then.
     """
-    distant = [v for v in versions if not v[1].startswith("file:") and v[4] != REGISTERED]
+    distant = [v for v in versions if not v.uri.startswith("file:") and v.materializer != REGISTERED]
     if len(distant) < 2:
         return
 
     from concurrent.futures import ThreadPoolExecutor
 
-    def fetch(version: tuple[str, str, str, str, str]) -> None:
+    def fetch(version: StoredVersion) -> None:
         with contextlib.suppress(RayformError, OSError):
-            if store.read_files(version[1], digest=version[2]) is None:
-                with store.open_local(version[1], digest=version[2]):
+            if store.read_files(version.uri, digest=version.digest) is None:
+                with store.open_local(version.uri, digest=version.digest):
                     pass
 
     with ThreadPoolExecutor(_FETCHED_AT_ONCE, thread_name_prefix="rayform-fetch") as pool:
         list(pool.map(fetch, distant))
 
 
-def _load_version(version: tuple[str, str, str, str, str], stack: Stack) -> Any:
-    _, uri, digest, kind, materializer = version
-    return load_value(stack.artifact_store, uri, digest=digest, type=kind, materializer=materializer)
+def _load_version(version: StoredVersion, stack: Stack) -> Any:
+    return load_value(
+        stack.artifact_store,
+        version.uri,
+        digest=version.digest,
+        type=version.type,
+        materializer=version.materializer,
+    )
 
 
-def _load_list(version: tuple[str, str, str, str, str], stack: Stack) -> Any:
+def _load_list(version: StoredVersion, stack: Stack) -> Any:
     """Load the list that a mapped step's instances take their elements from.
 
     A short list of plain values is kept for the next instance; a large one, or one of objects that the step
     may change, is loaded anew each time.
     """
     global _kept_list
-    if _kept_list is not None and _kept_list[0] == version[1]:
+    if _kept_list is not None and _kept_list[0] == version.uri:
         return _kept_list[1]
     values = _load_version(version, stack)
     plain = all(isinstance(v, str | bytes | int | float | bool | type(None)) for v in values)
-    _kept_list = (version[1], values) if plain and len(values) < _LARGEST_KEPT_LIST else None
+    _kept_list = (version.uri, values) if plain and len(values) < _LARGEST_KEPT_LIST else None
     return values
 
 
@@ -274,7 +286,7 @@ def _load_list(version: tuple[str, str, str, str, str], stack: Stack) -> Any:
 def _save_outputs(
     returned: Any,
     task: StepTask,
-    step: WorkerStep,
+    step: StepFacts,
     stack: Stack,
     context: StepContext,
 ) -> tuple[list[NewArtifactVersion], dict[str, int], dict[str, str]]:
@@ -324,13 +336,13 @@ def _save_outputs(
     return versions, lengths, summaries
 
 
-def _version_name(spec: WorkerOutput, task: StepTask) -> str | None:
+def _version_name(spec: OutputFacts, task: StepTask) -> str | None:
     if spec.version is None or task.map_index is None:
         return spec.version
     return f"{spec.version}-{task.map_index}"  # the instances of a mapped step can't share one name
 
 
-def _split(returned: Any, step: WorkerStep) -> list[Any]:
+def _split(returned: Any, step: StepFacts) -> list[Any]:
     """Return one value for each output.
 
     Raises:
@@ -351,7 +363,7 @@ def _split(returned: Any, step: WorkerStep) -> list[Any]:
     return list(returned)
 
 
-def _declared_type(spec: WorkerOutput) -> Any:
+def _declared_type(spec: OutputFacts) -> Any:
     """Return the annotated type, or `None` where there is none that this process can find."""
     if spec.type is None:
         return None
@@ -361,7 +373,7 @@ def _declared_type(spec: WorkerOutput) -> Any:
         return None
 
 
-def _materializer(spec: WorkerOutput) -> Any:
+def _materializer(spec: OutputFacts) -> Any:
     return None if spec.materializer is None else load_source(spec.materializer)
 
 
@@ -391,11 +403,9 @@ def _takes_an_argument(hook: Callable[..., Any]) -> bool:
     return any(p.kind in (*positional, inspect.Parameter.VAR_POSITIONAL) for p in parameters)
 
 
-def _run_hook(task: StepTask, step: WorkerStep, started: datetime) -> StepResult:
-    """Run a hook of the whole run, which the scheduler sends as a task without outputs."""
-    message = task.pipeline.get("run_error")
-    error = PipelineFailedError(message) if message else None
-    _call_hook(step.source, error)
+def _run_hook(task: HookTask, started: datetime) -> StepResult:
+    error = PipelineFailedError(task.error) if task.error else None
+    _call_hook(task.step.source, error)
     return StepResult(task.step_run_id, StepStatus.COMPLETED, started_at=started, ended_at=_now())
 
 
