@@ -26,8 +26,8 @@ from rayform_runtime.catalog.sql.sqlite import SQLiteDatabase
 from rayform_runtime.execution.interface import CodeFacts, RunEvent, StepResult
 from rayform_runtime.execution.local.fork_launcher import ForkLauncher
 from rayform_runtime.execution.local.orchestrator import LocalOrchestrator
+from rayform_runtime.execution.scheduling.loop import RunLoop
 from rayform_runtime.execution.scheduling.records import RunRecords
-from rayform_runtime.execution.scheduling.scheduler import Scheduler
 from rayform_runtime.spec import ListInput, ModelSpec, ParameterInput, Resources, RetryPolicy
 
 
@@ -220,7 +220,7 @@ def test_facts_of_the_code_are_recorded_while_a_long_run_goes_on(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that is killed later on has them too."""
-    monkeypatch.setattr("rayform_runtime.execution.scheduling.scheduler._CODE_WAITS", 0.05)
+    monkeypatch.setattr("rayform_runtime.execution.scheduling.late_code._WAIT", 0.05)
     answered = threading.Event()
     late = LateFacts(answered)
     monkeypatch.setattr(late, "wait", lambda: pytest.fail("they were recorded before the end"))
@@ -452,14 +452,14 @@ def test_a_worker_that_dies_as_the_run_is_stopped_is_stopped(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A crash that arrives once a stop was asked for, such as of Ctrl-C itself, isn't recorded as a failure."""
-    take = Scheduler._take
+    take = RunLoop._take
 
-    def stopped_first(scheduler: Scheduler, reports: list[Any]) -> None:
+    def stopped_first(loop: RunLoop, reports: list[Any]) -> None:
         if any(isinstance(report, StepResult) for report in reports):
-            scheduler._request_stop()
-        take(scheduler, reports)
+            loop._control.request_stop()
+        take(loop, reports)
 
-    monkeypatch.setattr(Scheduler, "_take", stopped_first)
+    monkeypatch.setattr(RunLoop, "_take", stopped_first)
     run_id = new_id()
     outcome = engine.run(engine.pipeline(engine.step("dies", "exit_hard")), run_id=run_id)
     assert outcome.status is RunStatus.STOPPED

@@ -115,8 +115,8 @@ def test_finished_instances_are_taken_over_by_a_resume() -> None:
     """A step run that an earlier process finished keeps its ID; an unfinished one gets its next attempt."""
     made = graph(step("list"), step("each", x=MapInput(step="list", output="output")))
     done, failed = uuid4(), uuid4()
-    made.finished_before("each", 0, done, StepStatus.COMPLETED, {"output": ref()})
-    made.remember("each", 1, failed, 2)
+    made.keep_finished("each", 0, done, StepStatus.COMPLETED, {"output": ref()})
+    made.keep_unfinished("each", 1, failed, 2)
     finish(made, "list", 3)
     first, second, third = made.open_node(made.nodes["each"])
     assert (first.id, first.status) == (done, StepStatus.COMPLETED)
@@ -128,7 +128,7 @@ def test_finished_instances_are_taken_over_by_a_resume() -> None:
 def test_finished_step_whose_output_is_gone_runs_again() -> None:
     """Without all of its outputs an earlier result is none."""
     made = graph(step("one"))
-    made.finished_before("one", None, uuid4(), StepStatus.COMPLETED, {})
+    made.keep_finished("one", None, uuid4(), StepStatus.COMPLETED, {})
     assert made.open_node(made.nodes["one"])[0].status is StepStatus.PENDING
 
 

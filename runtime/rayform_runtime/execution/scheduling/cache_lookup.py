@@ -4,28 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from uuid import UUID
 
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_runtime.artifacts.stores.interface import ArtifactStore
 from rayform_runtime.catalog.entities import CachedResult, Query
-from rayform_runtime.catalog.interface import Catalog
 from rayform_runtime.components import Stack
 from rayform_runtime.execution.interface import CacheDecision, RunRequest
 from rayform_runtime.execution.scheduling.cache_keys import StaticParts, cache_key, explain_miss, static_parts
 from rayform_runtime.execution.scheduling.graph import Instance
+from rayform_runtime.execution.scheduling.pending_records import PendingRecords
 from rayform_runtime.spec import StepSpec
 
-__all__ = ["CacheLookup", "Found"]
+__all__ = ["CacheAnswer", "CacheLookup", "missing_data"]
 
 _PREFETCH_FROM = 4
 """Pipelines with at least this many steps ask for the keys of their last run all at once."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What a lookup gave: `decisions` has each instance's, by its ID."""
+class CacheAnswer:
+    """What the cache has for some instances, and what it has not.
+
+    Args:
+        hits: instances with their earlier results.
+        misses: instances that must run.
+        decisions: for each instance, by its ID.
+    """
 
     hits: Sequence[tuple[Instance, CachedResult]]
     misses: list[Instance]
@@ -37,96 +43,78 @@ class CacheLookup:
 
     Args:
         request: the run.
-        catalog: where earlier results are recorded.
-        stack: whose store holds them.
+        stack: its catalog has the earlier results, and its store their data.
+        pending: results of this run that are not in the catalog yet.
     """
 
-    def __init__(self, request: RunRequest, catalog: Catalog, stack: Stack) -> None:
+    def __init__(self, request: RunRequest, stack: Stack, pending: PendingRecords) -> None:
         self._request = request
         self._spec = request.spec
-        self._catalog = catalog
+        self._catalog = stack.catalog
         self._stack = stack
+        self._pending = pending
         self._static: dict[str, StaticParts] = {s.key: static_parts(self._spec, s) for s in self._spec.steps}
-        self._prefetched: dict[str, CachedResult] = {}
 
     @property
     def is_used(self) -> bool:
         """Whether this run takes anything from the cache."""
-        request = self._request
-        return not request.no_cache and request.only is None
+        return not self._request.no_cache and self._request.only is None
 
-    def prefetch(self) -> None:
-        """Look up the keys of the pipeline's last run at once: a run of unchanged code then asks no more."""
-        if not self.is_used or self._request.resume or len(self._spec.steps) < _PREFETCH_FROM:
-            return
-        if all(s.why_not is not None for s in self._static.values()):
-            return
+    @cached_property
+    def _of_last_run(self) -> dict[str, CachedResult]:
+        """Results with the keys of the pipeline's last run: a run of unchanged code then asks no more."""
+        if self._request.resume or len(self._spec.steps) < _PREFETCH_FROM:
+            return {}
         runs = self._catalog.list_runs(Query({"pipeline": self._spec.name}, size=2)).items
         last = next((run for run in runs if run.id != self._request.run_id), None)
-        if last is not None:
-            keys = [s.cache_key for s in self._catalog.list_step_runs(last.id) if s.cache_key]
-            self._prefetched = self._catalog.find_cached(keys)
+        if last is None:
+            return {}
+        keys = [step_run.cache_key for step_run in self._catalog.list_step_runs(last.id)]
+        return self._catalog.find_cached([key for key in keys if key])
 
-    def set_keys(self, ready: Sequence[Instance]) -> None:
-        """Set the cache key of each instance that may have one."""
-        for instance in ready:
-            static = self._static[instance.node.key]
-            if static.why_not is None:
-                instance.cache_key = cache_key(static, instance.node.parameters, instance.key_inputs())
-
-    def look_up(self, ready: Sequence[Instance]) -> Found:
-        """Find earlier results for instances that `set_keys` was called for."""
+    def look_up(self, ready: Sequence[Instance]) -> CacheAnswer:
+        """Set the cache key of each instance that may have one, and find earlier results."""
         decisions: dict[UUID, CacheDecision] = {}
-        asked: list[Instance] = []
+        asked: dict[UUID, tuple[Instance, str]] = {}
         for instance in ready:
             static = self._static[instance.node.key]
             if static.why_not is not None:
                 decisions[instance.id] = CacheDecision(False, static.why_not)
-            elif self.is_used:
-                asked.append(instance)
+                continue
+            key = instance.cache_key = cache_key(static, instance.node.parameters, instance.key_inputs())
+            if self.is_used:
+                asked[instance.id] = (instance, key)
             else:
-                reason = "This run doesn't use the cache."
-                decisions[instance.id] = CacheDecision(False, reason, instance.cache_key)
-        unknown = [i.cache_key for i in asked if i.cache_key and i.cache_key not in self._prefetched]
-        found = {**self._prefetched, **self._catalog.find_cached(unknown)} if unknown else self._prefetched
-        known = [(i, found[i.cache_key]) for i in asked if i.cache_key in found]
-        missing = self.missing_data([v.uri for _, hit in known for v in hit.outputs.values()])
-        hits = [(i, hit) for i, hit in known if _is_whole(i.node.spec, hit, missing)]
+                decisions[instance.id] = CacheDecision(False, "This run doesn't use the cache.", key)
+        keys = [key for _, key in asked.values()]
+        if self._pending.holds_any(keys):
+            self._pending.write()  # the very result that one of these asks for
+        results = self._find(keys)
+        candidates = [(instance, results[key]) for instance, key in asked.values() if key in results]
+        missing = missing_data(self._stack, [v.uri for _, hit in candidates for v in hit.outputs.values()])
+        hits = [(i, hit) for i, hit in candidates if _is_whole(i.node.spec, hit, missing)]
         for instance, hit in hits:
             reason = f"Taken from run '{hit.run_name}'."
             decisions[instance.id] = CacheDecision(True, reason, instance.cache_key, from_run=hit.run_name)
-        for instance in asked:
+        for instance, key in asked.values():
             if instance.id not in decisions:
-                gone = instance.cache_key in found
-                decisions[instance.id] = self._why_missed(instance, gone=gone)
-        return Found(hits, [i for i in ready if not decisions[i.id].hit], decisions)
+                decisions[instance.id] = self._why_missed(instance, key, is_gone=key in results)
+        return CacheAnswer(hits, [i for i in ready if not decisions[i.id].hit], decisions)
 
-    def missing_data(self, uris: Sequence[str]) -> set[str]:
-        """Return those of the artifacts whose data is gone from the store."""
-        if not uris:
-            return set()
-        store = self._stack.artifact_store
-        unique = list(dict.fromkeys(uris))
-        if store.uri.startswith("file:") or len(unique) == 1:
-            return {uri for uri in unique if not _exists(store, uri)}
-        from concurrent.futures import ThreadPoolExecutor
+    def _find(self, keys: Sequence[str]) -> Mapping[str, CachedResult]:
+        if not keys:
+            return {}
+        unknown = [key for key in keys if key not in self._of_last_run]
+        return {**self._of_last_run, **self._catalog.find_cached(unknown)} if unknown else self._of_last_run
 
-        with ThreadPoolExecutor(min(16, len(unique))) as pool:
-            return {
-                u
-                for u, there in zip(unique, pool.map(partial(_exists, store), unique), strict=True)
-                if not there
-            }
-
-    def _why_missed(self, instance: Instance, *, gone: bool) -> CacheDecision:
-        key = instance.cache_key or ""
-        if gone:
+    def _why_missed(self, instance: Instance, key: str, *, is_gone: bool) -> CacheDecision:
+        if is_gone:
             return CacheDecision(False, "Its earlier result is no longer in the artifact store.", key)
         if not self._request.explain_cache:
             return CacheDecision(False, "There is no earlier result with the same key.", key)
         candidates = self._catalog.find_cache_candidates(self._spec.name, instance.node.key)
         same = [c for c in candidates if c.map_index == instance.map_index] or candidates
-        ids = {v for c in same for given in c.inputs.values() for v in given}
+        ids = {v for c in same for inputs in c.inputs.values() for v in inputs}
         versions = self._catalog.get_artifact_versions(sorted(ids))
         return explain_miss(
             key, instance.node.parameters, instance.key_inputs(), same, versions, self._run_name
@@ -136,14 +124,29 @@ class CacheLookup:
         try:
             return self._catalog.get_run(run_id).name
         except NotFoundError:
-            return str(run_id)  # it was deleted meanwhile
+            return str(run_id)  # it was deleted in the meantime
+
+
+def missing_data(stack: Stack, uris: Sequence[str]) -> set[str]:
+    """Return those of the artifacts whose data is gone from the stack's store."""
+    if not uris:
+        return set()
+    store = stack.artifact_store
+    unique = list(dict.fromkeys(uris))
+    if store.uri.startswith("file:") or len(unique) == 1:
+        return {uri for uri in unique if not _exists(store, uri)}
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(min(16, len(unique))) as pool:
+        exist = pool.map(partial(_exists, store), unique)
+        return {uri for uri, exists in zip(unique, exist, strict=True) if not exists}
 
 
 def _exists(store: ArtifactStore, uri: str) -> bool:
     try:
         return store.exists(uri)
     except UsageError:
-        return False  # it lies in another store: the folder was moved, or the stack has a new bucket
+        return False  # it is in another store: the folder was moved, or the stack has a new bucket
 
 
 def _is_whole(spec: StepSpec, hit: CachedResult, missing: set[str]) -> bool:

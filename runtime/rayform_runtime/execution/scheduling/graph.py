@@ -1,6 +1,6 @@
 """The steps of one run while it goes on: what waits for what, what a step's inputs are, how wide a map is.
 
-Plain state without processes, clocks or databases; `scheduler` drives it.
+Plain state without processes, clocks or databases; `frontier` and `loop` drive it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from rayform_core.errors import NotFoundError, UsageError
@@ -27,7 +27,7 @@ from rayform_runtime.spec import (
     ValueInput,
 )
 
-__all__ = ["Instance", "Node", "RunGraph", "VersionRef", "stored_ids"]
+__all__ = ["Argument", "Instance", "Node", "RunGraph", "VersionRef", "stored_ids"]
 
 
 class VersionRef(NamedTuple):
@@ -42,7 +42,7 @@ class VersionRef(NamedTuple):
 
     @classmethod
     def of(cls, version: ArtifactVersion | NewArtifactVersion) -> VersionRef:
-        """Take what is needed from a catalog record."""
+        """Return the reference to a version from the catalog, or to one that is about to be recorded."""
         length = version.metadata.get("length")
         return cls(
             version.id,
@@ -58,41 +58,76 @@ class VersionRef(NamedTuple):
         return StoredVersion(str(self.id), self.uri, self.digest, self.type, self.materializer)
 
 
+class Argument(NamedTuple):
+    """An artifact input of an instance."""
+
+    versions: list[VersionRef]
+    joined: bool = False
+    """Whether the versions are passed as one list."""
+    element: int | None = None
+    """Which element of the one version, a list, is passed."""
+
+
+class _FinishedRun(NamedTuple):
+    """A step run that an earlier process of this run finished."""
+
+    id: UUID
+    status: StepStatus
+    outputs: dict[str, VersionRef]
+
+
+class _UnfinishedRun(NamedTuple):
+    """A step run that an earlier process of this run left unfinished."""
+
+    id: UUID
+    attempt: int
+
+
 @dataclass(eq=False, slots=True)
 class Instance:
     """One execution of a step: the only one, or one element of a mapped step."""
 
     node: Node
     map_index: int | None
+    """Which element of the mapped list; `None` if the step isn't mapped."""
     id: UUID
-    arguments: dict[str, tuple[list[VersionRef], bool, int | None]]
-    """Artifact inputs: the versions, whether they are joined to a list, and which element is taken."""
+    """ID of the step run; a resumed one keeps that of the earlier process."""
+    arguments: dict[str, Argument]
+    """Artifact inputs by argument name; emptied when the step closes."""
     attempt: int = 1
+    """Number of the try in the catalog, earlier processes included; grows with each retry."""
     tries: int = 0
+    """How often this process has submitted it; grows with each submission."""
     status: StepStatus = StepStatus.PENDING
+    """Changes with each end, retries included."""
     cache_key: str | None = None
+    """Set when the cache is asked; `None` if the step is never taken from it."""
     outputs: dict[str, VersionRef] = field(default_factory=dict)
+    """By output name; set when it ends with success."""
     output_ids: dict[str, UUID] = field(default_factory=dict)
+    """IDs of the versions that this try makes; chosen with each submission."""
     is_recorded: bool = False
-    """Whether the catalog has its start (of this attempt)."""
+    """Whether the catalog has, or is about to get, the start of this try."""
 
     def task_inputs(self) -> dict[str, TaskInput]:
         """Return the inputs as a worker gets them."""
-        given = {name: TaskInput(value=value) for name, value in self.node.parameters.items()}
-        for name, (versions, joined, index) in self.arguments.items():
-            given[name] = TaskInput(versions=[v.for_worker() for v in versions], joined=joined, index=index)
-        return given
+        inputs = {name: TaskInput(value=value) for name, value in self.node.parameters.items()}
+        for name, (versions, joined, element) in self.arguments.items():
+            inputs[name] = TaskInput(
+                versions=[v.for_worker() for v in versions], joined=joined, index=element
+            )
+        return inputs
 
     def key_inputs(self) -> dict[str, KeyInput]:
         """Return the inputs as the cache key sees them."""
         return {
-            name: KeyInput([v.digest for v in versions], joined, index)
-            for name, (versions, joined, index) in self.arguments.items()
+            name: KeyInput([v.digest for v in versions], joined, element)
+            for name, (versions, joined, element) in self.arguments.items()
         }
 
     def input_ids(self) -> dict[str, list[UUID]]:
         """Return the inputs as the catalog records them."""
-        return {name: [v.id for v in versions] for name, (versions, _, _) in self.arguments.items()}
+        return {name: [v.id for v in argument.versions] for name, argument in self.arguments.items()}
 
 
 @dataclass(eq=False)
@@ -100,13 +135,20 @@ class Node:
     """A step of the pipeline in this run."""
 
     spec: StepSpec
-    parameters: dict[str, Any]
+    parameters: dict[str, object]
+    """JSON arguments by name."""
     upstream: list[Node] = field(default_factory=list)
+    """The steps that it waits for; complete when the graph is."""
     downstream: list[Node] = field(default_factory=list)
+    """The steps that wait for it; complete when the graph is."""
     waiting_for: int = 0
+    """How many of `upstream` have not ended; at 0 it is freed."""
     instances: list[Instance] = field(default_factory=list)
+    """Empty until `open_node`, or `give`."""
     open: int = 0
+    """How many of `instances` have not ended; set by `open_node`, and at 0 it closes."""
     status: StepStatus = StepStatus.PENDING
+    """Running from `open_node` on; its end, from `close_node` on."""
     is_given: bool = False
     """Not run here: its outputs come from another run (`only`, `inputs_from`)."""
 
@@ -127,8 +169,8 @@ class RunGraph:
     Args:
         spec: the pipeline.
         stored: artifact versions that `ArtifactInput`s name, by ID.
-        only: the steps to run; all unless told.
-        only_index: of mapped steps, the one instance to run; all unless told.
+        only: the steps to run; all by default.
+        only_index: the one instance to run of each mapped step; all by default.
     """
 
     def __init__(
@@ -146,8 +188,9 @@ class RunGraph:
         for key in only or ():
             if key not in keys:
                 raise NotFoundError("step", key, known=keys)
-        self._earlier: dict[tuple[str, int | None], tuple[UUID, int]] = {}
-        self._finished: dict[tuple[str, int | None], tuple[UUID, StepStatus, dict[str, VersionRef]]] = {}
+        # What an earlier process of this run left, by step key and map index; filled before the first step opens.
+        self._unfinished: dict[tuple[str, int | None], _UnfinishedRun] = {}
+        self._finished: dict[tuple[str, int | None], _FinishedRun] = {}
         for step in spec.steps:
             node = Node(step, _parameters(spec, step), is_given=only is not None and step.key not in only)
             for key in sorted(step.upstream):
@@ -164,35 +207,35 @@ class RunGraph:
             self.nodes[step.key] = node
 
     # -- earlier results ------------------------------------------------------------------------------------
-    def remember(self, key: str, map_index: int | None, id: UUID, attempt: int) -> None:
-        """An unfinished step run of this run, to be taken up under its own ID."""
-        self._earlier[key, map_index] = (id, attempt)
+    def keep_unfinished(self, key: str, map_index: int | None, id: UUID, attempt: int) -> None:
+        """Keep the ID of an unfinished step run of this run; it is run again under that ID."""
+        self._unfinished[key, map_index] = _UnfinishedRun(id, attempt)
 
     def earlier_id(self, key: str, map_index: int | None) -> UUID | None:
         """Return the ID of a step run that an earlier process of this run left unfinished."""
-        known = self._earlier.get((key, map_index))
-        return known[0] if known else None
+        step_run = self._unfinished.get((key, map_index))
+        return step_run.id if step_run else None
 
-    def finished_before(
+    def keep_finished(
         self, key: str, map_index: int | None, id: UUID, status: StepStatus, outputs: Mapping[str, VersionRef]
     ) -> None:
-        """A step run that needs no running again; `open_node` takes it over."""
-        self._finished[key, map_index] = (id, status, dict(outputs))
+        """Keep a finished step run of this run; it isn't run again."""
+        self._finished[key, map_index] = _FinishedRun(id, status, dict(outputs))
 
     def give(self, key: str, instances: Mapping[int | None, Mapping[str, VersionRef]]) -> None:
         """Take a step's outputs from another run."""
         node = self.nodes[key]
         node.status = StepStatus.COMPLETED
         for index in sorted(instances, key=lambda i: -1 if i is None else i):
-            one = Instance(node, index, new_id(), {}, status=StepStatus.COMPLETED)
-            one.outputs = dict(instances[index])
-            node.instances.append(one)
+            instance = Instance(node, index, new_id(), {}, status=StepStatus.COMPLETED)
+            instance.outputs = dict(instances[index])
+            node.instances.append(instance)
 
     # -- making instances -----------------------------------------------------------------------------------
     def open_node(self, node: Node) -> list[Instance]:
         """Make the instances of a step whose upstream steps all succeeded.
 
-        Instances that an earlier process of this run finished are done already.
+        The instances that an earlier process of this run finished come with their outputs.
 
         Raises:
             UsageError: the lists of a mapped step have different lengths, or one isn't a list.
@@ -202,35 +245,37 @@ class RunGraph:
         indices: Iterable[int | None] = [None] if width is None else range(width)
         if width is not None and self._only_index is not None:
             if self._only_index >= width:
-                known = [f"{node.key}[{index}]" for index in range(width)]
-                raise NotFoundError("step", f"{node.key}[{self._only_index}]", known=known)
+                names = [f"{node.key}[{index}]" for index in range(width)]
+                raise NotFoundError("step", f"{node.key}[{self._only_index}]", known=names)
             indices = [self._only_index]
         for index in indices:
-            earlier = self._earlier.get((node.key, index))
-            chosen, attempt = (earlier[0], earlier[1] + 1) if earlier else (new_id(), 1)
-            one = Instance(node, index, chosen, self._arguments(node, index), attempt=attempt)
-            done = self._finished.get((node.key, index))
-            if done is not None and set(done[2]) >= {o.name for o in node.spec.outputs}:
-                one.id, one.status, one.outputs = done
-                one.is_recorded = True
-            node.instances.append(one)
+            unfinished = self._unfinished.get((node.key, index))
+            instance = Instance(node, index, new_id(), self._arguments(node, index))
+            if unfinished is not None:
+                instance.id, instance.attempt = unfinished.id, unfinished.attempt + 1
+            finished = self._finished.get((node.key, index))
+            if finished is not None and set(finished.outputs) >= {o.name for o in node.spec.outputs}:
+                instance.id, instance.status, instance.outputs = finished
+                instance.is_recorded = True
+            node.instances.append(instance)
         node.open = sum(not i.status.is_successful for i in node.instances)
         node.status = StepStatus.RUNNING
         return node.instances
 
     def _width(self, node: Node) -> int | None:
+        """Return how many instances a mapped step has; `None` if it isn't mapped."""
         widths: dict[str, int] = {}
-        for name, given in node.spec.inputs.items():
-            if isinstance(given, MapInput):
-                upstream = self.nodes[given.step]
+        for name, source in node.spec.inputs.items():
+            if isinstance(source, MapInput):
+                upstream = self.nodes[source.step]
                 if upstream.spec.is_mapped:
                     widths[name] = len(upstream.instances)
                     continue
-                length = self._output(upstream, 0, given.output).length
+                length = self._output(upstream, 0, source.output).length
                 if length is None:
                     raise UsageError(
-                        f"Step '{node.key}' can't be mapped over output '{given.output}' of step "
-                        f"'{given.step}'.",
+                        f"Step '{node.key}' can't be mapped over output '{source.output}' of step "
+                        f"'{source.step}'.",
                         why="What that step returned is neither a list nor a tuple.",
                         hint="Return a list from it, and annotate it as one.",
                     )
@@ -241,39 +286,37 @@ class RunGraph:
             shown = ", ".join(f"'{name}' has {width}" for name, width in widths.items())
             raise UsageError(
                 f"Step '{node.key}' is mapped over lists of different lengths: {shown} elements.",
-                hint="They are walked side by side; give a list that goes whole to each as `unmapped(...)`.",
+                hint="They are walked side by side. Pass a list that goes whole to each as `unmapped(...)`.",
             )
         return next(iter(widths.values()))
 
-    def _arguments(
-        self, node: Node, index: int | None
-    ) -> dict[str, tuple[list[VersionRef], bool, int | None]]:
-        arguments: dict[str, tuple[list[VersionRef], bool, int | None]] = {}
-        for name, given in node.spec.inputs.items():
-            if isinstance(given, MapInput):
-                upstream = self.nodes[given.step]
+    def _arguments(self, node: Node, index: int | None) -> dict[str, Argument]:
+        arguments: dict[str, Argument] = {}
+        for name, source in node.spec.inputs.items():
+            if isinstance(source, MapInput):
+                upstream = self.nodes[source.step]
                 assert index is not None
                 if upstream.spec.is_mapped:
-                    arguments[name] = ([self._output(upstream, index, given.output)], False, None)
+                    arguments[name] = Argument([self._output(upstream, index, source.output)])
                 else:
-                    arguments[name] = ([self._output(upstream, 0, given.output)], False, index)
-            elif isinstance(given, StepInput):
-                upstream = self.nodes[given.step]
+                    arguments[name] = Argument([self._output(upstream, 0, source.output)], element=index)
+            elif isinstance(source, StepInput):
+                upstream = self.nodes[source.step]
                 if upstream.spec.is_mapped:
-                    joined = [i.outputs[given.output] for i in upstream.instances]
-                    arguments[name] = (joined, True, None)
+                    outputs = [instance.outputs[source.output] for instance in upstream.instances]
+                    arguments[name] = Argument(outputs, joined=True)
                 else:
-                    arguments[name] = ([self._output(upstream, 0, given.output)], False, None)
-            elif isinstance(given, ArtifactInput):
-                arguments[name] = ([self._stored_version(given)], False, None)
-            elif isinstance(given, ListInput):
+                    arguments[name] = Argument([self._output(upstream, 0, source.output)])
+            elif isinstance(source, ArtifactInput):
+                arguments[name] = Argument([self._stored_version(source)])
+            elif isinstance(source, ListInput):
                 items: list[VersionRef] = []
-                for item in given.items:
+                for item in source.items:
                     if isinstance(item, ArtifactInput):
                         items.append(self._stored_version(item))
                     else:
                         items += [i.outputs[item.output] for i in self.nodes[item.step].instances]
-                arguments[name] = (items, True, None)
+                arguments[name] = Argument(items, joined=True)
         return arguments
 
     def _output(self, node: Node, index: int, name: str) -> VersionRef:
@@ -282,19 +325,19 @@ class RunGraph:
             raise NotFoundError(f"output of step '{node.key}'", name, known=outputs)
         return outputs[name]
 
-    def _stored_version(self, given: ArtifactInput) -> VersionRef:
-        version = UUID(given.artifact_version_id)
+    def _stored_version(self, source: ArtifactInput) -> VersionRef:
+        version = UUID(source.artifact_version_id)
         if version not in self._stored:
             raise NotFoundError(
                 "artifact version",
-                given.artifact_version_id,
+                source.artifact_version_id,
                 hint="It was deleted since the pipeline was traced.",
             )
         return self._stored[version]
 
     # -- ends -----------------------------------------------------------------------------------------------
     def close_node(self, node: Node, status: StepStatus) -> list[Node]:
-        """Say how a step as a whole ended; return the steps that wait for nothing any more."""
+        """Say how a step as a whole ended; return the steps that it frees."""
         node.status = status
         freed = []
         for downstream in node.downstream:
@@ -311,31 +354,25 @@ class RunGraph:
         """Return the steps that wait for nothing."""
         return [n for n in self.nodes.values() if not n.is_given and n.waiting_for == 0]
 
-    @property
-    def unfinished(self) -> Iterable[Node]:
-        """Steps that haven't ended."""
-        running = (StepStatus.PENDING, StepStatus.RUNNING)
-        return (n for n in self.nodes.values() if not n.is_given and n.status in running)
 
-
-def _parameters(spec: PipelineSpec, step: StepSpec) -> dict[str, Any]:
+def _parameters(spec: PipelineSpec, step: StepSpec) -> dict[str, object]:
     """Return the step's JSON arguments."""
-    values: dict[str, Any] = {}
-    for name, given in step.inputs.items():
-        if isinstance(given, ValueInput):
-            values[name] = given.value
-        elif isinstance(given, ParameterInput):
-            if given.parameter not in spec.parameters:
+    values: dict[str, object] = {}
+    for name, source in step.inputs.items():
+        if isinstance(source, ValueInput):
+            values[name] = source.value
+        elif isinstance(source, ParameterInput):
+            if source.parameter not in spec.parameters:
                 raise NotFoundError(
-                    f"parameter of pipeline '{spec.name}'", given.parameter, known=spec.parameters
+                    f"parameter of pipeline '{spec.name}'", source.parameter, known=spec.parameters
                 )
-            values[name] = spec.parameters[given.parameter]
+            values[name] = spec.parameters[source.parameter]
     return values
 
 
 def stored_ids(spec: PipelineSpec) -> list[UUID]:
     """Return the artifact versions that a pipeline takes as inputs."""
-    inputs = [given for step in spec.steps for given in step.inputs.values()]
-    single = [one for given in inputs for one in (given.items if isinstance(given, ListInput) else [given])]
+    sources = [source for step in spec.steps for source in step.inputs.values()]
+    single = [one for s in sources for one in (s.items if isinstance(s, ListInput) else [s])]
     ids = [UUID(one.artifact_version_id) for one in single if isinstance(one, ArtifactInput)]
     return list(dict.fromkeys(ids))

@@ -15,45 +15,52 @@ _NEVER_MADE = ("latest", *(stage.value for stage in ModelStage if stage is not M
 
 
 class RunModels:
-    """The model versions of one run: each that is named is looked up, or made, once.
+    """The model versions of one run. Each that is named is looked up, or made, once.
 
     Args:
-        catalog: where they are.
+        catalog: has them.
+        run_id: the run.
+        resumed: whether an earlier process of this run has made some.
     """
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, run_id: UUID, *, resumed: bool) -> None:
         self._catalog = catalog
-        self._known: dict[tuple[str, str | None], UUID] = {}
+        self._run_id = run_id
+        self._resumed = resumed
+        self._versions: dict[tuple[str, str | None], UUID] = {}
 
-    def of_pipeline(self, spec: PipelineSpec, *, run_id: UUID, known: UUID | None = None) -> UUID | None:
-        """Return the pipeline's model version; `known` is what an earlier process of this run chose."""
+    def of_pipeline(self, spec: PipelineSpec, chosen_before: UUID | None = None) -> UUID | None:
+        """Return the pipeline's model version: the one that an earlier process of this run chose, if any."""
         if spec.model is None:
             return None
-        if known is not None:
-            self._known[spec.model.name, spec.model.version] = known
-        return self._find(spec.model, run_id, resumed=known is not None)
+        if chosen_before is not None:
+            self._versions[spec.model.name, spec.model.version] = chosen_before
+            return chosen_before
+        # An earlier process that recorded the run without a version has made none for it.
+        return self._find(spec.model, resumed=False)
 
-    def of_steps(
-        self, spec: PipelineSpec, pipeline: UUID | None, *, run_id: UUID, resumed: bool
-    ) -> dict[str, UUID | None]:
-        """Return each step's model version by step key."""
-        return {
-            step.key: self._find(step.model, run_id, resumed=resumed) if step.model else pipeline
+    def of_steps(self, spec: PipelineSpec, pipeline: UUID | None) -> dict[str, UUID | None]:
+        """Return each step's model version by step key, and link the run, which is recorded, to all of them.
+
+        Args:
+            spec: the pipeline.
+            pipeline: its model version, for steps without a model of their own.
+        """
+        versions = {
+            step.key: self._find(step.model, resumed=self._resumed) if step.model else pipeline
             for step in spec.steps
         }
+        for version in dict.fromkeys(self._versions.values()):
+            self._catalog.link_model_version(version, run_ids=[self._run_id])
+        return versions
 
-    def link(self, run_id: UUID) -> None:
-        """Link the run to all of them, now that the catalog has it."""
-        for version in dict.fromkeys(self._known.values()):
-            self._catalog.link_model_version(version, run_ids=[run_id])
-
-    def _find(self, model: ModelSpec, run_id: UUID, *, resumed: bool) -> UUID:
+    def _find(self, model: ModelSpec, *, resumed: bool) -> UUID:
         key = (model.name, model.version)
-        if key not in self._known:
-            self._known[key] = self._look_up(model, run_id, resumed=resumed)
-        return self._known[key]
+        if key not in self._versions:
+            self._versions[key] = self._look_up(model, resumed=resumed)
+        return self._versions[key]
 
-    def _look_up(self, model: ModelSpec, run_id: UUID, *, resumed: bool) -> UUID:
+    def _look_up(self, model: ModelSpec, *, resumed: bool) -> UUID:
         if model.version is not None:
             try:
                 return self._catalog.get_model_version(model.name, model.version).id
@@ -61,18 +68,21 @@ class RunModels:
                 if model.version in _NEVER_MADE:
                     raise  # a stage that no version holds, `latest` of nothing
         elif resumed:
-            # The version that this run made before it was interrupted.
-            try:
-                made = self._catalog.list_model_versions(Query({"model": model.name}, size=100, hydrate=True))
-            except NotFoundError:
-                made = None
-            for version in made.items if made is not None else ():
-                if run_id in version.run_ids:
-                    return version.id
+            version = self._made_before(model)
+            if version is not None:
+                return version
         self._catalog.create_model(
             model.name, description=model.description, license=model.license, exist_ok=True
         )
-        version = self._catalog.create_model_version(
+        made = self._catalog.create_model_version(
             model.name, version=model.version, tags=model.tags, metadata=model.metadata
         )
-        return version.id
+        return made.id
+
+    def _made_before(self, model: ModelSpec) -> UUID | None:
+        """Return the version that this run made before it was interrupted."""
+        try:
+            page = self._catalog.list_model_versions(Query({"model": model.name}, size=100, hydrate=True))
+        except NotFoundError:
+            return None
+        return next((version.id for version in page.items if self._run_id in version.run_ids), None)

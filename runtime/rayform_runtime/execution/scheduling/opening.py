@@ -1,35 +1,51 @@
-"""How a run begins: it is recorded or taken over, and what needs no running is filled in."""
+"""The beginning of a run: it is recorded or taken over, and what needs no running is filled in."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from rayform_core.errors import NotFoundError, UsageError
-from rayform_runtime.catalog.entities import NewRun, StepRun
-from rayform_runtime.execution.interface import RunRequest
+from rayform_runtime.catalog.entities import NewRun, RunStatus, StepRun
+from rayform_runtime.execution.interface import CodeFacts, LateCodeFacts, RunRequest
+from rayform_runtime.execution.scheduling.cache_lookup import missing_data
 from rayform_runtime.execution.scheduling.graph import RunGraph, VersionRef, stored_ids
 from rayform_runtime.execution.scheduling.liveness import process_started, this_host
 from rayform_runtime.execution.scheduling.model_versions import RunModels
-from rayform_runtime.execution.scheduling.records import RunRecords
+from rayform_runtime.execution.scheduling.records import RunRecords, record_failure
 
 if TYPE_CHECKING:
     from rayform_runtime.components import Stack
-    from rayform_runtime.execution.scheduling.cache_lookup import CacheLookup
 
-__all__ = ["RunOpening"]
+__all__ = ["OpenedRun", "RunOpening"]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedRun:
+    """A run that is recorded as running in this process.
+
+    Args:
+        graph: its steps; those that need no running have their outputs.
+        records: writes its step runs.
+        late_code: the facts about its code, if it was recorded without them.
+    """
+
+    graph: RunGraph
+    records: RunRecords
+    late_code: LateCodeFacts | None
 
 
 class RunOpening:
-    """The beginning of one run, in the order `graph`, `record`, `records`, `fill`.
+    """Opens one run.
 
     Args:
         request: the run.
-        stack: whose catalog is written.
-        orchestrator_id: what the orchestrator calls the run.
+        stack: its catalog is written.
+        orchestrator_id: the orchestrator's name for the run.
     """
 
     def __init__(self, request: RunRequest, stack: Stack, *, orchestrator_id: str | None = None) -> None:
@@ -38,38 +54,61 @@ class RunOpening:
         self._stack = stack
         self._catalog = stack.catalog
         self._orchestrator_id = orchestrator_id
-        self._models = RunModels(self._catalog)
-        self._model: UUID | None = None
-        self.code_is_late = False
-        """Whether the run was recorded before the facts of its code were known."""
 
-    def graph(self) -> RunGraph:
-        """Lay out the steps.
+    def open(self) -> OpenedRun:
+        """Record the run as running in this process, or take it over.
+
+        A failure after that is recorded: the run is interrupted (stopped after Ctrl-C) and can be resumed.
 
         Raises:
-            UsageError, NotFoundError: the pipeline is wired wrongly; nothing was recorded.
+            UsageError, NotFoundError: the pipeline is wired wrongly.
+            ConflictError: the name is taken, or the run to resume is running or complete.
+            RayformError: the catalog failed.
         """
+        request = self._request
         versions = self._catalog.get_artifact_versions(stored_ids(self._spec))
-        return RunGraph(self._spec, versions, self._request.only, self._request.only_index)
-
-    def record(self) -> None:
-        """Record the run as at work in this process, or take it over.
-
-        Raises:
-            ConflictError: the name is taken, or the run that shall be resumed is at work or complete.
-        """
-        request, spec = self._request, self._spec
-        pid = os.getpid()
-        host, started = this_host(), process_started(pid) or time.time()
+        graph = RunGraph(self._spec, versions, request.only, request.only_index)
+        models = RunModels(self._catalog, request.run_id, resumed=request.resume)
+        late_code = None
         if request.resume:
-            run = self._catalog.restart_run(
-                request.run_id, host=host, pid=pid, pid_started=started, orchestrator_id=self._orchestrator_id
+            model = self._restart()
+        else:
+            model = models.of_pipeline(self._spec)
+            late_code = self._create(model)
+        try:
+            if request.resume:
+                model = models.of_pipeline(self._spec, chosen_before=model)
+            records = RunRecords(self._catalog, request.run_id, models.of_steps(self._spec, model))
+            if request.resume:
+                self._take_up(graph)
+            if request.only is not None:
+                self._take_inputs(graph)
+        except BaseException as error:
+            status = RunStatus.STOPPED if isinstance(error, KeyboardInterrupt) else RunStatus.INTERRUPTED
+            code = late_code.poll() if late_code is not None else None
+            record_failure(
+                self._catalog, request.run_id, error, status, code.as_record() if code is not None else None
             )
-            self._model = self._models.of_pipeline(spec, run_id=request.run_id, known=run.model_version_id)
-            return
-        self._model = self._models.of_pipeline(spec, run_id=request.run_id)
-        soon = request.code_soon.poll() if request.code_soon is not None else None
-        self.code_is_late = request.code_soon is not None and soon is None
+            raise
+        return OpenedRun(graph, records, late_code)
+
+    def _restart(self) -> UUID | None:
+        """Take the run over; return the model version that the earlier process chose."""
+        run = self._catalog.restart_run(
+            self._request.run_id,
+            host=this_host(),
+            pid=os.getpid(),
+            pid_started=process_started(os.getpid()) or time.time(),
+            orchestrator_id=self._orchestrator_id,
+        )
+        return run.model_version_id
+
+    def _create(self, model: UUID | None) -> LateCodeFacts | None:
+        """Record the run; return the facts about its code if git has not answered yet."""
+        request, spec = self._request, self._spec
+        code: CodeFacts | None = request.code
+        if request.code_soon is not None:
+            code = request.code_soon.poll()
         self._catalog.create_run(
             NewRun(
                 id=request.run_id,
@@ -81,44 +120,31 @@ class RunOpening:
                 parameters=spec.parameters,
                 tags=spec.tags,
                 user=request.user,
-                host=host,
-                pid=pid,
-                pid_started=started,
-                code=(soon or request.code).as_record(),
+                host=this_host(),
+                pid=os.getpid(),
+                pid_started=process_started(os.getpid()) or time.time(),
+                code=(code or request.code).as_record(),
                 environment=request.environment,
-                model_version_id=self._model,
+                model_version_id=model,
                 orchestrator_id=self._orchestrator_id,
             )
         )
+        return request.code_soon if code is None else None
 
-    def records(self) -> RunRecords:
-        """Return what writes the run's steps, with the model version of each."""
-        request, spec = self._request, self._spec
-        by_step = self._models.of_steps(spec, self._model, run_id=request.run_id, resumed=request.resume)
-        if spec.model or any(s.model for s in spec.steps):
-            self._models.link(request.run_id)
-        return RunRecords(self._catalog, request.run_id, by_step)
-
-    def fill(self, graph: RunGraph, cache: CacheLookup) -> None:
-        """Put in what an earlier process of this run finished, or what another run gives."""
-        if self._request.resume:
-            self._take_up(graph, cache)
-        if self._request.only is not None:
-            self._give_inputs(graph)
-
-    def _take_up(self, graph: RunGraph, cache: CacheLookup) -> None:
+    def _take_up(self, graph: RunGraph) -> None:
+        """Keep what an earlier process of this run finished, and the IDs of what it did not."""
         step_runs = self._catalog.list_step_runs(self._request.run_id)
-        outputs = self._outputs_of(s for s in step_runs if s.status.is_successful)
-        missing = cache.missing_data([ref.uri for ref in outputs.values()])
-        there = {version: ref for version, ref in outputs.items() if ref.uri not in missing}
+        outputs = self._outputs_of(step_run for step_run in step_runs if step_run.status.is_successful)
+        missing = missing_data(self._stack, [ref.uri for ref in outputs.values()])
+        available = {version: ref for version, ref in outputs.items() if ref.uri not in missing}
         for step_run in step_runs:
             if step_run.status.is_successful:
-                refs = _by_name(step_run, there)
-                graph.finished_before(step_run.key, step_run.map_index, step_run.id, step_run.status, refs)
+                refs = _by_name(step_run, available)
+                graph.keep_finished(step_run.key, step_run.map_index, step_run.id, step_run.status, refs)
             else:
-                graph.remember(step_run.key, step_run.map_index, step_run.id, step_run.attempt)
+                graph.keep_unfinished(step_run.key, step_run.map_index, step_run.id, step_run.attempt)
 
-    def _give_inputs(self, graph: RunGraph) -> None:
+    def _take_inputs(self, graph: RunGraph) -> None:
         """Take the outputs of steps that aren't run from the run `inputs_from`.
 
         Raises:
@@ -126,35 +152,41 @@ class RunOpening:
             NotFoundError: that run has no successful run of a step that is needed.
         """
         source = self._request.inputs_from
-        wanted = {u.key for n in graph.nodes.values() if not n.is_given for u in n.upstream if u.is_given}
-        if not wanted:
+        needed = {
+            upstream.key
+            for node in graph.nodes.values()
+            if not node.is_given
+            for upstream in node.upstream
+            if upstream.is_given
+        }
+        if not needed:
             return
         if source is None:
             raise UsageError(
-                f"Step '{sorted(wanted)[0]}' isn't run, and there is no run to take its outputs from.",
+                f"Step '{min(needed)}' isn't run, and there is no run to take its outputs from.",
                 hint="Name an earlier run.",
             )
         successful = [s for s in self._catalog.list_step_runs(source) if s.status.is_successful]
-        step_runs = [s for s in successful if s.key in wanted]
+        step_runs = [s for s in successful if s.key in needed]
         outputs = self._outputs_of(step_runs)
-        given: dict[str, dict[int | None, dict[str, VersionRef]]] = {}
+        instances: dict[str, dict[int | None, dict[str, VersionRef]]] = {}
         for step_run in step_runs:
-            given.setdefault(step_run.key, {})[step_run.map_index] = _by_name(step_run, outputs)
-        for key in sorted(wanted):
-            if key not in given and not graph.nodes[key].spec.is_mapped:
+            instances.setdefault(step_run.key, {})[step_run.map_index] = _by_name(step_run, outputs)
+        for key in sorted(needed):
+            if key not in instances and not graph.nodes[key].spec.is_mapped:
                 raise NotFoundError(
                     f"finished step in run {source}",
                     key,
                     known=[s.key for s in successful],
                     hint="Take the inputs from a run in which it succeeded.",
                 )
-            graph.give(key, given.get(key, {}))
+            graph.give(key, instances.get(key, {}))
 
     def _outputs_of(self, step_runs: Iterable[StepRun]) -> dict[UUID, VersionRef]:
-        ids = {v for s in step_runs for versions in s.outputs.values() for v in versions}
-        found = self._catalog.get_artifact_versions(sorted(ids))
-        return {v.id: VersionRef.of(v) for v in found.values()}
+        ids = {version for step_run in step_runs for ids in step_run.outputs.values() for version in ids}
+        versions = self._catalog.get_artifact_versions(sorted(ids))
+        return {version.id: VersionRef.of(version) for version in versions.values()}
 
 
-def _by_name(step_run: StepRun, known: dict[UUID, VersionRef]) -> dict[str, VersionRef]:
-    return {name: known[ids[0]] for name, ids in step_run.outputs.items() if ids and ids[0] in known}
+def _by_name(step_run: StepRun, refs: dict[UUID, VersionRef]) -> dict[str, VersionRef]:
+    return {name: refs[ids[0]] for name, ids in step_run.outputs.items() if ids and ids[0] in refs}

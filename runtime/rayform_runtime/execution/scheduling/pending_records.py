@@ -1,14 +1,17 @@
-"""What has happened in a run and isn't in the catalog yet: ends and beginnings of steps, and who hears of them."""
+"""Beginnings and ends of steps that are not in the catalog yet, and the events that wait for them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 
+from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_runtime.catalog.entities import StepFinish, StepStart
+from rayform_runtime.catalog.interface import CatalogBusyError
 from rayform_runtime.execution.interface import Listener, RunEvent
+from rayform_runtime.execution.scheduling.records import note
 
-__all__ = ["Unrecorded"]
+__all__ = ["PendingRecords"]
 
 _MOST = 64
 """Beginnings and ends that may wait for their commit while others go on."""
@@ -16,47 +19,30 @@ _LONGEST_WAIT = 0.01
 """Seconds that a step's beginning waits for others to share its commit, and the end of a step that took less."""
 
 
-class Unrecorded:
+class PendingRecords:
     """Holds changes until they are written in one commit, and events until then, so that a listener finds them there.
 
     Args:
         listener: gets every event.
+        write: writes changes to the catalog in this order, in one commit.
+        clock: seconds that only grow.
     """
 
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-        self._changes: list[StepStart | StepFinish] = []
-        self._events: list[RunEvent] = []
-        self._keys: set[str] = set()
-        self._since = 0.0
-        self._is_due = False
-
-    def add(
-        self, change: StepStart | StepFinish, *, cache_key: str | None = None, seconds: float | None = None
+    def __init__(
+        self,
+        listener: Listener,
+        write: Callable[[Sequence[StepStart | StepFinish]], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Hold a change.
-
-        Args:
-            change: the beginning or the end of a step.
-            cache_key: what an end can be found under once it is recorded.
-            seconds: how long the step took that ended; more than a commit may wait is never left to chance.
-        """
-        if not self._changes:
-            self._since = time.monotonic()
-        self._changes.append(change)
-        # Below zero where the worker's clock was set back: nobody knows then.
-        is_short = seconds is not None and 0.0 <= seconds <= _LONGEST_WAIT
-        if isinstance(change, StepFinish) and not is_short:
-            self._is_due = True
-        if cache_key:
-            self._keys.add(cache_key)
-
-    def tell(self, event: RunEvent) -> None:
-        """Tell an event now, or after what happened before it is recorded."""
-        if self._changes:
-            self._events.append(event)
-        else:
-            self._listener(event)
+        self._listener = listener
+        self._write = write
+        self._clock = clock
+        # The next five grow with `add` and `tell`, and are empty again after each commit.
+        self._changes: list[StepStart | StepFinish] = []  # in the order in which they happened
+        self._events: list[RunEvent] = []  # happened after the first of the changes
+        self._cache_keys: set[str] = set()  # those of the ends among the changes
+        self._since = 0.0  # when the first of the changes came
+        self._is_due = False  # whether one of the changes must not wait
 
     def __bool__(self) -> bool:
         return bool(self._changes)
@@ -67,24 +53,76 @@ class Unrecorded:
         return len(self._changes) >= _MOST
 
     def due_in(self) -> float:
-        """In how many seconds it must be recorded; the end of a step that took long, at once."""
-        return 0.0 if self._is_due else self._since + _LONGEST_WAIT - time.monotonic()
+        """Return in how many seconds the changes must be written; 0 if one is the end of a step that took long."""
+        return 0.0 if self._is_due else self._since + _LONGEST_WAIT - self._clock()
 
     def holds_any(self, cache_keys: Sequence[str]) -> bool:
-        """Whether a result with one of these keys waits to be recorded."""
-        return not self._keys.isdisjoint(cache_keys)
+        """Whether a result with one of these keys waits to be written."""
+        return not self._cache_keys.isdisjoint(cache_keys)
 
-    def record(self, write: Callable[[Sequence[StepStart | StepFinish]], None]) -> None:
-        """Write all in one commit, then tell what waited for it; where writing raises, all is still held."""
-        write(self._changes)
+    def add(
+        self, change: StepStart | StepFinish, *, cache_key: str | None = None, seconds: float | None = None
+    ) -> None:
+        """Hold a change.
+
+        Args:
+            change: the beginning or the end of a step.
+            cache_key: the key that finds an end in the cache as soon as it is written.
+            seconds: how long the step took that ended. An end that cost more than a commit may wait is due at
+                once.
+        """
+        if not self._changes:
+            self._since = self._clock()
+        self._changes.append(change)
+        # Below zero if the worker's clock was set back: then nobody knows how long the step took.
+        is_short = seconds is not None and 0.0 <= seconds <= _LONGEST_WAIT
+        if isinstance(change, StepFinish) and not is_short:
+            self._is_due = True
+        if cache_key:
+            self._cache_keys.add(cache_key)
+
+    def tell(self, event: RunEvent) -> None:
+        """Pass an event on, now or as soon as the changes before it are written."""
+        if self._changes:
+            self._events.append(event)
+        else:
+            self._listener(event)
+
+    def write(self) -> None:
+        """Write all changes in one commit, then pass on the events. If writing raises, the changes are still held."""
+        if not self._changes:
+            return
+        self._write(self._changes)
         events = self._events
-        self.take()
+        self._take()
         for event in events:
             self._listener(event)
 
-    def take(self) -> list[StepStart | StepFinish]:
-        """Return what is held and hold nothing more; its events are told to nobody."""
+    def rescue(self, error: BaseException) -> None:
+        """Write what the catalog still accepts after `error`, and note on `error` what it does not.
+
+        The events are lost.
+        """
+        changes = self._take()
+        # A change that the catalog refuses must not keep the others out. If it can't be reached, one try is enough.
+        for some in [[change] for change in changes] if _is_refusal(error) else [changes]:
+            try:
+                self._write(some)
+            except Exception as second:  # noqa: BLE001 - shown as a note of the first
+                note(error, "One of the last steps couldn't be recorded", second)
+                if not _is_refusal(second):
+                    break
+
+    def _take(self) -> list[StepStart | StepFinish]:
+        """Return the changes and hold nothing more."""
         changes, self._changes, self._events = self._changes, [], []
         self._is_due = False
-        self._keys.clear()
+        self._cache_keys.clear()
         return changes
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether the catalog was reached and did not accept a change."""
+    if isinstance(error, CatalogBusyError):
+        return False
+    return isinstance(error, ConflictError | NotFoundError | UsageError)

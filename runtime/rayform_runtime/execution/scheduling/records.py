@@ -1,16 +1,15 @@
-"""What the scheduler writes to the catalog: batches, in an order in which a crash loses nothing."""
+"""Writes step runs to the catalog: in batches, in an order in which a crash loses nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_runtime.catalog.entities import (
     CachedResult,
-    NewArtifactVersion,
+    RunStatus,
     StepError,
     StepFinish,
     StepStart,
@@ -23,32 +22,34 @@ from rayform_runtime.execution.scheduling.graph import Instance
 from rayform_runtime.spec import StepSpec
 from rayform_runtime.usercode.tracebacks import step_error
 
-__all__ = ["RunRecords", "step_finish"]
+__all__ = ["RunRecords", "note", "record_failure"]
 
 
 class RunRecords:
-    """Writes step runs of one run.
+    """Writes the step runs of one run.
 
     Args:
-        catalog: where to.
+        catalog: they are written there.
         run_id: the run.
         models: model version of each step, by step key.
     """
 
     def __init__(self, catalog: Catalog, run_id: UUID, models: dict[str, UUID | None]) -> None:
-        self.catalog = catalog
-        self.run_id = run_id
+        self._catalog = catalog
+        self._run_id = run_id
         self.models = models
-        self._resources: dict[str, dict[str, Any]] = {}
+        self._resources: dict[
+            str, dict[str, object]
+        ] = {}  # by step key; each is made with the first instance
 
     def start_of(
         self, instance: Instance, log_uri: str | None = None, *, at: datetime | None = None
     ) -> StepStart:
-        """Return the record of an instance that begins, `at` a moment or with its commit."""
+        """Return the record of an instance that begins: at the moment `at`, by default that of its commit."""
         spec = instance.node.spec
         return StepStart(
             id=instance.id,
-            run_id=self.run_id,
+            run_id=self._run_id,
             key=spec.key,
             name=spec.name,
             attempt=instance.attempt,
@@ -64,34 +65,42 @@ class RunRecords:
             started_at=at,
         )
 
-    def _resources_of(self, spec: StepSpec) -> dict[str, Any]:
-        known = self._resources.get(spec.key)
-        if known is None:
-            known = spec.resources.model_dump(mode="json", exclude_none=True, exclude={"custom"})
-            known.update(spec.resources.custom)
-            self._resources[spec.key] = known
-        return known
-
-    def start(self, starts: Sequence[StepStart]) -> None:
-        """Record that step runs begin, in one commit."""
-        if starts:
-            self.catalog.start_steps(starts)
+    def _resources_of(self, spec: StepSpec) -> dict[str, object]:
+        resources = self._resources.get(spec.key)
+        if resources is None:
+            resources = spec.resources.model_dump(mode="json", exclude_none=True, exclude={"custom"})
+            resources.update(spec.resources.custom)
+            self._resources[spec.key] = resources
+        return resources
 
     def record(self, changes: Sequence[StepStart | StepFinish]) -> None:
         """Record beginnings and ends in this order, in one commit."""
         if changes:
-            self.catalog.record_steps(changes)
+            self._catalog.record_steps(changes)
+
+    def finish_of(self, instance: Instance, result: StepResult, status: StepStatus) -> StepFinish:
+        """Return the record of an instance that ended with `status`."""
+        return StepFinish(
+            instance.id,
+            self._run_id,
+            status,
+            outputs=result.outputs if status is StepStatus.COMPLETED else (),
+            metadata=result.metadata,
+            error=result.error,
+            ended_at=result.ended_at,
+            model_version_id=self.models.get(instance.node.key),
+        )
 
     def finish(self, finishes: Sequence[StepFinish]) -> dict[UUID, StepError]:
         """Record ends, in one commit, and return those that the catalog refused.
 
-        A version name that exists already, or an input that was deleted meanwhile, is the fault of one step
-        and must not take the others' results with it: then each is recorded by itself.
+        If the catalog refuses the commit (a version name exists already, an input was deleted meanwhile), each
+        end is recorded by itself: one step's fault must not cost the others their results.
         """
         if not finishes:
             return {}
         try:
-            self.catalog.finish_steps(finishes)
+            self._catalog.finish_steps(finishes)
         except CatalogBusyError:
             raise
         except (ConflictError, NotFoundError, UsageError) as error:
@@ -102,7 +111,7 @@ class RunRecords:
                 return refused
             finish = finishes[0]
             reason = step_error(error)
-            self.catalog.finish_steps(
+            self._catalog.finish_steps(
                 [
                     StepFinish(
                         finish.id,
@@ -121,19 +130,19 @@ class RunRecords:
         """Record step runs whose results are earlier ones, in one commit."""
         if not pairs:
             return
-        self.catalog.record_cached(
+        self._catalog.record_cached(
             [
                 (
                     self.start_of(instance),
                     StepFinish(
                         instance.id,
-                        self.run_id,
+                        self._run_id,
                         StepStatus.CACHED,
-                        cached_from=found.step_run_id,
+                        cached_from=hit.step_run_id,
                         model_version_id=self.models.get(instance.node.key),
                     ),
                 )
-                for instance, found in pairs
+                for instance, hit in pairs
             ]
         )
 
@@ -142,39 +151,46 @@ class RunRecords:
     ) -> None:
         """Record step runs that were skipped, or failed before they could start, in one commit."""
         if instances:
-            self.catalog.record_cached(
+            self._catalog.record_cached(
                 [
-                    (self.start_of(i), StepFinish(i.id, self.run_id, status, error=error))
+                    (self.start_of(i), StepFinish(i.id, self._run_id, status, error=error))
                     for i, status, error in instances
                 ]
             )
 
     def metadata_of(self, result: StepResult, step_key: str) -> None:
-        """Record what a step said of its run and its model."""
+        """Record the metadata that a step added to its run and its model."""
         if result.run_metadata:
-            self.catalog.log_metadata(Subject.RUN, self.run_id, result.run_metadata)
+            self._catalog.log_metadata(Subject.RUN, self._run_id, result.run_metadata)
         model = self.models.get(step_key)
         if result.model_metadata and model is not None:
-            self.catalog.log_metadata(Subject.MODEL_VERSION, model, result.model_metadata)
+            self._catalog.log_metadata(Subject.MODEL_VERSION, model, result.model_metadata)
 
 
-def step_finish(
-    instance: Instance,
+def record_failure(
+    catalog: Catalog,
     run_id: UUID,
-    result: StepResult,
-    *,
-    status: StepStatus,
-    model_version_id: UUID | None = None,
-) -> StepFinish:
-    """Return the record of an end."""
-    outputs: Sequence[NewArtifactVersion] = result.outputs if status is StepStatus.COMPLETED else ()
-    return StepFinish(
-        instance.id,
-        run_id,
-        status,
-        outputs=outputs,
-        metadata=result.metadata,
-        error=result.error,
-        ended_at=result.ended_at,
-        model_version_id=model_version_id,
-    )
+    error: BaseException,
+    status: RunStatus,
+    code: Mapping[str, object] | None = None,
+) -> None:
+    """Record that the scheduler itself failed. If the catalog can't be reached, note that on `error`.
+
+    Args:
+        catalog, run_id: the run.
+        error: what the scheduler raised.
+        status: the run's status from now on.
+        code: facts about the code that are not recorded yet.
+    """
+    why = step_error(error)
+    try:
+        catalog.finish_run(run_id, status, StepError(why.type, why.message), code=code)
+    except Exception as second:  # noqa: BLE001 - shown as a note of the first
+        note(error, f"The run couldn't be marked as {status}", second)
+
+
+def note(error: BaseException, what: str, second: Exception) -> None:
+    """Note on `error`, which is the one to show, what failed after it."""
+    text = f"{what} either: {second}"
+    if text not in getattr(error, "__notes__", ()):
+        error.add_note(text)

@@ -1,0 +1,72 @@
+"""Makes the tasks that the scheduler hands to the executor."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from rayform_core.ids import new_id
+from rayform_runtime.components import StackSpec
+from rayform_runtime.execution.interface import HookTask, PipelineFacts, RunRequest, StepFacts, StepTask
+from rayform_runtime.execution.scheduling.graph import Instance
+from rayform_runtime.spec import SourceRef
+from rayform_runtime.usercode.code_ref import CodeRef
+
+__all__ = ["TaskMaker"]
+
+
+class TaskMaker:
+    """Makes the tasks of one run.
+
+    Args:
+        request: the run.
+        stack: the workers build it again.
+        awaits_record: whether a step begins while its beginning is still being recorded.
+    """
+
+    def __init__(self, request: RunRequest, stack: StackSpec, *, awaits_record: bool) -> None:
+        spec = request.spec
+        self._run_id = str(request.run_id)
+        self._run_name = request.run_name
+        self._stack = stack.model_dump_json()
+        self._pipeline = PipelineFacts(
+            spec.name, spec.parameters, spec.environment, spec.import_paths, debug=request.debug
+        )
+        self._code_root = spec.code_root
+        self._awaits_record = awaits_record
+
+    def of_step(self, instance: Instance, model: UUID | None) -> StepTask:
+        """Return the task for the next try of an instance.
+
+        Args:
+            instance: its `output_ids` and `tries` are those of this try.
+            model: the model version of its step.
+        """
+        return StepTask(
+            run_id=self._run_id,
+            run_name=self._run_name,
+            step_run_id=str(instance.id),
+            step=instance.node.facts,
+            stack=self._stack,
+            pipeline=self._pipeline,
+            code_root=self._code_root,
+            map_index=instance.map_index,
+            inputs=instance.task_inputs(),
+            output_ids={name: str(output) for name, output in instance.output_ids.items()},
+            attempt=instance.attempt,
+            is_final_attempt=instance.tries > instance.node.spec.retry.max_retries,
+            model_version_id=str(model) if model else None,
+            awaits_record=self._awaits_record,
+        )
+
+    def of_hook(self, hook: SourceRef, error: str | None) -> HookTask:
+        """Return the task that calls a hook, with an error if there is a message."""
+        return HookTask(
+            run_id=self._run_id,
+            run_name=self._run_name,
+            step_run_id=str(new_id()),
+            step=StepFacts(f"{self._pipeline.name} hook", hook.qualname, CodeRef.of(hook)),
+            stack=self._stack,
+            pipeline=self._pipeline,
+            code_root=self._code_root,
+            error=error,
+        )
