@@ -19,8 +19,18 @@ from rayform_core.errors import NotFoundError, UsageError
 if TYPE_CHECKING:
     from rayform_runtime.catalog.entities import ModelVersion
     from rayform_runtime.components import Stack
+    from rayform_runtime.execution.interface import StepTask
 
-__all__ = ["PipelineInfo", "RunInfo", "StepContext", "StepRunInfo", "get_step_context", "is_in_step"]
+__all__ = [
+    "PipelineInfo",
+    "RunInfo",
+    "StepContext",
+    "StepRunInfo",
+    "context_of",
+    "get_step_context",
+    "is_in_step",
+    "running_step",
+]
 
 _current: ContextVar[StepContext | None] = ContextVar("rayform_step_context", default=None)
 
@@ -220,6 +230,26 @@ def get_step_context() -> StepContext:
 def is_in_step() -> bool:
     """Whether a step is running here."""
     return _current.get() is not None
+
+
+def context_of(task: StepTask, stack: Stack) -> StepContext:
+    """Return the context of a step that a worker is about to run."""
+    step, inputs = task.step, task.inputs.items()
+    return StepContext(
+        pipeline=PipelineInfo(task.pipeline.name, task.pipeline.parameters),
+        pipeline_run=RunInfo(UUID(task.run_id), task.run_name),
+        step_run=StepRunInfo(UUID(task.step_run_id), step.key, step.name, task.attempt),
+        map_index=task.map_index,
+        inputs={
+            name: [UUID(version.id) for version in source.versions]
+            for name, source in inputs
+            if source.versions is not None
+        },
+        parameters={name: source.value for name, source in inputs if source.versions is None},
+        output_ids={name: UUID(output) for name, output in task.output_ids.items()},
+        model_version_id=UUID(task.model_version_id) if task.model_version_id else None,
+        stack=stack,
+    )
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from rayform_runtime.artifacts.stores.local import LocalArtifactStore
 from rayform_runtime.execution.interface import StoredVersion
-from rayform_runtime.execution.worker import step_runner as worker
+from rayform_runtime.execution.worker import arguments as worker
 
 
 class Distant(LocalArtifactStore):

@@ -1,42 +1,137 @@
-"""Parameters as the function's annotations want them: JSON in the catalog, Python in the call."""
+"""The arguments of a step's call: JSON in the catalog and values in the store, Python in the call."""
 
 from __future__ import annotations
 
+import contextlib
 import typing
 import weakref
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rayform_core.errors import UsageError
+from rayform_core.errors import RayformError, UsageError
+from rayform_runtime.artifacts.values import REGISTERED, load_value
 
-__all__ = ["coerced", "type_hints_of"]
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
-_hints: weakref.WeakKeyDictionary[Callable[..., Any], dict[str, Any]] = weakref.WeakKeyDictionary()
-_adapters: dict[Any, Any] = {}
-_PLAIN = (str, int, float, bool, list, dict, type(None))
+    from rayform_runtime.artifacts.stores.interface import ArtifactStore
+    from rayform_runtime.execution.interface import StepTask, StoredVersion
+
+__all__ = ["coerced", "load_arguments", "type_hints_of"]
+
+_FETCHED_AT_ONCE = 8
+_LARGEST_KEPT_LIST = 1 << 16
 
 
-def type_hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+class _KeptList(NamedTuple):
+    uri: str
+    values: Sequence[object]
+
+
+_kept_list: _KeptList | None = None
+"""The list that mapped instances take their elements from, kept from one to the next."""
+_hints: weakref.WeakKeyDictionary[Callable[..., object], Mapping[str, object]] = weakref.WeakKeyDictionary()
+"""The annotations of each function that this process has called."""
+_adapters: dict[object, TypeAdapter[object]] = {}
+"""What coerces values to each annotation that this process has met."""
+
+
+def load_arguments(
+    task: StepTask, function: Callable[..., object], store: ArtifactStore
+) -> dict[str, object]:
+    """Return the arguments that a step's function is called with.
+
+    Args:
+        task: the step.
+        function: its annotations say what JSON values become.
+        store: has the stored inputs.
+
+    Raises:
+        UsageError: a value doesn't fit the annotation.
+        RayformError: a stored value can't be loaded.
+    """
+    hints = type_hints_of(function)
+    arguments: dict[str, object] = {}
+    for name, source in task.inputs.items():
+        if source.versions is None:
+            arguments[name] = coerced(source.value, hints.get(name), step=task.step.key, argument=name)
+        elif source.joined:
+            _fetch_together(source.versions, store)
+            arguments[name] = [_load(version, store) for version in source.versions]
+        elif source.index is None:
+            arguments[name] = _load(source.versions[0], store)
+        else:
+            arguments[name] = _load_list(source.versions[0], store)[source.index]
+    return arguments
+
+
+# -- stored values --------------------------------------------------------------------------------------------
+
+
+def _load(version: StoredVersion, store: ArtifactStore) -> Any:
+    return load_value(
+        store, version.uri, digest=version.digest, type=version.type, materializer=version.materializer
+    )
+
+
+def _fetch_together(versions: Sequence[StoredVersion], store: ArtifactStore) -> None:
+    """Bring a mapped step's many outputs onto this machine at once: one by one, each waits for the network.
+
+    They are loaded in turn afterwards, since a user-defined materializer need not be safe in threads. Loading
+    reports what can't be fetched.
+    """
+    distant = [v for v in versions if not v.uri.startswith("file:") and v.materializer != REGISTERED]
+    if len(distant) < 2:
+        return
+
+    from concurrent.futures import ThreadPoolExecutor
+
+    def fetch(version: StoredVersion) -> None:
+        with contextlib.suppress(RayformError, OSError):
+            if store.read_files(version.uri, digest=version.digest) is None:
+                with store.open_local(version.uri, digest=version.digest):
+                    pass
+
+    with ThreadPoolExecutor(_FETCHED_AT_ONCE, thread_name_prefix="rayform-fetch") as pool:
+        list(pool.map(fetch, distant))
+
+
+def _load_list(version: StoredVersion, store: ArtifactStore) -> Sequence[object]:
+    """Load the list that a mapped step's instances take their elements from.
+
+    A short list of plain values is kept for the next instance. A large one, or one of objects that the step may
+    change, is loaded again each time.
+    """
+    global _kept_list
+    if _kept_list is not None and _kept_list.uri == version.uri:
+        return _kept_list.values
+    values: Sequence[object] = _load(version, store)
+    plain = all(isinstance(value, str | bytes | int | float | bool | type(None)) for value in values)
+    _kept_list = _KeptList(version.uri, values) if plain and len(values) < _LARGEST_KEPT_LIST else None
+    return values
+
+
+# -- JSON values ----------------------------------------------------------------------------------------------
+
+
+def type_hints_of(function: Callable[..., object]) -> Mapping[str, object]:
     """Return a function's annotations, resolved; without those that can't be resolved here."""
-    try:
-        known = _hints.get(function)
-    except TypeError:
-        known = None
-    if known is not None:
-        return known
+    with contextlib.suppress(TypeError):  # a callable that takes no weak reference
+        hints = _hints.get(function)
+        if hints is not None:
+            return hints
     try:
         hints = typing.get_type_hints(function, include_extras=True)
     except Exception:  # noqa: BLE001 - a name under TYPE_CHECKING, a forward reference to nothing
-        hints = {n: h for n, h in getattr(function, "__annotations__", {}).items() if not isinstance(h, str)}
-    try:
+        annotations = getattr(function, "__annotations__", {})
+        hints = {name: hint for name, hint in annotations.items() if not isinstance(hint, str)}
+    with contextlib.suppress(TypeError):
         _hints[function] = hints
-    except TypeError:
-        pass  # a callable that takes no weak reference; resolved again next time
     return hints
 
 
-def coerced(value: Any, hint: Any, *, step: str, argument: str) -> Any:
-    """Return a JSON value as its annotation wants it; plain values that fit already stay as they are.
+def coerced(value: object, hint: Any, *, step: str, argument: str) -> object:
+    """Return a JSON value as its annotation demands it; plain values that fit stay as they are.
 
     Raises:
         UsageError: the value doesn't fit the annotation.
@@ -50,9 +145,9 @@ def coerced(value: Any, hint: Any, *, step: str, argument: str) -> Any:
     adapter = _adapters.get(hint) if _is_hashable(hint) else None
     if adapter is None:
         try:
-            adapter = TypeAdapter(hint)
+            adapter = TypeAdapter[object](hint)
         except (PydanticSchemaGenerationError, PydanticUserError):
-            return value  # a type that pydantic knows nothing of: what was frozen is what is given
+            return value  # pydantic doesn't know the type: the function gets the JSON value
         if _is_hashable(hint):
             _adapters[hint] = adapter
     try:
@@ -68,7 +163,7 @@ def coerced(value: Any, hint: Any, *, step: str, argument: str) -> Any:
         ) from error
 
 
-def _is_hashable(hint: Any) -> bool:
+def _is_hashable(hint: object) -> bool:
     try:
         hash(hint)
     except TypeError:

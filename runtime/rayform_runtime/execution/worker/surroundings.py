@@ -1,4 +1,4 @@
-"""What a step may change of the process that it shares with the steps after it."""
+"""The parts of a worker process that a step may change, and that the steps after it need unchanged."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import traceback
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 __all__ = ["Surroundings"]
@@ -14,19 +15,19 @@ __all__ = ["Surroundings"]
 def _encoded_variables() -> dict[bytes, bytes]:
     """Return this process's variables as the kernel has them.
 
-    What `os.environb` wraps, where it can be had: its own copy decodes and encodes each of them, which took a
-    twentieth of what a trivial step costs.
+    It is the dictionary that `os.environb` wraps, if there is one. A copy of `os.environb` decodes and encodes each
+    variable, which took a twentieth of the time of a trivial step.
     """
-    known = getattr(os.environb, "_data", None)
-    return known if isinstance(known, dict) else dict(os.environb)
+    variables = getattr(os.environb, "_data", None)
+    return variables if isinstance(variables, dict) else dict(os.environb)
 
 
 class Surroundings:
-    """The state of a worker process before a step's function is called.
+    """The state of a worker process before a step's function is called; restored at the end of a `with` block.
 
-    Workers stay warm, and which steps share one is chance: a folder that one of them changed to, a mask, a stream
-    or a variable that it took away must not be met by the next. Variables and import paths that a step *added* stay,
-    since a module that is imported only once may have set them for all that use it later.
+    Workers stay warm, and chance decides which steps share one. So the next step must not find the folder, the mask
+    or the streams of the one before it, or miss a variable that it removed. Variables and import paths that a step
+    *added* stay: a module that is imported only once may have set them for all its later users.
     """
 
     def __init__(self) -> None:
@@ -41,33 +42,45 @@ class Surroundings:
         self._import_path = list(sys.path)
         self._streams = (sys.stdin, sys.stdout, sys.stderr)
 
-    def leave_if_forked(self, error: BaseException | None = None) -> None:
-        """End this process where it is a child that the step forked and that came out of the step's function.
+    def __enter__(self) -> Surroundings:
+        return self
 
-        It holds the worker's connection too, and would answer in its parent's place.
+    def __exit__(self, *_: object) -> None:
+        """Restore all of it."""
+        self._restore_for_saving()
+        if self._folder is not None:
+            with contextlib.suppress(OSError):
+                os.chdir(self._folder)
+        variables = _encoded_variables()
+        if variables != self._variables:
+            for name, value in self._variables.items():
+                if variables.get(name) != value:
+                    os.environb[name] = value
+
+    def call(self, function: Callable[..., object], arguments: Mapping[str, object]) -> object:
+        """Call a step's function, then restore what saving its outputs needs.
+
+        A child that the function forked and that comes out of it ends here: it holds the worker's connection too,
+        and would answer in its parent's place.
         """
-        if os.getpid() != self._pid:
-            self._leave(error)
+        error: BaseException | None = None
+        try:
+            return function(**arguments)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            if os.getpid() != self._pid:
+                self._leave(error)
+            self._restore_for_saving()
 
-    def restore_for_saving(self) -> None:
-        """Put back streams, the mask of new files and the import path: what saving the outputs needs."""
+    def _restore_for_saving(self) -> None:
+        """Restore the streams, the mask of new files and the import path."""
         sys.stdin, sys.stdout, sys.stderr = self._streams
         os.umask(self._mask)
         if sys.path[: len(self._import_path)] != self._import_path:
             added = [entry for entry in sys.path if entry not in self._import_path]
             sys.path[:] = [*added, *self._import_path]
-
-    def restore(self) -> None:
-        """Put back all of it."""
-        self.restore_for_saving()
-        if self._folder is not None:
-            with contextlib.suppress(OSError):
-                os.chdir(self._folder)
-        now = _encoded_variables()
-        if now != self._variables:
-            for name, value in self._variables.items():
-                if now.get(name) != value:
-                    os.environb[name] = value
 
     def _leave(self, error: BaseException | None) -> NoReturn:
         code = 0
