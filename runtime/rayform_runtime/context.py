@@ -1,8 +1,8 @@
-"""What a running step can ask about itself, and add to what is recorded of it.
+"""The context of a running step: what it can ask about itself, and what it adds to its record.
 
-A context variable holds it, so that threads started with a copied context, and nested calls, see their own
-step. What a step adds is buffered and travels back with the step's result: it is recorded together with the
-outputs, or, where the step fails, not at all (metadata of outputs) or with the failure (the rest).
+A context variable holds it, so that nested calls, and threads that were started with a copied context, see their own
+step. The step's additions travel back with its result and are recorded together with its outputs. If the step fails,
+the additions to its outputs are lost, and the others are recorded with the failure.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rayform_runtime.execution.interface import StepTask
 
 __all__ = [
+    "Additions",
     "PipelineInfo",
     "RunInfo",
     "StepContext",
@@ -62,20 +63,42 @@ class StepRunInfo:
 
 
 @dataclass(slots=True)
+class Additions:
+    """What a running step has added so far. Each method `add_...` of `StepContext` adds to one of these."""
+
+    output_metadata: dict[str, dict[str, object]] = field(default_factory=dict)
+    """By output name."""
+    output_tags: dict[str, list[str]] = field(default_factory=dict)
+    """By output name; `remove_output_tags` takes away."""
+    output_visualizations: dict[str, dict[str, str | bytes]] = field(default_factory=dict)
+    """Contents by file name, by output name."""
+    step_metadata: dict[str, object] = field(default_factory=dict)
+    run_metadata: dict[str, object] = field(default_factory=dict)
+    model_metadata: dict[str, object] = field(default_factory=dict)
+    cleanups: list[Callable[[], object]] = field(default_factory=list)
+    """Called, last first, and removed when the step has ended."""
+
+
+@dataclass(slots=True)
 class StepContext:
-    """What a running step knows of itself; `get_step_context()` returns it.
+    """What a running step knows about itself; `get_step_context()` returns it.
+
+    The attributes never change while the step runs, apart from `additions`.
 
     Attributes:
         pipeline: the pipeline.
         pipeline_run: the run.
         step_run: this execution of the step.
         step_name: the step's key in the pipeline.
-        map_index: which element of the list this is, for a mapped step.
+        map_index: which element of the list this is; `None` if the step isn't mapped.
         attempt: 1 for the first try.
         inputs: artifact version IDs of the inputs, by argument name.
         parameters: values of the step's other arguments.
         output_names: names of the step's outputs.
+        output_ids: IDs of the artifact versions that the step makes, by output name.
+        model_version_id: the model version of `model`, or `None`.
         stack: the stack, to read artifacts and the catalog with.
+        additions: what the step has added so far; the worker reads it when the step has ended.
 
     Example:
         >>> context = get_step_context()  # doctest: +SKIP
@@ -91,13 +114,7 @@ class StepContext:
     output_ids: Mapping[str, UUID]
     model_version_id: UUID | None
     stack: Stack
-    _output_metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
-    _output_tags: dict[str, list[str]] = field(default_factory=dict)
-    _step_metadata: dict[str, Any] = field(default_factory=dict)
-    _run_metadata: dict[str, Any] = field(default_factory=dict)
-    _model_metadata: dict[str, Any] = field(default_factory=dict)
-    _output_visualizations: dict[str, dict[str, str | bytes]] = field(default_factory=dict)
-    _cleanups: list[Callable[[], object]] = field(default_factory=list)
+    additions: Additions = field(default_factory=Additions)
 
     @property
     def run_id(self) -> UUID:
@@ -136,60 +153,59 @@ class StepContext:
                 f"Step '{self.step_name}' has no model.",
                 hint="Name one with `@pipeline(model=Model(...))` or `@step(model=Model(...))`.",
             )
-        # By ID alone: which model it is doesn't matter here.
         return self.stack.catalog.get_model_version(self.model_version_id)
 
     # -- adding -------------------------------------------------------------------------------------------
-    def add_output_metadata(self, metadata: Mapping[str, Any], output_name: str | None = None) -> None:
+    def add_output_metadata(self, metadata: Mapping[str, object], output_name: str | None = None) -> None:
         """Add metadata to an artifact version that this step makes.
 
         Args:
             metadata: JSON values by name; a name that is there already is replaced.
-            output_name: which output; may be left out where the step has one.
+            output_name: which output; may be left out if the step has one.
 
         Raises:
             NotFoundError: the step has no output of this name.
             UsageError: the step has several outputs, or none, and no name is given.
         """
-        self._output_metadata.setdefault(self._output(output_name), {}).update(metadata)
+        self.additions.output_metadata.setdefault(self._output(output_name), {}).update(metadata)
 
     def add_output_tags(self, tags: Sequence[str], output_name: str | None = None) -> None:
-        """Add tags to an artifact version that this step makes; arguments and errors as above."""
-        known = self._output_tags.setdefault(self._output(output_name), [])
-        known += [tag for tag in tags if tag not in known]
+        """Add tags to an artifact version that this step makes; arguments and errors as for `add_output_metadata`."""
+        added = self.additions.output_tags.setdefault(self._output(output_name), [])
+        added += [tag for tag in tags if tag not in added]
 
     def remove_output_tags(self, tags: Sequence[str], output_name: str | None = None) -> None:
-        """Take back tags that `add_output_tags` added."""
-        known = self._output_tags.get(self._output(output_name), [])
-        known[:] = [tag for tag in known if tag not in tags]
+        """Remove tags that `add_output_tags` added."""
+        added = self.additions.output_tags.get(self._output(output_name), [])
+        added[:] = [tag for tag in added if tag not in tags]
 
     def add_output_visualization(
         self, file_name: str, content: str | bytes, output_name: str | None = None
     ) -> None:
-        """Keep a picture with an output: the suffix of `file_name` tells its kind (html, png, csv, md, json)."""
-        self._output_visualizations.setdefault(self._output(output_name), {})[file_name] = content
+        """Keep a picture with an output; the suffix of `file_name` is its kind (html, png, csv, md, json)."""
+        self.additions.output_visualizations.setdefault(self._output(output_name), {})[file_name] = content
 
-    def add_step_metadata(self, metadata: Mapping[str, Any]) -> None:
+    def add_step_metadata(self, metadata: Mapping[str, object]) -> None:
         """Add metadata to this step run."""
-        self._step_metadata.update(metadata)
+        self.additions.step_metadata.update(metadata)
 
-    def add_run_metadata(self, metadata: Mapping[str, Any]) -> None:
+    def add_run_metadata(self, metadata: Mapping[str, object]) -> None:
         """Add metadata to the run."""
-        self._run_metadata.update(metadata)
+        self.additions.run_metadata.update(metadata)
 
-    def add_model_metadata(self, metadata: Mapping[str, Any]) -> None:
+    def add_model_metadata(self, metadata: Mapping[str, object]) -> None:
         """Add metadata to the step's model version.
 
         Raises:
             UsageError: neither the step nor its pipeline names a model.
         """
         if self.model_version_id is None:
-            _ = self.model  # raises, and says what to do
-        self._model_metadata.update(metadata)
+            _ = self.model  # raises, with what to do
+        self.additions.model_metadata.update(metadata)
 
     def add_cleanup(self, function: Callable[[], object]) -> None:
-        """Call `function` in this worker when the step has ended, however it ended; last added goes first."""
-        self._cleanups.append(function)
+        """Call `function` in this worker when the step has ended, however it ended; the last one first."""
+        self.additions.cleanups.append(function)
 
     def get_output_id(self, output_name: str | None = None) -> UUID:
         """Return the ID that the output's artifact version will have."""
@@ -201,7 +217,7 @@ class StepContext:
                 return next(iter(self.output_ids))
             raise UsageError(
                 f"Step '{self.step_name}' has {len(self.output_ids) or 'no'} outputs.",
-                hint="Say which with `output_name`: " + ", ".join(self.output_ids) + "."
+                hint="Name one with `output_name`: " + ", ".join(self.output_ids) + "."
                 if self.output_ids
                 else "Annotate what it returns.",
             )
@@ -254,11 +270,11 @@ def context_of(task: StepTask, stack: Stack) -> StepContext:
 
 @contextmanager
 def running_step(context: StepContext) -> Iterator[StepContext]:
-    """Make `context` the current one; calls its cleanups at the end."""
+    """Make `context` the current one, and call its cleanups at the end."""
     token = _current.set(context)
     try:
         yield context
     finally:
         _current.reset(token)
-        while context._cleanups:
-            context._cleanups.pop()()
+        while context.additions.cleanups:
+            context.additions.cleanups.pop()()

@@ -49,7 +49,7 @@ def save_outputs(returned: object, task: StepTask, context: StepContext) -> Save
     summaries: dict[str, str] = {}
     for output, value in zip(task.step.outputs, _values(returned, task), strict=True):
         version_id = UUID(task.output_ids[output.name])
-        metadata = {**output.run_metadata, **context._output_metadata.get(output.name, {})}
+        metadata = {**output.run_metadata, **context.additions.output_metadata.get(output.name, {})}
         version = output.version
         if version is not None and task.map_index is not None:
             version = f"{version}-{task.map_index}"  # the instances of a mapped step can't share one name
@@ -65,7 +65,7 @@ def save_outputs(returned: object, task: StepTask, context: StepContext) -> Save
                 declared_type=_declared_type(output.type) if output.type is not None else None,
                 materializer=load_source(output.materializer) if output.materializer is not None else None,
                 metadata=metadata,
-                visualizations=context._output_visualizations.get(output.name),
+                visualizations=context.additions.output_visualizations.get(output.name),
                 step=task.step.key,
                 output=output.name,
             )
@@ -85,20 +85,21 @@ def save_outputs(returned: object, task: StepTask, context: StepContext) -> Save
                 size=manifest.size,
                 artifact_type=output.artifact_type or saved.artifact_type,
                 version=version,
-                tags=list(dict.fromkeys([*output.tags, *context._output_tags.get(output.name, ())])),
+                tags=list(dict.fromkeys([*output.tags, *context.additions.output_tags.get(output.name, ())])),
                 metadata=manifest.metadata,
                 visualizations=saved.visualizations,
                 output_name=output.name,
             )
         )
         summaries[output.name] = saved.summary
-    for metadata in (context._step_metadata, context._run_metadata, context._model_metadata):
+    additions = context.additions
+    for metadata in (additions.step_metadata, additions.run_metadata, additions.model_metadata):
         if metadata:
             encode(metadata)
-    if context._output_tags:
+    if context.additions.output_tags:
         from rayform_runtime.catalog.sql.rows import encode_tags
 
-        for tags in context._output_tags.values():
+        for tags in context.additions.output_tags.values():
             encode_tags(tags)
     return SavedOutputs(versions, lengths, summaries)
 

@@ -17,7 +17,7 @@ from rayform_core.errors import PipelineFailedError, RayformError, UsageError
 from rayform_runtime.catalog.entities import StepStatus
 from rayform_runtime.catalog.metadata import encode
 from rayform_runtime.components import Stack, StackSpec
-from rayform_runtime.context import context_of, running_step
+from rayform_runtime.context import Additions, context_of, running_step
 from rayform_runtime.execution.interface import HookTask, StepResult, StepTask, Task
 from rayform_runtime.execution.worker.arguments import load_arguments
 from rayform_runtime.execution.worker.hooks import call_hook
@@ -30,7 +30,6 @@ from rayform_runtime.usercode.tracebacks import step_error
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rayform_runtime.context import StepContext
 
 __all__ = ["close_stacks", "failed_result", "run_step"]
 
@@ -77,16 +76,16 @@ def _run(task: StepTask, stack: Stack, started: datetime) -> StepResult:
         except KeyboardInterrupt:
             raise  # only if the step runs in the user's own process
         except BaseException as error:  # noqa: BLE001 - `sys.exit()` too is how a step may end
-            return _fail(task, context, error, started)
+            return _fail(task, context.additions, error, started)
         if task.step.on_success is not None:
             call_hook(task.step.on_success, None)
     return StepResult(
         task.step_run_id,
         StepStatus.COMPLETED,
         outputs=saved.versions,
-        metadata=context._step_metadata,
-        run_metadata=context._run_metadata,
-        model_metadata=context._model_metadata,
+        metadata=context.additions.step_metadata,
+        run_metadata=context.additions.run_metadata,
+        model_metadata=context.additions.model_metadata,
         started_at=started,
         ended_at=datetime.now(UTC),
         map_lengths=saved.lengths,
@@ -98,15 +97,19 @@ def _run(task: StepTask, stack: Stack, started: datetime) -> StepResult:
 
 
 def failed_result(
-    task: Task, error: BaseException, started: datetime | None = None, context: StepContext | None = None
+    task: Task,
+    error: BaseException,
+    started: datetime | None = None,
+    additions: Additions | None = None,
 ) -> StepResult:
-    """Return the result of a task that raised `error`; with the metadata that the step added to its context."""
+    """Return the result of a task that raised `error`, with the metadata that the step added before."""
+    additions = additions or Additions()
     return StepResult(
         task.step_run_id,
         StepStatus.FAILED,
-        metadata=_storable(context._step_metadata) if context is not None else {},
-        run_metadata=_storable(context._run_metadata) if context is not None else {},
-        model_metadata=_storable(context._model_metadata) if context is not None else {},
+        metadata=_storable(additions.step_metadata),
+        run_metadata=_storable(additions.run_metadata),
+        model_metadata=_storable(additions.model_metadata),
         error=step_error(error),
         retryable=_is_retryable(error),
         started_at=started,
@@ -114,13 +117,13 @@ def failed_result(
     )
 
 
-def _fail(task: StepTask, context: StepContext, error: BaseException, started: datetime) -> StepResult:
+def _fail(task: StepTask, additions: Additions, error: BaseException, started: datetime) -> StepResult:
     """End a step that raised: open the debugger, call its hook, return its result."""
     if task.pipeline.debug:
         _debug(error)
     if task.step.on_failure is not None and (task.is_final_attempt or not _is_retryable(error)):
         call_hook(task.step.on_failure, error)
-    return failed_result(task, error, started, context)
+    return failed_result(task, error, started, additions)
 
 
 def _is_retryable(error: BaseException) -> bool:
