@@ -1,1 +1,1 @@
-"""Processes of this machine: messages between them, signals that stop them, and their end."""
+"""Processes of this machine: their messages, their identity, the signals that stop them, and their end."""

@@ -1,4 +1,4 @@
-"""Processes that end with the one that they work for, whatever it died of."""
+"""Processes that end together with the process that they work for, however it ends."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _PR_SET_PDEATHSIG = 1
 def die_with_parent(expected_parent: int | None = None) -> None:
     """Ask the kernel to kill this process when the thread that made it ends (Linux; elsewhere does nothing).
 
-    A second line of defence: the first is the end of file on the socket to the parent, which works on every
+    This is the second line of defence. The first is the end of file on the socket to the parent, which works on every
     system but only while this process reads it.
 
     Args:
-        expected_parent: exit at once where the parent is already another one.
+        expected_parent: ID of the parent; exit at once if the parent has ended already.
 
     Source: prctl(2), PR_SET_PDEATHSIG.
     """
@@ -33,14 +33,14 @@ def die_with_parent(expected_parent: int | None = None) -> None:
 
 
 def leave_terminal() -> None:
-    """Become leader of a session of one's own: Ctrl-C no longer arrives, and one signal ends all children."""
+    """Lead a new session: Ctrl-C no longer reaches this process, and one signal ends it with all its children."""
     with contextlib.suppress(PermissionError):  # already a leader
         os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def kill_group(pid: int, signum: int = signal.SIGKILL) -> None:
-    """Signal a process that leads a group, and all in the group; one that is gone is no error."""
+    """Send a signal to a group's leader and to all processes of its group; do nothing if they are gone."""
     try:
         os.killpg(pid, signum)
     except (ProcessLookupError, PermissionError):
@@ -50,6 +50,6 @@ def kill_group(pid: int, signum: int = signal.SIGKILL) -> None:
 
 
 def kill_rest_of_group(leader: int) -> None:
-    """Kill what a group's leader, which just ended, started and left behind; the group keeps its number till then."""
+    """Kill the processes that a group's leader left behind when it ended."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as requests to stop, so that nothing is cut off in the middle of a commit."""
+"""Turns Ctrl-C and SIGTERM into requests to stop, so that they interrupt no commit."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ __all__ = ["leave_on_terminate", "stop_on_signals"]
 
 @contextmanager
 def stop_on_signals(stop: Callable[[], None]) -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C (and SIGTERM) into a stop request, and the second into an interrupt at once.
+    """Turn the first Ctrl-C and every SIGTERM into a stop request; a second Ctrl-C raises `KeyboardInterrupt`.
 
-    Only the main thread can take signals; elsewhere this changes nothing. The value says whether Ctrl-C came.
+    Only the main thread receives signals; in another thread this changes nothing.
+
+    Args:
+        stop: makes the stop request.
+
+    Yields:
+        a function that says whether Ctrl-C came.
     """
     interrupted = False
     if threading.current_thread() is not threading.main_thread():
@@ -43,16 +49,16 @@ def stop_on_signals(stop: Callable[[], None]) -> Iterator[Callable[[], bool]]:
     finally:
         signal.signal(signal.SIGINT, old_interrupt)
         if takes_terminate:
-            # None stands for a handler that isn't Python's and can't be put back: Ray's, which only prints a stack.
+            # `None` stands for a handler that Python can't restore: Ray's in C, which only prints a stack.
             signal.signal(signal.SIGTERM, old_terminate if old_terminate is not None else signal.SIG_DFL)
 
 
 @contextmanager
 def leave_on_terminate(last_words: str) -> Iterator[None]:
-    """Let SIGTERM end this process and nothing else, saying so: for what goes on elsewhere.
+    """Let SIGTERM end this process with a message, for a process that only follows work done elsewhere.
 
     Args:
-        last_words: written to standard error.
+        last_words: the message, written to standard error.
     """
     before = signal.getsignal(signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread() or before is not signal.SIG_DFL:
@@ -71,5 +77,5 @@ def leave_on_terminate(last_words: str) -> Iterator[None]:
 
 
 def _is_rays(handler: object) -> bool:
-    """Whether a handler is the one that `ray.init` sets, which ends the process and leaves the run as it is."""
+    """Return whether `ray.init` set the handler; its handler ends the process and leaves the run unfinished."""
     return str(getattr(handler, "__module__", "")).partition(".")[0] == "ray"

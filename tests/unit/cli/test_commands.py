@@ -265,7 +265,7 @@ def test_killed_run_is_shown_as_interrupted(cli: Cli, client: Client) -> None:
     """A run whose process is gone is `interrupted` in the next list."""
     from rayform_core.ids import new_id
     from rayform_runtime.catalog.entities import NewRun
-    from rayform_runtime.execution.scheduling.liveness import process_started, this_host
+    from rayform_runtime.processes.identity import process_started, this_host
 
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     started = process_started(process.pid)

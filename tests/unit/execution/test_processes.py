@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from rayform_core.errors import NotFoundError, PrerequisiteError, UsageError
 from rayform_runtime.catalog.entities import Run, RunStatus
 from rayform_runtime.context import get_step_context, is_in_step
-from rayform_runtime.execution.scheduling.liveness import is_alive, process_started, this_host
+from rayform_runtime.execution.scheduling.liveness import is_alive
 from rayform_runtime.execution.worker.arguments import coerced
 from rayform_runtime.execution.worker.logs import LogFile, read_log
 from rayform_runtime.processes.framing import FrameReader, pack, receive, send
+from rayform_runtime.processes.identity import process_started, this_host
 from rayform_runtime.spec import SourceRef
 from rayform_runtime.usercode import loading as user_code
 from rayform_runtime.usercode.tracebacks import step_error

@@ -2,21 +2,25 @@
 
 Run as `python -m rayform_runtime.cluster.step_workers.fork_server SOCKET`.
 
-One such process runs in each step image's container on a node, with Ray and Rayform imported and a single thread.
-`stand_in` connects once per worker and sends a request: four bytes with its length, then fields between NULs
-(the worker's name, how many arguments, the arguments, `NAME=value` for each variable), and beside it the three
-standard streams (`SCM_RIGHTS`). Answers are lines: `P<pid>`, then `E<exit code>` when the worker ended, or `R` where
-this process can't fork: some library started a thread, or the node has no room for a process. A connection that closes
-kills its worker and what that started.
+One such process runs in each step image's container on a node. It has imported Ray and Rayform and has a single
+thread. For each worker, `stand_in` connects once and sends a request: four bytes with its length, then fields between
+NULs (the worker's name, the number of arguments, the arguments, `NAME=value` for each variable). The three standard
+streams go along as descriptors (`SCM_RIGHTS`). Answers are lines: `P<pid>`, then `E<exit code>` when the worker has
+ended; or `R` if this process can't fork, because a library has started a thread or the node has no room for a process.
+When a connection closes, its worker and all that the worker started are killed.
 
-It ends by itself once it has no worker and was idle for a while, its socket's file is another's or gone, or the raylet
+The server ends once it has no worker and was idle for a while, its socket's file is gone or replaced, or the raylet
 that it was started for is gone.
+
+The local fork server (`execution.local.fork_server`) speaks another protocol, and shares only reaping, process identity
+and the rules for forking (`processes`). Its frames are pickles on an unnamed socket. This server's socket has a name,
+and its clients start once per worker: a stand-in costs some 15 ms of CPU (ADR 42, 43), and the imports that frames
+need would add 8 ms to each. Pickle would also run what a connecting process sends.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import importlib
 import os
@@ -26,22 +30,25 @@ import signal
 import socket
 import struct
 import sys
-import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rayform_runtime.processes.death import die_with_parent, kill_group, kill_rest_of_group
+from rayform_runtime.processes.death import die_with_parent, kill_group
+from rayform_runtime.processes.fork_safety import freeze_heap, is_single_threaded
+from rayform_runtime.processes.identity import ProcessIdentity
+from rayform_runtime.processes.reaping import ChildWatch, adopt_orphans, children, variable_of
 
 __all__ = ["main"]
 
 IDLE_SECONDS = 60.0
-"""As long as Ray keeps an idle worker. A server is of one job, so that nothing will ask for it once that ended."""
+"""As long as Ray keeps an idle worker. A server belongs to one job: nobody asks for it after the job's end."""
 _CHECK_SECONDS = 2.0
+"""How often the server looks whether its raylet and its socket's file are still there."""
 _GRACE_SECONDS = 10.0
+"""How long workers may outlive their raylet."""
 _BREATH_SECONDS = 0.05
 _LARGEST_REQUEST = 1 << 24
-_PR_SET_CHILD_SUBREAPER = 36
 _NAME = "RAYFORM_STEP_CONTAINER"
 _WORKER = "ray._private.workers.default_worker"
 _PRELOADED = (
@@ -53,12 +60,12 @@ _PRELOADED = (
     "rayform_runtime.artifacts.materializers.json_values",
     "rayform_runtime.artifacts.materializers.text",
 )
-"""What nearly every step needs; what an image lacks of it is no reason not to serve."""
+"""Modules that nearly every step needs. The server also serves if an image lacks some of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a worker is started with: a name of its own, arguments as after `python`, and variables."""
+    """How to start a worker: its own name, the arguments after `python`, and its variables."""
 
     name: str
     arguments: list[str]
@@ -69,22 +76,27 @@ class Request:
         """Read a request's fields.
 
         Raises:
-            ValueError: the fields aren't those of a request.
+            ValueError: these are not the fields of a request.
         """
         name, count, *rest = (os.fsdecode(part) for part in body.split(b"\0"))
         arguments, pairs = rest[: int(count)], rest[int(count) :]
         if len(arguments) != int(count) or not all("=" in pair for pair in pairs):
-            raise ValueError("a request's fields don't fit together")
+            raise ValueError("the fields of the request don't match their number")
         return cls(name, arguments, dict(pair.split("=", 1) for pair in pairs))
 
 
 @dataclass(slots=True)
 class _StandIn:
+    """One connection, and the worker that was forked for it."""
+
     connection: socket.socket
     data: bytes = b""
+    """The part of its request that has arrived."""
     streams: list[int] = field(default_factory=list)
+    """Standard streams for its worker, until the fork."""
     name: str = ""
     worker: int | None = None
+    """Process ID of its worker, from the fork on."""
 
     def drop_streams(self) -> None:
         for stream in self.streams:
@@ -96,11 +108,15 @@ class _Server:
     def __init__(self, path: Path, idle_seconds: float) -> None:
         self.path = path
         self.idle_seconds = idle_seconds
+        # Open connections by descriptor, and those whose worker lives by the worker's process ID.
         self.stand_ins: dict[int, _StandIn] = {}
         self.workers: dict[int, _StandIn] = {}
+        # When the last connection closed.
         self.idle_since = time.monotonic()
-        self.raylet = _Raylet.of_this_worker()
+        # The raylet on this node, and since when it is gone.
+        self.raylet = _raylet()
         self.raylet_lost: float | None = None
+        # The named socket; the inode tells its file from one of a later server.
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -109,23 +125,20 @@ class _Server:
         self.inode = path.stat().st_ino
         self.listener.listen(1024)
         self.listener.setblocking(False)
-        self.wakeup_read, self.wakeup_write = os.pipe()
-        os.set_blocking(self.wakeup_read, False)
-        os.set_blocking(self.wakeup_write, False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(self.wakeup_write, warn_on_full_buffer=False)
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        # What `serve` waits on: the listener, the ends of children, and each connection.
+        self.ends = ChildWatch()
+        adopt_orphans()
         self.selector = selectors.DefaultSelector()
         self.selector.register(self.listener, selectors.EVENT_READ)
-        self.selector.register(self.wakeup_read, selectors.EVENT_READ)
+        self.selector.register(self.ends, selectors.EVENT_READ)
 
     def serve(self) -> Request | None:
-        """Serve until it is time to end; return None then, and in each forked worker its request."""
+        """Serve until it is time to end. Return `None` then; in a forked worker, return the worker's request."""
         while not self.is_over():
             for key, _ in self.selector.select(_CHECK_SECONDS):
                 if key.fileobj is self.listener:
                     self.accept()
-                elif key.fd == self.wakeup_read:
+                elif key.fileobj is self.ends:
                     self.reap()
                 elif (stand_in := self.stand_ins.get(key.fd)) is not None:
                     request = self.receive(stand_in)
@@ -134,6 +147,7 @@ class _Server:
         return None
 
     def is_over(self) -> bool:
+        """Return whether it is time to end; kill workers whose raylet is gone."""
         now = time.monotonic()
         if self.raylet is not None and not self.raylet.lives():
             self.raylet_lost = self.raylet_lost or now
@@ -147,7 +161,7 @@ class _Server:
             return True
         if now - self.idle_since < self.idle_seconds:
             return False
-        # Who connected before the name was gone is still served; later ones start another server.
+        # Serve clients that connected before the name was removed; later ones start another server.
         self.path.unlink(missing_ok=True)
         self.accept()
         return not self.stand_ins
@@ -165,7 +179,7 @@ class _Server:
             except BlockingIOError:
                 return
             except OSError:
-                # Out of descriptors or memory. Who knocks waits; an error here would end all that work.
+                # Out of descriptors or memory. Let the client wait: raising here would kill every running worker.
                 time.sleep(_BREATH_SECONDS)
                 return
             credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
@@ -177,7 +191,7 @@ class _Server:
             self.selector.register(connection, selectors.EVENT_READ)
 
     def receive(self, stand_in: _StandIn) -> Request | None:
-        """Take in what a stand-in sent; return its request in the worker that was forked for it."""
+        """Read what a stand-in sent. In the worker that was forked for it, return its request."""
         try:
             data, streams, _, _ = socket.recv_fds(stand_in.connection, 65536, 3)
         except BlockingIOError:
@@ -205,9 +219,11 @@ class _Server:
     def fork(self, stand_in: _StandIn, request: Request) -> Request | None:
         parent = os.getpid()
         try:
-            worker = os.fork() if len(stand_in.streams) == 3 and may_fork() else None
+            worker = os.fork() if len(stand_in.streams) == 3 and is_single_threaded() else None
         except OSError:
-            worker = None  # No room for a process or a descriptor; an error here would end all that work.
+            worker = (
+                None  # No room for a process or a descriptor; raising here would kill every running worker.
+            )
         if worker is None:
             self.answer(stand_in, "R")
             return None
@@ -230,13 +246,10 @@ class _Server:
         return None
 
     def leave(self) -> None:
-        """Forget, in a forked worker, all that is the server's."""
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        """Close the server's descriptors in a forked worker."""
+        self.ends.leave()
         self.selector.close()
         self.listener.close()
-        os.close(self.wakeup_read)
-        os.close(self.wakeup_write)
         for stand_in in self.stand_ins.values():
             stand_in.connection.close()
             stand_in.drop_streams()
@@ -254,97 +267,44 @@ class _Server:
             stand_in.connection.close()
 
     def reap(self) -> None:
-        """Note which workers ended, and kill what they left behind, as the end of a container would."""
-        with contextlib.suppress(BlockingIOError):
-            os.read(self.wakeup_read, 4096)
-        while True:
-            try:
-                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                break
-            if found is None:
-                break
-            stand_in = self.workers.pop(found.si_pid, None)
-            if stand_in is not None:
-                kill_rest_of_group(found.si_pid)  # not yet waited for: the group's number is still its own
-            _, status = os.waitpid(found.si_pid, 0)
+        """Report the workers that ended, and kill the processes that they left behind."""
+        for pid, status in self.ends.reap(self.workers):
+            stand_in = self.workers.pop(pid, None)
             if stand_in is not None and stand_in.connection.fileno() != -1:
                 code = os.waitstatus_to_exitcode(status)
                 self.answer(stand_in, f"E{code if code >= 0 else 128 - code}")
         self.kill_orphans()
 
     def kill_orphans(self) -> None:
-        """Kill processes that left their worker's group and outlived it: they are this process's children then."""
-        tasks = Path("/proc/self/task")
-        try:
-            children = [int(p) for p in (tasks / str(os.getpid()) / "children").read_text().split()]
-        except OSError:
-            return
-        alive = {stand_in.name for stand_in in self.workers.values()}
-        for child in children:
+        """Kill processes that left their worker's group and outlived it; this process has adopted them."""
+        names = {stand_in.name for stand_in in self.workers.values()}
+        for child in children():
             if child in self.workers:
                 continue
-            owner = _variable_of(child, _NAME)
-            # A fork without exec shows this server's own variables; whose it is can't be told.
-            if (owner is None and not alive) or (owner is not None and owner not in alive):
+            owner = variable_of(child, _NAME)
+            # A process that forked without exec shows the server's own variables, which name no worker.
+            if (owner is None and not names) or (owner is not None and owner not in names):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(child, signal.SIGKILL)
 
 
-@dataclass(frozen=True, slots=True)
-class _Raylet:
-    pid: int
-    started: str
-
-    @classmethod
-    def of_this_worker(cls) -> _Raylet | None:
-        """Return the raylet that Ray names to its workers, where this process sees it."""
-        try:
-            pid = int(os.environ.get("RAY_RAYLET_PID", ""))
-            return cls(pid, _start_of(pid))
-        except (OSError, ValueError):
-            return None
-
-    def lives(self) -> bool:
-        try:
-            return _start_of(self.pid) == self.started
-        except (FileNotFoundError, ProcessLookupError):
-            return False
-        except OSError:
-            return True  # It can't be told for want of a descriptor, which is no reason to kill its workers.
-
-
-def _start_of(pid: int) -> str:
-    # After the command in brackets, which may hold blanks: state is field 3 and the start is field 22 of proc(5).
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    if fields[0] in {"Z", "X"}:
-        raise ProcessLookupError(pid)
-    return fields[19]
-
-
-def _variable_of(pid: int, name: str) -> str | None:
+def _raylet() -> ProcessIdentity | None:
+    """Return the raylet that Ray names to its workers, or `None` if this process can't see it."""
     try:
-        pairs = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
+        return ProcessIdentity.of(int(os.environ.get("RAY_RAYLET_PID", "")))
+    except (OSError, ValueError):
         return None
-    prefix = os.fsencode(name) + b"="
-    return next((os.fsdecode(p[len(prefix) :]) for p in pairs if p.startswith(prefix)), None)
-
-
-def may_fork() -> bool:
-    """Return whether this process has one thread, by Python's count and by the kernel's."""
-    return threading.active_count() == 1 and len(list(Path("/proc/self/task").iterdir())) == 1
 
 
 def _preload() -> None:
     importlib.import_module(_WORKER)
-    # `runpy` runs it as __main__ in each worker, and warns about one that is there already.
+    # `runpy` runs it as `__main__` in each worker, and warns if it is imported already.
     del sys.modules[_WORKER]
     for name in _PRELOADED:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    # What can't be prepared is for the step that uses it to tell, where one does: missing credentials, a variable or
-    # a file of the cloud's that its library refuses.
+    # Ignore failures: a step that needs what is missing reports it. Credentials may be missing, or AWS's library may
+    # refuse a variable or a file.
     with contextlib.suppress(Exception):
         from rayform_runtime.cluster.step_workers.fork_preparation import prepare_for_forks
 
@@ -357,12 +317,12 @@ def _preload() -> None:
 
 
 def _run(request: Request, surroundings: dict[str, str]) -> None:
-    """Be the worker: what `python ARGUMENTS...` would run, with the image's variables and the request's."""
+    """Run what `python ARGUMENTS...` would run, with the image's variables and those of the request."""
     os.environ.clear()
     os.environ.update(surroundings)
     os.environ.update(request.variables)
     if (numpy := sys.modules.get("numpy")) is not None:
-        numpy.random.seed()  # the standard library's generator seeds itself anew
+        numpy.random.seed()  # the standard library seeds its own generator again after a fork
     first, *rest = request.arguments
     module, rest = (rest[0], rest[1:]) if first == "-m" else (first.removeprefix("-m"), rest)
     sys.argv[:] = [module, *rest]
@@ -370,14 +330,13 @@ def _run(request: Request, surroundings: dict[str, str]) -> None:
 
 
 def main(path: Path, idle_seconds: float = IDLE_SECONDS) -> None:
-    """Serve at a path until it is time to end; forked workers run, and leave, through here too."""
+    """Serve at a path until it is time to end. Forked workers return to here too, and run from here."""
     surroundings = {k: v for k, v in os.environ.items() if k != _NAME}
-    gc.disable()  # nothing that is imported is garbage
+    gc.disable()  # imports leave no garbage
     _preload()
-    if not may_fork():
+    if not is_single_threaded():
         sys.exit("importing what a step needs started a thread in this image, so that workers can't fork")
-    gc.freeze()  # keeps the collector from touching, and so copying, pages shared with the workers
-    gc.enable()
+    freeze_heap()
     server = _Server(path, idle_seconds)
     request = server.serve()
     if request is not None:

@@ -2,67 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
+
+from rayform_runtime.processes.identity import process_started, this_host
 
 if TYPE_CHECKING:
     from rayform_runtime.catalog.entities import Run
     from rayform_runtime.catalog.interface import Catalog
 
-__all__ = ["STALE_SECONDS", "is_alive", "mark_dead_runs", "process_started", "this_host"]
+__all__ = ["STALE_SECONDS", "is_alive", "mark_dead_runs"]
 
 STALE_SECONDS = 60.0
 """A run of another host is taken for dead after this long without a heartbeat."""
 
 _TOLERANCE_SECONDS = 2.0
 """The clock that start times are told by may be set meanwhile."""
-
-
-def this_host() -> str:
-    """Return the name that tells this machine (and, on Linux, this container) from others."""
-    name = socket.gethostname()
-    with contextlib.suppress(OSError):
-        # Containers of one host may share its name, and their process IDs mean different processes.
-        name += "/" + os.readlink("/proc/self/ns/pid")  # noqa: PTH115
-    return name
-
-
-def process_started(pid: int) -> float | None:
-    """Return when a process started, in seconds since 1970, or `None` where there is none.
-
-    With the process ID it names a process for good: IDs come again, the pair doesn't.
-    """
-    return _started_on_linux(pid) if sys.platform.startswith("linux") else _started_elsewhere(pid)
-
-
-def _started_on_linux(pid: int) -> float | None:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-        boot = Path("/proc/stat").read_bytes().split(b"btime ", 1)[1].split(maxsplit=1)[0]
-    except (OSError, IndexError):
-        return None
-    # The command's name, in parentheses, may hold spaces; field 22 is the start in clock ticks.
-    fields = stat.rpartition(b")")[2].split()
-    if fields[0] in (b"Z", b"X"):
-        return None  # dead, and only not yet reaped
-    return int(boot) + int(fields[19]) / os.sysconf("SC_CLK_TCK")
-
-
-def _started_elsewhere(pid: int) -> float | None:
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return None
-        return float(process.create_time())
-    except psutil.Error:
-        return None
 
 
 def is_alive(run: Run) -> bool | None:

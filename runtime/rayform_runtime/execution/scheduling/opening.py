@@ -14,9 +14,9 @@ from rayform_runtime.catalog.entities import NewRun, RunStatus, StepRun
 from rayform_runtime.execution.interface import CodeFacts, LateCodeFacts, RunRequest
 from rayform_runtime.execution.scheduling.cache_lookup import missing_data
 from rayform_runtime.execution.scheduling.graph import RunGraph, VersionRef, stored_ids
-from rayform_runtime.execution.scheduling.liveness import process_started, this_host
 from rayform_runtime.execution.scheduling.model_versions import RunModels
 from rayform_runtime.execution.scheduling.records import RunRecords, record_failure
+from rayform_runtime.processes.identity import process_started, this_host
 
 if TYPE_CHECKING:
     from rayform_runtime.components import Stack

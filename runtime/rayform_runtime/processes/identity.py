@@ -1,0 +1,91 @@
+"""Which process a process ID means: IDs are used again, an ID with its start time is not.
+
+The only reader of `/proc/PID/stat` and of the boot time in the runtime package.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["ProcessIdentity", "process_started", "start_ticks", "this_host"]
+
+
+def this_host() -> str:
+    """Return a name that tells this machine (and, on Linux, this container) from others."""
+    name = socket.gethostname()
+    with contextlib.suppress(OSError):
+        # Containers of one host may share its name, and their process IDs mean different processes.
+        name += "/" + os.readlink("/proc/self/ns/pid")  # noqa: PTH115
+    return name
+
+
+def start_ticks(pid: int) -> int:
+    """Return when a process started, in clock ticks since this machine booted. Linux only.
+
+    Raises:
+        ProcessLookupError: the process is dead and only waits to be reaped.
+        OSError: `/proc` has no such process, or can't be read.
+    """
+    # Source: proc_pid_stat(5). The command stands in parentheses and may hold spaces; field 3 is the state and
+    # field 22 the start.
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    if fields[0] in (b"Z", b"X"):
+        raise ProcessLookupError(pid)
+    return int(fields[19])
+
+
+def process_started(pid: int) -> float | None:
+    """Return when a process started, in seconds since 1970, or `None` if no such process runs."""
+    return _started_on_linux(pid) if sys.platform.startswith("linux") else _started_elsewhere(pid)
+
+
+def _started_on_linux(pid: int) -> float | None:
+    try:
+        ticks = start_ticks(pid)
+        boot = Path("/proc/stat").read_bytes().split(b"btime ", 1)[1].split(maxsplit=1)[0]
+    except (OSError, IndexError):
+        return None
+    return int(boot) + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _started_elsewhere(pid: int) -> float | None:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return float(process.create_time())
+    except psutil.Error:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessIdentity:
+    """A process of this machine, by its ID and its start. Linux only."""
+
+    pid: int
+    ticks: int
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessIdentity:
+        """Return the identity of a running process.
+
+        Raises:
+            OSError: as `start_ticks`.
+        """
+        return cls(pid, start_ticks(pid))
+
+    def lives(self) -> bool:
+        """Return whether the process still runs; true also if the system can't say at the moment."""
+        try:
+            return start_ticks(self.pid) == self.ticks
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        except OSError:
+            return True  # out of descriptors, which says nothing about the process
