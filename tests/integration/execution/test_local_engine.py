@@ -28,6 +28,7 @@ from rayform_runtime.execution.local.fork_launcher import ForkLauncher
 from rayform_runtime.execution.local.orchestrator import LocalOrchestrator
 from rayform_runtime.execution.scheduling.loop import RunLoop
 from rayform_runtime.execution.scheduling.records import RunRecords
+from rayform_runtime.processes.identity import process_started
 from rayform_runtime.spec import ListInput, ModelSpec, ParameterInput, Resources, RetryPolicy
 
 
@@ -54,18 +55,11 @@ def engine(
     built.stack.close()
 
 
-def is_running(pid: int) -> bool:
-    try:
-        return b") Z " not in Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return False
-
-
 def gone_soon(pid: int, seconds: float = 3.0) -> bool:
     deadline = time.monotonic() + seconds
-    while is_running(pid) and time.monotonic() < deadline:
+    while process_started(pid) is not None and time.monotonic() < deadline:
         time.sleep(0.01)
-    return not is_running(pid)
+    return process_started(pid) is None
 
 
 # -- data ---------------------------------------------------------------------------------------------------

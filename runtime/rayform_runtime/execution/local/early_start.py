@@ -1,7 +1,7 @@
-"""Starts the process that workers come from before anything else is imported.
+"""Starts the process that workers fork from, before anything else is imported.
 
-A worker needs as long to import Rayform as the process that calls the pipeline. Started as the very first
-thing, it does so on another CPU meanwhile. Only the standard library is imported here.
+A worker takes as long to import Rayform as the process that calls the pipeline. If it starts as the very first thing,
+it imports on another CPU meanwhile. This module imports the standard library alone.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ def start_early(modules: Sequence[str] = ()) -> None:
     """Start a launcher for the local orchestrator to take later. Returns at once; a second call does nothing.
 
     Args:
-        modules: what workers will import beside the worker's own modules.
+        modules: what workers import in addition to the worker's own modules.
     """
     global _waiting
     if _waiting is None:
-        from rayform_runtime.execution.local.launcher import default_launcher
+        from rayform_runtime.execution.local.choose_launcher import choose_launcher
 
-        _waiting = default_launcher(modules)
+        _waiting = choose_launcher(modules)
         atexit.register(discard_early_launcher)
 
 
 def take_early_launcher() -> Launcher | None:
-    """Return the launcher that was started early, once; the caller shuts it down."""
+    """Return the launcher that was started early, or `None` from the second call on; the caller shuts it down."""
     global _waiting
-    taken, _waiting = _waiting, None
-    return taken
+    launcher, _waiting = _waiting, None
+    return launcher
 
 
 def discard_early_launcher() -> None:
-    """End a launcher that nobody took: the run is on another stack, or never came about. Idempotent."""
-    taken = take_early_launcher()
-    if taken is not None:
-        # A second Ctrl-C while this process ends has said all there is to say.
+    """End a launcher that nobody took, because the run is on another stack or never began. Idempotent."""
+    launcher = take_early_launcher()
+    if launcher is not None:
+        # A second Ctrl-C has no effect here: this process is ending already.
         with contextlib.suppress(KeyboardInterrupt):
-            taken.shutdown()
+            launcher.shutdown()

@@ -1,4 +1,4 @@
-"""What starts worker processes: the interface, and which implementation this system takes."""
+"""What starts worker processes: the interface of launchers, and what they share."""
 
 from __future__ import annotations
 
@@ -9,30 +9,53 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
-from rayform_runtime.processes.framing import FrameReader
+from rayform_runtime.processes.framing import FrameReader, FrameWriter
 
-__all__ = ["Launcher", "WorkerProcess", "default_launcher", "slots", "socket_and_pipe"]
+if TYPE_CHECKING:
+    from rayform_runtime.execution.interface import StepResult
+    from rayform_runtime.usercode.code_ref import CodeRef
+
+__all__ = ["Launcher", "RunCode", "WorkerProcess", "slots", "socket_and_pipe", "worker_command"]
 
 slots = itertools.count(1)
-"""Numbers of workers, one row for all launchers of this process."""
+"""Numbers of workers, unique among all launchers of this process."""
+
+
+class RunCode(NamedTuple):
+    """The user's code of one run, as workers import it.
+
+    Args:
+        environment: variables for all steps, set before the code is imported.
+        code_root, import_paths: where the code is; see `PipelineSpec`.
+        sources: functions whose modules are worth importing once for all workers.
+    """
+
+    environment: Mapping[str, str]
+    code_root: str | None
+    import_paths: Sequence[str]
+    sources: Sequence[CodeRef]
 
 
 @dataclass(eq=False, slots=True)
 class WorkerProcess:
-    """A worker as its parent sees it; `pid` and `exit_status` are set once they are known."""
+    """A worker process, seen from its parent."""
 
     slot: int
     tasks: socket.socket
     output: int
+    """Reads what the worker prints, without blocking; -1 once it is closed."""
     pid: int | None = None
+    """Set as soon as it is known: a fork server reports it."""
     exit_status: int | None = None
-    """As `subprocess.Popen.returncode`: negative for a signal."""
-    frames: FrameReader = field(init=False)
+    """As `subprocess.Popen.returncode`: negative for a signal; `None` while it runs."""
+    results: FrameReader[StepResult] = field(init=False)
+    writer: FrameWriter = field(init=False)
 
     def __post_init__(self) -> None:
-        self.frames = FrameReader(self.tasks)
+        self.results = FrameReader(self.tasks)
+        self.writer = FrameWriter(self.tasks)
 
     def close(self) -> None:
         """Close this side's descriptors; an idle worker then ends by itself."""
@@ -43,34 +66,32 @@ class WorkerProcess:
 
 
 class Launcher(abc.ABC):
-    """Starts and reaps the workers of one orchestrator. Used from one thread."""
+    """Starts and reaps the workers of one orchestrator. Used from one thread; only `close` and `shutdown` wait."""
 
     @abc.abstractmethod
-    def prepare(
-        self,
-        environment: Mapping[str, str],
-        code_root: str | None,
-        import_paths: Sequence[str],
-        sources: Sequence[Mapping[str, Any]],
-    ) -> None:
-        """Get ready for a run's workers; doesn't block."""
+    def prepare(self, code: RunCode) -> None:
+        """Get ready for a run's workers."""
 
     @abc.abstractmethod
     def launch(self, environment: Mapping[str, str], *, preloaded: bool) -> WorkerProcess:
-        """Start a worker; doesn't block.
+        """Start a worker.
 
         Args:
-            environment: variables set before the person's code is imported.
+            environment: variables set before the user's code is imported.
             preloaded: the code may have been imported before these variables were set.
         """
 
     @abc.abstractmethod
-    def descriptors(self) -> list[int]:
-        """What to wait on besides the workers' own sockets."""
+    def descriptors(self) -> dict[int, int]:
+        """Return what to wait on besides the workers' own sockets, with events as in `selectors`."""
 
     @abc.abstractmethod
     def collect(self) -> tuple[list[WorkerProcess], str]:
-        """Return the workers that have ended, with their exit status, and what the code's import printed."""
+        """Return the workers that have ended, with their exit status, and what importing the code printed.
+
+        Raises:
+            PrerequisiteError: workers can't be started.
+        """
 
     @abc.abstractmethod
     def close(self, *, kill: bool) -> None:
@@ -78,21 +99,29 @@ class Launcher(abc.ABC):
 
     @abc.abstractmethod
     def shutdown(self) -> None:
-        """End everything, the server too. Idempotent."""
+        """End everything, a fork server included. Idempotent."""
 
 
 def socket_and_pipe() -> tuple[socket.socket, socket.socket, int, int]:
+    """Return both ends of a worker's task socket (the parent's first), and of its output pipe (reading, writing)."""
     ours, theirs = socket.socketpair()
     output_read, output_write = os.pipe()
     os.set_blocking(output_read, False)
     return ours, theirs, output_read, output_write
 
 
-def default_launcher(modules: Sequence[str] = ()) -> Launcher:
-    """Return the fastest launcher that is safe on this system."""
-    from rayform_runtime.execution.local.fork_launcher import ForkLauncher
-    from rayform_runtime.execution.local.spawn_launcher import SpawnLauncher
+def worker_command(task_fd: int, output_fd: int, modules: Sequence[str] = ()) -> list[str]:
+    """Return the command that starts a worker as an interpreter of its own.
 
-    if sys.platform.startswith("linux") and os.environ.get("RAYFORM_START_METHOD") != "spawn":
-        return ForkLauncher(modules)
-    return SpawnLauncher(modules)
+    Args:
+        task_fd, output_fd: descriptors that it inherits.
+        modules: what it imports first.
+    """
+    code = (
+        "import sys; sys.path[:] = sys.argv[4].split('\\n')\n"
+        "from rayform_runtime.execution.local.worker_process import main\n"
+        "main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[5].split())"
+    )
+    path = "\n".join(entry for entry in sys.path if entry)
+    numbers = [str(task_fd), str(output_fd), str(os.getpid())]
+    return [sys.executable, "-c", code, *numbers, path, " ".join(modules)]

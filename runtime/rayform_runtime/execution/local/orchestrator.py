@@ -1,15 +1,16 @@
-"""The orchestrator of flavor `local`: the scheduler in this process, workers beside it."""
+"""The orchestrator of flavor `local`: the scheduler in this process, and workers on this machine."""
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from rayform_core.errors import ConflictError
 from rayform_runtime.execution.interface import Executor, Listener, Orchestrator, RunOutcome, RunRequest
+from rayform_runtime.execution.local.choose_launcher import choose_launcher
 from rayform_runtime.execution.local.early_start import take_early_launcher
-from rayform_runtime.execution.local.launcher import Launcher, default_launcher
+from rayform_runtime.execution.local.launcher import Launcher, RunCode
 from rayform_runtime.execution.local.resources import (
     LocalResources,
     machine_cpus,
@@ -30,7 +31,7 @@ class LocalOrchestrator(Orchestrator):
     """Runs pipelines in warm worker processes on this machine.
 
     Args:
-        config: what steps may share.
+        config: what steps share, if it isn't all that this machine has.
         stack_name: the stack that it belongs to.
     """
 
@@ -43,10 +44,10 @@ class LocalOrchestrator(Orchestrator):
     def warm_up(self) -> None:
         """Start the fork server; it imports Rayform while the caller traces the pipeline."""
         if self._launcher is None:
-            self._launcher = take_early_launcher() or default_launcher()
+            self._launcher = take_early_launcher() or choose_launcher()
 
     def resources(self) -> LocalResources:
-        """Return what steps may share: what the settings declare, else what the machine has."""
+        """Return what steps share: what the settings declare, else what the machine has."""
         config = self.config
         gpus = machine_gpus()
         if config.gpus is not None:
@@ -57,7 +58,7 @@ class LocalOrchestrator(Orchestrator):
         """See `Orchestrator.run`; `request.detach` has no meaning here, since this process does the work."""
         from rayform_runtime.execution.scheduling.scheduler import Scheduler
 
-        # All runs of a process share one launcher: those that several threads start take turns.
+        # All runs of a process share one launcher; runs that several threads start take turns.
         with self._turn:
             return Scheduler(request, stack, self._executor(request, stack), listener).run()
 
@@ -67,38 +68,41 @@ class LocalOrchestrator(Orchestrator):
 
             return InProcessExecutor(stack)
         from rayform_runtime.execution.local.executor import LocalExecutor
+        from rayform_runtime.usercode.code_ref import CodeRef
 
         self.warm_up()
         assert self._launcher is not None
         spec = request.spec
         resources = self.resources()
         resources.check(spec)  # before anything is started
-        first_of_module: dict[tuple[str, str | None, str | None], dict[str, Any]] = {}
-        for step in spec.steps:
-            source = step.source
-            place = (source.module, source.file, source.pickled)
-            if source.pickled is None and place not in first_of_module:
-                first_of_module[place] = source.model_dump(mode="json")
+        first_of_module: dict[tuple[str, str | None], CodeRef] = {}
+        for source in (step.source for step in spec.steps):
+            if source.pickled is None:
+                ref = CodeRef(source.module, source.qualname, source.file)
+                first_of_module.setdefault((ref.module, ref.file), ref)
         executor = LocalExecutor(
+            str(request.run_id),
             self._launcher,
             resources,
-            log_store=None if stack.artifact_store.uri.startswith("file:") else stack.artifact_store,
+            RunCode(
+                dict(spec.environment),
+                spec.code_root,
+                tuple(spec.import_paths or (".",)),
+                tuple(first_of_module.values()),
+            ),
             max_workers=self.config.max_workers,
-            environment=spec.environment,
-            code_root=spec.code_root,
-            import_paths=spec.import_paths or (".",),
-            sources=list(first_of_module.values()),
+            log_store=None if stack.artifact_store.uri.startswith("file:") else stack.artifact_store,
         )
         if request.no_cache or not spec.enable_cache or not all(s.enable_cache for s in spec.steps):
-            # A worker will be needed for certain: it comes up while the scheduler opens the catalog.
+            # The run certainly needs a worker: let it start while the scheduler opens the catalog.
             executor.get_ready()
         return executor
 
     def stop(self, run_id: UUID, stack: Stack) -> None:
-        """Ask the run's process to end the run, and wait until it did; a process that is dead is cleaned up.
+        """Ask the run's process to end the run, and wait until it has; mark the run if the process is dead.
 
         Raises:
-            ConflictError: the process lives and didn't end the run.
+            ConflictError: the process lives and hasn't ended the run.
         """
         import time
 
@@ -117,7 +121,7 @@ class LocalOrchestrator(Orchestrator):
         mark_dead_runs(stack.catalog)
         if not stack.catalog.get_run(run_id, hydrate=False).status.is_finished:
             raise ConflictError(
-                f"Run '{run.name}' was asked to stop and is still at work.",
+                f"Run '{run.name}' was asked to stop and is still running.",
                 why=f"Its process ({run.pid} on {run.host}) hasn't answered for {_STOP_SECONDS:g} seconds.",
                 hint="Try again in a moment, or end that process.",
             )

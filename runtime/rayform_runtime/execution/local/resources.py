@@ -13,7 +13,7 @@ from rayform_core.errors import UsageError
 from rayform_runtime.execution.interface import StepResources
 from rayform_runtime.spec import PipelineSpec, Resources
 
-__all__ = ["Grant", "LocalResources", "machine_cpus", "machine_gpus", "machine_memory"]
+__all__ = ["Grant", "LocalResources", "machine_cpus", "machine_gpus", "machine_memory", "oom_kills"]
 
 _EPSILON = 1e-9
 
@@ -57,6 +57,15 @@ def machine_gpus() -> list[str]:
     with contextlib.suppress(OSError):
         return [str(i) for i, _ in enumerate(sorted(Path("/proc/driver/nvidia/gpus").iterdir()))]
     return []
+
+
+def oom_kills() -> int:
+    """Return how many processes the kernel has killed in this container because memory ran out."""
+    for line in _read("/sys/fs/cgroup/memory.events").splitlines():
+        name, _, count = line.partition(" ")
+        if name == "oom_kill":
+            return int(count)
+    return 0  # no control groups of version 2 here
 
 
 @dataclass(frozen=True, slots=True)

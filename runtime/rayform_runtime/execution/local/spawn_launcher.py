@@ -5,46 +5,41 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from rayform_runtime.execution.local.launcher import Launcher, WorkerProcess, slots, socket_and_pipe
+from rayform_runtime.execution.local.launcher import (
+    Launcher,
+    RunCode,
+    WorkerProcess,
+    slots,
+    socket_and_pipe,
+    worker_command,
+)
 from rayform_runtime.processes.death import kill_group, kill_rest_of_group
 
 __all__ = ["SpawnLauncher"]
 
 
 class SpawnLauncher(Launcher):
-    """Starts each worker as an interpreter of its own: slower, and safe everywhere."""
+    """Starts each worker as an interpreter of its own.
+
+    Args:
+        modules: what workers import in addition to the worker's own modules.
+    """
 
     def __init__(self, modules: Sequence[str] = ()) -> None:
         self._modules = list(modules)
-        self._environment: dict[str, str] = {}
+        self._environment: Mapping[str, str] = {}
         self._processes: dict[int, tuple[WorkerProcess, subprocess.Popen[bytes]]] = {}
 
-    def prepare(
-        self,
-        environment: Mapping[str, str],
-        code_root: str | None,
-        import_paths: Sequence[str],
-        sources: Sequence[Mapping[str, Any]],
-    ) -> None:
-        self._environment = dict(environment)
+    def prepare(self, code: RunCode) -> None:
+        self._environment = code.environment
 
     def launch(self, environment: Mapping[str, str], *, preloaded: bool) -> WorkerProcess:
         ours, theirs, output_read, output_write = socket_and_pipe()
-        code = (
-            "import sys; sys.path[:] = sys.argv[4].split('\\n')\n"
-            "from rayform_runtime.execution.local.worker_process import main\n"
-            "main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[5].split())"
-        )
         process = subprocess.Popen(
-            [
-                *(sys.executable, "-c", code, str(theirs.fileno()), str(output_write), str(os.getpid())),
-                *("\n".join(p for p in sys.path if p), " ".join(self._modules)),
-            ],
+            worker_command(theirs.fileno(), output_write, self._modules),
             env={**os.environ, **self._environment, **environment},
             stdin=subprocess.DEVNULL,
             stdout=output_write,
@@ -58,8 +53,8 @@ class SpawnLauncher(Launcher):
         self._processes[worker.slot] = (worker, process)
         return worker
 
-    def descriptors(self) -> list[int]:
-        return []  # a worker's end shows as the end of file on its own socket
+    def descriptors(self) -> dict[int, int]:
+        return {}  # a worker's end shows as the end of file on its own socket
 
     def collect(self) -> tuple[list[WorkerProcess], str]:
         ended = []
