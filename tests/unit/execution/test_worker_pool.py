@@ -14,14 +14,27 @@ import pytest
 
 from rayform_core.errors import PrerequisiteError
 from rayform_runtime.catalog.entities import StepStatus
-from rayform_runtime.execution.interface import StepResult
+from rayform_runtime.execution.interface import PipelineFacts, StepFacts, StepResult, Task
 from rayform_runtime.execution.local import worker_pool
 from rayform_runtime.execution.local.fork_launcher import ForkLauncher
 from rayform_runtime.execution.local.launcher import Launcher, RunCode, WorkerProcess, slots, socket_and_pipe
 from rayform_runtime.execution.local.worker_pool import Answered, Died, PoolEvent, Printed, Worker, WorkerPool
 from rayform_runtime.processes.framing import receive, send
+from rayform_runtime.usercode.code_ref import CodeRef
 
 NO_CODE = RunCode({}, None, (".",), ())
+
+
+def task(timeout: float | None = None, code_root: str = "/code") -> Task:
+    return Task(
+        run_id="r",
+        run_name="r",
+        step_run_id="s",
+        step=StepFacts("s", "s", CodeRef("module", "function"), timeout=timeout),
+        stack="{}",
+        pipeline=PipelineFacts(),
+        code_root=code_root,
+    )
 
 
 class PlayedLauncher(Launcher):
@@ -108,9 +121,9 @@ def test_output_comes_before_the_answer_it_was_printed_before(
 ) -> None:
     """Whole lines are passed on as they come, the rest with the answer; the worker then takes the next task."""
     worker = taken(pool)
-    pool.give(worker, "task", None)  # type: ignore[arg-type]
+    pool.give(worker, task())
     theirs, _ = launcher.theirs[worker.process.slot]
-    assert receive(theirs) == "task"
+    assert receive(theirs) == task()
     launcher.print(worker, b"\nfirst\nsec")
     assert events_until(pool, bool) == [Printed(worker, b"\nfirst\nsec", "\nfirst")]
     launcher.print(worker, b"ond")
@@ -139,7 +152,7 @@ def test_a_task_larger_than_a_socket_takes_does_not_block(pool: WorkerPool, laun
     """`give` returns at once though the worker doesn't read yet; the rest is sent as it reads."""
     worker = taken(pool)
     started = time.monotonic()
-    pool.give(worker, "x" * (8 << 20), None)  # type: ignore[arg-type]
+    pool.give(worker, task(code_root="x" * (8 << 20)))
     assert time.monotonic() - started < 1
     theirs, _ = launcher.theirs[worker.process.slot]
     theirs.setblocking(False)
@@ -206,7 +219,7 @@ def test_a_task_that_runs_too_long_is_asked_where_it_stands_and_killed(
         time.sleep(0.2)
         worker = taken(pool)
         worker.process.pid = process.pid
-        pool.give(worker, "task", 0.05)  # type: ignore[arg-type]
+        pool.give(worker, task(timeout=0.05))
         events_until(pool, lambda _: worker.is_ending)
         assert worker.timed_out and process.wait(5) == -9
         assert process.stderr is not None and process.stderr.read() == b"here\n"

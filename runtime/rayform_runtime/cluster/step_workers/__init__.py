@@ -1,1 +1,1 @@
-"""Ray workers inside step images: what Ray starts on a node, and what their container forks them from."""
+"""Ray workers inside step images: the programs that Ray starts on a node, and the server that workers fork from."""

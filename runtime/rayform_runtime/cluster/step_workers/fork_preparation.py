@@ -1,6 +1,6 @@
-"""What a process that step workers fork from does once for all of them, beyond imports.
+"""Prepares, once for all step workers, the process that they fork from: more than its imports.
 
-A variable tells it, since nothing else of a run reaches that process before its first worker does.
+An environment variable says what to prepare. Nothing else of a run reaches that process before its first worker.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _VARIABLE = "RAYFORM_STEP_ARTIFACT_STORE"
 
 
 def preparation_of(stack: StackSpec) -> dict[str, str]:
-    """Return the variable that lets workers' parents prepare for this stack; it holds no secret.
+    """Return the variable that lets the workers' parent prepare for a stack; it holds no secret.
 
     Args:
-        stack: whose artifact store the workers will use.
+        stack: its artifact store is the one that the workers use.
     """
     kind = ComponentKind.ARTIFACT_STORE
     alone = StackSpec(name=stack.name, components={kind: stack.components[kind]})
@@ -31,13 +31,13 @@ def preparation_of(stack: StackSpec) -> dict[str, str]:
 
 
 def prepare_for_forks(environment: Mapping[str, str] | None = None) -> bool:
-    """Do what the variable asks for; return whether there was one.
+    """Prepare what the variable asks for; return whether the variable is set.
 
     Args:
-        environment: instead of this process's own variables.
+        environment: variables to read; this process's own by default.
 
     Raises:
-        ValueError: the variable isn't what `preparation_of` wrote.
+        ValueError: `preparation_of` didn't write the variable.
     """
     text = (os.environ if environment is None else environment).get(_VARIABLE)
     if not text:

@@ -1,12 +1,12 @@
-"""Runs Ray's workers inside step images: a Ray runtime-environment plugin of ours.
+"""Runs Ray's workers inside step images: a plugin for Ray's runtime environments.
 
-Registered on every node by `RAY_RUNTIME_ENV_PLUGINS`. A task whose runtime environment has `rayform_image` gets a
-worker in a container of that image, in the node's own network, PID and IPC namespaces and with Ray's
-folder mounted, so that Ray sees a worker like any other: forked in a container that the image's steps share on this
-node (`stand_in`), or for a step with a memory limit in one of its own (`step_container.sh`). Ray's own
-`image_uri` needs podman and passes no GPU.
+`RAY_RUNTIME_ENV_PLUGINS` registers it on every node. A task whose runtime environment has `rayform_image` gets a worker
+in a container of that image, in the node's own network, PID and IPC namespaces and with Ray's folder mounted, so that
+Ray sees a worker like any other. Workers fork in a container that the image's steps share on this node (`stand_in`); a
+step with a memory limit has a container of its own (`step_container.sh`). Ray's own `image_uri` needs podman and passes
+no GPU.
 
-An error raised here fails the task with its text, so each begins with a mark and a kind that
+An error raised here fails the task with its text. So each error begins with a mark and a kind, which
 `execution.on_ray.failures` turns into the step's error.
 """
 
@@ -19,7 +19,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ray._private.runtime_env.plugin import RuntimeEnvPlugin
 
@@ -27,52 +27,69 @@ from rayform_runtime.cluster.machine.settings import MachineSettings
 from rayform_runtime.cluster.step_workers.image_errors import IMAGE_ERROR_MARK
 from rayform_runtime.images.build_context import LABEL_PYTHON, LABEL_RAY
 
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.errors import APIError
+    from docker.models.images import Image
+    from ray._private.runtime_env.context import RuntimeEnvContext
+    from ray.runtime_env import RuntimeEnv
+
 __all__ = ["PLUGIN_CLASS", "PLUGIN_NAME", "StepImagePlugin"]
 
 PLUGIN_NAME = "rayform_image"
 PLUGIN_CLASS = "rayform_runtime.cluster.step_workers.image_plugin.StepImagePlugin"
 _ROOM_FOR_THE_WORKER = 256 * 1024 * 1024
+"""Bytes of memory that a container may use beyond its step."""
 _SLACK = 1.25
+"""How many times its memory a step may use."""
 _SCRIPT = Path(__file__).with_name("step_container.sh")
 _STAND_IN = Path(__file__).with_name("stand_in.py")
 
 
 class StepImageError(RuntimeError):
-    """Why a step's container can't be started: a kind, and the sentence for the person."""
+    """Why a step's container can't be started: a kind, and the message for users."""
 
-    def __init__(self, kind: str, sentence: str) -> None:
-        super().__init__(f"{IMAGE_ERROR_MARK}[{kind}] {' '.join(sentence.split())}")
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(f"{IMAGE_ERROR_MARK}[{kind}] {' '.join(message.split())}")
 
 
 class StepImagePlugin(RuntimeEnvPlugin):
-    """Sets a worker's command to run in the image that its runtime environment names.
+    """Makes a worker run in the image that its runtime environment names.
 
-    The environment's value is `{"image": reference, "environment": {...}, "memory": bytes or absent}`. Memory is
-    what the step asked for; its container may use a quarter more, and room for the worker itself, before the
-    kernel ends it: a runaway step then hurts only itself.
+    The environment's value is `{"image": reference, "environment": {...}, "memory": bytes or absent}`. The memory is
+    what the step asked for. Its container may use a quarter more, and room for the worker itself; then the kernel
+    kills it, so that a runaway step hurts only itself.
     """
 
     name = PLUGIN_NAME
 
     @staticmethod
-    def validate(runtime_env_dict: dict[str, Any]) -> None:
-        """Refuse a value of another form, as Ray asks of each plugin."""
+    def validate(runtime_env_dict: Mapping[str, object]) -> None:
+        """Refuse a value of another form; Ray calls this for each plugin."""
         value = runtime_env_dict[PLUGIN_NAME]
         if not isinstance(value, Mapping) or not isinstance(value.get("image"), str):
             raise ValueError(f"{PLUGIN_NAME} must be a mapping with the name of an image.")
 
     async def create(
-        self, uri: str | None, runtime_env: Any, context: Any, logger: logging.Logger | None = None
+        self,
+        uri: str | None,
+        runtime_env: RuntimeEnv,
+        context: RuntimeEnvContext,
+        logger: logging.Logger | None = None,
     ) -> float:
-        """Have the image on this node, and check that its versions are the cluster's."""
+        """Pull the image if this node lacks it, and check that its versions are the cluster's."""
         image = str(runtime_env[PLUGIN_NAME]["image"])
         await asyncio.get_running_loop().run_in_executor(None, have_image, image)
         return 0.0
 
     def modify_context(
-        self, uris: list[str], runtime_env: Any, context: Any, logger: logging.Logger | None = None
+        self,
+        uris: list[str],
+        runtime_env: RuntimeEnv,
+        context: RuntimeEnvContext,
+        logger: logging.Logger | None = None,
     ) -> None:
-        """Put a stand-in of a forked worker in Python's place; or, for a step with a limit, `step_container.sh`."""
+        """Put a worker's stand-in in Python's place, or `step_container.sh` for a step with a memory limit."""
         value = runtime_env[PLUGIN_NAME]
         variables = {str(k): str(v) for k, v in (value.get("environment") or {}).items()}
         context.env_vars.update(variables)
@@ -84,16 +101,16 @@ class StepImagePlugin(RuntimeEnvPlugin):
         else:
             command = [sys.executable, "-I", "-S", "-E", str(_STAND_IN), str(value["image"])]
         context.py_executable = shlex.join(command)
-        # As one argument: Ray quotes it. A path would have to be known for each image.
+        # One argument, since Ray quotes it; and no path, since that differs between images.
         context.override_worker_entrypoint = "-mray._private.workers.default_worker"
 
 
 def have_image(image: str) -> None:
-    """Pull an image that this node lacks, with the node's own rights, and check what is in it.
+    """Pull an image if this node lacks it, with the node's own rights, and check its versions.
 
     Raises:
         StepImageError: Docker is missing, the registry refuses or doesn't answer, the image doesn't exist, the
-            disk is full, or its Ray or Python differs from the cluster's.
+            disk is full, or the image's Ray or Python differs from the cluster's.
     """
     import docker
     from docker.errors import APIError, DockerException, ImageNotFound
@@ -109,20 +126,20 @@ def have_image(image: str) -> None:
         ) from error
     try:
         try:
-            found = client.images.get(image)
+            local = client.images.get(image)
         except ImageNotFound:
-            found = _pull(client, image)
-        _check_versions(image, found.labels)
-        _try_out(image, str(found.id))
+            local = _pull(client, image)
+        _check_versions(image, local.labels)
+        _try_out(image, str(local.id))
     except APIError as error:
         raise StepImageError(
-            "ImagePullError", f"Image '{image}' can't be had: {_explained(error)}."
+            "ImagePullError", f"Docker can't provide image '{image}': {_explained(error)}."
         ) from error
     finally:
         client.close()
 
 
-def _pull(client: Any, image: str) -> Any:
+def _pull(client: DockerClient, image: str) -> Image:
     from docker.errors import APIError
 
     login = _registry_login(image)
@@ -131,19 +148,19 @@ def _pull(client: Any, image: str) -> Any:
     try:
         return client.images.pull(repository, tag=digest or tag, auth_config=login)
     except APIError as error:
-        said = _explained(error)
-        lowered = said.lower()
+        reason = _explained(error)
+        lowered = reason.lower()
         if "no space left" in lowered:
             raise StepImageError(
                 "DiskFull", f"Image '{image}' can't be pulled: the node's disk is full."
             ) from error
         if any(word in lowered for word in ("denied", "unauthorized", "forbidden", "no basic auth")):
             raise StepImageError(
-                "RegistryRefused", f"The registry refuses image '{image}' to this node: {said}."
+                "RegistryRefused", f"The registry refuses image '{image}' to this node: {reason}."
             ) from error
         if any(word in lowered for word in ("not found", "manifest unknown", "name unknown")):
-            raise StepImageError("ImageMissing", f"The registry has no image '{image}': {said}.") from error
-        raise StepImageError("RegistryUnavailable", f"Image '{image}' can't be pulled: {said}.") from error
+            raise StepImageError("ImageMissing", f"The registry has no image '{image}': {reason}.") from error
+        raise StepImageError("RegistryUnavailable", f"Image '{image}' can't be pulled: {reason}.") from error
 
 
 def _registry_login(image: str) -> dict[str, str] | None:
@@ -162,10 +179,10 @@ def _registry_login(image: str) -> dict[str, str] | None:
         uri=settings.registry, region=settings.region, endpoint_url=settings.endpoints.get("ecr")
     )
     try:
-        found = ECRRegistry(config, stack_name=settings.name).credentials()
+        login = ECRRegistry(config, stack_name=settings.name).credentials()
     except RayformError as error:
         raise StepImageError("RegistryRefused", str(error)) from error
-    return {"username": found.username, "password": found.password} if found else None
+    return {"username": login.username, "password": login.password} if login else None
 
 
 def _check_versions(image: str, labels: Mapping[str, str]) -> None:
@@ -182,7 +199,7 @@ def _check_versions(image: str, labels: Mapping[str, str]) -> None:
 
 
 def _try_out(image: str, image_id: str) -> None:
-    """Start a container of the image once on this node: Ray would try a worker that can't start for ever."""
+    """Start a container of the image once on this node: Ray would restart a worker that can't start for ever."""
     marker = Path("/tmp/ray/rayform/tried") / image_id.replace(":", "-")  # noqa: S108 - Ray's own folder
     if marker.exists():
         return
@@ -194,17 +211,17 @@ def _try_out(image: str, image_id: str) -> None:
         check=False,
     )
     if done.returncode != 0:
-        said = " ".join((done.stderr or done.stdout).strip().splitlines()[-3:])
+        output = " ".join((done.stderr or done.stdout).strip().splitlines()[-3:])
         raise StepImageError(
             "ContainerFailed",
-            f"A container of image '{image}' doesn't start (exit code {done.returncode}): {said}",
+            f"A container of image '{image}' doesn't start (exit code {done.returncode}): {output}",
         )
     marker.parent.mkdir(parents=True, exist_ok=True)
     marker.touch()
 
 
-def _explained(error: Any) -> str:
-    return str(getattr(error, "explanation", None) or error).strip().rstrip(".")
+def _explained(error: APIError) -> str:
+    return str(error.explanation or error).strip().rstrip(".")
 
 
 def _first(error: BaseException) -> str:

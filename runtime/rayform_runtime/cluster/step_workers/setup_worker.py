@@ -1,11 +1,11 @@
-"""Takes the step that Ray's own `setup_worker.py` takes before a worker runs, without importing Ray for it.
+"""Does what Ray's own `setup_worker.py` does before a worker runs, without importing Ray.
 
 A raylet starts this once per worker that has a runtime environment: `python setup_worker.py WORKER ARGUMENTS...
---language=PYTHON --serialized-runtime-env-context={...}`. Ray's own imports all of Ray, some 0.4 s of CPU, only to set
-variables and hand over to the worker's command by way of a shell. A worker of a step image forks from a server that has
-imported everything (`stand_in`), so that those imports were most of what its start cost.
+--language=PYTHON --serialized-runtime-env-context={...}`. Ray's own set-up imports all of Ray, some 0.4 s of CPU, only
+to set variables and start the worker's command in a shell. A worker of a step image forks from a server that has
+imported everything (`stand_in`), so those imports were most of the cost of its start.
 
-Any other worker (of Ray's own `pip`, `working_dir` and such, or in another language) goes Ray's way.
+Every other worker (with Ray's `pip` or `working_dir`, or in another language) gets Ray's own set-up.
 """
 
 # pathlib takes longer to import than all the rest of this.
@@ -25,7 +25,7 @@ LANGUAGE = "--language"
 HERE = os.path.dirname(os.path.abspath(__file__))
 STAND_IN = [sys.executable, "-I", "-S", "-E", os.path.join(HERE, "stand_in.py")]
 OURS = {STAND_IN[-1], os.path.join(HERE, "step_container.sh")}
-"""What `StepImagePlugin` puts in Python's place."""
+"""The programs that `StepImagePlugin` puts in Python's place."""
 
 
 def main(arguments: list[str]) -> NoReturn:
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> NoReturn:
         variables, command = worker
         os.environ.update(variables)
         if command[: len(STAND_IN)] == STAND_IN:
-            # In this process: another Python would take as long to start as all that it has to do.
+            # In this process: another Python would take as long to start as the rest of its work.
             from rayform_runtime.cluster.step_workers import stand_in
 
             stand_in.main(command[len(STAND_IN)], command[len(STAND_IN) + 1 :])
@@ -47,10 +47,9 @@ def main(arguments: list[str]) -> NoReturn:
 
 
 def worker_of_a_step_image(arguments: list[str]) -> tuple[dict[str, str], list[str]] | None:
-    """Return the variables and the command of a worker of a step image, or None for any other.
+    """Return the variables and the command of a worker of a step image, or None for any other worker.
 
-    Values are taken as they are. Ray would fill in what looks like `$NAME`, which is nothing that a person who gave an
-    image a variable asked for.
+    Values stay as they are. Ray would replace `$NAME` in them, which nobody asked for who gave an image a variable.
     """
     options, rest = split(arguments)
     if options.get(LANGUAGE) != "PYTHON" or CONTEXT not in options or not rest:
@@ -66,32 +65,32 @@ def worker_of_a_step_image(arguments: list[str]) -> tuple[dict[str, str], list[s
 
 
 def words(command: str) -> list[str]:
-    """Part a command as a shell does."""
+    """Split a command as a shell does."""
     if not any(mark in command for mark in "'\"\\#\n\t"):
         return command.split()
-    import shlex  # brings `re` along, which takes longer than all this
+    import shlex  # it imports `re`, which takes longer than all the rest
 
     return shlex.split(command)
 
 
 def split(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Part the two options that are the set-up's own from the worker's command.
+    """Split the set-up's own two options from the worker's command.
 
     Returns:
-        The options by name, and all other arguments in order.
+        the options by name, and all other arguments in order.
 
     Example:
         >>> split(["default_worker.py", "--language=PYTHON", "--node-id=1"])
         ({'--language': 'PYTHON'}, ['default_worker.py', '--node-id=1'])
     """
-    found, rest = {}, []
+    options, rest = {}, []
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if equals and name in (CONTEXT, LANGUAGE):
-            found[name] = value
+            options[name] = value
         else:
             rest.append(argument)
-    return found, rest
+    return options, rest
 
 
 if __name__ == "__main__":

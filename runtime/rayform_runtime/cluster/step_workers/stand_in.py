@@ -1,16 +1,16 @@
 """Stands in, on the node, for one Ray worker that a step image's fork server made.
 
-Ray starts this in Python's place: `python -I -S -E stand_in.py IMAGE ARGUMENTS...`, and `setup_worker`
-without a Python more. It runs once per worker, so it imports little, and nothing of Rayform. It asks the fork server of
-its image on this node for a worker, starts the server's container where none answers, and stays until the worker ends,
-with whose exit code it leaves. The server kills the worker when this process's connection closes, whatever this process
-died of.
+Ray starts this in Python's place: `python -I -S -E stand_in.py IMAGE ARGUMENTS...`. `setup_worker` runs it in its own
+process, which saves a second Python. It runs once per worker, so it imports little, and nothing of Rayform. It asks the
+fork server of its image on this node for a worker, and starts the server's container if none answers. Then it waits
+until the worker ends, and exits with the worker's exit code. The server kills the worker when this process's connection
+closes, however this process ends.
 
-Arguments, variables (the cluster's token among them) and the three standard streams go over a socket in a folder that
-only this user can open, never on a command line. The socket's name holds a digest of all that a process reads when it
-starts or imports Ray, the job's ID among it: workers of another job, or with other variables, have another server.
-Where no server can be had, because the image's Rayform is older for instance, the worker gets a container of its own
-from `step_container.sh`.
+Arguments, variables (with the cluster's token) and the three standard streams go over a socket in a folder that only
+this user can open, never on a command line. The socket's name holds a digest of all that a process reads when it starts
+or imports Ray, such as the job's ID: workers of another job, or with other variables, have another server. If there can
+be no server, for instance because the image's Rayform is older, the worker gets a container of its own from
+`step_container.sh`.
 """
 
 # pathlib takes longer to import than all the rest of this.
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 FORKS = os.environ.get("RAYFORM_STEP_FORKS", "/tmp/ray/rayform/forks")  # noqa: S108 - Ray's own folder
 EXITS = os.environ.get("RAYFORM_STEP_EXITS", "/tmp/ray/rayform/exits")  # noqa: S108
-# Ray kills a worker that hasn't registered after 60 s. Both together are less, so that one which a server leaves
-# waiting still comes to a container of its own, and to telling later ones.
+# Ray kills a worker that hasn't registered after 60 s. Both times together are less, so that a worker that gets no
+# answer from a server still gets a container of its own, and leaves a mark for later workers.
 START_SECONDS = 35.0
 ANSWER_SECONDS = 15.0
 FAILURE_HOLDS_SECONDS = 600.0
@@ -44,7 +44,7 @@ KILLED = 137
 
 
 def main(image: str, arguments: list[str]) -> NoReturn:
-    """Run one worker in an image; leave with its exit code."""
+    """Run one worker in an image; exit with its exit code."""
     name = f"rayform-step-{os.getpid()}-{int(time.time())}"
     common = common_variables()
     connection = worker = None
@@ -65,14 +65,14 @@ def main(image: str, arguments: list[str]) -> NoReturn:
 
 
 def common_variables() -> list[str]:
-    """Return the names of the variables that all workers of one server share, in order."""
+    """Return the names of the variables that all workers of one server share, sorted."""
     names = {name for name in os.environ if name.startswith("RAY_")}
     names.update(os.environ.get("RAYFORM_STEP_VARIABLES", "").split())
     return sorted(name for name in names if name in os.environ)
 
 
 def connected(image: str, common: list[str]) -> socket.socket | None:
-    """Return a connection to the image's server, which is started if need be; or None where there can't be one."""
+    """Return a connection to the image's server; start it if none runs. None if there can't be one."""
     os.makedirs(FORKS, mode=0o700, exist_ok=True)
     folder = os.stat(FORKS)
     if folder.st_uid != os.getuid() or folder.st_mode & 0o077:
@@ -93,7 +93,7 @@ def connected(image: str, common: list[str]) -> socket.socket | None:
 
 
 def connect(path: str) -> socket.socket | None:
-    """Return a connection to the server at a path, or None where none listens."""
+    """Return a connection to the server at a path, or None if none listens."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.connect(path)
@@ -111,7 +111,7 @@ def failed_lately(path: str) -> bool:
 
 
 def start(path: str, image: str, common: list[str]) -> socket.socket | None:
-    """Start the server's container and wait until it listens; None, and a mark for others, where it doesn't."""
+    """Start the server's container and wait until it listens. If it doesn't, leave a mark for others; return None."""
     import subprocess
 
     forget_old()
@@ -161,7 +161,7 @@ def start(path: str, image: str, common: list[str]) -> socket.socket | None:
 
 
 def ask(connection: socket.socket, name: str, arguments: list[str], common: list[str]) -> int | None:
-    """Ask for a worker; return its process ID, or None where the server may not fork."""
+    """Ask for a worker; return its process ID, or None if the server may not fork."""
     os.environ["RAYFORM_STEP_CONTAINER"] = name
     names = [*common, "RAYFORM_STEP_CONTAINER"]
     fields = [name, str(len(arguments)), *arguments, *(f"{n}={os.environ[n]}" for n in names)]
@@ -176,7 +176,7 @@ def ask(connection: socket.socket, name: str, arguments: list[str], common: list
 
 
 def await_end(connection: socket.socket, worker: int) -> int:
-    """Wait for the worker's end; return its exit code, or that of a killed one if the server is gone."""
+    """Wait for the worker's end; return its exit code, or that of a killed process if the server is gone."""
     try:
         answer = read_line(connection)
     except OSError:
@@ -186,12 +186,12 @@ def await_end(connection: socket.socket, worker: int) -> int:
     try:
         os.killpg(worker, 9)
     except (ProcessLookupError, PermissionError):
-        pass  # Its parent's death took it along.
+        pass  # The kernel killed it when the server died.
     return KILLED
 
 
 def read_line(connection: socket.socket) -> bytes:
-    """Read an answer up to its end of line; empty where the server is gone."""
+    """Read an answer up to its end of line; empty if the server is gone."""
     line = b""
     while not line.endswith(b"\n"):
         if not (byte := connection.recv(1)):
@@ -201,7 +201,7 @@ def read_line(connection: socket.socket) -> bytes:
 
 
 def write_end(name: str, code: int) -> None:
-    """Leave how the worker ended where the scheduler asks for it (`execution.on_ray.worker.container_end`)."""
+    """Write down how the worker ended, for the scheduler (`execution.on_ray.worker.container_end`)."""
     os.makedirs(EXITS, exist_ok=True)
     path = os.path.join(EXITS, name)
     with open(path + ".part", "w") as file:
@@ -210,7 +210,7 @@ def write_end(name: str, code: int) -> None:
 
 
 def forget_old() -> None:
-    """Remove ends that were written down, and locks of servers that were started, more than a day ago."""
+    """Remove files about workers and servers that are more than a day old."""
     for folder in (EXITS, FORKS):
         try:
             files = [entry for entry in os.scandir(folder) if entry.is_file()]

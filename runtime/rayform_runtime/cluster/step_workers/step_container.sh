@@ -1,10 +1,10 @@
 #!/bin/sh
 # Runs one Ray worker inside a step's image: step_container.sh IMAGE MEMORY_BYTES ARGUMENTS...
 #
-# Ray starts its workers with a command of ours in Python's place. Variables go into the container by name alone,
-# so that no value (the cluster's token among them) is seen in the process list. Once the worker ended, its exit
-# code, and whether the kernel killed it for memory, are left where the scheduler can ask for them: Ray itself
-# sees only a broken connection.
+# Ray starts its workers with this script in Python's place. Variables go into the container by name alone, so that
+# no value (such as the cluster's token) shows in the process list. Once the worker has ended, the script writes down
+# its exit code, and whether the kernel killed it for memory, for the scheduler: Ray itself sees only a broken
+# connection.
 image=$1
 memory=$2
 shift 2

@@ -22,6 +22,7 @@ from rayform_runtime.execution.local.fork_protocol import (
     Request,
     RunServerRequest,
     RunServerStarted,
+    WorkerEnded,
     WorkerRequest,
     WorkerStarted,
 )
@@ -89,17 +90,13 @@ class _ServerConnection:
         except OSError:
             self._lose()
         for answer in self.answers.read():
-            if isinstance(answer, Ready):
-                self.may_fork = answer.obstacle is None
-            elif isinstance(answer, RunServerStarted):
-                self.run_server_pid = answer.pid
-            elif isinstance(answer, WorkerStarted):
-                if (worker := self.workers.get(answer.slot)) is not None:
+            if isinstance(answer, WorkerEnded):
+                if (worker := self.workers.pop(answer.slot, None)) is not None:
                     worker.pid = answer.pid
-            elif (worker := self.workers.pop(answer.slot, None)) is not None:
-                worker.pid = answer.pid
-                worker.exit_status = os.waitstatus_to_exitcode(answer.status)
-                ended.append(worker)
+                    worker.exit_status = os.waitstatus_to_exitcode(answer.status)
+                    ended.append(worker)
+            else:
+                self._note(answer)
         if self.answers.ended:
             self._lose()
         if self.is_lost:
@@ -110,6 +107,14 @@ class _ServerConnection:
                 ended.append(worker)
             self.workers.clear()
         return ended
+
+    def _note(self, answer: Ready | RunServerStarted | WorkerStarted) -> None:
+        if isinstance(answer, Ready):
+            self.may_fork = answer.obstacle is None
+        elif isinstance(answer, RunServerStarted):
+            self.run_server_pid = answer.pid
+        elif (worker := self.workers.get(answer.slot)) is not None:
+            worker.pid = answer.pid
 
     def read_output(self) -> str:
         """Return what the server has printed since the last call."""

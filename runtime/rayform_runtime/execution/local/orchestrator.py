@@ -21,6 +21,7 @@ from rayform_runtime.execution.local.resources import (
 if TYPE_CHECKING:
     from rayform_runtime.components import Stack
     from rayform_runtime.execution.config import LocalOrchestratorConfig
+    from rayform_runtime.spec import PipelineSpec
 
 __all__ = ["LocalOrchestrator"]
 
@@ -68,28 +69,17 @@ class LocalOrchestrator(Orchestrator):
 
             return InProcessExecutor(stack)
         from rayform_runtime.execution.local.executor import LocalExecutor
-        from rayform_runtime.usercode.code_ref import CodeRef
 
         self.warm_up()
         assert self._launcher is not None
         spec = request.spec
         resources = self.resources()
         resources.check(spec)  # before anything is started
-        first_of_module: dict[tuple[str, str | None], CodeRef] = {}
-        for source in (step.source for step in spec.steps):
-            if source.pickled is None:
-                ref = CodeRef(source.module, source.qualname, source.file)
-                first_of_module.setdefault((ref.module, ref.file), ref)
         executor = LocalExecutor(
             str(request.run_id),
             self._launcher,
             resources,
-            RunCode(
-                dict(spec.environment),
-                spec.code_root,
-                tuple(spec.import_paths or (".",)),
-                tuple(first_of_module.values()),
-            ),
+            _code_of(spec),
             max_workers=self.config.max_workers,
             log_store=None if stack.artifact_store.uri.startswith("file:") else stack.artifact_store,
         )
@@ -134,3 +124,16 @@ class LocalOrchestrator(Orchestrator):
         launcher, self._launcher = self._launcher, None
         if launcher is not None:
             launcher.shutdown()
+
+
+def _code_of(spec: PipelineSpec) -> RunCode:
+    """Return the user's code of a pipeline, with one function per module to import."""
+    from rayform_runtime.usercode.code_ref import CodeRef
+
+    sources: dict[tuple[str, str | None], CodeRef] = {}
+    for source in (step.source for step in spec.steps):
+        if source.pickled is None:
+            ref = CodeRef.of(source)
+            sources.setdefault((ref.module, ref.file), ref)
+    paths = tuple(spec.import_paths or (".",))
+    return RunCode(dict(spec.environment), spec.code_root, paths, tuple(sources.values()))

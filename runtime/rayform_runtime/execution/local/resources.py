@@ -1,4 +1,4 @@
-"""What this machine has for steps, and who holds what of it."""
+"""The CPUs, memory and GPUs that this machine has for steps, and which of them are free."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _read(path: str) -> str:
 
 
 def machine_cpus() -> float:
-    """Return the CPUs that this process may use: its affinity, within its container's quota."""
+    """Return the number of CPUs that this process may use: its affinity, within its container's quota."""
     affinity = getattr(os, "sched_getaffinity", None)
     cpus = float(len(affinity(0)) if affinity else os.cpu_count() or 1)
     quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
@@ -70,7 +70,7 @@ def oom_kills() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What one running task holds; `gpus` are `(ID, fraction)` pairs."""
+    """What one running task holds; `gpus` are pairs of an ID and a fraction."""
 
     cpus: float
     memory: int
@@ -78,7 +78,7 @@ class Grant:
     custom: tuple[tuple[str, float], ...] = ()
 
     def environment(self, *, machine_has_gpus: bool) -> dict[str, str]:
-        """Return the variables that show the task its GPUs and no others, as Ray sets them."""
+        """Return the variables that show the task only its own GPUs, as Ray sets them."""
         if not machine_has_gpus:
             return {}
         return {"CUDA_VISIBLE_DEVICES": ",".join(gpu for gpu, _ in self.gpus)}
@@ -86,10 +86,10 @@ class Grant:
 
 @dataclass
 class LocalResources:
-    """Counts CPUs, memory and GPUs. Nothing enforces them: they decide what runs at the same time.
+    """Counts CPUs, memory and GPUs, and so decides what runs at the same time. Nothing else enforces them.
 
     Args:
-        cpus, memory, gpu_ids: what there is.
+        cpus, memory, gpu_ids: the total.
     """
 
     cpus: float
@@ -108,23 +108,10 @@ class LocalResources:
         """Refuse a pipeline with a step that could never start here.
 
         Raises:
-            UsageError: names the step, what it asks for, and what there is.
+            UsageError: names the step, its request, and the total.
         """
         for step in spec.steps:
-            asks = step.resources
-            problems = []
-            if asks.cpus > self.cpus + _EPSILON:
-                problems.append(f"{asks.cpus:g} CPUs, and there are {self.cpus:g}")
-            if (asks.memory or 0) > self.memory:
-                problems.append(f"{_bytes(asks.memory or 0)} of memory, and there are {_bytes(self.memory)}")
-            if asks.gpus > len(self.gpu_ids) + _EPSILON:
-                problems.append(f"{asks.gpus:g} GPUs, and there are {len(self.gpu_ids)}")
-            if asks.gpus > 1 and asks.gpus != int(asks.gpus):
-                problems.append(f"{asks.gpus:g} GPUs, and only whole GPUs can be taken beyond one")
-            if asks.custom:
-                names = ", ".join(f"'{n}'" for n in asks.custom)
-                problems.append(f"the custom resource {names}, and the local orchestrator has none")
-            if problems:
+            if problems := self._problems(step.resources):
                 raise UsageError(
                     f"Step '{step.key}' can never run on this machine.",
                     why=f"It asks for {'; '.join(problems)}.",
@@ -132,8 +119,24 @@ class LocalResources:
                     "the stack's orchestrator (`cpus`, `memory`, `gpus`).",
                 )
 
+    def _problems(self, asks: Resources) -> list[str]:
+        """Return each part of a request that this machine can never meet, and why, as the rest of a sentence."""
+        problems = []
+        if asks.cpus > self.cpus + _EPSILON:
+            problems.append(f"{asks.cpus:g} CPUs, and there are {self.cpus:g}")
+        if (asks.memory or 0) > self.memory:
+            problems.append(f"{_bytes(asks.memory or 0)} of memory, and there are {_bytes(self.memory)}")
+        if asks.gpus > len(self.gpu_ids) + _EPSILON:
+            problems.append(f"{asks.gpus:g} GPUs, and there are {len(self.gpu_ids)}")
+        if asks.gpus > 1 and asks.gpus != int(asks.gpus):
+            problems.append(f"{asks.gpus:g} GPUs, and only whole GPUs are possible beyond one")
+        if asks.custom:
+            names = ", ".join(f"'{name}'" for name in asks.custom)
+            problems.append(f"the custom resource {names}, and the local orchestrator has none")
+        return problems
+
     def take(self, asks: Resources | StepResources) -> Grant | None:
-        """Reserve what a task asks for, or return `None` where it isn't free now."""
+        """Reserve what a task asks for, or return `None` if it isn't free now."""
         memory = asks.memory or 0
         if asks.cpus > self._free_cpus + _EPSILON or memory > self._free_memory:
             return None
@@ -150,7 +153,7 @@ class LocalResources:
         if asked <= 0:
             return ()
         if asked < 1:
-            # The fullest that still has room, so that whole ones stay whole.
+            # Take the fullest GPU that still has room, so that whole ones stay whole.
             fitting = [(free, gpu) for gpu, free in self._free_gpus.items() if free >= asked - _EPSILON]
             return ((min(fitting)[1], asked),) if fitting else None
         whole = [gpu for gpu, free in self._free_gpus.items() if free >= 1 - _EPSILON]
@@ -158,7 +161,7 @@ class LocalResources:
         return tuple((gpu, 1.0) for gpu in whole[:count]) if len(whole) >= count else None
 
     def give_back(self, grant: Grant) -> None:
-        """Free what a task held."""
+        """Free what a task holds."""
         self._free_cpus = min(self.cpus, self._free_cpus + grant.cpus)
         self._free_memory += grant.memory
         for gpu, fraction in grant.gpus:

@@ -330,10 +330,13 @@ class WorkerPool:
                 self.kill(worker)
             elif worker.deadline is not None and now >= worker.deadline:
                 worker.deadline = None
-                # First let it print where it stands, then kill it.
-                if worker.process.pid is not None:
-                    try:
-                        os.kill(worker.process.pid, signal.SIGUSR1)
-                    except ProcessLookupError:
-                        pass  # its end is noticed in a moment
                 worker.kill_at = now + _SECONDS_TO_SHOW
+                self._ask_where_it_stands(worker)
+
+    def _ask_where_it_stands(self, worker: Worker) -> None:
+        """Let a worker print its stack, before it is killed."""
+        if worker.process.pid is not None:
+            try:
+                os.kill(worker.process.pid, signal.SIGUSR1)
+            except ProcessLookupError:
+                pass  # its end is noticed in a moment

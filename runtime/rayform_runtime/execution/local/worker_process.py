@@ -8,10 +8,10 @@ import os
 import signal
 import socket
 import sys
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from rayform_runtime.execution.worker import step_runner as worker
-from rayform_runtime.execution.worker.step_runner import failed_result, run_step
+from rayform_runtime.execution.interface import StepResult, Task
+from rayform_runtime.execution.worker.step_runner import close_stacks, failed_result, run_step
 from rayform_runtime.processes.death import die_with_parent, leave_terminal
 from rayform_runtime.processes.framing import receive, send
 from rayform_runtime.usercode.scripts import enter_worker_process
@@ -20,7 +20,13 @@ __all__ = ["main", "run_worker"]
 
 
 def run_worker(task_fd: int, output_fd: int, environment: dict[str, str]) -> NoReturn:
-    """Serve tasks that arrive on `task_fd`; everything printed goes to `output_fd`."""
+    """Run the tasks that arrive on a socket, until it closes.
+
+    Args:
+        task_fd: the socket: tasks in, results out.
+        output_fd: the pipe for all that is printed.
+        environment: variables to set.
+    """
     leave_terminal()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     null = os.open(os.devnull, os.O_RDONLY)
@@ -31,7 +37,7 @@ def run_worker(task_fd: int, output_fd: int, environment: dict[str, str]) -> NoR
     if output_fd > 2:
         os.close(output_fd)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
-    # Line by line, so that output is shown while the step runs and a killed worker loses none of it.
+    # Line by line, so that users see output while the step runs, and a killed worker loses none of it.
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         stream = open(  # noqa: SIM115
             descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
@@ -57,13 +63,13 @@ def run_worker(task_fd: int, output_fd: int, environment: dict[str, str]) -> NoR
             send(tasks, result)
         except OSError:
             break
-    worker.close_stacks()
+    close_stacks()
     with contextlib.suppress(BaseException):
         atexit._run_exitfuncs()
     os._exit(0)
 
 
-def _run(task: Any) -> Any:
+def _run(task: Task) -> StepResult:
     try:
         return run_step(task)
     except BaseException as error:  # noqa: BLE001 - `sys.exit()` in a step must not end the worker
@@ -71,7 +77,7 @@ def _run(task: Any) -> Any:
 
 
 def _show_where_on_signal() -> None:
-    """On SIGUSR1 print where every thread stands: what a step that timed out was doing."""
+    """Print the stack on SIGUSR1, so that the log shows where a step that timed out stood."""
     import faulthandler
 
     with contextlib.suppress(Exception):
@@ -79,7 +85,7 @@ def _show_where_on_signal() -> None:
 
 
 def main(task_fd: int, output_fd: int, parent: int, modules: list[str]) -> NoReturn:
-    """Run a worker that was spawned rather than forked: the entry point of `python -c` in `launchers`."""
+    """Run a worker that was spawned rather than forked: the entry point of `launcher.worker_command`."""
     import importlib
 
     enter_worker_process()
