@@ -143,10 +143,14 @@ class FrameWriter:
         """
         while self._frames:
             data, descriptors = self._frames[0]
-            rights = struct.pack(f"{len(descriptors)}i", *descriptors)
-            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if descriptors else []
             try:
-                sent = self._sock.sendmsg([data], ancillary, socket.MSG_DONTWAIT)
+                if descriptors:
+                    # Not `socket.send_fds`, which ignores flags in Python 3.11.
+                    rights = struct.pack(f"{len(descriptors)}i", *descriptors)
+                    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
+                    sent = self._sock.sendmsg([data], ancillary, socket.MSG_DONTWAIT)
+                else:
+                    sent = self._sock.send(data, socket.MSG_DONTWAIT)
             except (BlockingIOError, InterruptedError):
                 return
             for descriptor in descriptors:

@@ -151,7 +151,8 @@ class WorkerPool:
             worker.process.writer.send(task)
         except OSError:
             return  # it died while idle; `poll` notices that and reports it as a crash
-        self._watch_worker(worker)
+        if not worker.process.writer.is_done:
+            self._watch_worker(worker)
 
     def release(self, worker: Worker) -> None:
         """Keep a worker that has answered for the next task, if it still lives."""
