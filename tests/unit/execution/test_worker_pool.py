@@ -144,7 +144,7 @@ def test_workers_with_other_variables_make_room(pool: WorkerPool, launcher: Play
     pool.release(first)
     third = taken(pool, A="3")
     assert launcher.launched == [{"A": "1"}, {"A": "2"}, {"A": "3"}]
-    assert launcher.theirs[first.process.slot][0].recv(1) == b""  # told to end
+    assert launcher.theirs[first.process.slot][0].recv(1) == b""  # so it ends by itself
     assert third is not second
 
 
@@ -181,6 +181,15 @@ def test_an_exit_status_that_comes_late_is_waited_for_in_poll_alone(
     launcher.ended.append(dead.process)
     assert events_until(pool, bool) == [Died(dead)]
     assert pool.poll(0) == []
+
+
+def test_an_idle_worker_that_hung_up_gets_no_task(pool: WorkerPool, launcher: PlayedLauncher) -> None:
+    """Not even before it is known how it ended."""
+    worker = taken(pool)
+    pool.release(worker)
+    launcher.hang_up(worker)
+    assert events_until(pool, bool, 0.1) == []
+    assert taken(pool) is not worker
 
 
 def test_an_answer_that_the_dead_worker_sent_counts(pool: WorkerPool, launcher: PlayedLauncher) -> None:

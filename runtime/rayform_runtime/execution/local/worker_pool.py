@@ -211,12 +211,16 @@ class WorkerPool:
     def _forget(self, worker: Worker) -> None:
         """Drop a worker and close the connection to it; a worker that still lives then ends by itself."""
         self._workers.pop(worker.process.slot, None)
-        idle = self._idle.get(worker.key)
-        if idle is not None and worker in idle:
-            idle.remove(worker)
+        self._retire(worker)
         self._unwatch(worker.process.tasks.fileno())
         self._unwatch(worker.process.output)
         worker.process.close()
+
+    def _retire(self, worker: Worker) -> None:
+        """Let a worker get no further task."""
+        idle = self._idle.get(worker.key)
+        if idle is not None and worker in idle:
+            idle.remove(worker)
 
     # -- watching -----------------------------------------------------------------------------------------
     def _unwatch(self, descriptor: int) -> None:
@@ -275,6 +279,7 @@ class WorkerPool:
                 self._events.append(Answered(worker, result))
         if worker.process.results.ended and worker.dead_at is None:
             # It is dead or about to end; the launcher will say how.
+            self._retire(worker)
             worker.dead_at = time.monotonic() + _SECONDS_TO_DIE
             self._unwatch(worker.process.tasks.fileno())
 
