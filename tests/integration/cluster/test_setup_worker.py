@@ -1,4 +1,4 @@
-"""The raylet's way into a worker of a step image, and into any other: real processes and Ray's own context."""
+"""How a raylet starts a worker of a step image, and any other worker: real processes and Ray's own context."""
 
 import json
 import os
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
 
 
 def set_up(context: RuntimeEnvContext, path: Path, language: str = "PYTHON") -> tuple[str, str]:
-    """Run the set-up as a raylet does; return what the worker said, and which modules the set-up imported."""
+    """Run the set-up as a raylet does; return the worker's output, and the modules that the set-up imported."""
     command = [
         sys.executable,
         "-X",
@@ -40,7 +40,7 @@ def set_up(context: RuntimeEnvContext, path: Path, language: str = "PYTHON") -> 
 
 @pytest.fixture
 def docker(tmp_path):
-    """A folder with a `docker` that can run no server, and says what it was to run otherwise."""
+    """A folder with a `docker` that fails to run a server, and prints every other command."""
     program = tmp_path / "docker"
     program.write_text(
         f"#!{sys.executable}\nimport json, os, sys\n"
@@ -53,7 +53,7 @@ def docker(tmp_path):
 
 @pytest.mark.parametrize("memory", [None, 1 << 30])
 def test_a_step_images_worker_starts_without_ray_in_the_node(docker, memory):
-    """A worker of a step image gets its variables as they were written, and the set-up imports no Ray for it."""
+    """A worker of a step image gets its variables unchanged, and its set-up doesn't import Ray."""
     context = RuntimeEnvContext()
     value = {
         "image": "registry/image:1",
@@ -61,8 +61,8 @@ def test_a_step_images_worker_starts_without_ray_in_the_node(docker, memory):
         "memory": memory,
     }
     StepImagePlugin().modify_context([], {"rayform_image": value}, context)
-    said, imported = set_up(context, docker)
-    words, greeting = json.loads(said)
+    output, imported = set_up(context, docker)
+    words, greeting = json.loads(output)
     image = words.index("registry/image:1")
     assert words[image + 1 :] == ["-mray._private.workers.default_worker", "--node-id=a b"]
     assert ("--memory" in words) == bool(memory)
@@ -72,23 +72,23 @@ def test_a_step_images_worker_starts_without_ray_in_the_node(docker, memory):
 
 
 @pytest.mark.parametrize("image", ["registry/image:1", "registry/it's # an image"])
-def test_a_command_is_parted_as_a_shell_does(image):
-    """Also where the name of an image has signs that a shell reads otherwise."""
+def test_a_command_is_split_as_a_shell_does(image):
+    """The command is split right even if the image's name has characters that a shell treats specially."""
     command = [sys.executable, "-I", "-S", "-E", "/a b/stand_in.py", image]
     assert setup_worker.words(shlex.join(command)) == command
     assert setup_worker.words(" ".join(command[:4])) == command[:4]
 
 
 def test_another_environments_worker_goes_rays_way(docker):
-    """A worker whose environment isn't of a step image starts as by Ray's own set-up."""
+    """A worker with another runtime environment gets Ray's own set-up."""
     context = RuntimeEnvContext(py_executable="echo $GREETING", env_vars={"GREETING": "${NOTHING_SUCH}hello"})
-    said, imported = set_up(context, docker)
-    assert said == "hello /ray/default_worker.py --node-id=a b\n"
+    output, imported = set_up(context, docker)
+    assert output == "hello /ray/default_worker.py --node-id=a b\n"
     assert "ray._private.workers.setup_worker" in imported or "ray._private.runtime_env.context" in imported
 
 
 def test_the_hook_names_our_set_up(monkeypatch):
-    """Ray's start hook names a set-up with the file name that Ray knows set-ups by."""
+    """Ray's start hook names a set-up whose file has the name that Ray looks for."""
     monkeypatch.setenv("RAY_START_HOOK", start_hook.START_HOOK)
     params = RayParams()
     from ray._common.utils import load_class

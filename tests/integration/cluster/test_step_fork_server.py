@@ -1,4 +1,4 @@
-"""Workers of a step image fork from one server: real processes; only `docker` is a script that runs them here."""
+"""Workers of a step image fork from one server: real processes; only `docker` is a script that starts them here."""
 
 import json
 import os
@@ -25,7 +25,7 @@ DOCKER = """\
 import os, signal, subprocess, sys
 here = {here!r}
 words = sys.argv[1:]
-open(os.path.join(here, "said"), "a").write(" ".join(words) + "\\n")
+open(os.path.join(here, "commands"), "a").write(" ".join(words) + "\\n")
 if words[0] == "run" and "--detach" in words:
     if os.path.exists(os.path.join(here, "old")):
         arguments = [sys.executable, "-c", "raise SystemExit('No module named fork_server')"]
@@ -84,8 +84,9 @@ os.fork = fork_if_there_is_room
 
 @pytest.fixture
 def node(tmp_path):
-    yield (made := Node(tmp_path))
-    made.close()
+    node = Node(tmp_path)
+    yield node
+    node.close()
 
 
 class Node:
@@ -98,7 +99,7 @@ class Node:
         docker.write_text(DOCKER.format(python=sys.executable, here=str(folder)))
         docker.chmod(0o755)
         (folder / "probe.py").write_text(textwrap.dedent(PROBE))
-        # Python runs it before anything else: a full node on demand.
+        # Python runs it before anything else, so that a test can fill the node.
         (folder / "sitecustomize.py").write_text(textwrap.dedent(FULL.format(here=str(folder))))
         self.forks, self.exits = folder / "forks", folder / "exits"
         # A Unix socket's path has room for 107 bytes.
@@ -121,11 +122,11 @@ class Node:
             text=True,
         )
 
-    def said(self, *arguments, **variables):
+    def output(self, *arguments, **variables):
         worker = self.worker(*arguments, **variables)
-        said = worker.communicate(timeout=60)[0]
-        assert worker.returncode == 0, said + self.log()
-        return said
+        output = worker.communicate(timeout=60)[0]
+        assert worker.returncode == 0, output + self.log()
+        return output
 
     def log(self):
         path = self.folder / "server.log"
@@ -153,9 +154,9 @@ def alive(pid):
     "setting", ["AWS_PROFILE", "AWS_RETRY_MODE", "AWS_ENDPOINT_URL_S3", "AWS_MAX_ATTEMPTS"]
 )
 def test_a_setting_that_aws_refuses_is_no_reason_not_to_fork(node, setting):
-    """A profile that isn't there, say, counts only for a step that uses it."""
-    said = node.said("environment", RAYFORM_STEP_VARIABLES=setting, **{setting: "nonsense"})
-    assert json.loads(said)["variables"][setting] == "nonsense"
+    """A missing profile, for example, matters only to a step that uses it."""
+    output = node.output("environment", RAYFORM_STEP_VARIABLES=setting, **{setting: "nonsense"})
+    assert json.loads(output)["variables"][setting] == "nonsense"
 
 
 def gone(pids):
@@ -163,49 +164,49 @@ def gone(pids):
 
 
 def test_a_worker_is_what_python_would_start(node):
-    """A forked worker has the image's variables and the request's, three streams, its own session, and Ray imported."""
-    found = json.loads(node.said("environment", RAY_JOB_ID="01", SECRET="no"))
-    variables = found["variables"]
+    """A forked worker has the variables of image and request, three streams, its own session, and Ray imported."""
+    worker = json.loads(node.output("environment", RAY_JOB_ID="01", SECRET="no"))
+    variables = worker["variables"]
     assert variables["OF_IMAGE"] == "1" and variables["RAY_JOB_ID"] == "01"
     assert variables["RAYFORM_STEP_CONTAINER"].startswith("rayform-step-")
     assert "SECRET" not in variables
-    assert found["main"] == "__main__" and found["session"] and found["sigchld"] and found["ray"]
-    assert found["streams"] == ["0", "1", "2", "3"]  # 3 is the listing's own
+    assert worker["main"] == "__main__" and worker["session"] and worker["sigchld"] and worker["ray"]
+    assert worker["streams"] == ["0", "1", "2", "3"]  # 3 is the listing's own
 
 
 def test_one_server_serves_all_and_keeps_nothing_of_a_worker(node):
-    """The next worker comes from the same server and sees no variable of the one before; the folder is private."""
-    first = json.loads(node.said("environment"))
-    second = json.loads(node.said("environment"))
+    """The next worker comes from the same server and sees no variable of the first one; the folder is private."""
+    first = json.loads(node.output("environment"))
+    second = json.loads(node.output("environment"))
     assert first["parent"] == second["parent"] == node.servers()[0]
     assert "LEFT" not in second["variables"]
-    names = [found["variables"]["RAYFORM_STEP_CONTAINER"] for found in (first, second)]
+    names = [worker["variables"]["RAYFORM_STEP_CONTAINER"] for worker in (first, second)]
     assert names[0] != names[1]
     assert stat.S_IMODE(node.forks.stat().st_mode) == 0o700
 
 
 def test_other_variables_have_another_server(node):
-    """What Ray or a library reads at import isn't shared between workers that differ in it; nor is a job's ID."""
+    """Workers share a server only if they agree in all variables that are read at import, and in the job's ID."""
     step = {"RAYFORM_STEP_VARIABLES": "OMP_NUM_THREADS"}
-    first = json.loads(node.said("environment", **step, OMP_NUM_THREADS="1"))
-    second = json.loads(node.said("environment", **step, OMP_NUM_THREADS="2"))
+    first = json.loads(node.output("environment", **step, OMP_NUM_THREADS="1"))
+    second = json.loads(node.output("environment", **step, OMP_NUM_THREADS="2"))
     assert first["parent"] != second["parent"]
     assert second["variables"]["OMP_NUM_THREADS"] == "2"
-    jobs = [json.loads(node.said("environment", RAY_JOB_ID=job)) for job in ("01", "02")]
+    jobs = [json.loads(node.output("environment", RAY_JOB_ID=job)) for job in ("01", "02")]
     assert jobs[0]["parent"] != jobs[1]["parent"]
     assert "OMP_NUM_THREADS" not in jobs[1]["variables"]
 
 
 def test_no_value_is_on_a_command_line(node):
-    """Variables are named to Docker, and their values aren't."""
-    node.said("environment", RAY_AUTH_TOKEN="the-token")
-    said = (node.folder / "said").read_text()
-    assert "RAY_AUTH_TOKEN" in said and "the-token" not in said
+    """Docker's command line has the names of variables and no values."""
+    node.output("environment", RAY_AUTH_TOKEN="the-token")
+    commands = (node.folder / "commands").read_text()
+    assert "RAY_AUTH_TOKEN" in commands and "the-token" not in commands
 
 
 @pytest.mark.parametrize(("how", "number", "code"), [("exit", 7, 7), ("signal", signal.SIGKILL, 137)])
 def test_the_exit_code_is_passed_on(node, how, number, code):
-    """The stand-in leaves with the worker's code and writes it down under the worker's name."""
+    """The stand-in exits with the worker's exit code, and writes it to a file with the worker's name."""
     worker = node.worker(how, str(int(number)))
     worker.communicate(timeout=60)
     assert worker.returncode == code, node.log()
@@ -216,21 +217,21 @@ def test_the_exit_code_is_passed_on(node, how, number, code):
 @pytest.mark.fault
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_stand_in_takes_its_worker_along(node, how):
-    """All processes of the worker die, those in other sessions too; the server goes on."""
+    """All processes of the worker die, even those in other sessions; the server goes on."""
     worker = node.worker("family")
     pids = worker.stdout.readline().split()
     worker.send_signal(how)
     worker.wait(10)
     gone(pids)
     worker.stdout.close()
-    assert json.loads(node.said("environment"))["parent"] == node.servers()[0]
+    assert json.loads(node.output("environment"))["parent"] == node.servers()[0]
 
 
 def test_a_worker_leaves_nothing_behind(node):
-    """What a worker started and didn't wait for is killed when it ends, and nothing of another worker is."""
+    """When a worker ends, the processes that it left behind are killed, and no process of another worker is."""
     other = node.worker("family")
     others = other.stdout.readline().split()
-    pids = node.said("family", "leave").split()
+    pids = node.output("family", "leave").split()
     gone(pids)
     assert all(alive(int(pid)) for pid in others)
     other.kill()
@@ -240,7 +241,7 @@ def test_a_worker_leaves_nothing_behind(node):
 
 @pytest.mark.fault
 def test_a_killed_server_is_replaced(node):
-    """Workers die with their server, their stand-ins leave as if killed, and the next worker has a new server."""
+    """Workers die with their server, their stand-ins exit as if killed, and the next worker has a new server."""
     worker = node.worker("family")
     pids = worker.stdout.readline().split()
     os.kill(node.servers()[0], signal.SIGKILL)
@@ -248,26 +249,26 @@ def test_a_killed_server_is_replaced(node):
     gone(pids[:2])
     os.kill(int(pids[2]), signal.SIGKILL)  # in a session of its own: the container's end takes it
     worker.stdout.close()
-    assert json.loads(node.said("environment"))["parent"] == node.servers()[1]
+    assert json.loads(node.output("environment"))["parent"] == node.servers()[1]
 
 
 @pytest.mark.fault
 def test_a_worker_that_finds_no_room_harms_no_other(node):
-    """Where no process can be forked, that worker has a container of its own, and those that run go on."""
+    """If the server can't fork, the worker has a container of its own, and running workers go on."""
     worker = node.worker("family")
     pids = worker.stdout.readline().split()
     (node.folder / "full").touch()
-    assert "a container of its own" in node.said("environment")
+    assert "a container of its own" in node.output("environment")
     (node.folder / "full").unlink()
     assert all(alive(int(pid)) for pid in pids)
-    assert json.loads(node.said("environment"))["parent"] == node.servers()[0]
+    assert json.loads(node.output("environment"))["parent"] == node.servers()[0]
     worker.kill()
     worker.communicate()
 
 
 @pytest.mark.fault
 def test_a_server_without_free_descriptors_serves_later(node):
-    """A stand-in that can't be let in yet waits, and those that are in keep their workers."""
+    """A stand-in whose connection can't be accepted yet waits, and connected ones keep their workers."""
     worker = node.worker("family")
     pids = worker.stdout.readline().split()
     server = node.servers()[0]
@@ -283,15 +284,15 @@ def test_a_server_without_free_descriptors_serves_later(node):
 
 
 def test_a_worker_gets_no_stream_of_another(node):
-    """Streams of a stand-in whose request isn't complete yet don't go along when a worker is forked."""
-    node.said("environment")
+    """A forked worker inherits no streams of a stand-in whose request isn't complete."""
+    node.output("environment")
     reader, writer = os.pipe()
     with socket.socket(socket.AF_UNIX) as other:
         other.connect(str(node.link / "forks" / node.socket().name))
         socket.send_fds(other, [b"\0\0"], [writer])
         os.close(writer)
         time.sleep(0.2)
-        assert json.loads(node.said("environment"))["streams"] == ["0", "1", "2", "3"]
+        assert json.loads(node.output("environment"))["streams"] == ["0", "1", "2", "3"]
     with open(reader, "rb") as end:
         assert end.read() == b""
 
@@ -304,40 +305,40 @@ def test_many_at_once_share_one_server(node):
 
 
 def test_an_idle_server_ends(node):
-    """With no worker for its time, the server removes its socket and exits; one with a worker stays."""
-    node.said("environment", RAY_TEST_IDLE="0.2")
+    """A server without workers removes its socket and exits after its idle time."""
+    node.output("environment", RAY_TEST_IDLE="0.2")
     gone(node.servers())
     assert not [path for path in node.forks.iterdir() if not path.suffix]
-    again = json.loads(node.said("environment", RAY_TEST_IDLE="0.2"))
+    again = json.loads(node.output("environment", RAY_TEST_IDLE="0.2"))
     assert again["parent"] == node.servers()[1]
 
 
 def test_a_server_ends_with_its_socket_or_its_raylet(node):
     """Removing the socket's file, or the raylet's end, ends a server without workers."""
-    node.said("environment")
+    node.output("environment")
     node.socket().unlink()
     gone(node.servers())
     with subprocess.Popen(["sleep", "1000"]) as raylet:
-        node.said("environment", RAY_RAYLET_PID=str(raylet.pid))
+        node.output("environment", RAY_RAYLET_PID=str(raylet.pid))
         assert alive(node.servers()[1])
         raylet.kill()
     gone(node.servers())
 
 
 def test_an_image_with_an_older_rayform_has_containers_of_their_own(node):
-    """Where the server can't start, each worker has a container, and later ones don't wait for that again."""
+    """If the server can't start, each worker has its own container, and later workers don't try the server again."""
     (node.folder / "old").touch()
-    assert "a container of its own" in node.said("environment")
-    assert "a container of its own" in node.said("environment")
-    assert (node.folder / "said").read_text().count("--detach") == 1
+    assert "a container of its own" in node.output("environment")
+    assert "a container of its own" in node.output("environment")
+    assert (node.folder / "commands").read_text().count("--detach") == 1
 
 
 def test_a_folder_that_others_may_enter_is_not_used(node):
-    """Where the servers' folder isn't the user's alone, the worker says so and has a container of its own."""
+    """If others can enter the servers' folder, the worker says so and has a container of its own."""
     node.forks.mkdir()
     node.forks.chmod(0o755)
-    said = node.said("environment")
-    assert "must belong to this user alone" in said and "a container of its own" in said
+    output = node.output("environment")
+    assert "must belong to this user alone" in output and "a container of its own" in output
     assert node.servers() == []
 
 
@@ -351,7 +352,7 @@ def test_a_stand_in_gives_up_before_ray_does():
 
 @pytest.mark.parametrize("config", [{"bucket": "bucket"}, {"bucket": "b"}], ids=["of the run", "refused"])
 def test_workers_find_the_runs_bucket_prepared(node, config):
-    """The server makes the client of the run's bucket for all of them, and serves as well where it can't."""
+    """The server makes the client of the run's bucket for all workers; if that fails, it serves without one."""
     store = {"name": "s", "kind": "artifact-store", "flavor": "s3", "config": config}
     variables = {
         "RAYFORM_STEP_ARTIFACT_STORE": json.dumps({"name": "prod", "components": {"artifact-store": store}}),
@@ -359,5 +360,5 @@ def test_workers_find_the_runs_bucket_prepared(node, config):
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": "eu-central-1",
     }
-    said = node.said("prepared", **variables, RAYFORM_STEP_VARIABLES=" ".join(variables))
-    assert said == ("1\n" if config["bucket"] == "bucket" else "0\n")
+    output = node.output("prepared", **variables, RAYFORM_STEP_VARIABLES=" ".join(variables))
+    assert output == ("1\n" if config["bucket"] == "bucket" else "0\n")

@@ -1,4 +1,4 @@
-"""Forking workers from a process that has imported the person's code, and when that isn't safe."""
+"""Forking workers from a process that has imported the user's code, and when that isn't safe."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def prepend(engine: Engine, text: str) -> None:
 )
 @pytest.mark.slow
 def test_libraries_with_threads_work_in_workers(engine: Engine, imports: str, body: str) -> None:
-    """Code that uses a library with threads of its own runs in several workers at once, and none hangs."""
+    """Code that uses a library with its own threads runs in several workers at once, and none hangs."""
     prepend(engine, f"{imports}\ndef compute(n: int) -> float:\n    return {body}\n")
     steps = [engine.step(f"s{i}", "compute", {"n": value(100)}, timeout=60.0) for i in range(4)]
     outcome = engine.run(engine.pipeline(*steps))
@@ -53,7 +53,7 @@ def test_libraries_with_threads_work_in_workers(engine: Engine, imports: str, bo
 
 
 def test_code_is_imported_once_for_all_workers(engine: Engine) -> None:
-    """What the project's top level does happens once a run, however many workers there are."""
+    """A run executes the top level of the project once, however many workers there are."""
     mark = engine.folder / "imports"
     prepend(engine, f"open({str(mark)!r}, 'a').write('x')\nprint('imported')\n")
     steps = [engine.step(f"s{i}", "sleep", {"seconds": value(0.2)}) for i in range(4)]
@@ -64,7 +64,7 @@ def test_code_is_imported_once_for_all_workers(engine: Engine) -> None:
 
 
 def test_import_that_fails_is_the_steps_error(engine: Engine) -> None:
-    """A project whose top level raises fails the step with the person's traceback."""
+    """If the project's top level raises, the step fails with the user's traceback."""
     prepend(engine, "raise RuntimeError('at import')\n")
     outcome = engine.run(
         engine.pipeline(engine.step("s", "constant"), engine.step("t", "add", {"x": out("s")}))
@@ -74,7 +74,7 @@ def test_import_that_fails_is_the_steps_error(engine: Engine) -> None:
 
 
 def test_new_code_counts_in_the_next_run_of_one_process(engine: Engine) -> None:
-    """An edit between two runs of one process (a notebook) is seen by the second."""
+    """The second of two runs of one process (a notebook) sees an edit made between them."""
     spec = engine.pipeline(engine.step("s", "answer", enable_cache=False))
     prepend(engine, "def answer() -> int:\n    return 41\n")
     assert engine.value_of(engine.run(spec).run_id, "s") == 41

@@ -68,7 +68,7 @@ def marks(folder: Path) -> Counter[str]:
 
 
 def finished_marks(engine: Engine, run_id: UUID) -> set[str]:
-    """Names of the marks of those steps that the catalog calls completed; loads all of their outputs."""
+    """Load all outputs of the steps that the catalog calls completed; return the names of their marks."""
     names = set()
     for name, step in engine.steps(run_id).items():
         if step.status is StepStatus.COMPLETED:
@@ -83,8 +83,8 @@ def finished_marks(engine: Engine, run_id: UUID) -> set[str]:
 
 def status_after_death(engine: Engine, run_id: UUID) -> Run | None:
     mark_dead_runs(engine.stack.catalog)
-    known = engine.stack.catalog.list_runs().items
-    return next((run for run in known if run.id == run_id), None)
+    runs = engine.stack.catalog.list_runs().items
+    return next((run for run in runs if run.id == run_id), None)
 
 
 @pytest.mark.slow
@@ -131,7 +131,7 @@ def test_killed_run_resumes_to_the_right_result(tmp_path: Path, seed: int) -> No
 
 
 def test_killed_run_is_interrupted_at_the_next_look(tmp_path: Path) -> None:
-    """Right after `kill -9` the run shows as interrupted, its step too, and no process is left."""
+    """Right after `kill -9` the run and its step show as interrupted, and no process is left."""
     engine = run_driver.prepare(tmp_path)
     run_id = new_id()
     driven = Driven(tmp_path, run_id, seconds=30)

@@ -99,7 +99,7 @@ def test_what_the_catalog_cannot_keep_fails_the_step_that_said_it(engine: Engine
 
 
 def test_a_catalog_that_others_hold_is_waited_for_once(engine: Engine) -> None:
-    """Where another process keeps the catalog, a chain of short steps ends after one wait, not one for each step."""
+    """If another process locks the catalog, a chain of short steps waits once, and not once per step."""
     catalog: Any = engine.stack.catalog
     path = catalog._db.path
     catalog._db.close()
@@ -120,7 +120,7 @@ def test_a_catalog_that_others_hold_is_waited_for_once(engine: Engine) -> None:
 def test_a_step_finds_what_came_before_it_in_the_catalog(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A step that begins while its upstream is still being recorded sees it recorded when it looks."""
+    """A step that begins while its upstream is still being recorded sees it in the catalog when it looks."""
     began = engine.folder / "began"
     record = RunRecords.record
 
@@ -131,7 +131,7 @@ def test_a_step_finds_what_came_before_it_in_the_catalog(
             deadline = time.monotonic() + 20
             while not began.exists() and time.monotonic() < deadline:
                 time.sleep(0.005)
-            time.sleep(0.2)  # what the step would need to look, did it not wait
+            time.sleep(0.2)  # enough for the step to look, if it didn't wait
         record(records, changes)
 
     monkeypatch.setattr(RunRecords, "record", record_late)
@@ -150,7 +150,7 @@ def test_a_step_finds_what_came_before_it_in_the_catalog(
 def test_what_can_be_recorded_is_kept_where_something_is_refused(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A step whose end shares a commit with a beginning that is refused stays completed, and the run resumes."""
+    """If a step's end shares a commit with a refused beginning, the step stays completed, and the run resumes."""
     record = RunRecords.record
 
     def refuse_two(records: RunRecords, changes: Any) -> None:
@@ -172,7 +172,7 @@ def test_what_can_be_recorded_is_kept_where_something_is_refused(
 
 
 def test_no_step_ends_before_it_begins(engine: Engine) -> None:
-    """Beginnings that are recorded with their ends keep the moment at which they were heard of."""
+    """A beginning that is recorded together with its end keeps its own time."""
     steps = [engine.step("s0", "constant")]
     steps += [engine.step(f"s{i}", "add", {"x": out(f"s{i - 1}")}) for i in range(1, 8)]
     outcome = engine.run(engine.pipeline(*steps, enable_cache=False))
@@ -227,7 +227,7 @@ def test_facts_of_the_code_are_recorded_while_a_long_run_goes_on(
 
 
 def test_a_result_of_this_very_run_is_found_in_the_cache(engine: Engine) -> None:
-    """A step that does again what the one before it did takes that one's result."""
+    """A step that repeats an earlier step of the run takes that step's result."""
     one = engine.step("one", "constant", {"value": value(3)})
     two = engine.step("two", "square", {"x": out("one")})
     three = engine.step("three", "square", {"x": out("one")}, after=["two"])
@@ -249,7 +249,7 @@ def test_several_outputs_are_separate_artifacts(engine: Engine) -> None:
 
 
 def test_wrong_number_of_outputs_is_a_clear_error(engine: Engine) -> None:
-    """A step that returns another number of values than it declares fails and says so."""
+    """A step fails if it returns another number of values than it declares, and the error says so."""
     outcome = engine.run(engine.pipeline(engine.step("s", "constant", outputs=("a", "b"))))
     assert "declares 2 outputs: 'a', 'b'" in outcome.errors["s"].message
 
@@ -270,7 +270,7 @@ def test_map_fans_out_and_joins_in_order(engine: Engine) -> None:
 
 
 def test_map_over_an_empty_list_joins_to_an_empty_list(engine: Engine) -> None:
-    """No elements make no instances, and the join gets an empty list."""
+    """An empty list makes no instances, and the join gets an empty list."""
     outcome = engine.run(
         engine.pipeline(
             engine.step("list", "numbers", {"count": value(0)}),
@@ -306,7 +306,7 @@ def test_map_over_what_is_no_list_is_a_clear_error(engine: Engine) -> None:
 
 
 def test_list_of_outputs_reaches_one_argument(engine: Engine) -> None:
-    """A list that gathers outputs of several steps arrives in its order, mapped ones spread out."""
+    """A list of outputs of several steps arrives in order; a mapped step's outputs become several elements."""
     outcome = engine.run(
         engine.pipeline(
             engine.step("one", "constant", {"value": value(10)}),
@@ -318,7 +318,7 @@ def test_list_of_outputs_reaches_one_argument(engine: Engine) -> None:
 
 
 def test_parameters_are_coerced_to_annotations(engine: Engine) -> None:
-    """JSON values become what the function's annotations say."""
+    """JSON values are converted to the types of the function's annotations."""
     outcome = engine.run(
         engine.pipeline(engine.step("s", "when", {"moment": value("2026-01-31"), "days": value("P1D")}))
     )
@@ -331,7 +331,7 @@ def test_parameters_are_coerced_to_annotations(engine: Engine) -> None:
 
 
 def test_failure_skips_dependents_and_lets_other_branches_finish(engine: Engine) -> None:
-    """A failed step fails the run; what depends on it is skipped, what doesn't still runs."""
+    """A failed step fails the run; steps that depend on it are skipped, and others still run."""
     outcome = engine.run(
         engine.pipeline(
             engine.step("bad", "fail"),
@@ -366,7 +366,7 @@ def test_traceback_has_the_persons_frames_alone(engine: Engine) -> None:
 
 
 def test_retries_wait_without_holding_up_others(engine: Engine) -> None:
-    """A failing step is tried again after its delay, which grows, while other steps go on."""
+    """A failing step is tried again after a growing delay, while other steps go on."""
     path = engine.folder / "tries"
     started = time.monotonic()
     outcome = engine.run(
@@ -389,7 +389,7 @@ def test_retries_wait_without_holding_up_others(engine: Engine) -> None:
 
 
 def test_errors_that_stay_are_not_retried(engine: Engine) -> None:
-    """A type that no materializer takes fails at once, however many retries there are."""
+    """A value that no materializer can store fails at once, whatever the number of retries."""
     outcome = engine.run(
         engine.pipeline(engine.step("s", "unknown", retry=RetryPolicy(max_retries=5, delay=10)))
     )
@@ -414,7 +414,7 @@ def test_timeout_ends_that_step_alone(engine: Engine, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "inputs", "said"),
+    ("function", "inputs", "message"),
     [
         ("exit_hard", {}, "exit code 3"),
         ("die_by", {"signum": value(signal.SIGSEGV)}, "SIGSEGV"),
@@ -422,9 +422,9 @@ def test_timeout_ends_that_step_alone(engine: Engine, tmp_path: Path) -> None:
     ],
 )
 def test_worker_that_dies_is_a_crash_of_its_step(
-    engine: Engine, function: str, inputs: dict[str, object], said: str
+    engine: Engine, function: str, inputs: dict[str, object], message: str
 ) -> None:
-    """A step whose process dies fails with how it died, and the run goes on with another worker."""
+    """A step whose process dies fails with the reason, and the run goes on with another worker."""
     outcome = engine.run(
         engine.pipeline(
             engine.step("dies", function, inputs),
@@ -432,7 +432,7 @@ def test_worker_that_dies_is_a_crash_of_its_step(
         )
     )
     assert outcome.errors["dies"].type == "Crash"
-    assert said in outcome.errors["dies"].message
+    assert message in outcome.errors["dies"].message
     assert engine.statuses(outcome.run_id)["lives"] == "completed"
 
 
@@ -445,7 +445,7 @@ def test_crash_is_retried(engine: Engine) -> None:
 def test_a_worker_that_dies_as_the_run_is_stopped_is_stopped(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A crash that arrives once a stop was asked for, such as of Ctrl-C itself, isn't recorded as a failure."""
+    """A crash after a stop request, for instance because of Ctrl-C itself, isn't recorded as a failure."""
     take = RunLoop._take
 
     def stopped_first(loop: RunLoop, reports: list[Any]) -> None:
@@ -463,7 +463,7 @@ def test_a_worker_that_dies_as_the_run_is_stopped_is_stopped(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks")
 def test_ctrl_c_reaches_no_fork_server_that_is_just_starting() -> None:
-    """The fork server is out of the terminal's group before its first line runs."""
+    """The fork server has left the terminal's group before its first line runs."""
     launcher = ForkLauncher()
     try:
         assert launcher._process is not None
@@ -473,13 +473,13 @@ def test_ctrl_c_reaches_no_fork_server_that_is_just_starting() -> None:
 
 
 def test_sys_exit_in_a_step_is_its_failure(engine: Engine) -> None:
-    """`sys.exit` fails the step and leaves the worker."""
+    """`sys.exit` fails the step, and the worker goes on."""
     outcome = engine.run(engine.pipeline(engine.step("s", "raise_exit")))
     assert outcome.errors["s"].type == "SystemExit"
 
 
 def test_deleted_artifact_is_a_clear_error(engine: Engine) -> None:
-    """Data that was deleted behind our back fails the step that needs it, with the reason."""
+    """A step that needs data that somebody has deleted fails with that reason."""
     first = engine.run(engine.pipeline(engine.step("one", "constant")))
     version = engine.steps(first.run_id)["one"].outputs["output"][0]
     shutil.rmtree(engine.folder / "store")
@@ -495,7 +495,7 @@ def test_deleted_artifact_is_a_clear_error(engine: Engine) -> None:
 
 
 def test_steps_run_in_parallel_within_the_cpus(engine: Engine) -> None:
-    """Four CPUs run four one-CPU steps at once, two of two CPUs, forty of a tenth."""
+    """Four CPUs run at once four steps of one CPU, two of two CPUs, or forty of a tenth."""
     for cpus, count, peak in ((1, 6, 4), (2, 4, 2), (0.1, 8, 8)):
         folder = engine.folder / f"peak-{cpus}"
         folder.mkdir()
@@ -562,7 +562,7 @@ def test_environment_of_pipeline_and_step(engine: Engine) -> None:
 
 
 def test_logs_are_shown_live_and_kept(engine: Engine) -> None:
-    """All that a step and its children print is passed on under its name and kept in order."""
+    """All output of a step and its children is shown under the step's name and kept in order."""
     outcome = engine.run(engine.pipeline(engine.step("talk", "say", {"text": value("hällo")})))
     kept = engine.log_of(outcome.run_id, "talk")
     assert kept.splitlines() == ["hällo", "to stderr", "from a child"]
@@ -574,7 +574,7 @@ def test_logs_are_shown_live_and_kept(engine: Engine) -> None:
 
 
 def test_context_metadata_is_recorded_with_the_result(engine: Engine) -> None:
-    """What a step says of its output, itself, the run and the model ends up there."""
+    """Metadata that a step logs about its output, itself, the run and the model is recorded there."""
     outcome = engine.run(
         engine.pipeline(engine.step("s", "metadata"), model=ModelSpec(name="classifier", tags=["t"]))
     )
@@ -622,7 +622,7 @@ def test_hooks_are_called_in_the_worker(engine: Engine) -> None:
 
 
 def test_failure_hook_is_called_for_a_step_whose_process_died(engine: Engine) -> None:
-    """A timeout or crash ends the worker; another one calls the hook."""
+    """If a timeout or crash ends the worker, another worker calls the hook."""
     hooks = engine.folder / "hooks"
     engine.run(
         engine.pipeline(
@@ -647,7 +647,7 @@ def test_failed_step_keeps_what_it_said(engine: Engine) -> None:
 
 
 def test_unchanged_steps_come_from_the_cache(engine: Engine) -> None:
-    """The second run takes all from the first; a changed parameter runs what depends on it."""
+    """The second run takes all results from the first; a changed parameter runs the steps that depend on it."""
 
     def spec(y: int, digest: str = "d") -> object:
         return engine.pipeline(
@@ -669,12 +669,12 @@ def test_unchanged_steps_come_from_the_cache(engine: Engine) -> None:
     assert engine.value_of(third.run_id, "sum") == 9
     fourth = engine.run(spec(2, "other code"), explain_cache=True)  # type: ignore[arg-type]
     assert "code" in fourth.cache["mapped"].changed[0]
-    # Its new results are equal to the old ones, so that what depends on them needn't run.
+    # Its new results equal the old ones, so the steps that depend on them needn't run.
     assert fourth.cache["sum"].hit
 
 
 def test_cache_can_be_turned_off(engine: Engine) -> None:
-    """The run, the pipeline and the step can each say no."""
+    """The run, the pipeline and the step can each turn the cache off."""
     step = engine.step("s", "constant")
     engine.run(engine.pipeline(step))
     off = engine.step("s", "constant", enable_cache=False)
@@ -690,7 +690,7 @@ def test_cache_can_be_turned_off(engine: Engine) -> None:
 
 
 def test_cached_result_whose_data_is_gone_is_made_again(engine: Engine) -> None:
-    """A result that was deleted from the store is no hit."""
+    """A result whose data was deleted from the store is a miss."""
     spec = engine.pipeline(engine.step("s", "constant"))
     engine.run(spec)
     shutil.rmtree(engine.folder / "store")
@@ -703,7 +703,7 @@ def test_cached_result_whose_data_is_gone_is_made_again(engine: Engine) -> None:
 
 
 def test_resume_runs_only_what_is_missing(engine: Engine) -> None:
-    """A failed run resumed keeps its ID and runs no finished step, mapped ones neither, with caching off."""
+    """A resumed run keeps its ID and runs no finished step again, mapped ones included, even without the cache."""
     marks = engine.folder / "marks"
     marks.mkdir()
     flag = engine.folder / "flag"
@@ -736,7 +736,7 @@ def test_resume_runs_only_what_is_missing(engine: Engine) -> None:
 
 
 def test_spin_runs_one_step_on_an_earlier_runs_inputs(engine: Engine) -> None:
-    """`only` runs the named step with outputs of another run, under a run of its own."""
+    """`only` runs the named step in a new run, with outputs of an earlier run."""
     spec = engine.pipeline(
         engine.step("list", "numbers", {"count": value(4)}),
         engine.step("squares", "square", {"x": each("list")}),
@@ -755,7 +755,7 @@ def test_spin_runs_one_step_on_an_earlier_runs_inputs(engine: Engine) -> None:
 
 
 def test_stop_request_ends_the_run_soon(engine: Engine) -> None:
-    """`stop` ends a run at work; it is recorded as stopped, and can be resumed."""
+    """`stop` ends a running run; it is recorded as stopped, and can be resumed."""
     flag = engine.folder / "flag"
     flag.touch()
     spec = engine.pipeline(

@@ -29,7 +29,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
 
 @pytest.mark.parametrize(("function", "returned"), [("fork_and_return", "parent"), ("fork_and_raise", "1")])
 def test_a_forked_child_never_answers_for_its_parent(engine: Engine, function: str, returned: str) -> None:
-    """A child that comes out of the step's function ends there; the parent's value or error counts."""
+    """A forked child that returns from the step's function ends there; the parent's value or error counts."""
     outcome = engine.run(engine.pipeline(engine.step("s", function)))
     assert outcome.status is RunStatus.COMPLETED
     assert engine.value_of(outcome.run_id, "s") == returned
@@ -38,7 +38,7 @@ def test_a_forked_child_never_answers_for_its_parent(engine: Engine, function: s
 
 
 def test_a_step_that_spoils_its_process_spoils_no_other(engine: Engine) -> None:
-    """Folder, mask, streams, import path and variables are those of before; added variables stay."""
+    """The next step gets the original folder, mask, streams, import path and variables; added variables stay."""
     before = {"folder": os.getcwd(), "PATH": os.environ["PATH"]}
     mask = os.umask(0o077)
     os.umask(mask)
@@ -51,8 +51,8 @@ def test_a_step_that_spoils_its_process_spoils_no_other(engine: Engine) -> None:
         )
     )
     assert outcome.status is RunStatus.COMPLETED, outcome.errors
-    found = engine.value_of(outcome.run_id, "look")
-    assert found == {**before, "mask": oct(mask), "KEEP": "kept", "ADDED": "yes"}
+    surroundings = engine.value_of(outcome.run_id, "look")
+    assert surroundings == {**before, "mask": oct(mask), "KEEP": "kept", "ADDED": "yes"}
     assert "still heard" in engine.log_of(outcome.run_id, "look")
 
 
@@ -73,7 +73,7 @@ def test_what_a_completed_step_left_behind_ends_with_its_worker(
 
 
 def test_a_store_that_was_moved_is_still_whole(engine: Engine) -> None:
-    """Versions load from where the store's folder is now; what isn't there is a miss of the cache, no error."""
+    """Versions load from the store's new folder; a version that isn't there is a cache miss and no error."""
     spec = engine.pipeline(engine.step("s", "constant"))
     first = engine.run(spec)
     version_id = engine.steps(first.run_id)["s"].outputs["output"][0]

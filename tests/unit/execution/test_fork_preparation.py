@@ -1,4 +1,4 @@
-"""What is prepared once for all workers that fork from a process."""
+"""Preparing a process once for all workers that fork from it."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def stack(**config):
 
 
 def test_the_variable_holds_the_store_alone():
-    """Nothing of the catalog or of another component is in it."""
+    """It holds nothing of the catalog or of another component."""
     (text,) = preparation_of(stack(**NOWHERE)).values()
     assert list(json.loads(text)["components"]) == ["artifact-store"]
     assert "secret" not in text
@@ -46,7 +46,7 @@ def test_the_variable_holds_the_store_alone():
 
 @pytest.mark.usefixtures("keys")
 def test_stores_of_one_process_share_the_prepared_client(monkeypatch):
-    """It is made without a request to the store, for this configuration, and isn't for forks of who has used it."""
+    """One client per configuration is made, without a request to the store; forks of its user make their own."""
     assert prepare_for_forks(preparation_of(stack(**NOWHERE)))
     (prepared,) = s3._prepared.values()
     other = s3.S3ArtifactStore(S3StoreConfig(**{**NOWHERE, "bucket": "another"}), stack_name="prod")
@@ -63,7 +63,7 @@ def test_stores_of_one_process_share_the_prepared_client(monkeypatch):
 
 
 def test_a_client_without_credentials_is_not_handed_on(monkeypatch):
-    """Each worker asks the chain for itself then: what it lacks now it may have later."""
+    """Each worker then looks for credentials itself: they may come later."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(NoCredentialsError):
@@ -72,5 +72,5 @@ def test_a_client_without_credentials_is_not_handed_on(monkeypatch):
 
 
 def test_without_the_variable_nothing_is_prepared():
-    """A server of an older head, or of no run, starts as before."""
+    """A server of an older head, or without a run, starts as before."""
     assert not prepare_for_forks({})

@@ -16,7 +16,7 @@ def resources(**facts: object) -> LocalResources:
 
 
 def test_cpus_are_shared_in_fractions() -> None:
-    """Twenty tenths of two CPUs are all there is, and come back whole."""
+    """Two CPUs hold twenty tenths; when all are given back, both CPUs are free again."""
     have = resources()
     grants = [have.take(Resources(cpus=0.1)) for _ in range(20)]
     assert all(grants)
@@ -28,7 +28,7 @@ def test_cpus_are_shared_in_fractions() -> None:
 
 
 def test_gpus_go_to_one_task_or_are_shared_in_fractions() -> None:
-    """Fractions fill one GPU before they open another; whole ones are only given whole."""
+    """Fractions fill one GPU before the next; a request for whole GPUs gets only GPUs that are free as a whole."""
     have = resources()
     half = have.take(Resources(cpus=0, gpus=0.5))
     other = have.take(Resources(cpus=0, gpus=0.5))
@@ -49,7 +49,7 @@ def test_gpus_go_to_one_task_or_are_shared_in_fractions() -> None:
 
 
 def test_step_without_gpus_sees_none_where_the_machine_has_some() -> None:
-    """As on a cluster; a machine without GPUs is left as it is."""
+    """A task sees only its own GPUs, as on a cluster; a machine without GPUs sets no variable."""
     grant = resources().take(Resources())
     assert grant is not None
     assert grant.environment(machine_has_gpus=True) == {"CUDA_VISIBLE_DEVICES": ""}
@@ -57,7 +57,7 @@ def test_step_without_gpus_sees_none_where_the_machine_has_some() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("asked", "message"),
     [
         (Resources(cpus=3), "3 CPUs, and there are 2"),
         (Resources(memory=2000), "1.953 KiB of memory"),
@@ -66,12 +66,12 @@ def test_step_without_gpus_sees_none_where_the_machine_has_some() -> None:
         (Resources(custom={"tpu": 1}), "custom resource 'tpu'"),
     ],
 )
-def test_step_that_never_fits_is_refused_with_numbers(asked: Resources, said: str) -> None:
-    """The error names the step, what it asks for, and what there is."""
+def test_step_that_never_fits_is_refused_with_numbers(asked: Resources, message: str) -> None:
+    """The error names the step, its request, and the total."""
     step = StepSpec(key="train", name="f", source=SOURCE, resources=asked)
     with pytest.raises(UsageError, match="Step 'train'") as caught:
         resources().check(PipelineSpec(name="p", source=SOURCE, steps=[step]))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_machine_has_something() -> None:

@@ -1,4 +1,4 @@
-"""Messages between processes, liveness of processes, logs, tracebacks and a person's code."""
+"""Messages between processes, liveness of processes, logs, tracebacks and the user's code."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_frames_survive_any_cut(messages: list[bytes], size: int) -> None:
 
 
 def test_cut_frame_is_no_message() -> None:
-    """A sender that dies in the middle of a frame leaves nothing half-read."""
+    """A sender that dies in the middle of a frame leaves no half-read message."""
     ours, theirs = socket.socketpair()
     with ours:
         theirs.sendall(pack("whole") + pack("cut")[:-1])
@@ -56,7 +56,7 @@ def test_cut_frame_is_no_message() -> None:
 
 
 def test_blocking_and_reading_ends_speak_alike() -> None:
-    """`send` and `receive` take what the reader does."""
+    """`receive` reads what `send` wrote."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         send(theirs, {"a": 1})
@@ -65,7 +65,7 @@ def test_blocking_and_reading_ends_speak_alike() -> None:
 
 def run_of(**facts: object) -> Run:
     now = datetime.now(UTC)
-    made = Run(
+    run = Run(
         id=uuid4(),
         name="r",
         pipeline="p",
@@ -85,11 +85,11 @@ def run_of(**facts: object) -> Run:
         model_version_id=None,
         orchestrator_id=None,
     )
-    return replace(made, **facts)  # type: ignore[arg-type]
+    return replace(run, **facts)  # type: ignore[arg-type]
 
 
-def test_process_is_told_by_its_id_and_its_start() -> None:
-    """This process lives; one of another start time, or that ended, doesn't; another host's isn't known."""
+def test_a_process_is_known_by_its_id_and_its_start() -> None:
+    """This process lives; one with another start, or that has ended, doesn't; another host's process is unknown."""
     assert is_alive(run_of()) is True
     started = process_started(os.getpid())
     assert started is not None
@@ -100,7 +100,7 @@ def test_process_is_told_by_its_id_and_its_start() -> None:
     assert began is not None
     assert abs(datetime.fromtimestamp(began, UTC) - datetime.now(UTC)) < timedelta(seconds=30)
     child.kill()
-    # Dead, and not yet waited for: a zombie is not alive.
+    # Dead and not reaped yet: a zombie isn't alive.
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert process_started(child.pid) is None
     child.communicate()
@@ -125,7 +125,7 @@ def test_log_is_made_with_its_first_output(tmp_path: Path) -> None:
 
 
 def test_log_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
-    """A full device is reported with what to do."""
+    """The error for a full device says what to do."""
     log = LogFile(Path("/dev/full"))
     with pytest.raises(PrerequisiteError, match="disk space"):
         log.write(b"x")
@@ -164,8 +164,8 @@ def test_script_is_loaded_without_its_main_block(tmp_path: Path) -> None:
     path, modules = list(sys.path), dict(sys.modules)
     try:
         assert user_code.load_source(SourceRef(module="__main__", qualname="f", file=str(file)))() == 41
-        found = user_code.load_source(SourceRef(module="__main__", qualname="K.m", file=str(file)))
-        assert found.__qualname__ == "K.m"
+        method = user_code.load_source(SourceRef(module="__main__", qualname="K.m", file=str(file)))
+        assert method.__qualname__ == "K.m"
         with pytest.raises(NotFoundError, match="'g'"):
             user_code.load_source(SourceRef(module="__main__", qualname="g", file=str(file)))
         with pytest.raises(NotFoundError, match="script"):
@@ -215,17 +215,17 @@ def test_value_that_does_not_fit_names_argument_and_step() -> None:
 
 
 def test_context_outside_of_a_step_is_a_clear_error() -> None:
-    """There is no step context where no step runs."""
+    """There is no step context if no step runs."""
     assert not is_in_step()
     with pytest.raises(UsageError, match="No step is running"):
         get_step_context()
 
 
 def test_inner_causes_of_our_own_errors_are_not_shown(tmp_path: Path) -> None:
-    """What Python's library or ours raised on the way is told by the error; what a person's code raised is shown."""
+    """Causes that Python's library or Rayform raised are left out; causes that the user's code raised are shown."""
 
     def ours(cause: str, filename: str) -> PrerequisiteError:
-        # Compiled under another name, as if it stood in that file.
+        # Compile it as if it came from that file.
         code = compile(cause, filename, "exec")
         try:
             try:
@@ -234,7 +234,7 @@ def test_inner_causes_of_our_own_errors_are_not_shown(tmp_path: Path) -> None:
                 raise PrerequisiteError("It can't be used.") from error
         except PrerequisiteError as error:
             error.__traceback__ = None
-            # The frame of this test, which stands for the framework's here.
+            # Remove this test's own frame, which stands for a frame of the framework.
             assert error.__cause__ is not None
             error.__cause__.__traceback__ = error.__cause__.__traceback__.tb_next  # type: ignore[union-attr]
             return error
