@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> NoReturn:
 def worker_of_a_step_image(arguments: list[str]) -> tuple[dict[str, str], list[str]] | None:
     """Return the variables and the command of a worker of a step image, or None for any other worker.
 
-    Values stay as they are. Ray would replace `$NAME` in them, which nobody asked for who gave an image a variable.
+    Values stay as they are. Ray would replace `$NAME` in them, which the image's author didn't ask for.
     """
     options, rest = split(arguments)
     if options.get(LANGUAGE) != "PYTHON" or CONTEXT not in options or not rest:

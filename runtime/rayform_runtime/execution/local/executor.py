@@ -70,27 +70,32 @@ class LocalExecutor(Executor):
         max_workers: int = 64,
         log_store: ArtifactStore | None = None,
     ) -> None:
+        # The run and its code; constant.
         self._run_id = run_id
         self._code = code
         # Counts what running steps hold.
         self._resources = resources
+        # The worker processes.
         self._pool = WorkerPool(launcher, max_workers)
-        # Set by the first `get_ready` and by `close`.
+        # Whether the first worker was started; set by the first `get_ready`.
         self._is_ready = False
+        # Set by `close`.
         self._is_closed = False
-        # A task stands in `_queues` (by its resources) and `_waiting` (by its step run's ID) from `submit` on, then
-        # in `_running` until its end is reported.
+        # Tasks that wait for resources, from `submit` until they start or are cancelled: by what they ask for, and by
+        # the ID of their step run.
         self._queues: dict[str, _Queue] = {}
         self._waiting: dict[str, Task] = {}
+        # Tasks that run, from their start until their end is reported.
         self._running: dict[Worker, _Running] = {}
         # What the next `wait` returns.
         self._out: list[Task | StepResult | RunEvent] = []
-        # How many tasks have started since one was found that doesn't fit.
+        # How many tasks in a row have overtaken one that doesn't fit.
         self._overtaken = 0
-        # The kernel's count of processes that it killed for want of memory, when it was last looked at.
+        # How many processes the kernel had killed for want of memory at the last look.
         self._oom_kills = oom_kills()
-        # Where logs are written, and what copies them to a remote store.
+        # Where logs are written; constant.
         self._logs = LocalLogs(run_id)
+        # Copies finished logs to a remote store; constant.
         self._uploads = LogUploads(log_store) if log_store is not None else None
 
     def get_ready(self) -> None:
