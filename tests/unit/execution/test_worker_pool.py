@@ -222,16 +222,16 @@ def test_a_task_that_runs_too_long_is_asked_where_it_stands_and_killed(
     pool: WorkerPool, launcher: PlayedLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGUSR1 comes at the timeout, SIGKILL after a moment; what it answers then doesn't count."""
-    monkeypatch.setattr(worker_pool, "_SECONDS_TO_SHOW", 0.2)
-    code = "trap 'echo here >&2' USR1; while :; do sleep 0.01; done"
+    monkeypatch.setattr(worker_pool, "_SECONDS_TO_SHOW", 1.0)
+    code = "trap 'echo here >&2' USR1; echo ready >&2; while :; do sleep 0.01; done"
     with subprocess.Popen(["sh", "-c", code], start_new_session=True, stderr=subprocess.PIPE) as process:
-        time.sleep(0.2)
+        assert process.stderr is not None and process.stderr.readline() == b"ready\n"
         worker = taken(pool)
         worker.process.pid = process.pid
         pool.give(worker, task(timeout=0.05))
         events_until(pool, lambda _: worker.is_ending)
         assert worker.timed_out and process.wait(5) == -9
-        assert process.stderr is not None and process.stderr.read() == b"here\n"
+        assert process.stderr.read() == b"here\n"
     send(launcher.theirs[worker.process.slot][0], result())
     launcher.hang_up(worker)
     launcher.ended.append(worker.process)
