@@ -1,7 +1,7 @@
-"""What a traced pipeline is: plain pydantic models that travel as JSON between laptop, head and worker.
+"""The traced pipeline: plain pydantic models that travel as JSON between laptop and head.
 
-`rayform.authoring.pipelines` makes a `PipelineSpec`; `rayform_runtime.execution` runs it; the catalog keeps it with the
-run, which is what `resume` and `spin` start from. Nothing in here holds a live Python object.
+`rayform.authoring.pipelines` makes a `PipelineSpec`, and `rayform_runtime.execution` runs it. The catalog keeps it with
+the run: `resume` and `spin` start from there. Nothing in here holds a live Python object.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Spec(BaseModel):
 
 
 class ArtifactType(StrEnum):
-    """What an artifact is to people; the names are ZenML's."""
+    """What kind of thing an artifact is for its users; the names are ZenML's."""
 
     DATA = "data"
     DATA_ANALYSIS = "data_analysis"
@@ -53,9 +53,9 @@ class SourceRef(_Spec):
     Args:
         module: import path of its module, `"__main__"` for a script or a notebook.
         qualname: its qualified name in that module.
-        file: the absolute path of its file on the machine that traced it, when it has one; a script that is
+        file: the absolute path of its file, if it has one, on the machine that traced it; a script that is
             `__main__` is loaded from here.
-        pickled: base64 of a cloudpickle payload, for functions with no file that a worker could import
+        pickled: base64 of a cloudpickle payload, for functions without a file that a worker could import
             (notebook cells, closures).
     """
 
@@ -69,10 +69,10 @@ class SourceRef(_Spec):
 
 
 class Resources(_Spec):
-    """What one step needs while it runs. Meaning and units are Ray's.
+    """The resources of one step while it runs. Meaning and units are Ray's.
 
     Args:
-        cpus: logical CPUs, fractions allowed; 1 unless told.
+        cpus: logical CPUs, fractions allowed; 1 by default.
         gpus: logical GPUs, fractions up to 1 allowed.
         memory: bytes; `None` reserves none.
         accelerator_type: for instance `"T4"` or `"A100"`; `None` takes any.
@@ -87,7 +87,7 @@ class Resources(_Spec):
 
 
 class RetryPolicy(_Spec):
-    """How often a failed step is tried again.
+    """How often, and when, a failed step is tried again.
 
     Args:
         max_retries: tries after the first.
@@ -101,7 +101,7 @@ class RetryPolicy(_Spec):
 
 
 class ImageSpec(_Spec):
-    """What a step's container image holds, over the base image. Used where the stack runs steps in images.
+    """What a step's container image holds on top of the base image. Used if the stack runs steps in images.
 
     Args:
         base_image: image to start from; `None` takes the stack's base image.
@@ -110,8 +110,8 @@ class ImageSpec(_Spec):
         apt_packages: Debian packages.
         environment: variables set in the image; never secrets.
         files: `{path in the image: path on this machine}`.
-        dockerfile: path of a person's own Dockerfile; then the other fields but `build_args` are not used.
-        build_args: arguments of the build.
+        dockerfile: path of a user-defined Dockerfile; then of the other fields only `build_args` is used.
+        build_args: arguments of the image build.
         ca_bundle: path of a PEM file with the certificate authorities of a closed network.
         index_url: package index of a closed network; credentials in it are refused.
         extra_index_urls: further package indexes.
@@ -157,7 +157,7 @@ class StepInput(_Spec):
 
 
 class MapInput(_Spec):
-    """The input is one element of the list that an earlier step returns; the step runs once an element."""
+    """The input is one element of the list that an earlier step returns; the step runs once per element."""
 
     kind: Literal["map"] = "map"
     step: str
@@ -179,7 +179,7 @@ class ParameterInput(_Spec):
 
 
 class ValueInput(_Spec):
-    """The input is a JSON value given in code or configuration."""
+    """The input is a JSON value from code or configuration."""
 
     kind: Literal["value"] = "value"
     value: Any
@@ -202,12 +202,12 @@ class OutputSpec(_Spec):
     """One output of a step.
 
     Args:
-        name: the output's name in the step, `"output"` where a step has one that isn't named.
-        artifact_name: the artifact that its versions belong to; `pipeline::step::output` unless told.
-        type: the annotated type, or `None` where there is no annotation.
-        materializer: the materializer that the person chose, or `None` to look one up by type.
-        artifact_type: what it is to people, or `None` to let the materializer say.
-        version: a person's own version name, or `None` for the next number.
+        name: the output's name in the step, `"output"` for the only output of a step if it isn't named.
+        artifact_name: the artifact that its versions belong to; `pipeline::step::output` by default.
+        type: the annotated type, or `None` if there is no annotation.
+        materializer: the materializer that the user chose, or `None` to look one up by type.
+        artifact_type: its kind, or `None` to take the materializer's.
+        version: a user-defined version name, or `None` for the next number.
         tags: tags of the version.
         run_metadata: metadata of the version.
     """
@@ -222,6 +222,7 @@ class OutputSpec(_Spec):
     run_metadata: dict[str, Any] = Field(default_factory=dict)
 
 
+# One field for each option of a step, flat: the catalog keeps this JSON with every run.
 class StepSpec(_Spec):
     """One step as it stands in a pipeline.
 
@@ -231,12 +232,12 @@ class StepSpec(_Spec):
         source: the function.
         inputs: by argument name.
         outputs: in the order in which the function returns them.
-        after: keys of steps that must end before it starts, beside those that it takes inputs from.
+        after: keys of steps that must end before it starts, in addition to those that it takes inputs from.
         enable_cache: `False` always runs it.
-        retry, timeout (seconds), resources, image, environment: as the person set them.
+        retry, timeout (seconds), resources, image, environment: the user's settings.
         on_failure, on_success: hooks, called in the worker.
-        model: the model of this step where it differs from the pipeline's.
-        code_digest: digest of the step's source and of the project code that it calls: what caching keys on.
+        model: the model of this step if it differs from the pipeline's.
+        code_digest: digest of the step's source and of the project code that it calls, for the cache key.
         settings: flavor-specific settings by flavor name.
     """
 
@@ -262,8 +263,8 @@ class StepSpec(_Spec):
     def upstream(self) -> set[str]:
         """Keys of the steps that must end before this one starts."""
         keys = set(self.after)
-        for given in self.inputs.values():
-            for one in given.items if isinstance(given, ListInput) else [given]:
+        for source in self.inputs.values():
+            for one in source.items if isinstance(source, ListInput) else [source]:
                 if isinstance(one, StepInput | MapInput):
                     keys.add(one.step)
         return keys
@@ -274,24 +275,25 @@ class StepSpec(_Spec):
         return any(isinstance(i, MapInput) for i in self.inputs.values())
 
 
+# One field for each fact about a pipeline, flat: the catalog keeps this JSON with every run.
 class PipelineSpec(_Spec):
-    """A traced pipeline: what a run executes, and all that it needs to be resumed elsewhere.
+    """A traced pipeline: everything that a run executes, and that another machine needs to resume it.
 
     Args:
         name: the pipeline.
         source: the pipeline function.
         parameters: validated values of the pipeline's arguments, as JSON.
-        steps: in an order in which each stands after its upstream steps.
+        steps: ordered so that each comes after its upstream steps.
         outputs: what the pipeline returns, as `(step key, output name)` pairs.
         enable_cache: `False` turns caching off for all steps.
         model, image: defaults for the steps.
         environment: variables for all steps.
         tags: tags of the run.
         run_name: template of the run's name, or `None` for `<pipeline>-<time>-<id>`.
-        code_root: absolute path of the project whose code the steps import: what travels to a cluster.
-        import_paths: folders of a person's own code that stood on `sys.path` when the pipeline was traced, in
-            that order; workers put them there too. Those below `code_root` are relative to it (`"."` is the
-            root itself), others are absolute and only there on the machine that traced it.
+        code_root: absolute path of the project whose code the steps import; it travels to a cluster.
+        import_paths: folders of the user's code that were on `sys.path` when the pipeline was traced, in that order;
+            workers put them there too. Those below `code_root` are relative to it (`"."` is the root itself). The
+            others are absolute and exist only on the machine that traced it.
         on_failure, on_success: hooks of the run.
         settings: flavor-specific settings by flavor name.
     """

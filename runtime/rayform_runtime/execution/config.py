@@ -11,10 +11,10 @@ class LocalOrchestratorConfig(BaseModel):
     """Settings of flavor `local`.
 
     Args:
-        cpus: logical CPUs that steps share; all of this machine's unless told.
-        memory: bytes that steps share; this machine's unless told.
-        gpus: GPUs that steps share; those that the machine has unless told.
-        max_workers: worker processes at once, whatever the steps ask for.
+        cpus: logical CPUs that steps share; by default all of this machine's.
+        memory: bytes that steps share; by default this machine's.
+        gpus: GPUs that steps share; by default those of this machine.
+        max_workers: most worker processes at once, whatever the steps need.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -1,1 +1,1 @@
-"""Who decides: walks a run's graph, asks the cache, records what happens, and says what runs next."""
+"""The deciding part: walks a run's graph, asks the cache, records what happens, and chooses what runs next."""

@@ -1,7 +1,7 @@
-"""Cache keys: what must be equal for a step's earlier result to stand for a new one.
+"""Cache keys: a step's earlier result stands for a new one if their keys are equal.
 
-A key is readable: `v1` and one digest for each part, `v1.code=….parameters=….inputs=…` and so on. So a miss
-can be explained from two keys alone, and nothing but the key needs to be kept with a step run.
+A key is readable: `v1` and one digest for each part, `v1.code=….parameters=….inputs=…` and so on. So two keys alone
+explain a miss, and a step run keeps nothing but its key.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rayform_runtime.execution.interface import CacheDecision
 
@@ -29,11 +29,11 @@ _PARTS = ("code", "parameters", "inputs", "outputs", "image", "environment")
 
 @dataclass(frozen=True, slots=True)
 class KeyInput:
-    """An input as the key sees it: digests of content, so that equal data made anew still hits.
+    """An input as the key sees it: digests of content, so that equal data of a later run still hits.
 
     Args:
-        digests: of the versions, in order.
-        joined: whether they are given as a list.
+        digests: those of the versions, in order.
+        joined: whether the versions are passed as a list.
         index: which element of a list a mapped step takes.
     """
 
@@ -44,7 +44,7 @@ class KeyInput:
 
 @dataclass(frozen=True, slots=True)
 class StaticParts:
-    """The parts of a step's key that are known before the run starts; made once a step, not once an instance."""
+    """The parts of a step's key that don't change in a run; made once for all instances of the step."""
 
     code: str
     outputs: str
@@ -54,13 +54,13 @@ class StaticParts:
     """Why the step is never taken from the cache, or `None`."""
 
 
-def _digest(value: Any) -> str:
+def _digest(value: object) -> str:
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str, ensure_ascii=False)
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
 
 
 def _import_path(source: SourceRef | None) -> str:
-    """Return an import path that is the same whether a script is run or imported."""
+    """Return an import path; it is the same if a script is run and if it is imported."""
     if source is None:
         return ""
     is_script = source.module in ("__main__", "__mp_main__", "__rayform_main__") and source.file
@@ -68,14 +68,14 @@ def _import_path(source: SourceRef | None) -> str:
 
 
 def static_parts(spec: PipelineSpec, step: StepSpec) -> StaticParts:
-    """Return what a step's key holds of its code, outputs, image and environment."""
+    """Return the parts of a step's key for its code, outputs, image and environment."""
     why_not = None
     if not spec.enable_cache:
         why_not = "Caching is off for the pipeline."
     elif not step.enable_cache:
         why_not = "Caching is off for the step."
     elif not step.code_digest:
-        why_not = "Its source can't be read, so that a change in it couldn't be seen."
+        why_not = "Its source can't be read, so a change in it would go unnoticed."
     outputs = [
         [
             o.name,
@@ -97,19 +97,19 @@ def static_parts(spec: PipelineSpec, step: StepSpec) -> StaticParts:
     )
 
 
-def cache_key(static: StaticParts, parameters: Mapping[str, Any], inputs: Mapping[str, KeyInput]) -> str:
+def cache_key(static: StaticParts, parameters: Mapping[str, object], inputs: Mapping[str, KeyInput]) -> str:
     """Return the key of one step run.
 
     Args:
-        static: of its step.
+        static: the parts of its step.
         parameters: JSON values by argument name.
         inputs: its artifact inputs by argument name.
     """
-    given = {n: [list(i.digests), i.joined, i.index] for n, i in inputs.items()}
+    input_digests = {n: [list(i.digests), i.joined, i.index] for n, i in inputs.items()}
     parts = {
         "code": static.code,
         "parameters": _digest(parameters),
-        "inputs": _digest(given),
+        "inputs": _digest(input_digests),
         "outputs": static.outputs,
         "image": static.image,
         "environment": static.environment,
@@ -140,20 +140,20 @@ _WORDS = {
 
 def explain_miss(
     key: str,
-    parameters: Mapping[str, Any],
+    parameters: Mapping[str, object],
     inputs: Mapping[str, KeyInput],
     candidates: Iterable[StepRun],
-    versions: Mapping[Any, ArtifactVersion],
+    versions: Mapping[UUID, ArtifactVersion],
     run_name: Callable[[UUID], str] = str,
 ) -> CacheDecision:
-    """Say what kept a step from being taken from the cache, compared with its nearest earlier run.
+    """Explain why a step was not taken from the cache, by what has changed since the most similar earlier run.
 
     Args:
-        key: that wasn't found.
-        parameters, inputs: what it was made from.
+        key: the key that the cache doesn't have.
+        parameters, inputs: the key's parts.
         candidates: earlier successful runs of the step, newest first.
-        versions: the artifact versions that the candidates took, by ID.
-        run_name: tells the name of a run from its ID.
+        versions: the artifact versions that were inputs of the candidates, by ID.
+        run_name: returns the name of a run for its ID.
     """
     ours = parts_of(key)
     nearest: tuple[int, StepRun, list[str]] | None = None
@@ -168,7 +168,7 @@ def explain_miss(
         return CacheDecision(False, "No earlier run of it succeeded with caching on.", key)
     _, candidate, different = nearest
     if not different:
-        return CacheDecision(False, "Its earlier result is no longer whole: an output was deleted.", key)
+        return CacheDecision(False, "Its earlier result is incomplete: an output was deleted.", key)
     changed: list[str] = []
     for part in different:
         if part == "parameters":
@@ -185,7 +185,7 @@ def explain_miss(
     )
 
 
-def _changed_parameters(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+def _changed_parameters(ours: Mapping[str, object], theirs: Mapping[str, object]) -> list[str]:
     missing = object()
     names = [n for n in {**ours, **theirs} if ours.get(n, missing) != theirs.get(n, missing)]
     shown = []
@@ -197,17 +197,17 @@ def _changed_parameters(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> l
 
 
 def _changed_inputs(
-    ours: Mapping[str, KeyInput], candidate: StepRun, versions: Mapping[Any, ArtifactVersion]
+    ours: Mapping[str, KeyInput], candidate: StepRun, versions: Mapping[UUID, ArtifactVersion]
 ) -> list[str]:
     changed = []
-    for name, given in ours.items():
+    for name, source in ours.items():
         before = [versions[v].digest for v in candidate.inputs.get(name, ()) if v in versions]
-        if list(given.digests) != before:
+        if list(source.digests) != before:
             changed.append(f"input '{name}'")
     changed += [f"input '{name}' is gone" for name in candidate.inputs if name not in ours]
-    return changed or ["how its inputs are taken apart"]
+    return changed or ["how its inputs are mapped or joined"]
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 40 else text[:39] + "…"

@@ -25,7 +25,7 @@ _PREFETCH_FROM = 4
 
 @dataclass(frozen=True, slots=True)
 class CacheAnswer:
-    """What the cache has for some instances, and what it has not.
+    """The answer of the cache for some instances.
 
     Args:
         hits: instances with their earlier results.
@@ -62,7 +62,7 @@ class CacheLookup:
 
     @cached_property
     def _of_last_run(self) -> dict[str, CachedResult]:
-        """Results with the keys of the pipeline's last run: a run of unchanged code then asks no more."""
+        """Results with the keys of the pipeline's last run: a run of unchanged code needs no others."""
         if self._request.resume or len(self._spec.steps) < _PREFETCH_FROM:
             return {}
         runs = self._catalog.list_runs(Query({"pipeline": self._spec.name}, size=2)).items
@@ -75,7 +75,7 @@ class CacheLookup:
     def look_up(self, ready: Sequence[Instance]) -> CacheAnswer:
         """Set the cache key of each instance that may have one, and find earlier results."""
         decisions: dict[UUID, CacheDecision] = {}
-        asked: dict[UUID, tuple[Instance, str]] = {}
+        cachable: dict[UUID, tuple[Instance, str]] = {}
         for instance in ready:
             static = self._static[instance.node.key]
             if static.why_not is not None:
@@ -83,20 +83,20 @@ class CacheLookup:
                 continue
             key = instance.cache_key = cache_key(static, instance.node.parameters, instance.key_inputs())
             if self.is_used:
-                asked[instance.id] = (instance, key)
+                cachable[instance.id] = (instance, key)
             else:
                 decisions[instance.id] = CacheDecision(False, "This run doesn't use the cache.", key)
-        keys = [key for _, key in asked.values()]
+        keys = [key for _, key in cachable.values()]
         if self._pending.holds_any(keys):
-            self._pending.write()  # the very result that one of these asks for
+            self._pending.write()  # one of the instances may have this very result
         results = self._find(keys)
-        candidates = [(instance, results[key]) for instance, key in asked.values() if key in results]
+        candidates = [(instance, results[key]) for instance, key in cachable.values() if key in results]
         missing = missing_data(self._stack, [v.uri for _, hit in candidates for v in hit.outputs.values()])
         hits = [(i, hit) for i, hit in candidates if _is_whole(i.node.spec, hit, missing)]
         for instance, hit in hits:
             reason = f"Taken from run '{hit.run_name}'."
             decisions[instance.id] = CacheDecision(True, reason, instance.cache_key, from_run=hit.run_name)
-        for instance, key in asked.values():
+        for instance, key in cachable.values():
             if instance.id not in decisions:
                 decisions[instance.id] = self._why_missed(instance, key, is_gone=key in results)
         return CacheAnswer(hits, [i for i in ready if not decisions[i.id].hit], decisions)

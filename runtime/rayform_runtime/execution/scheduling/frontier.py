@@ -33,7 +33,7 @@ class Frontier:
 
     Args:
         graph: the run's steps.
-        cache: asked for the results of steps that could start.
+        cache: may have the results of steps that could start.
         records: writes the steps that end without running.
         pending: holds the events, and what must be written before.
         events: makes the events.
@@ -47,10 +47,11 @@ class Frontier:
         pending: PendingRecords,
         events: RunEvents,
     ) -> None:
+        # What the frontier is built from; none is replaced.
         self._graph = graph
         self._cache = cache
         self._records = records
-        self._pending = pending
+        self._pending = pending  # filled by each end, emptied by each commit
         self._events = events
         self._freed = deque(graph.roots())  # grows when a node closes; empty after `take_startable`
         # What has ended without running since the last commit of such ends, and the events of all that.

@@ -1,4 +1,4 @@
-"""The steps of one run while it goes on: what waits for what, what a step's inputs are, how wide a map is.
+"""The steps of one run: what waits for what, what a step's inputs are, how wide a map is.
 
 Plain state without processes, clocks or databases; `frontier` and `loop` drive it.
 """
@@ -31,7 +31,7 @@ __all__ = ["Argument", "Instance", "Node", "RunGraph", "VersionRef", "stored_ids
 
 
 class VersionRef(NamedTuple):
-    """What the scheduler keeps of an artifact version; `length` is set for lists and tuples."""
+    """The facts about an artifact version that the scheduler needs; `length` is set for lists and tuples."""
 
     id: UUID
     uri: str
@@ -198,7 +198,7 @@ class RunGraph:
                 if upstream is None:
                     raise UsageError(
                         f"Step '{step.key}' of pipeline '{spec.name}' waits for '{key}'.",
-                        why="No step of that key stands before it.",
+                        why="No step with that key comes before it.",
                     )
                 node.upstream.append(upstream)
                 if not upstream.is_given and not node.is_given:
@@ -331,7 +331,7 @@ class RunGraph:
             raise NotFoundError(
                 "artifact version",
                 source.artifact_version_id,
-                hint="It was deleted since the pipeline was traced.",
+                hint="It was deleted after the pipeline was traced.",
             )
         return self._stored[version]
 

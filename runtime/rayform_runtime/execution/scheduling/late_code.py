@@ -34,7 +34,7 @@ class LateCode:
         self._began = clock()
 
     def record_if_due(self) -> None:
-        """Record the facts if the run has taken a while and git has answered."""
+        """Record the facts if the run has gone on for a while and git has answered."""
         if self._facts is not None and self._clock() - self._began > _WAIT:
             facts = self._facts.poll()
             if facts is not None:

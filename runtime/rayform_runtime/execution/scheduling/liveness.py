@@ -1,4 +1,4 @@
-"""Finds runs whose process died without saying so; every command that shows runs calls it first."""
+"""Finds runs whose process died without recording it; every command that shows runs calls it first."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 __all__ = ["STALE_SECONDS", "is_alive", "mark_dead_runs"]
 
 STALE_SECONDS = 60.0
-"""A run of another host is taken for dead after this long without a heartbeat."""
+"""A run of another host counts as dead after this many seconds without a heartbeat."""
 
 _TOLERANCE_SECONDS = 2.0
-"""The clock that start times are told by may be set meanwhile."""
+"""How far two readings of one start time may differ: the clock may be set between them."""
 
 
 def is_alive(run: Run) -> bool | None:
-    """Whether the process that schedules a run lives; `None` where this host can't tell."""
+    """Whether the process that schedules a run lives; `None` if this host can't know."""
     if run.host != this_host() or run.pid is None:
         return None
     started = process_started(run.pid)
@@ -31,10 +31,10 @@ def is_alive(run: Run) -> bool | None:
 
 
 def mark_dead_runs(catalog: Catalog, *, stale_seconds: float = STALE_SECONDS) -> list[UUID]:
-    """Turn runs whose process is gone to `interrupted`; return their IDs.
+    """Mark runs whose process is gone as `interrupted`; return their IDs.
 
-    On this host the process itself is looked at; of other hosts the heartbeat tells. Costs one query where no
-    run claims to be at work.
+    For a run of this host, the process itself decides; for one of another host, its heartbeat. Costs one query if no
+    run claims to be running.
     """
     runs = catalog.unfinished_runs()
     if not runs:
@@ -45,7 +45,7 @@ def mark_dead_runs(catalog: Catalog, *, stale_seconds: float = STALE_SECONDS) ->
         if alive is False:
             dead.append(run.id)
         elif alive:
-            # A laptop that slept has old heartbeats and a process that goes on: speak for it.
+            # The laptop slept: its heartbeats are old and its process goes on. Beat for it.
             from datetime import UTC, datetime
 
             last = run.heartbeat_at

@@ -31,7 +31,7 @@ from rayform_runtime.execution.scheduling.tasks import TaskMaker
 __all__ = ["RunLoop", "TakenOverError"]
 
 _LONGEST_WAIT = 0.2
-"""Seconds after which the loop looks for a stop request, whatever the executor does."""
+"""Seconds after which the loop looks for a stop request at the latest."""
 
 
 class TakenOverError(ConflictError):
@@ -64,22 +64,23 @@ class RunLoop:
         control: RunControl,
         clock: Callable[[], float],
     ) -> None:
+        # What the loop is built from; none is replaced.
         self._request = request
         self._catalog = stack.catalog
-        self._executor = executor
-        self._records = run.records
+        self._executor = executor  # closed at the end of the run
+        self._records = run.records  # writes at once what must not wait
         self._pending = pending  # filled by each report, emptied by each commit
-        self._late_code = late_code
+        self._late_code = late_code  # empty as soon as the facts are recorded
         self._control = control  # set from outside at any time
+        # What the loop makes itself.
         self._events = RunEvents(request.run_id)
         self._tasks = TaskMaker(request, stack.spec, awaits_record=executor.runs_beside_scheduler)
-        self._hooks = Hooks(
-            executor, self._tasks
-        )  # grows when a step's worker dies, and at the end of the run
-        self._retries = Retries(clock)  # grows with each failure that is tried again
+        self._hooks = Hooks(executor, self._tasks)  # grow when a worker dies, and at the end of the run
+        self._retries = Retries(clock)  # grow with each failure that is tried again
+        # Moves with each end of a step; has the errors and the cache's decisions.
         cache = CacheLookup(request, stack, pending)
         self._frontier = Frontier(run.graph, cache, run.records, pending, self._events)
-        # By step run ID: each instance from its submission to its result.
+        # By step run ID; an instance stands here from its submission to its result.
         self._running: dict[str, Instance] = {}
 
     def run(self) -> RunOutcome:
@@ -188,7 +189,7 @@ class RunLoop:
     def _ended_instance(self, result: StepResult) -> Instance | None:
         """Return the instance that a result ends; `None` for a hook, and for what the stop of the run ended."""
         if self._control.stop_requested and result.lost:
-            return None  # whoever asked to stop ended its process too: it is stopped, not failed
+            return None  # the request to stop ended its process too: it is stopped, not failed
         self._hooks.end(result.step_run_id)
         instance = self._running.pop(result.step_run_id, None)
         if instance is not None and not instance.is_recorded:
@@ -207,7 +208,7 @@ class RunLoop:
         )
 
     def _record_results(self, results: Sequence[tuple[Instance, StepResult]]) -> None:
-        """Record results at once, and follow up what the catalog made of them."""
+        """Record results at once, and follow up on those that the catalog accepts and those that it refuses."""
         finishes = [
             self._records.finish_of(
                 instance, result, StepStatus.RETRYING if will_retry(instance, result) else result.status

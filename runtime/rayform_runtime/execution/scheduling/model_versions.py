@@ -74,10 +74,10 @@ class RunModels:
         self._catalog.create_model(
             model.name, description=model.description, license=model.license, exist_ok=True
         )
-        made = self._catalog.create_model_version(
+        new = self._catalog.create_model_version(
             model.name, version=model.version, tags=model.tags, metadata=model.metadata
         )
-        return made.id
+        return new.id
 
     def _made_before(self, model: ModelSpec) -> UUID | None:
         """Return the version that this run made before it was interrupted."""

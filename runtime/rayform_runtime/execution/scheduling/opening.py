@@ -1,4 +1,4 @@
-"""The beginning of a run: it is recorded or taken over, and what needs no running is filled in."""
+"""The beginning of a run: records it or takes it over, and fills in what needs no running."""
 
 from __future__ import annotations
 

@@ -38,9 +38,8 @@ class RunRecords:
         self._catalog = catalog
         self._run_id = run_id
         self.models = models
-        self._resources: dict[
-            str, dict[str, object]
-        ] = {}  # by step key; each is made with the first instance
+        # By step key; each entry comes with the first instance of its step.
+        self._resources: dict[str, dict[str, object]] = {}
 
     def start_of(
         self, instance: Instance, log_uri: str | None = None, *, at: datetime | None = None

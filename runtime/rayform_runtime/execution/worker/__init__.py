@@ -1,1 +1,1 @@
-"""Who does: runs one step task, the same in a local process, a Ray task and the scheduler's own process."""
+"""The doing part: runs one task, the same in a local process, a Ray task and the scheduler's own process."""

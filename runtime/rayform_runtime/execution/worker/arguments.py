@@ -31,9 +31,9 @@ class _KeptList(NamedTuple):
 _kept_list: _KeptList | None = None
 """The list that mapped instances take their elements from, kept from one to the next."""
 _hints: weakref.WeakKeyDictionary[Callable[..., object], Mapping[str, object]] = weakref.WeakKeyDictionary()
-"""The annotations of each function that this process has called."""
+"""The resolved annotations of each function that this process has called."""
 _adapters: dict[object, TypeAdapter[object]] = {}
-"""What coerces values to each annotation that this process has met."""
+"""For each annotation, the adapter that coerces values to it."""
 
 
 def load_arguments(

@@ -1,4 +1,4 @@
-"""Runs step tasks in the scheduler's own process, one after another: what a debugger can be attached to."""
+"""Runs tasks in the scheduler's own process, one after another, so that a debugger can be attached."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class InProcessExecutor(Executor):
     Resources, timeouts and environments of steps have no effect here.
 
     Args:
-        stack: the stack, shared with the scheduler.
+        stack: the one that the scheduler uses.
     """
 
     runs_beside_scheduler = False
@@ -32,7 +32,7 @@ class InProcessExecutor(Executor):
         self._out: list[Task | StepResult | RunEvent] = []
 
     def check(self, spec: PipelineSpec) -> None:
-        """Everything fits."""
+        """Accept every pipeline: resources have no effect here."""
 
     def submit(self, task: Task) -> None:
         self._queue.append(task)

@@ -1,8 +1,8 @@
-"""Where the output of steps is kept, and how it is read again.
+"""The logs of steps: where they are kept, and how they are read.
 
-A step's log lies at one key, `logs/<run>/<step run>.log`. The local orchestrator writes it below
-`RAYFORM_HOME` while the step runs; where the stack's store is remote it is copied there when the step ends,
-so that the others who share the stack can read it.
+A step's log has one key, `logs/<run>/<step run>.log`. The local orchestrator writes it below `RAYFORM_HOME` while the
+step runs. If the stack's store is remote, the log is copied there when the step ends, so that all users of the stack
+can read it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def local_log_path(run_id: UUID | str, step_run_id: UUID | str) -> Path:
 
 
 class LocalLogs:
-    """Where a run's logs lie on this machine; found once a run, since each of its steps asks twice.
+    """The paths of a run's logs on this machine. The folder is computed once: each step needs it twice.
 
     Args:
         run_id: the run.
@@ -58,10 +58,10 @@ class LocalLogs:
 
 
 class LogFile:
-    """A step run's log while it is written: made with its first output, readable by its owner alone.
+    """A step run's log while it is written. The first output creates the file, which only its owner can read.
 
     Args:
-        path: the file; what it holds of earlier tries is kept.
+        path: the file; the output of earlier tries stays in it.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -100,10 +100,10 @@ class LogFile:
 
 
 class LogUploads:
-    """Copies finished logs to a remote store, beside the run rather than in its way.
+    """Copies finished logs to a remote store, in a background thread.
 
     Args:
-        store: where to.
+        store: gets the copies.
     """
 
     def __init__(self, store: ArtifactStore) -> None:
@@ -112,7 +112,7 @@ class LogUploads:
         self._thread: threading.Thread | None = None
 
     def uri(self, run_id: str, step_run_id: str) -> str:
-        """Return where a log will lie."""
+        """Return where a log will be."""
         return f"{self._store.uri.rstrip('/')}/{log_key(run_id, step_run_id)}"
 
     def add(self, run_id: str, step_run_id: str, path: Path) -> None:
@@ -131,7 +131,7 @@ class LogUploads:
                 logging.getLogger("rayform.execution").warning("log %s wasn't kept", key, exc_info=True)
 
     def finish(self, timeout: float = 30.0) -> None:
-        """Wait for what is under way. Idempotent."""
+        """Wait for the copies that are under way. Idempotent."""
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join(timeout)
@@ -139,12 +139,12 @@ class LogUploads:
 
 
 def read_log(log_uri: str | None, store: ArtifactStore | None, *, start: int = 0) -> bytes:
-    """Return a step run's output from byte `start` on; empty where it printed nothing.
+    """Return a step run's output from byte `start` on; empty if it printed nothing.
 
     Args:
         log_uri: `StepRun.log_uri`.
         store: the stack's artifact store, for logs that are kept there.
-        start: what has been read already, in bytes.
+        start: how many bytes have been read already.
 
     Raises:
         NotFoundError: the log is on another machine, or in another store.
@@ -165,7 +165,7 @@ def read_log(log_uri: str | None, store: ArtifactStore | None, *, start: int = 0
     root = store.uri.rstrip("/") + "/" if store is not None else None
     if store is None or root is None or not log_uri.startswith(root):
         raise NotFoundError(
-            "log", log_uri, hint="It lies outside of this stack's store; switch to the stack that ran it."
+            "log", log_uri, hint="It is outside this stack's store. Switch to the stack that ran it."
         )
     try:
         return store.get_bytes(log_uri[len(root) :], start=start)
