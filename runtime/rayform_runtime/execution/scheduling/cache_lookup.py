@@ -75,7 +75,7 @@ class CacheLookup:
     def look_up(self, ready: Sequence[Instance]) -> CacheAnswer:
         """Set the cache key of each instance that may have one, and find earlier results."""
         decisions: dict[UUID, CacheDecision] = {}
-        cachable: dict[UUID, tuple[Instance, str]] = {}
+        cachable: list[tuple[Instance, str]] = []
         for instance in ready:
             static = self._static[instance.node.key]
             if static.why_not is not None:
@@ -83,29 +83,33 @@ class CacheLookup:
                 continue
             key = instance.cache_key = cache_key(static, instance.node.parameters, instance.key_inputs())
             if self.is_used:
-                cachable[instance.id] = (instance, key)
+                cachable.append((instance, key))
             else:
                 decisions[instance.id] = CacheDecision(False, "This run doesn't use the cache.", key)
-        keys = [key for _, key in cachable.values()]
-        if self._pending.holds_any(keys):
-            self._pending.write()  # one of the instances may have this very result
-        results = self._find(keys)
-        candidates = [(instance, results[key]) for instance, key in cachable.values() if key in results]
-        missing = missing_data(self._stack, [v.uri for _, hit in candidates for v in hit.outputs.values()])
-        hits = [(i, hit) for i, hit in candidates if _is_whole(i.node.spec, hit, missing)]
+        results = self._find([key for _, key in cachable])
+        hits = self._whole([(instance, results[key]) for instance, key in cachable if key in results])
         for instance, hit in hits:
             reason = f"Taken from run '{hit.run_name}'."
             decisions[instance.id] = CacheDecision(True, reason, instance.cache_key, from_run=hit.run_name)
-        for instance, key in cachable.values():
+        for instance, key in cachable:
             if instance.id not in decisions:
                 decisions[instance.id] = self._why_missed(instance, key, is_gone=key in results)
         return CacheAnswer(hits, [i for i in ready if not decisions[i.id].hit], decisions)
 
     def _find(self, keys: Sequence[str]) -> Mapping[str, CachedResult]:
+        """Return the earlier results that have one of these keys, and perhaps others."""
         if not keys:
             return {}
+        if self._pending.holds_any(keys):
+            self._pending.write()  # one of the instances may have this very result
         unknown = [key for key in keys if key not in self._of_last_run]
         return {**self._of_last_run, **self._catalog.find_cached(unknown)} if unknown else self._of_last_run
+
+    def _whole(self, hits: Sequence[tuple[Instance, CachedResult]]) -> list[tuple[Instance, CachedResult]]:
+        """Return the hits that have all outputs of their step, with their data."""
+        uris = [version.uri for _, hit in hits for version in hit.outputs.values()]
+        missing = missing_data(self._stack, uris)
+        return [(instance, hit) for instance, hit in hits if _is_whole(instance.node.spec, hit, missing)]
 
     def _why_missed(self, instance: Instance, key: str, *, is_gone: bool) -> CacheDecision:
         if is_gone:

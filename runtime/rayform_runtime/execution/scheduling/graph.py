@@ -222,6 +222,11 @@ class RunGraph:
         """Keep a finished step run of this run; it isn't run again."""
         self._finished[key, map_index] = _FinishedRun(id, status, dict(outputs))
 
+    def needed_from_elsewhere(self) -> set[str]:
+        """Return the keys of the steps that aren't run and whose outputs others need; `give` provides them."""
+        nodes = [node for node in self.nodes.values() if not node.is_given]
+        return {upstream.key for node in nodes for upstream in node.upstream if upstream.is_given}
+
     def give(self, key: str, instances: Mapping[int | None, Mapping[str, VersionRef]]) -> None:
         """Take a step's outputs from another run."""
         node = self.nodes[key]

@@ -152,13 +152,7 @@ class RunOpening:
             NotFoundError: that run has no successful run of a step that is needed.
         """
         source = self._request.inputs_from
-        needed = {
-            upstream.key
-            for node in graph.nodes.values()
-            if not node.is_given
-            for upstream in node.upstream
-            if upstream.is_given
-        }
+        needed = graph.needed_from_elsewhere()
         if not needed:
             return
         if source is None:
