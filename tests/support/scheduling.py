@@ -52,7 +52,7 @@ class FakeExecutor(Executor):
         engine: whose store gets the outputs.
         clock: moved by waiting for nothing.
         acts: by step key; a step without one returns 1.
-        choose: index of the running task that ends next, from how many there are; the oldest unless given.
+        choose: index of the running task that ends next, from how many there are; by default the oldest.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class FailingCatalog:
     Args:
         catalog: the real one.
         error: what it raises instead of doing the call.
-        fail_at: number of the call, from 1; none fails unless given.
+        fail_at: number of the call, from 1; by default none fails.
         lasting: whether all later calls fail too.
     """
 
@@ -217,8 +217,8 @@ class Bench:
             catalog=catalog or stack.catalog,
         )
         self.events.clear()
-        asked = RunRequest(run_id, request.pop("run_name", f"run-{run_id}"), spec, **request)
-        return Scheduler(asked, seen, executor, self.events.append, clock=self.clock).run()
+        run_request = RunRequest(run_id, request.pop("run_name", f"run-{run_id}"), spec, **request)
+        return Scheduler(run_request, seen, executor, self.events.append, clock=self.clock).run()
 
 
 def name_of(task: Task) -> str:

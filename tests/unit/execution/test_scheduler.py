@@ -24,9 +24,9 @@ from rayform_runtime.spec import PipelineSpec, RetryPolicy
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = Bench.at(tmp_path)
-    yield made
-    made.engine.stack.close()
+    bench = Bench.at(tmp_path)
+    yield bench
+    bench.engine.stack.close()
 
 
 def fail(task: StepTask) -> object:
@@ -89,13 +89,13 @@ def test_a_map_starts_all_its_elements_and_joins_when_the_last_has_ended(bench: 
     assert set(bench.engine.statuses(outcome.run_id).values()) == {"completed"}
 
 
-def test_listeners_hear_in_order_and_find_all_in_the_catalog(bench: Bench) -> None:
-    """Each step is told as running before it is told as ended, between the run's own two events."""
+def test_listeners_get_events_in_order(bench: Bench) -> None:
+    """Each step runs before it ends, and both come between the run's own two events."""
     bench.run(diamond(bench), bench.executor())
-    told = [(e.step_key, e.step_status or e.run_status) for e in bench.events]
-    assert told[0] == (None, RunStatus.RUNNING) and told[-1] == (None, RunStatus.COMPLETED)
+    events = [(e.step_key, e.step_status or e.run_status) for e in bench.events]
+    assert events[0] == (None, RunStatus.RUNNING) and events[-1] == (None, RunStatus.COMPLETED)
     for key in ("top", "left", "right", "bottom"):
-        assert [status for k, status in told if k == key] == [StepStatus.RUNNING, StepStatus.COMPLETED]
+        assert [status for k, status in events if k == key] == [StepStatus.RUNNING, StepStatus.COMPLETED]
 
 
 @settings(max_examples=30)
@@ -143,7 +143,7 @@ def test_any_dag_ends_with_every_step_where_it_belongs(
 
 
 def test_dependents_of_a_failed_step_are_skipped_and_say_why(bench: Bench) -> None:
-    """They are never submitted; a branch beside them runs on."""
+    """They are never submitted; another branch runs on."""
     executor = bench.executor({"left": fail})
     outcome = bench.run(diamond(bench), executor)
     assert outcome.status is RunStatus.FAILED
