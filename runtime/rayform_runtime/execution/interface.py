@@ -128,6 +128,16 @@ class StepFacts(NamedTuple):
 
     A named tuple and no pydantic model: building pydantic's models would take longer than the rest of a worker's
     start. The scheduler sends what pydantic has validated.
+
+    Args:
+        key: its unique name in the pipeline.
+        name: the function's name.
+        source: the function.
+        outputs: in the order in which the function returns them.
+        on_failure, on_success: hooks, called in the worker.
+        resources: what the step needs while it runs.
+        timeout: in seconds.
+        environment: variables, in addition to the pipeline's.
     """
 
     key: str
@@ -252,8 +262,17 @@ class HookTask(Task):
 class StepResult:
     """The answer of a worker. Outputs are committed in the store and not yet in the catalog.
 
-    `retryable` is false for errors that a second try can't fix (a type that no materializer takes);
-    `lost` is true if the worker died and gave no answer (node lost, out of memory, timeout).
+    Args:
+        step_run_id: ID of the task.
+        status: completed, failed or stopped.
+        outputs: the committed versions, in the step's order.
+        metadata, run_metadata, model_metadata: what the step added to its step run, its run and its model version.
+        error: why it failed.
+        retryable: false for errors that a second try can't fix (a type that no materializer takes).
+        lost: whether the worker died and gave no answer (node lost, out of memory, timeout).
+        started_at, ended_at: by the worker's clock.
+        map_lengths: length of each output that is a list or tuple, so that a dependent `map` knows its width.
+        summaries: one short line per value, for the end of `rayform run`.
     """
 
     step_run_id: str
@@ -268,9 +287,7 @@ class StepResult:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     map_lengths: Mapping[str, int] = field(default_factory=dict)
-    """Length of each output that is a list or tuple, so that a dependent `map` knows its width."""
     summaries: Mapping[str, str] = field(default_factory=dict)
-    """One short line per value, for the end of `rayform run`."""
 
 
 # -- what a listener gets ---------------------------------------------------------------------------------------
@@ -291,9 +308,17 @@ class CacheDecision:
 class RunEvent:
     """Something that happened in a run, shown live and kept.
 
-    `kind` is one of `run` (status changed), `step` (status changed), `log` (lines of a step's output),
-    `phase` (building an image, waiting for a node; `text` says what, and `seconds` how long it took),
-    `restart` (a step or worker is tried again; `text` says why).
+    Args:
+        kind: `run` (status changed), `step` (status changed), `log` (lines of a step's output), `phase` (building an
+            image, waiting for a node), or `restart` (a step or worker is tried again).
+        at: when.
+        run_id: the run.
+        step_key, map_index: the step and its instance, if it is about one.
+        run_status, step_status: the new status.
+        text: the lines of a log; the name of a phase; why a step failed, was skipped or starts again.
+        seconds: how long a phase or step took; how long a retry waits.
+        cache: the cache's decision about the step.
+        summaries: one short line per output of a step that completed.
     """
 
     kind: str

@@ -58,9 +58,9 @@ class Frontier:
         self._cached: list[tuple[Instance, CachedResult]] = []
         self._unrun: list[tuple[Instance, StepStatus, StepError | None]] = []
         self._unrun_events: list[RunEvent] = []
-        # The first error of each failed instance (`key` or `key[index]`), in the order in which they came.
+        # The error of each failed instance, by `key` or `key[index]`, in the order in which they came.
         self.errors: dict[str, StepError] = {}
-        # For each step key whether it came from the cache, set when the step is opened.
+        # By step key, whether it came from the cache; set when the step is opened.
         self.decisions: dict[str, CacheDecision] = {}
 
     @property
@@ -69,7 +69,7 @@ class Frontier:
         return bool(self._freed)
 
     def take_startable(self) -> list[Instance]:
-        """Return all instances that must run now. What the cache has frees its dependents within this call."""
+        """Return all instances that must run now. A result from the cache frees its dependents within this call."""
         startable: list[Instance] = []
         while self._freed:
             ready: list[Instance] = []
@@ -89,7 +89,7 @@ class Frontier:
         error: StepError | None = None,
         result: StepResult | None = None,
     ) -> None:
-        """Say how an instance ended that ran; `result` is what its worker answered."""
+        """Record how an instance that ran has ended; `result` is the answer of its worker."""
         instance.status = status
         node = instance.node
         if error is not None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
     from rayform_runtime.artifacts.stores.interface import ArtifactStore
+    from rayform_runtime.components import Stack
     from rayform_runtime.execution.interface import StepTask, StoredVersion
 
 __all__ = ["coerced", "load_arguments", "type_hints_of"]
@@ -36,15 +37,13 @@ _adapters: dict[object, TypeAdapter[object]] = {}
 """For each annotation, the adapter that coerces values to it."""
 
 
-def load_arguments(
-    task: StepTask, function: Callable[..., object], store: ArtifactStore
-) -> dict[str, object]:
+def load_arguments(task: StepTask, function: Callable[..., object], stack: Stack) -> dict[str, object]:
     """Return the arguments that a step's function is called with.
 
     Args:
         task: the step.
         function: its annotations say what JSON values become.
-        store: has the stored inputs.
+        stack: its store has the stored inputs.
 
     Raises:
         UsageError: a value doesn't fit the annotation.
@@ -56,12 +55,12 @@ def load_arguments(
         if source.versions is None:
             arguments[name] = coerced(source.value, hints.get(name), step=task.step.key, argument=name)
         elif source.joined:
-            _fetch_together(source.versions, store)
-            arguments[name] = [_load(version, store) for version in source.versions]
+            _fetch_together(source.versions, stack.artifact_store)
+            arguments[name] = [_load(version, stack.artifact_store) for version in source.versions]
         elif source.index is None:
-            arguments[name] = _load(source.versions[0], store)
+            arguments[name] = _load(source.versions[0], stack.artifact_store)
         else:
-            arguments[name] = _load_list(source.versions[0], store)[source.index]
+            arguments[name] = _load_list(source.versions[0], stack.artifact_store)[source.index]
     return arguments
 
 

@@ -43,7 +43,6 @@ def save_outputs(returned: object, task: StepTask, context: StepContext) -> Save
             metadata or tags. So this step alone fails.
         PrerequisiteError: the disk is full.
     """
-    store = context.stack.artifact_store
     versions: list[NewArtifactVersion] = []
     lengths: dict[str, int] = {}
     summaries: dict[str, str] = {}
@@ -59,7 +58,7 @@ def save_outputs(returned: object, task: StepTask, context: StepContext) -> Save
             metadata.setdefault("length", len(value))
         try:
             saved = save_value(
-                store,
+                context.stack.artifact_store,
                 version_id,
                 value,
                 declared_type=_declared_type(output.type) if output.type is not None else None,
@@ -71,7 +70,7 @@ def save_outputs(returned: object, task: StepTask, context: StepContext) -> Save
             )
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-                raise storage_error(error, store.uri) from error
+                raise storage_error(error, context.stack.artifact_store.uri) from error
             raise
         manifest = saved.manifest
         versions.append(

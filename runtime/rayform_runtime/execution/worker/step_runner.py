@@ -30,7 +30,6 @@ from rayform_runtime.usercode.tracebacks import step_error
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-
 __all__ = ["close_stacks", "failed_result", "run_step"]
 
 _stacks: dict[str, Stack] = {}
@@ -67,7 +66,7 @@ def run_step(task: Task, stack: Stack | None = None) -> StepResult:
 def _run(task: StepTask, stack: Stack, started: datetime) -> StepResult:
     add_code_root(task.code_root, task.pipeline.import_paths)
     function = load_function(task.step.source)
-    arguments = load_arguments(task, function, stack.artifact_store)
+    arguments = load_arguments(task, function, stack)
     context = context_of(task, stack)
     with running_step(context), Surroundings() as surroundings:
         try:
