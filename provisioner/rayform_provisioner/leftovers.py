@@ -1,74 +1,70 @@
-"""What an interrupted command left in the cloud and Terraform's state doesn't know: found, imported or removed."""
+"""Resources that an interrupted command left in the cloud and Terraform's state doesn't know: imported or removed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from rayform_core.errors import RemoteError
 from rayform_core.files import write_atomically
-from rayform_provisioner.aws.adopt import address_of, state_index
-from rayform_provisioner.aws.inventory import Found, inventory, unattached_associations, wait_until
-from rayform_provisioner.aws.sweep import sweep
+from rayform_provisioner.clouds import Resource, StateIndex, cloud_of
 from rayform_provisioner.definitions.definition import StackDefinition
+from rayform_provisioner.polling import wait_until
 from rayform_provisioner.reporting import Reporter
 from rayform_provisioner.stack_folder import Running, StackFolder, StackRecord
 from rayform_provisioner.stack_state import StackState
 from rayform_provisioner.targets import Target
-from rayform_provisioner.terraform.render import bucket_name, repository_name, to_json
+from rayform_provisioner.terraform.render import adoptions, bucket_name, repository_name, to_json
 from rayform_provisioner.terraform.runner import Terraform
 from rayform_provisioner.terraform.working_folder import ADOPT_FILE
 
 __all__ = ["Leftovers", "LeftoversError", "may_have_left"]
 
 _KEPT_AS = {"aws_s3_bucket": "bucket", "aws_ecr_repository": "registry", "aws_db_instance": "catalog"}
-"""Terraform type to the component that a destroy may keep."""
+"""Terraform type to the component that a destroy may keep; a second cloud adds its types."""
 
 
 class LeftoversError(RemoteError):
-    """After a destroy, something with the stack's tag is still there.
+    """After a destroy, resources with the stack's tag are still there.
 
     Args:
         name: the stack.
-        found: what is there.
+        resources: the resources that are still there.
     """
 
-    def __init__(self, name: str, found: list[Found]) -> None:
-        self.found = found
+    def __init__(self, name: str, resources: list[Resource]) -> None:
+        self.resources = resources
         super().__init__(
-            f"Stack '{name}' is destroyed, but {len(found)} of its resources are still there.",
-            why="".join(f"\n        {item}" for item in found[:50]),
-            hint=f"Run `rayform stack destroy {name}` again: it removes what bears the stack's tag.",
+            f"Stack '{name}' is destroyed, but {len(resources)} of its resources are still there.",
+            why="".join(f"\n        {item}" for item in resources[:50]),
+            hint=f"Run `rayform stack destroy {name}` again: it removes everything with the stack's tag.",
         )
 
 
 def may_have_left(left: Running | None) -> bool:
-    """Whether the killed command `left` may have left what the state doesn't know."""
+    """Whether the killed command `left` may have left resources that the state doesn't know."""
     return left is not None and left.changes
 
 
 class Leftovers:
-    """What of one stack is in the cloud, and what of that its state doesn't know.
+    """The resources of one stack that are in the cloud, and those of them that its state doesn't know.
 
-    `left`, where a method takes it, is the killed command of this machine, if there was one.
+    `left`, in a method's arguments, is the mark of a killed command of this machine, if there was one.
 
     Args:
         folder: the stack's folder, into which import blocks are written.
         target: the cloud.
-        state: the stack's state, whose lock says whether somebody else is at work.
-        reporter: returns who is told what goes on, at the moment of telling.
+        state: the stack's state, whose lock shows whether another command is running.
+        reporter: shows progress.
     """
 
-    def __init__(
-        self, folder: StackFolder, target: Target, state: StackState, reporter: Callable[[], Reporter]
-    ) -> None:
+    def __init__(self, folder: StackFolder, target: Target, state: StackState, reporter: Reporter) -> None:
         self._folder = folder
         self._target = target
+        self._cloud = cloud_of(target.provider)
         self._state = state
         self._reporter = reporter
 
-    def inventory(self, record: StackRecord, definition: StackDefinition) -> list[Found]:
-        """Return what of the stack the cloud itself lists."""
-        return inventory(
+    def inventory(self, record: StackRecord, definition: StackDefinition) -> list[Resource]:
+        """Return the stack's resources that the cloud itself lists."""
+        return self._cloud.inventory(
             self._target,
             record.region,
             record.reference,
@@ -79,47 +75,38 @@ class Leftovers:
     def recover(
         self, terraform: Terraform, record: StackRecord, definition: StackDefinition, left: Running | None
     ) -> None:
-        """After a kill: have what is in the cloud and not in the state imported, and remove what can't be.
+        """After a kill, import what is in the cloud and not in the state; remove what can't be imported.
 
-        Does nothing where the last command came to its end. The next plan does the import.
+        Does nothing if the last command ended by itself. The next plan does the import.
 
         Raises:
-            StateLockedError: another machine's command is at work: what the state doesn't know may be its own.
+            StateLockedError: another machine's command is running: what the state doesn't know may be its own.
         """
         if not may_have_left(left) and record.status not in ("deploying", "destroying"):
             return
-        addresses, ids = self._known(terraform, left)
-        orphans = [
-            item for item in self.inventory(record, definition) if item.id not in ids and not item.worker
-        ]
-        orphans += [
-            item
-            for item in unattached_associations(self._target, record.region, record.reference)
-            if item.id not in ids
-        ]
+        known = self._known(terraform, left)
+        listed = [item for item in self.inventory(record, definition) if not item.worker]
+        listed += self._cloud.untagged(self._target, record.region, record.reference)
         imports: dict[str, str] = {}
-        removed: list[Found] = []
-        for item in orphans:
-            place = address_of(item, definition, record.reference)
-            if item.kind == "aws_db_instance":
-                self._await_database(record.region, item.name)
-            if (
-                place is None
-                or place[0] in addresses
-                or place[0] in imports
-                or item.state in ("deleting", "shutting-down")
-            ):
-                removed.append(item)
+        to_remove: list[Resource] = []
+        for item in listed:
+            if item.id in known.ids:
+                continue
+            self._cloud.wait_for_import(self._target, record.region, item)
+            place = self._cloud.import_address(item, definition, record.reference)
+            ending = item.state in ("deleting", "shutting-down")
+            if place is None or place.address in known.addresses or place.address in imports or ending:
+                to_remove.append(item)
             else:
-                imports[place[0]] = place[1]
-        adopted = set(_adopted_already(definition))
+                imports[place.address] = place.id
+        adopted = {block["to"] for block in adoptions(definition)}  # the root module imports these itself
         blocks = [
             {"to": to, "id": identifier} for to, identifier in sorted(imports.items()) if to not in adopted
         ]
         if blocks:
-            self._reporter().note(f"{len(blocks)} resources that the state didn't know are imported.")
+            self._reporter.note(f"{len(blocks)} resources that the state didn't know are imported.")
             write_atomically(self._folder.work / ADOPT_FILE, to_json({"import": blocks}))
-        self.remove(record, removed)
+        self.remove(record, to_remove)
 
     def orphans(
         self,
@@ -128,70 +115,56 @@ class Leftovers:
         definition: StackDefinition,
         keep: list[str],
         left: Running | None,
-    ) -> list[Found]:
-        """Return what bears the stack's tag, is not kept and not in the state, so that Terraform can't remove it.
+    ) -> list[Resource]:
+        """Return what has the stack's tag, is not kept and is not in the state, so that Terraform can't remove it.
 
         Args:
-            terraform: it has the state.
-            record: the stack's, with what earlier destroys kept.
-            definition: the stack's.
+            terraform: reads the state.
+            record: the stack's record, with what earlier destroys kept.
+            definition: the stack's definition.
             keep: components whose data this destroy keeps.
             left: see the class.
 
         Raises:
-            StateLockedError: another machine's command is at work: what the state doesn't know may be its own.
+            StateLockedError: another machine's command is running: what the state doesn't know may be its own.
         """
-        _, ids = self._known(terraform, left)
+        known = self._known(terraform, left)
         return [
             item
             for item in self.inventory(record, definition)
-            if item.id not in ids and _KEPT_AS.get(item.kind) not in keep and item.id not in record.kept
+            if item.id not in known.ids and _KEPT_AS.get(item.kind) not in keep and item.id not in record.kept
         ]
 
-    def remove(self, record: StackRecord, found: list[Found]) -> None:
-        """Remove `found`, and tell of each."""
-        if found:
-            self._reporter().note(f"{len(found)} resources that the state doesn't know are removed.")
-            sweep(self._target, record.region, found, lambda item: self._reporter().note(f"Removed {item}."))
+    def remove(self, record: StackRecord, resources: list[Resource]) -> None:
+        """Remove `resources`, and report each."""
+        if resources:
+            self._reporter.note(f"{len(resources)} resources that the state doesn't know are removed.")
+            self._cloud.sweep(
+                self._target,
+                record.region,
+                resources,
+                lambda item: self._reporter.note(f"Removed {item}."),
+            )
 
     def check_nothing_left(self, record: StackRecord, definition: StackDefinition) -> None:
-        """See that the cloud lists nothing more of a stack that was destroyed, but for what was kept on purpose.
+        """Check that the cloud lists nothing of a destroyed stack except what was kept on purpose.
 
         Raises:
             LeftoversError: something is still there.
         """
-        left: list[Found] = []
+        remaining: list[Resource] = []
 
-        def nothing() -> bool:
-            found = self.inventory(record, definition)
-            left[:] = [item for item in found if item.id not in record.kept and item.name not in record.kept]
-            return not left
+        def nothing_is_left() -> bool:
+            listed = self.inventory(record, definition)
+            remaining[:] = [i for i in listed if i.id not in record.kept and i.name not in record.kept]
+            return not remaining
 
-        # AWS lists what is gone for a while; what is stuck is not worth more than a minute and a half.
-        if not wait_until(nothing, 3 if self._target.emulated else 90):
-            raise LeftoversError(self._folder.name, left)
+        # A cloud goes on listing deleted resources for a while; more than 90 seconds means that one is stuck.
+        if not wait_until(nothing_is_left, 3 if self._target.emulated else 90):
+            raise LeftoversError(self._folder.name, remaining)
 
-    def _known(self, terraform: Terraform, left: Running | None) -> tuple[set[str], set[str]]:
-        """Return the addresses and the IDs that the state knows, with nobody else at work on it."""
-        self._reporter().phase("Looking for what an interrupted command left")
+    def _known(self, terraform: Terraform, left: Running | None) -> StateIndex:
+        """Return what the state knows, after making sure that no other command is running on it."""
+        self._reporter.phase("Looking for what an interrupted command left")
         self._state.refuse_another(left)
-        return state_index(terraform.pull_state())
-
-    def _await_database(self, region: str, identifier: str) -> None:
-        rds = self._target.client("rds", region)
-
-        def ready() -> bool:
-            found = rds.describe_db_instances(DBInstanceIdentifier=identifier)["DBInstances"]
-            return all(item["DBInstanceStatus"] in ("available", "stopped", "failed") for item in found)
-
-        wait_until(ready, 1800, pause=2)
-
-
-def _adopted_already(definition: StackDefinition) -> list[str]:
-    """Addresses that the root module imports by itself."""
-    adopted = []
-    if definition.artifact_store.adopt:
-        adopted.append("module.bucket.aws_s3_bucket.this")
-    if definition.container_registry.adopt:
-        adopted.append("module.registry.aws_ecr_repository.this")
-    return adopted
+        return self._cloud.state_index(terraform.pull_state())

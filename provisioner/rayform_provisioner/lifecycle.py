@@ -1,87 +1,40 @@
 """Plan, deploy, inspect and destroy a stack.
 
-Every command may be killed at any moment: the reference is written down before the first call to the cloud and
-tags everything, Terraform's state is saved as it goes, and the next command ends what still runs, takes away
-the dead holder's lock, and imports or removes what the state doesn't know.
+Every command may be killed at any moment. The reference is written down before the first call to the cloud and is in
+the tags of every resource, and Terraform saves its state as it goes. The next command ends the processes that still
+run, removes the killed command's lock, and imports or removes the resources that the state doesn't know.
 """
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rayform_core.errors import ConflictError, NotFoundError, RayformError, UsageError
+from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_core.files import write_atomically
-from rayform_provisioner.aws.calls import MissingCredentialsError
-from rayform_provisioner.aws.checks import Settled, pins, settle, settled_before
-from rayform_provisioner.definitions.costs import estimate
-from rayform_provisioner.definitions.definition import LoadedDefinition, StackDefinition, load_definition
+from rayform_provisioner.clouds import LockInfo, Resolution
+from rayform_provisioner.command import Command, Plan
+from rayform_provisioner.definitions.definition import LoadedDefinition, load_definition
 from rayform_provisioner.host_keys import learn_host_keys
-from rayform_provisioner.leftovers import Leftovers, may_have_left
-from rayform_provisioner.registration import registration
-from rayform_provisioner.reporting import Counting, Reporter, Silent
+from rayform_provisioner.stack import Stack
 from rayform_provisioner.stack_data import holdings_of, kept_components, kept_names, take_data
-from rayform_provisioner.stack_folder import (
-    HistoryEntry,
-    Running,
-    StackFolder,
-    StackRecord,
-    now,
-    whoami,
-)
-from rayform_provisioner.stack_state import StackState
-from rayform_provisioner.targets import Target
-from rayform_provisioner.terraform.errors import ErrorKind, LockInfo, TerraformError
-from rayform_provisioner.terraform.plans import (
-    Change,
-    PlanSummary,
-    plain_changes,
-    planned_changes,
-    read_changes,
-    read_drift,
-)
-from rayform_provisioner.terraform.render import render_keeping
-from rayform_provisioner.terraform.runner import Finished, Terraform
-from rayform_provisioner.terraform.settings import TerraformSettings
-from rayform_provisioner.terraform.working_folder import ADOPT_FILE, fill, resolved_of, write_root
+from rayform_provisioner.stack_folder import StackRecord, now
+from rayform_provisioner.terraform.errors import ErrorKind, TerraformError
+from rayform_provisioner.terraform.plans import PlanSummary
+from rayform_provisioner.terraform.runner import Finished
+from rayform_provisioner.terraform.working_folder import ADOPT_FILE, fill
 
 __all__ = ["Lifecycle"]
 
 _NOT_FOR_A_REFRESH = (ErrorKind.CREDENTIALS, ErrorKind.PERMISSION, ErrorKind.NETWORK, ErrorKind.PROVIDER)
-"""Failures that reading the cloud anew can't mend."""
+"""Failures that reading the cloud again can't fix."""
 
 
-class Lifecycle:
-    """The life of one stack.
+class Lifecycle(Stack):
+    """A stack, and the commands that plan, deploy, inspect and destroy it. See `Stack` for its arguments."""
 
-    Args:
-        name: the stack.
-        target: the cloud.
-        reporter: told what goes on.
-        settings: which Terraform.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        target: Target,
-        reporter: Reporter | None = None,
-        settings: TerraformSettings | None = None,
-    ) -> None:
-        self.name = name
-        self.target = target
-        self.reporter: Reporter = reporter or Silent()
-        self.settings = settings or TerraformSettings()
-        self.folder = StackFolder(name)
-        # The reporter changes while a command counts.
-        self.state = StackState(self.folder, target, lambda text: self.reporter.note(text))
-        self.leftovers = Leftovers(self.folder, target, self.state, lambda: self.reporter)
-
-    # -- plan and deploy
+    # -- Plan and deploy
 
     def plan(self, loaded: LoadedDefinition, *, upgrade_images: bool = False) -> PlanSummary:
         """Return what a deploy of `loaded` would do; changes nothing.
@@ -91,13 +44,12 @@ class Lifecycle:
             DefinitionError: the cloud can't serve the definition.
             TerraformError: the plan failed.
         """
-        with self._held("rayform stack plan", changes=False) as (left, running):
-            record, settled, terraform = self._ready(loaded, left, running, upgrade_images)
-            self.leftovers.recover(terraform, record, loaded.definition, left)
-            summary, _ = self._planned(terraform, record, loaded.definition, settled, left)
-            if not may_have_left(left):
-                self.folder.mark_ended()
-            return summary
+        with Command.holding(self, "rayform stack plan", changes=False) as command:
+            record, resolution = command.prepare(loaded, newest_images=upgrade_images)
+            command.recover(record, loaded.definition)
+            plan = command.plan(record, loaded.definition, resolution)
+            command.end()
+            return plan.summary
 
     def deploy(
         self,
@@ -107,13 +59,13 @@ class Lifecycle:
         upgrade_images: bool = False,
         replace_data: bool = False,
     ) -> dict[str, Any] | None:
-        """Make the cloud what `loaded` says, and return the outputs; `None` where `confirm` said no.
+        """Make the cloud what `loaded` says, and return the outputs; `None` if `confirm` returned false.
 
         Idempotent; may be interrupted and run again. Blocks until the cloud is done.
 
         Args:
             loaded: the definition.
-            confirm: shown the plan; that very plan is applied if it returns true.
+            confirm: receives the plan; if it returns true, that very plan is applied.
             upgrade_images: take the newest machine images rather than those of the last deploy.
             replace_data: allow a plan that takes data away.
 
@@ -122,64 +74,85 @@ class Lifecycle:
             DefinitionError: the cloud can't serve the definition.
             TerraformError: a resource failed.
         """
-        definition = loaded.definition
-        started = time.monotonic()
-        with self._held("rayform stack deploy") as (left, running):
-            record, settled, terraform = self._ready(loaded, left, running, upgrade_images)
-            self.leftovers.recover(terraform, record, definition, left)
-            summary, plan = self._planned(terraform, record, definition, settled, left)
-            if summary.data_at_risk and not replace_data:
+        with Command.holding(self, "rayform stack deploy") as command:
+            record, resolution = command.prepare(loaded, newest_images=upgrade_images)
+            command.recover(record, loaded.definition)
+            plan = command.plan(record, loaded.definition, resolution)
+            if plan.summary.data_at_risk and not replace_data:
                 raise ConflictError(
                     "This change would take data away.",
-                    why="; ".join(summary.data_at_risk) + ".",
+                    why="; ".join(plan.summary.data_at_risk) + ".",
                     hint="Nothing was changed. Keep a copy of the data and add --replace-data, or undo the change.",
                 )
-            if not confirm(summary):
-                if not may_have_left(left):
-                    self.folder.mark_ended()
+            if not confirm(plan.summary):
+                command.end()
                 return None
             record.status = "deploying"
-            record.zones, record.shapes = list(settled.zones), settled.shapes
-            record.pinned_images = pins(definition, settled.amis)
+            record.zones, record.shapes = list(resolution.zones), dict(resolution.shapes)
+            record.pinned_images = self.cloud.pinned_images(loaded.definition, resolution.images)
             self.folder.save(record)
             write_atomically(self.folder.definition_file, loaded.text)
-            with self._recorded("deploy", record, started):
-                applied: Finished | None = None
-                if summary.changes or summary.outputs_changed:
-                    self.reporter.phase("Applying the plan")
-                    try:
-                        applied = self.state.unlocking(terraform, left, lambda: terraform.apply_plan(plan))
-                    except TerraformError as error:
-                        late = may_have_left(left) and error.kind is ErrorKind.EXISTS
-                        if not late or self.state.leaves_unsure(error):
-                            raise
-                        # A call that the killed command had sent reached the cloud after we had looked.
-                        self.reporter.note("The interrupted command made something late; looking again.")
-                        self.leftovers.recover(terraform, record, definition, left)
-                        summary, plan = self._planned(terraform, record, definition, settled, left)
-                        if summary.data_at_risk or not confirm(summary):
-                            raise
-                        applied = self.state.unlocking(terraform, left, lambda: terraform.apply_plan(plan))
-                plan.unlink(missing_ok=True)
+            with command.recorded("deploy", record):
+                outputs = None
+                if plan.summary.changes or plan.summary.outputs_changed:
+                    outputs = self._apply(command, plan, record, loaded, resolution, confirm).outputs
+                plan.file.unlink(missing_ok=True)
                 (self.folder.work / ADOPT_FILE).unlink(missing_ok=True)
-                told = applied.outputs if applied else None
-                record.outputs = terraform.outputs() if told is None else told
+                record.outputs = command.terraform.outputs() if outputs is None else outputs
                 record.status, record.deployed, record.kept = "deployed", now(), []
                 self.folder.save(record)
             return record.outputs
 
+    def _apply(
+        self,
+        command: Command,
+        plan: Plan,
+        record: StackRecord,
+        loaded: LoadedDefinition,
+        resolution: Resolution,
+        confirm: Callable[[PlanSummary], bool],
+    ) -> Finished:
+        """Apply `plan`; plan once more if a killed command made something after `recover` had looked."""
+        self.reporter.phase("Applying the plan")
+        try:
+            return command.apply(plan.file)
+        except TerraformError as error:
+            late = command.continues_a_kill and error.kind is ErrorKind.EXISTS
+            if not late or self.state.leaves_unsure(error):
+                raise
+            # The killed command had sent a call that reached the cloud only now.
+            self.reporter.note("The interrupted command made something late; looking again.")
+            command.recover(record, loaded.definition)
+            plan = command.plan(record, loaded.definition, resolution)
+            if plan.summary.data_at_risk or not confirm(plan.summary):
+                raise
+            return command.apply(plan.file)
+
+    def export(self, loaded: LoadedDefinition, directory: Path) -> list[Path]:
+        """Write a root module that runs with bare Terraform into the new folder `directory`; return its files.
+
+        Raises:
+            ConflictError: the folder exists and is not empty.
+        """
+        if directory.exists() and any(directory.iterdir()):
+            raise ConflictError(f"The folder '{directory}' is not empty.", hint="Name a new one.")
+        record = self.folder.begin(loaded.definition.region, self.target.name)
+        resolution = self.cloud.resolve(loaded, self.target, record)
+        fill(directory, loaded.definition, resolution, self.target)
+        return sorted(path for path in directory.rglob("*") if path.is_file())
+
+    # -- Inspect
+
     def registration(self) -> dict[str, Any]:
         """Return the deployed stack's components, for `rayform.stacks.register_deployed`."""
-        record = self._deployed()
-        return registration(
-            record.outputs, load_definition(self.folder.definition_file).definition, self.folder, self.target
-        )
+        definition = load_definition(self.folder.definition_file).definition
+        return self.cloud.registration(self.deployed().outputs, definition, self.folder, self.target)
 
     def learn_host_keys(self, timeout: float = 600) -> bool:
-        """Wait until the head says who it is, and pin its SSH keys; returns whether it did."""
+        """Wait until the head has published its SSH host keys, and pin them; return whether it did."""
         if timeout > 0:
             self.reporter.phase("Waiting for the head to boot")
-        return learn_host_keys(self.target, self.folder, self._deployed().outputs, timeout)
+        return learn_host_keys(self.target, self.folder, self.deployed().outputs, timeout)
 
     def outputs(self) -> dict[str, Any]:
         """Return the outputs of the last deploy or refresh.
@@ -187,7 +160,7 @@ class Lifecycle:
         Raises:
             NotFoundError: no deploy has ended yet.
         """
-        record = self._deployed()
+        record = self.deployed()
         if not record.outputs:
             raise NotFoundError(
                 "deployed stack",
@@ -197,52 +170,34 @@ class Lifecycle:
             )
         return record.outputs
 
-    def export(self, loaded: LoadedDefinition, directory: Path) -> list[Path]:
-        """Write a root module that runs with bare Terraform into the new folder `directory`.
-
-        Raises:
-            ConflictError: the folder exists and is not empty.
-        """
-        if directory.exists() and any(directory.iterdir()):
-            raise ConflictError(f"The folder '{directory}' is not empty.", hint="Name a new one.")
-        record = self.folder.begin(loaded.definition.region, self.target.name)
-        settled = settle(loaded, self.target, record.pinned_images)
-        fill(directory, loaded.definition, resolved_of(record, settled), self.target)
-        return sorted(path for path in directory.rglob("*") if path.is_file())
-
-    # -- inspect
-
     def drift(self) -> PlanSummary:
         """Compare the deployed stack with its definition, resource by resource; changes nothing."""
-        self._existing_here()
-        record = self._deployed()
-        loaded = load_definition(self.folder.definition_file)
-        with self._held("rayform stack status", changes=False) as (left, running):
-            settled, terraform = self._as_deployed(record, loaded.definition, left, running)
-            summary, plan = self._planned(terraform, record, loaded.definition, settled, left)
-            plan.unlink(missing_ok=True)
-            if not may_have_left(left):
-                self.folder.mark_ended()
-            return summary
+        self.existing_here()
+        record = self.deployed()
+        definition = load_definition(self.folder.definition_file).definition
+        with Command.holding(self, "rayform stack status", changes=False) as command:
+            resolution = command.prepare_as_deployed(record, definition)
+            plan = command.plan(record, definition, resolution)
+            plan.file.unlink(missing_ok=True)
+            command.end()
+            return plan.summary
 
     def refresh(self) -> dict[str, Any]:
         """Read the cloud's present state into Terraform's and return the outputs; changes nothing in the cloud."""
-        self._existing_here()
-        record = self._deployed()
-        loaded = load_definition(self.folder.definition_file)
-        started = time.monotonic()
-        with self._held("rayform stack refresh", changes=False) as (left, running):
-            _, terraform = self._as_deployed(record, loaded.definition, left, running)
-            plan = self.folder.work / "refresh.plan"
-            with self._recorded("refresh", record, started, knows_all=not may_have_left(left)):
-                self.state.unlocking(terraform, left, lambda: terraform.plan_to(plan, refresh_only=True))
-                applied = self.state.unlocking(terraform, left, lambda: terraform.apply_plan(plan))
+        self.existing_here()
+        record = self.deployed()
+        definition = load_definition(self.folder.definition_file).definition
+        with Command.holding(self, "rayform stack refresh", changes=False) as command:
+            command.prepare_as_deployed(record, definition)
+            with command.recorded("refresh", record, recovers=False):
+                plan = command.plan_refresh()
+                outputs = command.apply(plan).outputs
                 plan.unlink(missing_ok=True)
-                record.outputs = terraform.outputs() if applied.outputs is None else applied.outputs
+                record.outputs = command.terraform.outputs() if outputs is None else outputs
                 self.folder.save(record)
             return record.outputs
 
-    # -- destroy
+    # -- Destroy
 
     def destroy(
         self,
@@ -251,93 +206,87 @@ class Lifecycle:
         delete_data: bool = False,
         keep_data: bool = False,
     ) -> list[str] | None:
-        """Remove the stack, and return what was kept on purpose; `None` where `confirm` said no.
+        """Remove the stack, and return what was kept on purpose; `None` if `confirm` returned false.
 
         Idempotent; may be interrupted and run again. Blocks until the cloud is done.
 
         Args:
-            confirm: shown what goes and what data is in it.
+            confirm: receives the plan, with the data that the stack holds.
             delete_data: delete the data as well.
-            keep_data: keep the bucket, the registry and a snapshot of the catalog, each where it holds data.
+            keep_data: keep the bucket, the registry and a snapshot of the catalog, each if it holds data.
 
         Raises:
-            UsageError: both were asked for.
-            ConflictError: there is data, and neither was asked for; nothing was touched.
+            UsageError: both flags are set.
+            ConflictError: the stack holds data, and neither flag is set; nothing was touched.
             LeftoversError: something is still there.
         """
         if delete_data and keep_data:
             raise UsageError("--delete-data and --keep-data exclude each other.")
-        started = time.monotonic()
-        with self._held("rayform stack destroy") as (left, running):
-            record = self._existing_here()
-            if not self.folder.definition_file.exists():  # only ever planned
+        with Command.holding(self, "rayform stack destroy") as command:
+            record = self.existing_here()
+            if not self.folder.definition_file.exists():  # only planned
                 self.folder.forget()
                 return []
-            loaded = load_definition(self.folder.definition_file)
-            definition = loaded.definition
-            interrupted = may_have_left(left) or record.status != "deployed"
-            _, terraform = self._as_deployed(record, definition, left, running)
+            definition = load_definition(self.folder.definition_file).definition
+            interrupted = command.continues_a_kill or record.status != "deployed"
+            command.prepare_as_deployed(record, definition)
             holdings = holdings_of(self.target, record, definition)
             keep = kept_components(record, definition, holdings, delete_data=delete_data, keep_data=keep_data)
-            orphans = self.leftovers.orphans(terraform, record, definition, keep, left) if interrupted else []
-            # What a whole deploy left in the state is what goes; reading it all anew would only cost time.
-            trusted = not interrupted
-            summary, plan = self._destroy_plan(
-                terraform, record, definition, keep, left, holdings, refresh=not trusted
-            )
-            summary.warnings += [f"{item} is not in Terraform's state, and goes as well" for item in orphans]
-            if not confirm(summary):
-                if not may_have_left(left):
-                    self.folder.mark_ended()
+            orphans = command.orphans(record, definition, keep) if interrupted else []
+            # After a complete deploy the state knows everything, and reading it all again would only cost time.
+            plan = command.plan_destroy(record, definition, keep, holdings, refresh=interrupted)
+            plan.summary.warnings += [
+                f"{item} is not in Terraform's state, and is removed as well" for item in orphans
+            ]
+            if not confirm(plan.summary):
+                command.end()
                 return None
             record.status = "destroying"
             record.kept = kept_names(record, definition, keep)
             self.folder.save(record)
-            with self._recorded("destroy", record, started):
+            with command.recorded("destroy", record):
                 take_data(self.target, record, definition, holdings, keep, self.reporter)
                 self.leftovers.remove(record, orphans)
                 self.reporter.phase("Destroying")
                 try:
-                    self.state.unlocking(terraform, left, lambda: terraform.apply_plan(plan))
+                    command.apply(plan.file)
                 except TerraformError as error:
-                    if not trusted or self.state.leaves_unsure(error) or error.kind in _NOT_FOR_A_REFRESH:
+                    if interrupted or self.state.leaves_unsure(error) or error.kind in _NOT_FOR_A_REFRESH:
                         raise
-                    self.reporter.note(f"{error.message} Reading what is there, and going on.")
-                    _, plan = self._destroy_plan(
-                        terraform, record, definition, keep, left, holdings, refresh=True
-                    )
-                    self.state.unlocking(terraform, left, lambda: terraform.apply_plan(plan))
+                    self.reporter.note(f"{error.message} Reading what is there, and trying again.")
+                    plan = command.plan_destroy(record, definition, keep, holdings, refresh=True)
+                    command.apply(plan.file)
                 self.reporter.phase("Asking the cloud what is left")
                 self.leftovers.check_nothing_left(record, definition)
                 self.state.remove(record, definition)
             self.folder.forget()
             return record.kept
 
-    # -- locks
+    # -- Locks and keys
 
     def lock_holder(self) -> LockInfo | None:
-        """Return who holds the lock of a state in a bucket; `None` for nobody, and for a state on this machine.
+        """Return who holds the lock of a state in a bucket; `None` if nobody does or the state is on this machine.
 
         Raises:
             NotFoundError: the stack was never planned here.
             RemoteError: the bucket did not answer.
         """
-        self._existing_here()
+        self.existing_here()
         return self.state.lock_holder()
 
     def unlock(self, holder: LockInfo) -> None:
-        """Take away the lock of `holder`, which a person says is dead; the next command looks for what it left.
+        """Remove the lock of `holder`, which the user knows to be dead; the next command looks for what it left.
 
         Raises:
             ConflictError: a command of this machine holds the stack, or the lock is another's by now.
         """
-        self._existing_here()
-        with self._held("rayform stack unlock"):
+        self.existing_here()
+        with Command.holding(self, "rayform stack unlock"):
             self.state.take_lock(holder)
-            # The mark stays: whoever held the lock may have made what the state doesn't know.
+            # The mark stays, because the lock's holder may have made resources that the state doesn't know.
 
     def replace_key(self) -> None:
-        """Make a new SSH key for a stack whose key is lost or in wrong hands; the next deploy brings it in.
+        """Make a new SSH key for a stack whose key is lost or stolen; the next deploy puts it to use.
 
         A machine takes its keys at its first boot, so that deploy replaces the head, which holds no data.
 
@@ -348,195 +297,3 @@ class Lifecycle:
         self.folder.existing()
         with self.folder.locked("rayform stack new-key"):
             self.folder.replace_key()
-
-    # -- parts
-
-    def _existing_here(self) -> StackRecord:
-        """Return the record; a refresh of a stack by another cloud would find nothing, and forget everything.
-
-        A stack that was only ever planned is nowhere yet, so any cloud will do.
-        """
-        record = self.folder.existing()
-        if record.status != "planned" and record.target != self.target.name:
-            raise ConflictError(
-                f"Stack '{self.name}' is in the cloud '{record.target}', not '{self.target.name}'.",
-                hint=f"Add --target {record.target}.",
-            )
-        return record
-
-    def _deployed(self) -> StackRecord:
-        record = self.folder.existing()
-        if record.status == "planned":
-            raise NotFoundError("deployed stack", self.name, why="It was planned and never deployed.")
-        return record
-
-    def _terraform(self, running: Running | None) -> Terraform:
-        return Terraform(
-            self.folder.work,
-            self.settings,
-            self.target.environment(),
-            on_event=lambda event: self.reporter.event(event),  # the reporter is wrapped while counting
-            on_start=(lambda pid: self.folder.mark_terraform(running, pid)) if running else None,
-        )
-
-    def _ready(
-        self, loaded: LoadedDefinition, left: Running | None, running: Running, upgrade_images: bool
-    ) -> tuple[StackRecord, Settled, Terraform]:
-        definition = loaded.definition
-        record = self.folder.begin(definition.region, self.target.name)
-        terraform = self._terraform(running)
-        self.reporter.phase("Checking with the cloud, and preparing Terraform")
-        with ThreadPoolExecutor(1) as pool:
-            asked = pool.submit(settle, loaded, self.target, None if upgrade_images else record.pinned_images)
-            # `init` wants modules and providers alone, which nothing that the cloud says will change.
-            before = settled_before(record, definition)
-            digest = fill(self.folder.work, definition, resolved_of(record, before), self.target)
-            self.state.prepare(terraform, digest, left)
-            settled = asked.result()
-        if definition.zones is None and record.zones:
-            # The first two zones of a region may change; the subnets that exist don't.
-            settled.zones = tuple(record.zones)
-        for warning in settled.warnings:
-            self.reporter.note(warning)
-        digest = fill(
-            self.folder.work, definition, resolved_of(record, settled), self.target, same_wheel=True
-        )
-        self.state.prepare(terraform, digest, left)
-        self.state.push_unsaved(terraform, left)
-        return record, settled, terraform
-
-    def _as_deployed(
-        self, record: StackRecord, definition: StackDefinition, left: Running | None, running: Running
-    ) -> tuple[Settled, Terraform]:
-        """Terraform in a folder that says what the last deploy said, with a state from which nothing is missing."""
-        settled = settled_before(record, definition)
-        terraform = self._terraform(running)
-        digest = fill(
-            self.folder.work, definition, resolved_of(record, settled), self.target, same_wheel=True
-        )
-        self.state.prepare(terraform, digest, left)
-        self.state.push_unsaved(terraform, left)
-        return settled, terraform
-
-    def _planned(
-        self,
-        terraform: Terraform,
-        record: StackRecord,
-        definition: StackDefinition,
-        settled: Settled,
-        left: Running | None,
-    ) -> tuple[PlanSummary, Path]:
-        self.reporter.phase("Planning")
-        plan = self.folder.work / "deploy.plan"
-        done = self.state.unlocking(terraform, left, lambda: terraform.plan_to(plan))
-        changes = plain_changes(done)
-        drift: list[Change] = []
-        if changes is None:
-            details = terraform.read_plan(plan)
-            changes, drift = read_changes(details), read_drift(details)
-        return (
-            PlanSummary(
-                self.name,
-                record.reference,
-                changes,
-                cost=estimate(definition),
-                drift=drift,
-                warnings=list(settled.warnings),
-                outputs_changed=done.code == 2,
-            ),
-            plan,
-        )
-
-    def _destroy_plan(
-        self,
-        terraform: Terraform,
-        record: StackRecord,
-        definition: StackDefinition,
-        keep: list[str],
-        left: Running | None,
-        holdings: dict[str, str],
-        *,
-        refresh: bool,
-    ) -> tuple[PlanSummary, Path]:
-        self.reporter.phase("Planning")
-        plan = self.folder.work / "destroy.plan"
-        modules = [component for component in keep if component != "catalog"]
-        if modules:
-            root = render_keeping(definition, record.reference, modules)
-            digest = write_root(self.folder.work, root, definition.provider, self.target, keep=True)
-            self.state.prepare(terraform, digest, left)
-        done = self.state.unlocking(
-            terraform, left, lambda: terraform.plan_to(plan, destroy=not modules, refresh=refresh)
-        )
-        summary = PlanSummary(self.name, record.reference, planned_changes(done.events), holdings=holdings)
-        summary.warnings = [f"{component} is kept" for component in keep]
-        return summary, plan
-
-    @contextlib.contextmanager
-    def _held(self, operation: str, *, changes: bool = True) -> Iterator[tuple[Running | None, Running]]:
-        """Hold the stack for `operation`, marked as running; gives what a killed command left, and the mark.
-
-        After an error the mark goes, where Terraform ended by itself and so the state knows everything.
-        """
-        with self.folder.locked(operation) as left:
-            running = self.folder.mark_running(operation, left, changes=changes)
-            try:
-                yield left, running
-            except RayformError as error:
-                if not (may_have_left(left) or self.state.leaves_unsure(error)):
-                    self.folder.mark_ended()
-                self._say_where_keys_are_for(error)
-                raise
-
-    def _say_where_keys_are_for(self, error: RayformError) -> None:
-        """Add to an error about credentials which cloud the stack is bound to, and how that can change."""
-        if isinstance(error, MissingCredentialsError):
-            keys: str | None = error.log_in  # without the other target that its own hint may name
-        elif isinstance(error, TerraformError) and error.kind is ErrorKind.CREDENTIALS:
-            keys = error.hint
-        else:
-            return
-        record = self.folder.record()
-        if record is None or record.status == "planned":
-            return
-        bound = f"Stack '{self.name}' is deployed to target '{record.target}', and stays there until it is destroyed."
-        error.why = f"{error.why} {bound}" if error.why else bound
-        error.hint = (
-            f"{keys} For another target give the definition another name, or destroy the stack first: "
-            f"rayform stack destroy {self.name}"
-        )
-
-    @contextlib.contextmanager
-    def _recorded(
-        self, operation: str, record: StackRecord, started: float, *, knows_all: bool = True
-    ) -> Iterator[None]:
-        """Write a line of history whatever happens, and take the mark away unless something may be left."""
-        counted = Counting(self.reporter)
-        self.reporter = counted
-        result, error = "done", None
-        try:
-            yield
-        except KeyboardInterrupt:
-            result = "interrupted"
-            raise
-        except RayformError as failure:
-            result, error = "failed", str(failure)[:500]
-            raise
-        finally:
-            self.reporter = counted.inner
-            self.folder.add_history(
-                HistoryEntry(
-                    at=now(),
-                    who=whoami(),
-                    operation=operation,
-                    result=result,
-                    reference=record.reference,
-                    added=counted.done["create"],
-                    changed=counted.done["update"],
-                    removed=counted.done["delete"],
-                    seconds=round(time.monotonic() - started, 1),
-                    error=error,
-                )
-            )
-            if result == "done" and knows_all:
-                self.folder.mark_ended()

@@ -1,4 +1,4 @@
-"""Who is told what goes on while a stack is made or ended."""
+"""Receives progress while a stack is deployed or destroyed; the command line shows it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Counting", "Reporter", "Silent"]
 
 
 class Reporter(Protocol):
-    """Told what goes on; the command line shows it."""
+    """Receives progress."""
 
     def phase(self, text: str) -> None:
         """A new part of the work begins."""
@@ -19,31 +19,35 @@ class Reporter(Protocol):
         """Something happened to a resource."""
 
     def note(self, text: str) -> None:
-        """Something a person should know."""
+        """The user should know this."""
 
 
 class Silent:
-    """A reporter that says nothing."""
+    """A reporter that shows nothing."""
 
     def phase(self, text: str) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def event(self, event: Event) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def note(self, text: str) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
 
 class Counting:
-    """A reporter that passes everything on, and counts what was made, changed and removed.
+    """A reporter that passes everything on, and counts the resources that were created, updated and deleted.
 
     Args:
-        inner: whom it passes it on to.
+        inner: the reporter to pass everything on to.
     """
 
     def __init__(self, inner: Reporter) -> None:
         self.inner = inner
+        self.start_over()
+
+    def start_over(self) -> None:
+        """Count from zero again."""
         self.done = {"create": 0, "update": 0, "delete": 0}
 
     def phase(self, text: str) -> None:

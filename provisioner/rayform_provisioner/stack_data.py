@@ -1,17 +1,11 @@
-"""The data of a stack that is to be destroyed: what there is, what of it is kept, and the end of the rest."""
+"""The data of a stack that is to be destroyed: what there is, what is kept, and how the rest is deleted."""
 
 from __future__ import annotations
 
 import contextlib
 
 from rayform_core.errors import ConflictError, RemoteError
-from rayform_provisioner.aws.data import (
-    begin_end_of_database,
-    bucket_holding,
-    registry_holding,
-    snapshot_database,
-)
-from rayform_provisioner.aws.sweep import empty_bucket, empty_repository, end_instances
+from rayform_provisioner.clouds import cloud_of
 from rayform_provisioner.definitions.definition import StackDefinition
 from rayform_provisioner.reporting import Reporter
 from rayform_provisioner.stack_folder import StackRecord
@@ -22,17 +16,19 @@ __all__ = ["holdings_of", "kept_components", "kept_names", "take_data"]
 
 
 def holdings_of(target: Target, record: StackRecord, definition: StackDefinition) -> dict[str, str]:
-    """Return what data the stack holds, component (`bucket`, `registry`, `catalog`) to words; empty for none."""
-    found = {
-        "bucket": bucket_holding(target, record.region, bucket_name(definition, record.reference)).content,
-        "registry": registry_holding(
-            target, record.region, repository_name(definition, record.reference)
-        ).content,
+    """Return component (`bucket`, `registry`, `catalog`) to its data in words; leave out components without data."""
+    cloud = cloud_of(definition.provider)
+    bucket = bucket_name(definition, record.reference)
+    repository = repository_name(definition, record.reference)
+    holdings = {
+        "bucket": cloud.bucket_holding(target, record.region, bucket),
+        "registry": cloud.registry_holding(target, record.region, repository),
     }
-    # The database answers inside its network alone. Whatever wrote runs into it wrote artifacts and logs too.
-    if definition.catalog.existing is None and found["bucket"] and record.outputs.get("catalog_identifier"):
-        found["catalog"] = "the runs and models that belong to the bucket's artifacts"
-    return {component: content for component, content in found.items() if content}
+    # The database can only be asked from inside its network. But a run in it also has artifacts and logs.
+    own_catalog = definition.catalog.existing is None and record.outputs.get("catalog_identifier")
+    if own_catalog and holdings["bucket"]:
+        holdings["catalog"] = "the runs and models that belong to the bucket's artifacts"
+    return {component: content for component, content in holdings.items() if content}
 
 
 def kept_components(
@@ -46,20 +42,20 @@ def kept_components(
     """Return the components whose data a destroy keeps.
 
     Args:
-        record: the stack's.
-        definition: the stack's, which may say what a destroy does with data.
-        holdings: what there is, from `holdings_of`.
-        delete_data, keep_data: what the command was told, which goes before the definition.
+        record: the stack's record.
+        definition: the stack's definition, which may say what a destroy does with data.
+        holdings: the data, from `holdings_of`.
+        delete_data, keep_data: the command's flags, which go before the definition.
 
     Raises:
-        ConflictError: there is data, and neither the command nor the definition says what becomes of it.
+        ConflictError: there is data, and neither the command nor the definition says what to do with it.
     """
-    wish = definition.artifact_store.on_destroy
+    policy = definition.artifact_store.on_destroy
     if not holdings or delete_data:
         return []
-    if keep_data or wish == "keep":
+    if keep_data or policy == "keep":
         return sorted(holdings)
-    if wish == "delete":
+    if policy == "delete":
         return []
     raise ConflictError(
         f"Stack '{record.name}' holds data.",
@@ -69,7 +65,7 @@ def kept_components(
 
 
 def kept_names(record: StackRecord, definition: StackDefinition, keep: list[str]) -> list[str]:
-    """Return the cloud's names of what this destroy and earlier ones kept; a catalog is kept as a snapshot."""
+    """Return the names, in the cloud, of what this destroy and earlier ones keep; a catalog is kept as a snapshot."""
     names = {
         "bucket": bucket_name(definition, record.reference),
         "registry": repository_name(definition, record.reference),
@@ -86,48 +82,42 @@ def take_data(
     keep: list[str],
     reporter: Reporter,
 ) -> None:
-    """Stop what writes, then save or delete data; only then may Terraform begin.
+    """Stop everything that writes, then save or delete the data, so that Terraform can destroy the rest.
 
-    Idempotent. Blocks until the instances are gone and a snapshot can be restored; the database ends meanwhile.
+    Idempotent. Blocks until the instances are gone and a snapshot can be restored, but not until the database is gone.
 
     Args:
         target: the cloud.
-        record: the stack's.
-        definition: the stack's.
-        holdings: what there is, from `holdings_of`.
-        keep: what of it is kept, from `kept_components`.
-        reporter: told what goes on.
+        record: the stack's record.
+        definition: the stack's definition.
+        holdings: the data, from `holdings_of`.
+        keep: the components whose data is kept, from `kept_components`.
+        reporter: shows progress.
     """
+    cloud = cloud_of(definition.provider)
     region, reference = record.region, record.reference
-    identifier = f"{reference}-catalog"
+    bucket, repository = bucket_name(definition, reference), repository_name(definition, reference)
+    database = f"{reference}-catalog" if definition.catalog.existing is None else None
+
+    def begin_end_of_database() -> None:
+        if database is not None:
+            protected = definition.catalog.deletion_protection
+            cloud.begin_end_of_database(target, region, database, protected=protected)
+
     reporter.phase("Stopping the cluster")
     if "catalog" not in keep:
-        _begin_end_of_own_database(target, region, identifier, definition)
-    end_instances(target, region, reference)
+        begin_end_of_database()
+    cloud.end_instances(target, region, reference)
     if "catalog" in keep:
         reporter.phase("Taking a snapshot of the catalog")
-        snapshot_database(target, region, identifier, f"{identifier}-final")
-        _begin_end_of_own_database(target, region, identifier, definition)
+        cloud.snapshot_database(target, region, f"{reference}-catalog", f"{reference}-catalog-final")
+        begin_end_of_database()
     if "bucket" in holdings and "bucket" not in keep:
         reporter.phase("Deleting artifacts")
-        empty_bucket(target, region, bucket_name(definition, reference))
+        cloud.empty_bucket(target, region, bucket)
     elif "bucket" not in keep:
-        # Logs and traces below system/ are no data of a person, and keep a bucket from being removed.
+        # Logs and traces below system/ are not user data, but a bucket that holds them can't be removed.
         with contextlib.suppress(RemoteError):
-            empty_bucket(target, region, bucket_name(definition, reference))
+            cloud.empty_bucket(target, region, bucket)
     if "registry" in holdings and "registry" not in keep:
-        empty_repository(target, region, repository_name(definition, reference))
-
-
-def _begin_end_of_own_database(
-    target: Target, region: str, identifier: str, definition: StackDefinition
-) -> None:
-    if definition.catalog.existing is not None:
-        return
-    if definition.catalog.deletion_protection:
-        rds = target.client("rds", region)
-        with contextlib.suppress(rds.exceptions.DBInstanceNotFoundFault):
-            rds.modify_db_instance(
-                DBInstanceIdentifier=identifier, DeletionProtection=False, ApplyImmediately=True
-            )
-    begin_end_of_database(target, region, identifier)
+        cloud.empty_repository(target, region, repository)

@@ -101,7 +101,7 @@ class StackRecord(BaseModel):
     """`planned`, `deploying`, `deployed`, `destroying`."""
     zones: list[str] = Field(default_factory=list)
     pinned_images: dict[str, str] = Field(default_factory=dict)
-    shapes: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    shapes: dict[str, dict[str, int | str]] = Field(default_factory=dict)
     deployed: str | None = None
     outputs: dict[str, Any] = Field(default_factory=dict)
     kept: list[str] = Field(default_factory=list)

@@ -31,9 +31,7 @@ SERVICES = (
     "ssm",
     "sts",
 )
-"""The services that Rayform talks to, as boto3 and the Terraform provider both call them."""
-
-BOTO_NAMES = {"resourcegroupstaggingapi": "resourcegroupstaggingapi", "servicequotas": "service-quotas"}
+"""The AWS services that Rayform talks to, by the names that the Terraform provider and endpoints files use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +54,7 @@ class Target:
     secret_key: str | None = field(default=None, repr=False)
     region: str | None = None
     base_image: str | None = None
+    provider: str = "aws"
 
     @property
     def emulated(self) -> bool:
@@ -72,51 +71,9 @@ class Target:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def client(self, service: str, region: str) -> Any:
-        """Return a boto3 client of `service`; cheap after the first, since the session is shared.
-
-        Raises:
-            PrerequisiteError: boto3 is not installed.
-        """
-        return _session().client(
-            BOTO_NAMES.get(service, service),
-            region_name=region,
-            endpoint_url=self.endpoints.get(service),
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret_key,
-            config=_config(self.emulated),
-        )
-
 
 AWS = Target("aws")
 """AWS proper, with the credentials that its own chain finds."""
-
-_shared: dict[str, Any] = {}
-
-
-def _session() -> Any:
-    if "session" not in _shared:
-        try:
-            import boto3
-        except ModuleNotFoundError as error:
-            raise PrerequisiteError(
-                "Stacks on AWS need the Python package 'boto3'.",
-                hint="Install it: pip install 'rayform[aws]'.",
-            ) from error
-        _shared["session"] = boto3.Session()
-    return _shared["session"]
-
-
-def _config(emulated: bool) -> Any:
-    from botocore.config import Config
-
-    return Config(
-        retries={"mode": "standard", "max_attempts": 5},
-        connect_timeout=5,
-        read_timeout=60,
-        s3={"addressing_style": "path"} if emulated else None,
-        user_agent_extra="rayform",
-    )
 
 
 def resolve_target(name: str | None = None) -> Target:

@@ -1,1 +1,1 @@
-"""What only AWS knows."""
+"""AWS, the first implementation of `rayform_provisioner.clouds.Cloud`; only `clouds.py` imports this package."""

@@ -1,26 +1,29 @@
 # ruff: noqa: E501
-"""Finds the Terraform address of a resource that a crash kept out of the state, so that it is imported.
+"""Finds the Terraform address of a resource that a crash kept out of the state, so that Terraform can import it.
 
-Most names of a stack are made from its reference, and what has only an ID has a `Name` tag that is: so a
-resource that is in the cloud and not in the state has one place where it belongs. Importing it, rather than
-deleting it, keeps a database that took minutes to come up and a bucket that may hold data.
+A resource's name, or its `Name` tag, starts with the stack's reference, so it says which address the resource belongs
+to. Importing it, rather than deleting it, keeps a database that took minutes to start and a bucket that may hold data.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from rayform_provisioner.aws.inventory import Found
+from rayform_provisioner.aws.clients import client
+from rayform_provisioner.clouds import ImportAddress, Resource, StateIndex
 from rayform_provisioner.definitions.definition import StackDefinition
+from rayform_provisioner.polling import wait_until
+from rayform_provisioner.targets import Target
 
-__all__ = ["address_of", "state_index"]
+__all__ = ["import_address", "state_index", "wait_for_import"]
 
 
-def address_of(found: Found, definition: StackDefinition, reference: str) -> tuple[str, str] | None:
-    """Return the address and the import ID of `found`, or `None` where it belongs nowhere."""
-    name = found.name.removeprefix(reference).removeprefix("-")
+def import_address(resource: Resource, definition: StackDefinition, reference: str) -> ImportAddress | None:
+    """Return where Terraform imports `resource`, or `None` if the root module has no place for it."""
+    name = resource.name.removeprefix(reference).removeprefix("-")
     network, compute, catalog = "module.network", "module.compute", "module.catalog"
-    at: dict[str, str | None] = {
+    addresses: dict[str, str | None] = {
         "aws_vpc": f"{network}.aws_vpc.this[0]",
         "aws_internet_gateway": f"{network}.aws_internet_gateway.this[0]",
         "aws_nat_gateway": f"{network}.aws_nat_gateway.this[0]",
@@ -30,7 +33,7 @@ def address_of(found: Found, definition: StackDefinition, reference: str) -> tup
         "aws_security_group": f"{network}.aws_security_group.{name}" if name in ("cluster", "head", "database") else None,
         "aws_eip": {"nat": f"{network}.aws_eip.nat[0]", "head": f"{compute}.aws_eip.head"}.get(name),
         "aws_key_pair": f"{compute}.aws_key_pair.this",
-        "aws_instance": f"{compute}.aws_instance.head" if not found.worker else None,
+        "aws_instance": f"{compute}.aws_instance.head" if not resource.worker else None,
         "aws_launch_template": f'{compute}.aws_launch_template.worker["{name}"]' if name in definition.compute.workers else None,
         "aws_iam_role": f"{compute}.aws_iam_role.{name}" if name in ("head", "worker") else None,
         "aws_iam_instance_profile": f"{compute}.aws_iam_instance_profile.{name}" if name in ("head", "worker") else None,
@@ -41,7 +44,7 @@ def address_of(found: Found, definition: StackDefinition, reference: str) -> tup
         "aws_db_subnet_group": f"{catalog}.aws_db_subnet_group.this",
         "aws_db_parameter_group": f"{catalog}.aws_db_parameter_group.this",
     }  # fmt: skip
-    address = at.get(found.kind)
+    address = addresses.get(resource.kind)
     if address is None or (address.startswith(catalog) and definition.catalog.existing is not None):
         return None
     if (
@@ -52,10 +55,10 @@ def address_of(found: Found, definition: StackDefinition, reference: str) -> tup
         return None
     if "nat" in address and not definition.network.private_nodes:
         return None
-    by_name = found.kind in (
+    by_name = resource.kind in (
         "aws_db_instance", "aws_db_subnet_group", "aws_db_parameter_group", "aws_iam_instance_profile", "aws_iam_role"
     )  # fmt: skip
-    return address, found.name if by_name else found.id
+    return ImportAddress(address, resource.name if by_name else resource.id)
 
 
 def _subnet(name: str) -> str | None:
@@ -63,7 +66,20 @@ def _subnet(name: str) -> str | None:
     return f'module.network.aws_subnet.{kind}["{zone}"]' if kind in ("public", "private") and zone else None
 
 
-def state_index(state: dict[str, Any]) -> tuple[set[str], set[str]]:
+def wait_for_import(target: Target, region: str, resource: Resource) -> None:
+    """Wait until Terraform can import `resource`: a database only once it is up, anything else at once."""
+    if resource.kind != "aws_db_instance":
+        return
+    rds = client(target, "rds", region)
+
+    def ready() -> bool:
+        databases = rds.describe_db_instances(DBInstanceIdentifier=resource.name)["DBInstances"]
+        return all(item["DBInstanceStatus"] in ("available", "stopped", "failed") for item in databases)
+
+    wait_until(ready, 1800, pause=2)
+
+
+def state_index(state: Mapping[str, Any]) -> StateIndex:
     """Return the addresses and the IDs of the managed resources in a raw state."""
     addresses: set[str] = set()
     ids: set[str] = set()
@@ -77,11 +93,11 @@ def state_index(state: dict[str, Any]) -> tuple[set[str], set[str]]:
             addresses.add(f"{prefix}{resource['type']}.{resource['name']}{index}")
             identifier = str(instance.get("attributes", {}).get("id", ""))
             ids.add(_own_id(resource["type"], identifier))
-    return addresses, ids
+    return StateIndex(addresses, ids)
 
 
 def _own_id(kind: str, identifier: str) -> str:
-    """The ID as `Found` has it: where Terraform's are alike for two kinds, ours have a prefix."""
+    """Return the ID as `inventory` gives it: with a prefix for kinds that have the same ID in Terraform."""
     prefix = {
         "aws_iam_instance_profile": "profile/",
         "aws_db_subnet_group": "subnet-group/",

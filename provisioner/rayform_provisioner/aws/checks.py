@@ -1,20 +1,22 @@
 # ruff: noqa: E501  (patterns and sentences read better whole)
-"""Checks a definition with the cloud's own API before Terraform starts, and settles what it leaves open."""
+"""Checks a definition with AWS's own API before Terraform starts, and decides what the definition leaves open."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 from rayform_core.errors import nearest
 from rayform_provisioner.aws.calls import aws_calls, error_code
+from rayform_provisioner.aws.clients import AwsClient, client
+from rayform_provisioner.clouds import Resolution, Shape
 from rayform_provisioner.definitions.definition import LoadedDefinition, StackDefinition
 from rayform_provisioner.definitions.located import DefinitionError, Problem
 from rayform_provisioner.stack_folder import StackRecord
 from rayform_provisioner.targets import Target
 
-__all__ = ["Settled", "pins", "settle", "settled_before"]
+__all__ = ["last_resolution", "pinned_images", "resolve"]
 
 _UBUNTU = "/aws/service/canonical/ubuntu/server/24.04/stable/current/{arch}/hvm/ebs-gp3/ami-id"
 _GPU = "/aws/service/deeplearning/ami/{arch}/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
@@ -28,97 +30,93 @@ _QUOTAS = {
 }
 
 
-@dataclass(slots=True)
-class Settled:
-    """What the cloud said.
-
-    Args:
-        zones: availability zones to use.
-        amis: `head` and each worker group to an AMI's ID.
-        shapes: the same to `cpus`, `memory_mb`, `gpus`, `accelerator_type`.
-        warnings: what a person should know, and which stops nothing.
-    """
-
-    zones: tuple[str, ...]
-    amis: dict[str, str]
-    shapes: dict[str, dict[str, Any]]
-    warnings: list[str] = field(default_factory=list)
-
-
-def settle(loaded: LoadedDefinition, target: Target, pinned: dict[str, str] | None = None) -> Settled:
+def resolve(
+    loaded: LoadedDefinition,
+    target: Target,
+    record: StackRecord | None = None,
+    *,
+    newest_images: bool = False,
+) -> Resolution:
     """Check instance types, GPUs, zones, images and quotas, and choose zones and images.
 
     Args:
         loaded: the definition.
         target: the cloud.
-        pinned: images that an earlier deploy chose, `NAME INSTANCE_TYPE ASKED` to AMI: kept, since a newer one
-            would replace machines that nobody asked to replace.
+        record: the stack's, if it has one. The machine images that it pins are kept, because a newer image would
+            replace machines that nobody asked to replace.
+        newest_images: choose the newest images instead of the pinned ones.
 
     Raises:
-        DefinitionError: the cloud can't serve it; says where in the file, and what it can.
-        RemoteError: the cloud didn't answer.
+        DefinitionError: AWS can't serve the definition; the error says where in the file, and what AWS can serve.
+        RemoteError: AWS didn't answer.
     """
     definition = loaded.definition
-    ec2 = target.client("ec2", definition.region)
+    ec2 = client(target, "ec2", definition.region)
     machines = _machines(definition)
-    problems: list[Problem] = []
-
-    def problem(path: tuple[str | int, ...], message: str, hint: str) -> None:
-        problems.append(Problem(".".join(map(str, path)), loaded.located.mark(path), message, hint))
-
+    names = sorted({machine.instance_type for machine in machines})
+    problems = _Problems(loaded)
     with aws_calls(target), ThreadPoolExecutor(3) as pool:
-        zones_there = pool.submit(_zones, ec2)
-        types = _instance_types(ec2, sorted({m.instance_type for m in machines}))
-        zones = _choose_zones(definition, zones_there.result(), problem)
-        offered = pool.submit(_offered, ec2, sorted({m.instance_type for m in machines}), zones)
-        for machine in machines:
-            found = types.get(machine.instance_type)
-            if found is None:
-                close = _like(ec2, machine.instance_type)
-                problem(
-                    (*machine.path, "instance_type"),
-                    f"There is no instance type '{machine.instance_type}' in {definition.region}.",
-                    f"Did you mean {' or '.join(repr(c) for c in close)}?"
-                    if close
-                    else "See EC2's list of types.",
-                )
-                continue
-            has = _gpu_count(found)
-            if machine.gpus > has:
-                problem(
-                    (*machine.path, "gpus"),
-                    f"'{machine.instance_type}' has {has or 'no'} GPU{'' if has == 1 else 's'}, and {machine.gpus} are asked for.",
-                    _with_gpus(ec2, machine.gpus),
-                )
-        shapes = {
-            m.name: _shape(types[m.instance_type], m.gpus) for m in machines if m.instance_type in types
-        }
-        for machine in machines:
-            if machine.instance_type in types and zones:
-                where = offered.result().get(machine.instance_type, set())
-                if where is not None and not where & set(zones):
-                    problem(
-                        (*machine.path, "instance_type"),
-                        f"'{machine.instance_type}' is not offered in {' or '.join(zones)}.",
-                        f"It is in {', '.join(sorted(where))}: name these in `zones`."
-                        if where
-                        else "Choose another type.",
-                    )
-        if problems:
-            raise DefinitionError(loaded.source, problems)
-        amis, warnings = _images(definition, target, machines, types, pinned or {}, problem)
-        warnings += _quota_warnings(definition, target, machines, types, problem)
-    if problems:
-        raise DefinitionError(loaded.source, sorted(problems, key=lambda p: (p.mark.line, p.mark.column)))
+        available = pool.submit(_zones, ec2)
+        types = _instance_types(ec2, names)
+        zones = _choose_zones(definition, available.result(), problems)
+        offers = pool.submit(_offers, ec2, names)
+        _check_types(ec2, definition.region, machines, types, problems)
+        _check_offers(machines, types, zones, offers, problems)
+        problems.raise_if_any()
+        pinned = record.pinned_images if record is not None and not newest_images else {}
+        images = _images(definition, target, machines, types, pinned, problems)
+        warnings = _quota_warnings(definition, target, machines, types, problems)
+    problems.raise_if_any()
     if not definition.network.allowed_ingress_cidrs and definition.network.existing is None:
         warnings.append(
             "network.allowed_ingress_cidrs is empty: nobody may open SSH to the head, and no run can start."
         )
-    return Settled(tuple(zones), amis, shapes, warnings)
+    return Resolution(
+        record.reference if record else "",
+        record.ssh_public_key if record else "",
+        tuple(zones),
+        images,
+        {machine.name: types[machine.instance_type].shape(machine.gpus) for machine in machines},
+        warnings,
+    )
+
+
+def pinned_images(definition: StackDefinition, images: dict[str, str]) -> dict[str, str]:
+    """Return `images` by the keys under which a record keeps them: each also names what was asked for."""
+    return {machine.pin: images[machine.name] for machine in _machines(definition)}
+
+
+def last_resolution(record: StackRecord, definition: StackDefinition) -> Resolution:
+    """Return what the last deploy decided, from the record alone; before the first deploy, stand-ins."""
+    by_name = {pin.split(" ", 1)[0]: image for pin, image in record.pinned_images.items()}
+    images = {name: by_name.get(name, "ami-00000000") for name in ("head", *definition.compute.workers)}
+    zones = record.zones or list(definition.zones or [f"{definition.region}a", f"{definition.region}b"])
+    return Resolution(record.reference, record.ssh_public_key, tuple(zones), images, record.shapes)
+
+
+class _Problems:
+    """Collects what is wrong in a definition, each with its place in the file."""
+
+    def __init__(self, loaded: LoadedDefinition) -> None:
+        self._loaded = loaded
+        self._problems: list[Problem] = []
+
+    def add(self, path: tuple[str | int, ...], message: str, hint: str) -> None:
+        """Note that the value at `path` is wrong."""
+        place = self._loaded.located.mark(path)
+        self._problems.append(Problem(".".join(map(str, path)), place, message, hint))
+
+    def raise_if_any(self) -> None:
+        """Raise a `DefinitionError` with every problem so far, in the file's order."""
+        if self._problems:
+            in_order = sorted(self._problems, key=lambda p: (p.mark.line, p.mark.column))
+            raise DefinitionError(self._loaded.source, in_order)
 
 
 @dataclass(frozen=True, slots=True)
 class _Machine:
+    """The head, or the machines of one worker group: what the definition asks for, and where in the file."""
+
     name: str
     path: tuple[str | int, ...]
     instance_type: str
@@ -129,32 +127,63 @@ class _Machine:
 
     @property
     def pin(self) -> str:
+        """The key of its image in the record: another instance type or image in the definition is another key."""
         return f"{self.name} {self.instance_type} {self.ami or 'default'}{' gpu' if self.gpus else ''}"
 
 
 def _machines(definition: StackDefinition) -> list[_Machine]:
     head = definition.compute.head
-    found = [_Machine("head", ("compute", "head"), head.instance_type, head.ami, 0, 1, False)]
+    machines = [_Machine("head", ("compute", "head"), head.instance_type, head.ami, 0, 1, False)]
     for name, group in sorted(definition.compute.workers.items()):
         path = ("compute", "workers", name)
-        found.append(_Machine(name, path, group.instance_type, group.ami, group.gpus, group.max, group.spot))
-    return found
+        machines.append(
+            _Machine(name, path, group.instance_type, group.ami, group.gpus, group.max, group.spot)
+        )
+    return machines
 
 
-def pins(definition: StackDefinition, amis: dict[str, str]) -> dict[str, str]:
-    """Return what `settle` should be given as `pinned` the next time."""
-    return {machine.pin: amis[machine.name] for machine in _machines(definition)}
+@dataclass(frozen=True, slots=True)
+class _InstanceType:
+    """What EC2 says about an instance type."""
+
+    name: str
+    vcpus: int
+    memory_mb: int
+    gpus: int
+    gpu_name: str
+    architectures: tuple[str, ...]
+
+    @property
+    def architecture(self) -> str:
+        """The architecture of the images that Rayform chooses for it."""
+        return "x86_64" if "x86_64" in self.architectures else self.architectures[0]
+
+    def shape(self, gpus: int) -> Shape:
+        """Return what the autoscaler plans with if steps may use `gpus` GPUs of a machine."""
+        shape: Shape = {"cpus": self.vcpus, "memory_mb": self.memory_mb, "gpus": gpus}
+        if gpus:
+            shape["accelerator_type"] = self.gpu_name
+        return shape
 
 
-def settled_before(record: StackRecord, definition: StackDefinition) -> Settled:
-    """Return what the last deploy settled, without asking the cloud anew."""
-    by_name = {pin.split(" ", 1)[0]: ami for pin, ami in record.pinned_images.items()}
-    amis = {name: by_name.get(name, "ami-00000000") for name in ("head", *definition.compute.workers)}
-    zones = record.zones or list(definition.zones or [f"{definition.region}a", f"{definition.region}b"])
-    return Settled(tuple(zones), amis, record.shapes)
+def _instance_types(ec2: AwsClient, patterns: Sequence[str]) -> dict[str, _InstanceType]:
+    """Return name to instance type, for the types that match one of `patterns`, such as `g5.*`."""
+    answer = ec2.describe_instance_types(Filters=[{"Name": "instance-type", "Values": list(patterns)}])
+    types = {}
+    for item in answer["InstanceTypes"]:
+        gpus = item.get("GpuInfo", {}).get("Gpus", [])
+        types[item["InstanceType"]] = _InstanceType(
+            item["InstanceType"],
+            int(item["VCpuInfo"]["DefaultVCpus"]),
+            int(item["MemoryInfo"]["SizeInMiB"]),
+            sum(int(gpu.get("Count", 0)) for gpu in gpus),
+            str(gpus[0]["Name"]) if gpus else "",
+            tuple(item["ProcessorInfo"]["SupportedArchitectures"]),
+        )
+    return types
 
 
-def _zones(ec2: Any) -> list[str]:
+def _zones(ec2: AwsClient) -> list[str]:
     answer = ec2.describe_availability_zones(Filters=[{"Name": "state", "Values": ["available"]}])
     return sorted(
         zone["ZoneName"]
@@ -163,151 +192,176 @@ def _zones(ec2: Any) -> list[str]:
     )
 
 
-def _choose_zones(definition: StackDefinition, there: list[str], problem: Any) -> list[str]:
+def _choose_zones(definition: StackDefinition, available: list[str], problems: _Problems) -> list[str]:
     if definition.zones is None:
-        return there[:2]
+        return available[:2]
     for index, zone in enumerate(definition.zones):
-        if zone not in there:
-            problem(
+        if zone not in available:
+            problems.add(
                 ("zones", index),
                 f"There is no zone '{zone}' for this account.",
-                f"There are {', '.join(there)}.",
+                f"There are {', '.join(available)}.",
             )
     return list(definition.zones)
 
 
-def _instance_types(ec2: Any, names: list[str]) -> dict[str, dict[str, Any]]:
-    answer = ec2.describe_instance_types(Filters=[{"Name": "instance-type", "Values": names}])
-    return {item["InstanceType"]: item for item in answer["InstanceTypes"]}
+def _check_types(
+    ec2: AwsClient,
+    region: str,
+    machines: list[_Machine],
+    types: dict[str, _InstanceType],
+    problems: _Problems,
+) -> None:
+    """Check that each machine's instance type exists and has as many GPUs as the definition asks for."""
+    for machine in machines:
+        kind = types.get(machine.instance_type)
+        if kind is None:
+            close = _similar(ec2, machine.instance_type)
+            problems.add(
+                (*machine.path, "instance_type"),
+                f"There is no instance type '{machine.instance_type}' in {region}.",
+                f"Did you mean {' or '.join(map(repr, close))}?" if close else "See EC2's list of types.",
+            )
+        elif machine.gpus > kind.gpus:
+            problems.add(
+                (*machine.path, "gpus"),
+                f"'{kind.name}' has {kind.gpus or 'no'} GPU{'' if kind.gpus == 1 else 's'}, and {machine.gpus} are asked for.",
+                _with_gpus(ec2, machine.gpus),
+            )
 
 
-def _offered(ec2: Any, names: list[str], zones: list[str]) -> dict[str, set[str]]:
+def _check_offers(
+    machines: list[_Machine],
+    types: dict[str, _InstanceType],
+    zones: list[str],
+    offers: Future[dict[str, set[str]]],
+    problems: _Problems,
+) -> None:
+    """Check that at least one of `zones` offers each machine's instance type."""
+    for machine in machines:
+        if machine.instance_type not in types or not zones:
+            continue
+        offering = offers.result().get(machine.instance_type, set())
+        if not offering & set(zones):
+            problems.add(
+                (*machine.path, "instance_type"),
+                f"'{machine.instance_type}' is not offered in {' or '.join(zones)}.",
+                f"It is in {', '.join(sorted(offering))}: name these in `zones`."
+                if offering
+                else "Choose another type.",
+            )
+
+
+def _offers(ec2: AwsClient, names: list[str]) -> dict[str, set[str]]:
+    """Return instance type to the zones that offer it."""
     answer = ec2.describe_instance_type_offerings(
         LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": names}]
     )
-    found: dict[str, set[str]] = {}
+    offers: dict[str, set[str]] = {}
     for item in answer["InstanceTypeOfferings"]:
-        found.setdefault(item["InstanceType"], set()).add(item["Location"])
-    return found
+        offers.setdefault(item["InstanceType"], set()).add(item["Location"])
+    return offers
 
 
-def _like(ec2: Any, name: str) -> list[str]:
+def _similar(ec2: AwsClient, name: str) -> list[str]:
     family = name.split(".")[0]
-    answer = ec2.describe_instance_types(Filters=[{"Name": "instance-type", "Values": [f"{family[:2]}*"]}])
-    return nearest(name, [item["InstanceType"] for item in answer["InstanceTypes"]])
+    return nearest(name, _instance_types(ec2, [f"{family[:2]}*"]))
 
 
-def _with_gpus(ec2: Any, count: int) -> str:
-    answer = ec2.describe_instance_types(
-        Filters=[{"Name": "instance-type", "Values": ["g4dn.*", "g5.*", "g6.*", "p4d.*", "p5.*"]}]
-    )
-    fitting = sorted(
-        (_gpu_count(i), i["VCpuInfo"]["DefaultVCpus"], i["InstanceType"]) for i in answer["InstanceTypes"]
-    )
-    names = [name for gpus, _, name in fitting if gpus >= count][:3]
+def _with_gpus(ec2: AwsClient, count: int) -> str:
+    types = _instance_types(ec2, ["g4dn.*", "g5.*", "g6.*", "p4d.*", "p5.*"])
+    smallest_first = sorted(types.values(), key=lambda kind: (kind.gpus, kind.vcpus, kind.name))
+    names = [kind.name for kind in smallest_first if kind.gpus >= count][:3]
     return f"{' or '.join(names)} would do." if names else "No instance type has so many."
-
-
-def _gpu_count(found: dict[str, Any]) -> int:
-    return sum(int(gpu.get("Count", 0)) for gpu in found.get("GpuInfo", {}).get("Gpus", []))
-
-
-def _shape(found: dict[str, Any], gpus: int) -> dict[str, Any]:
-    shape: dict[str, Any] = {
-        "cpus": int(found["VCpuInfo"]["DefaultVCpus"]),
-        "memory_mb": int(found["MemoryInfo"]["SizeInMiB"]),
-        "gpus": gpus,
-    }
-    if gpus:
-        shape["accelerator_type"] = str(found["GpuInfo"]["Gpus"][0]["Name"])
-    return shape
 
 
 def _images(
     definition: StackDefinition,
     target: Target,
     machines: list[_Machine],
-    types: dict[str, dict[str, Any]],
+    types: dict[str, _InstanceType],
     pinned: dict[str, str],
-    problem: Any,
-) -> tuple[dict[str, str], list[str]]:
-    ec2, ssm = target.client("ec2", definition.region), target.client("ssm", definition.region)
-    warnings: list[str] = []
+    problems: _Problems,
+) -> dict[str, str]:
+    """Choose each machine's image, and check that it exists and runs on the machine's instance type."""
+    ec2, ssm = (client(target, service, definition.region) for service in ("ec2", "ssm"))
     chosen: dict[str, str] = {}
     parameters: dict[str, str | None] = {}
     for machine in machines:
-        arch = _architecture(types[machine.instance_type])
         if machine.pin in pinned:
             chosen[machine.name] = pinned[machine.pin]
             continue
         if machine.ami and machine.ami.startswith("ami-"):
             chosen[machine.name] = machine.ami
             continue
-        template = _GPU if machine.gpus else _UBUNTU
-        parameter = (
-            machine.ami[4:]
-            if machine.ami
-            else template.format(arch=arch if machine.gpus else _UBUNTU_ARCH.get(arch, arch))
-        )
-        if parameter not in parameters:
-            parameters[parameter] = _parameter(ssm, parameter)
-        found = parameters[parameter]
-        if found is None and target.emulated and not machine.ami:
-            # Emulators know few public parameters; the image's ID is but a name to them.
-            found = _any_image(ec2, arch)
-        if found is None:
-            problem(
+        architecture = types[machine.instance_type].architecture
+        name = _image_parameter(machine, architecture)
+        if name not in parameters:
+            parameters[name] = _parameter(ssm, name)
+        image = parameters[name]
+        if image is None and target.emulated and not machine.ami:
+            # Emulators have few public parameters, and any image will do because they don't boot it.
+            image = _any_image(ec2, architecture)
+        if image is None:
+            problems.add(
                 (*machine.path, "ami"),
-                f"The parameter '{parameter}' holds no machine image in {definition.region}.",
+                f"The parameter '{name}' holds no machine image in {definition.region}.",
                 "Name an AMI's ID.",
             )
             continue
-        chosen[machine.name] = found
-    images = (
-        {
-            image["ImageId"]: image
-            for image in ec2.describe_images(ImageIds=sorted(set(chosen.values())))["Images"]
-        }
-        if chosen and _all_there(ec2, chosen, machines, problem)
-        else {}
-    )
+        chosen[machine.name] = image
+    if chosen and _all_exist(ec2, chosen, machines, problems):
+        _check_architectures(ec2, chosen, machines, types, problems)
+    return chosen
+
+
+def _image_parameter(machine: _Machine, architecture: str) -> str:
+    """Return the name of the SSM parameter that holds the image's ID."""
+    if machine.ami:
+        return machine.ami.removeprefix("ssm:")
+    if machine.gpus:
+        return _GPU.format(arch=architecture)
+    return _UBUNTU.format(arch=_UBUNTU_ARCH.get(architecture, architecture))
+
+
+def _check_architectures(
+    ec2: AwsClient,
+    chosen: dict[str, str],
+    machines: list[_Machine],
+    types: dict[str, _InstanceType],
+    problems: _Problems,
+) -> None:
+    answer = ec2.describe_images(ImageIds=sorted(set(chosen.values())))
+    architectures = {image["ImageId"]: image["Architecture"] for image in answer["Images"]}
     for machine in machines:
-        image = images.get(chosen.get(machine.name, ""))
-        if image is None:
-            continue
-        able = types[machine.instance_type]["ProcessorInfo"]["SupportedArchitectures"]
-        if image["Architecture"] not in able:
-            problem(
+        image = chosen.get(machine.name, "")
+        supported = types[machine.instance_type].architectures
+        if image in architectures and architectures[image] not in supported:
+            problems.add(
                 (*machine.path, "ami" if machine.ami else "instance_type"),
-                f"Image {image['ImageId']} is for {image['Architecture']}, and '{machine.instance_type}' runs {' or '.join(able)}.",
+                f"Image {image} is for {architectures[image]}, and '{machine.instance_type}' runs {' or '.join(supported)}.",
                 "Choose an image, or an instance type, of the same architecture.",
             )
-    return chosen, warnings
 
 
-def _all_there(ec2: Any, chosen: dict[str, str], machines: list[_Machine], problem: Any) -> bool:
+def _all_exist(ec2: AwsClient, chosen: dict[str, str], machines: list[_Machine], problems: _Problems) -> bool:
     asked = sorted(set(chosen.values()))
-    there = {
+    existing = {
         image["ImageId"]
         for image in ec2.describe_images(Filters=[{"Name": "image-id", "Values": asked}])["Images"]
         if image.get("State", "available") == "available"
     }
     for machine in machines:
-        if machine.name in chosen and chosen[machine.name] not in there:
-            problem(
+        if machine.name in chosen and chosen[machine.name] not in existing:
+            problems.add(
                 (*machine.path, "ami"),
                 f"There is no machine image '{chosen[machine.name]}'.",
                 "Check its ID and region.",
             )
-    return set(asked) <= there
+    return set(asked) <= existing
 
 
-def _architecture(found: dict[str, Any]) -> str:
-    able = found["ProcessorInfo"]["SupportedArchitectures"]
-    return "x86_64" if "x86_64" in able else str(able[0])
-
-
-def _parameter(ssm: Any, name: str) -> str | None:
+def _parameter(ssm: AwsClient, name: str) -> str | None:
     from botocore.exceptions import ClientError
 
     try:
@@ -318,11 +372,11 @@ def _parameter(ssm: Any, name: str) -> str | None:
         raise
 
 
-def _any_image(ec2: Any, arch: str) -> str | None:
-    answer = ec2.describe_images(Filters=[{"Name": "architecture", "Values": [arch]}])
+def _any_image(ec2: AwsClient, architecture: str) -> str | None:
+    answer = ec2.describe_images(Filters=[{"Name": "architecture", "Values": [architecture]}])
     images = [i for i in answer["Images"] if i["ImageId"].startswith("ami-") and _is_hex(i["ImageId"][4:])]
-    best = sorted(images, key=lambda i: ("ubuntu" not in i.get("Name", "").lower(), i["ImageId"]))
-    return best[0]["ImageId"] if best else None
+    ubuntu_first = sorted(images, key=lambda i: ("ubuntu" not in i.get("Name", "").lower(), i["ImageId"]))
+    return ubuntu_first[0]["ImageId"] if ubuntu_first else None
 
 
 def _is_hex(text: str) -> bool:
@@ -333,46 +387,42 @@ def _quota_warnings(
     definition: StackDefinition,
     target: Target,
     machines: list[_Machine],
-    types: dict[str, dict[str, Any]],
-    problem: Any,
+    types: dict[str, _InstanceType],
+    problems: _Problems,
 ) -> list[str]:
-    """A quota that can't serve one machine is an error; one that can't serve all of them is a warning."""
+    """Report a quota too small for a single machine as a problem, and one too small for all of them as a warning."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     if target.emulated and "servicequotas" not in target.endpoints:
         return []
-    client = target.client("servicequotas", definition.region)
+    quotas = client(target, "servicequotas", definition.region)
     warnings = []
-    needs: dict[str, list[_Machine]] = {}
+    by_quota: dict[str, list[_Machine]] = {}
     for machine in machines:
         letter = machine.instance_type[0]
-        kind = letter if letter in "gp" else "standard"
-        needs.setdefault(_QUOTAS[kind][machine.spot], []).append(machine)
-    for code, asking in needs.items():
+        family = letter if letter in "gp" else "standard"
+        by_quota.setdefault(_QUOTAS[family][machine.spot], []).append(machine)
+    for code, group in by_quota.items():
         try:
-            limit = float(client.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"])
+            limit = float(quotas.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"])
         except (ClientError, BotoCoreError) as error:
             if not target.emulated:
                 warnings.append(
                     f"EC2's quota {code} can't be read ({type(error).__name__}); it was not checked."
                 )
             continue
-        total = 0
-        for machine in asking:
-            vcpus = int(types[machine.instance_type]["VCpuInfo"]["DefaultVCpus"])
-            total += vcpus * machine.count
+        for machine in group:
+            vcpus = types[machine.instance_type].vcpus
             if machine.count and vcpus > limit:
-                problem(
+                problems.add(
                     (*machine.path, "instance_type"),
                     f"One '{machine.instance_type}' has {vcpus} vCPUs, and this account's quota {code} is {limit:g}.",
                     "Ask AWS to raise the quota, or choose a smaller type.",
                 )
+        total = sum(types[machine.instance_type].vcpus * machine.count for machine in group)
         if total > limit:
-            names = ", ".join(machine.name for machine in asking)
+            names = ", ".join(machine.name for machine in group)
             warnings.append(
                 f"{names} at their maximum need {total} vCPUs, and this account's quota {code} is {limit:g}."
             )
     return warnings
-
-
-__all__ += ["pins"]

@@ -1,13 +1,21 @@
 # ruff: noqa: E501  (patterns and sentences read better whole)
 """On-demand list prices, for estimates only: in US dollars, as of `AS_OF`, in us-east-1.
 
-A table in the code rather than AWS's price API: an estimate must be there offline and in a second, and the API
-answers with tens of megabytes. Other regions are `REGION_FACTORS` times as dear, on average.
+The prices stand in the code because an estimate must work offline and within a second; AWS's price API answers with
+tens of megabytes. Prices in other regions are `REGION_FACTORS` times as high, on average.
 """
 
 from __future__ import annotations
 
-__all__ = ["AS_OF", "DATABASE_HOURLY", "INSTANCE_HOURLY", "MONTHLY", "REGION_FACTORS", "SPOT_FACTOR"]
+__all__ = [
+    "AS_OF",
+    "DATABASE_HOURLY",
+    "INSTANCE_HOURLY",
+    "MONTHLY",
+    "REGION_FACTORS",
+    "SPOT_FACTOR",
+    "region_factor",
+]
 
 AS_OF = "2025-06-01"
 """The day these prices were written down."""
@@ -82,3 +90,9 @@ REGION_FACTORS = {
     "eu-west-1": 1.11, "eu-west-2": 1.16, "eu-west-3": 1.17, "eu-central-1": 1.19, "eu-north-1": 1.06, "eu-south-1": 1.17,
     "ap-south-1": 1.05, "ap-southeast-1": 1.25, "ap-southeast-2": 1.25, "ap-northeast-1": 1.29, "ap-northeast-2": 1.23,
 }  # fmt: skip
+"""Region to how many times as high its prices are as in us-east-1, on average."""
+
+
+def region_factor(region: str) -> float:
+    """Return how many times as high prices in `region` are; 1.25 for a region that the table lacks."""
+    return REGION_FACTORS.get(region, 1.25)

@@ -1,87 +1,95 @@
-"""Terraform's state in a bucket: what it is, who holds its lock, and its end."""
+"""Terraform's state in an S3 bucket: when it was written, who holds its lock, and its removal."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from rayform_core.errors import IntegrityError
 from rayform_provisioner.aws.calls import aws_calls, error_code
+from rayform_provisioner.aws.clients import client
+from rayform_provisioner.clouds import BucketObject, LockInfo, StoredObject
 from rayform_provisioner.targets import Target
-from rayform_provisioner.terraform.errors import LockInfo
 
-__all__ = ["read_lock", "remove_lock", "remove_state", "state_written"]
+__all__ = ["read_lock", "read_object", "remove_lock", "remove_state", "state_written"]
 
 
-def read_lock(target: Target, region: str, bucket: str, key: str) -> LockInfo | None:
-    """Return who holds the lock of the state at `key`, or `None` for nobody.
+def read_lock(target: Target, place: BucketObject) -> LockInfo | None:
+    """Return who holds the lock of the state at `place`, or `None` if nobody does.
 
     Source: Terraform's S3 backend, whose lock is the object `KEY.tflock` with JSON in it.
 
     Raises:
         RemoteError: the bucket did not answer.
-        IntegrityError: the lock is not Terraform's.
+        IntegrityError: the lock was not written by Terraform.
     """
-    answer = _get(target, region, bucket, f"{key}.tflock")
-    if answer is None:
+    lock = read_object(target, _lock_of(place))
+    if lock is None:
         return None
     try:
-        told = json.loads(answer[0])
-        return LockInfo(*(str(told[name]) for name in ("ID", "Who", "Operation", "Created")))
+        holder = json.loads(lock.content)
+        return LockInfo(*(str(holder[name]) for name in ("ID", "Who", "Operation", "Created")))
     except (ValueError, KeyError, TypeError) as error:
         raise IntegrityError(
-            f"s3://{bucket}/{key}.tflock is no lock of Terraform's.",
+            f"s3://{place.bucket}/{place.key}.tflock is not a lock of Terraform's.",
             why=f"{error}.",
             hint="Look at the object; delete it if nobody needs it.",
         ) from error
 
 
-def remove_lock(target: Target, region: str, bucket: str, key: str, lock_id: str) -> bool:
-    """Remove the lock `lock_id` of the state at `key`; return false where it is gone, or another's by now.
+def remove_lock(target: Target, place: BucketObject, lock_id: str) -> bool:
+    """Remove the lock `lock_id` of the state at `place`; return false if it is gone or another's by now.
 
-    By hand rather than by `terraform force-unlock`, which wants a whole `init` first, and that wants the lock where
-    the state is on its way to another bucket.
+    This deletes the object itself. `terraform force-unlock` would need a whole `init` first, and while a state moves
+    to another bucket, that `init` needs the very lock.
     """
-    held = read_lock(target, region, bucket, key)
-    if held is None or held.id != lock_id:
+    holder = read_lock(target, place)
+    if holder is None or holder.id != lock_id:
         return False
-    with aws_calls(target):
-        target.client("s3", region).delete_object(Bucket=bucket, Key=f"{key}.tflock")
+    _delete(target, _lock_of(place))
     return True
 
 
-def state_written(target: Target, region: str, bucket: str, key: str) -> float | None:
-    """Return when the state at `key` was last written, in seconds since 1970; `None` where nothing is in it.
+def state_written(target: Target, place: BucketObject) -> float | None:
+    """Return when the state at `place` was last written, in seconds since 1970; `None` if it holds no resources.
 
     Raises:
         RemoteError: the bucket did not answer.
-        IntegrityError: it is no state.
+        IntegrityError: the object is not a state.
     """
-    answer = _get(target, region, bucket, key)
-    if answer is None:
+    state = read_object(target, place)
+    if state is None:
         return None
     try:
-        state: dict[str, Any] = json.loads(answer[0])
-        return answer[1] if state.get("resources") else None
+        return state.modified if json.loads(state.content).get("resources") else None
     except (ValueError, AttributeError) as error:
-        raise IntegrityError(f"s3://{bucket}/{key} is no state of Terraform's.", why=f"{error}.") from error
+        raise IntegrityError(
+            f"s3://{place.bucket}/{place.key} is not a state of Terraform's.", why=f"{error}."
+        ) from error
 
 
-def remove_state(target: Target, region: str, bucket: str, key: str) -> None:
-    """Remove the state at `key`; versions that the bucket keeps stay."""
-    with aws_calls(target):
-        target.client("s3", region).delete_object(Bucket=bucket, Key=key)
+def remove_state(target: Target, place: BucketObject) -> None:
+    """Remove the state at `place`; if the bucket keeps old versions, those stay."""
+    _delete(target, place)
 
 
-def _get(target: Target, region: str, bucket: str, key: str) -> tuple[bytes, float] | None:
-    """Return an object and when it was written, or `None` for none."""
+def read_object(target: Target, place: BucketObject) -> StoredObject | None:
+    """Return the object at `place`, or `None` if there is none."""
     from botocore.exceptions import ClientError
 
     with aws_calls(target):
         try:
-            answer = target.client("s3", region).get_object(Bucket=bucket, Key=key)
+            answer = client(target, "s3", place.region).get_object(Bucket=place.bucket, Key=place.key)
         except ClientError as error:
             if error_code(error) in ("NoSuchKey", "404"):
                 return None
             raise
-        return answer["Body"].read(), answer["LastModified"].timestamp()
+        return StoredObject(answer["Body"].read(), answer["LastModified"].timestamp())
+
+
+def _delete(target: Target, place: BucketObject) -> None:
+    with aws_calls(target):
+        client(target, "s3", place.region).delete_object(Bucket=place.bucket, Key=place.key)
+
+
+def _lock_of(state: BucketObject) -> BucketObject:
+    return state._replace(key=f"{state.key}.tflock")

@@ -1,35 +1,45 @@
-"""Removes what a crash left behind: resources of a stack that its state doesn't know.
+"""Removes resources that a crash left behind: Terraform's state doesn't know them, so Terraform can't remove them.
 
-Each has a remover; they run in the order in which things hang on each other, round after round, until nothing
-is left or a round removes nothing.
+Each kind has a remover. The removers run in the order in which resources depend on each other, round after round,
+until nothing is left or a round removes nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeAlias
 
 from rayform_provisioner.aws.calls import aws_calls, error_code, error_message
-from rayform_provisioner.aws.inventory import Found, stack_instances, wait_until
+from rayform_provisioner.aws.clients import client
+from rayform_provisioner.aws.data import empty_bucket
+from rayform_provisioner.aws.inventory import stack_instances
+from rayform_provisioner.clouds import Resource
+from rayform_provisioner.polling import wait_until
 from rayform_provisioner.targets import Target
 
-__all__ = ["empty_bucket", "empty_repository", "end_instances", "sweep"]
+__all__ = ["end_instances", "sweep"]
+
+
+Remover: TypeAlias = Callable[[Target, str, Resource], None]
 
 
 def sweep(
-    target: Target, region: str, found: list[Found], on_removed: Callable[[Found], None] | None = None
-) -> list[tuple[Found, str]]:
-    """Remove `found`, and return what could not be removed, with the cloud's reason."""
+    target: Target,
+    region: str,
+    resources: list[Resource],
+    on_removed: Callable[[Resource], None] | None = None,
+) -> list[tuple[Resource, str]]:
+    """Remove `resources`, and return those that can't be removed, each with the cloud's reason."""
     from botocore.exceptions import ClientError
 
-    left = sorted(
-        (item for item in found if item.kind in _REMOVERS), key=lambda item: _ORDER.index(item.kind)
+    pending = sorted(
+        (item for item in resources if item.kind in _REMOVERS), key=lambda item: _ORDER.index(item.kind)
     )
     reasons: dict[str, str] = {}
     with aws_calls(target):
         for _ in range(6):
-            still: list[Found] = []
-            for item in left:
+            refused: list[Resource] = []
+            for item in pending:
                 try:
                     _REMOVERS[item.kind](target, region, item)
                 except ClientError as error:
@@ -37,76 +47,45 @@ def sweep(
                     if "NotFound" in code or code in ("NoSuchEntity", "NoSuchBucket"):
                         continue
                     reasons[item.id] = f"{code}: {error_message(error)}"
-                    still.append(item)
+                    refused.append(item)
                 else:
                     if on_removed is not None:
                         on_removed(item)
-            if not still or len(still) == len(left):
-                left = still
+            stuck = len(refused) == len(pending)
+            pending = refused
+            if not refused or stuck:
                 break
-            left = still
     unknown = [
-        (item, "Rayform has no way to remove this kind") for item in found if item.kind not in _REMOVERS
+        (item, "Rayform has no way to remove this kind") for item in resources if item.kind not in _REMOVERS
     ]
-    return [(item, reasons.get(item.id, "")) for item in left] + unknown
+    return [(item, reasons.get(item.id, "")) for item in pending] + unknown
 
 
-def end_instances(target: Target, region: str, reference: str, *, timeout: float = 600) -> list[Found]:
+def end_instances(target: Target, region: str, reference: str, *, timeout: float = 600) -> list[Resource]:
     """Terminate every instance of the stack, the head first, and return them once they are gone.
 
-    The head goes first, since its autoscaler would start workers anew; then whatever it still started.
+    The head must go first because its autoscaler would replace the workers. Workers that it started in the meantime
+    are terminated as well.
     """
     with aws_calls(target):
-        ec2 = target.client("ec2", region)
-        ended: dict[str, Found] = {}
+        ec2 = client(target, "ec2", region)
+        ended: dict[str, Resource] = {}
 
         def round_trip() -> bool:
-            there = stack_instances(target, region, reference)
-            alive = [item for item in there if item.state != "shutting-down" and item.id not in ended]
+            instances = stack_instances(target, region, reference)
+            alive = [item for item in instances if item.state != "shutting-down" and item.id not in ended]
             heads = [item for item in alive if not item.worker]
             for item in heads or alive:
                 ec2.terminate_instances(InstanceIds=[item.id])
                 ended[item.id] = item
-            return not there
+            return not instances
 
         wait_until(round_trip, timeout, pause=0.2)
     return list(ended.values())
 
 
-def empty_bucket(target: Target, region: str, bucket: str) -> int:
-    """Delete every object, version and unfinished upload in `bucket`; returns how many went."""
-    s3 = target.client("s3", region)
-    gone = 0
-    with aws_calls(target):
-        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
-            keys = [
-                {"Key": item["Key"], "VersionId": item["VersionId"]}
-                for item in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
-            ]
-            if keys:
-                s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
-                gone += len(keys)
-        for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
-            for upload in page.get("Uploads", []):
-                s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
-    return gone
-
-
-def empty_repository(target: Target, region: str, repository: str) -> int:
-    """Delete every image in `repository`; returns how many went."""
-    ecr = target.client("ecr", region)
-    gone = 0
-    with aws_calls(target):
-        for page in ecr.get_paginator("list_images").paginate(repositoryName=repository):
-            for start in range(0, len(page["imageIds"]), 100):
-                ids = page["imageIds"][start : start + 100]
-                ecr.batch_delete_image(repositoryName=repository, imageIds=ids)
-                gone += len(ids)
-    return gone
-
-
-def _instance(target: Target, region: str, item: Found) -> None:
-    ec2 = target.client("ec2", region)
+def _instance(target: Target, region: str, item: Resource) -> None:
+    ec2 = client(target, "ec2", region)
     ec2.terminate_instances(InstanceIds=[item.id])
 
     def gone() -> bool:
@@ -116,29 +95,29 @@ def _instance(target: Target, region: str, item: Found) -> None:
     wait_until(gone, 600)
 
 
-def _eip(target: Target, region: str, item: Found) -> None:
-    ec2 = target.client("ec2", region)
+def _eip(target: Target, region: str, item: Resource) -> None:
+    ec2 = client(target, "ec2", region)
     for address in ec2.describe_addresses(AllocationIds=[item.id])["Addresses"]:
         if address.get("AssociationId"):
             ec2.disassociate_address(AssociationId=address["AssociationId"])
     ec2.release_address(AllocationId=item.id)
 
 
-def _nat(target: Target, region: str, item: Found) -> None:
-    ec2 = target.client("ec2", region)
+def _nat(target: Target, region: str, item: Resource) -> None:
+    ec2 = client(target, "ec2", region)
     ec2.delete_nat_gateway(NatGatewayId=item.id)
 
     def gone() -> bool:
-        there = ec2.describe_nat_gateways(NatGatewayIds=[item.id])["NatGateways"]
-        return all(gateway["State"] == "deleted" for gateway in there)
+        gateways = ec2.describe_nat_gateways(NatGatewayIds=[item.id])["NatGateways"]
+        return all(gateway["State"] == "deleted" for gateway in gateways)
 
     wait_until(gone, 600)
 
 
-def _database(target: Target, region: str, item: Found) -> None:
+def _database(target: Target, region: str, item: Resource) -> None:
     from botocore.exceptions import ClientError
 
-    rds = target.client("rds", region)
+    rds = client(target, "rds", region)
     rds.modify_db_instance(DBInstanceIdentifier=item.name, DeletionProtection=False, ApplyImmediately=True)
     rds.delete_db_instance(
         DBInstanceIdentifier=item.name, SkipFinalSnapshot=True, DeleteAutomatedBackups=True
@@ -154,17 +133,17 @@ def _database(target: Target, region: str, item: Found) -> None:
     wait_until(gone, 1800)
 
 
-def _repository(target: Target, region: str, item: Found) -> None:
-    target.client("ecr", region).delete_repository(repositoryName=item.id, force=True)
+def _repository(target: Target, region: str, item: Resource) -> None:
+    client(target, "ecr", region).delete_repository(repositoryName=item.id, force=True)
 
 
-def _bucket(target: Target, region: str, item: Found) -> None:
+def _bucket(target: Target, region: str, item: Resource) -> None:
     empty_bucket(target, region, item.id)
-    target.client("s3", region).delete_bucket(Bucket=item.id)
+    client(target, "s3", region).delete_bucket(Bucket=item.id)
 
 
-def _role(target: Target, region: str, item: Found) -> None:
-    iam = target.client("iam", region)
+def _role(target: Target, region: str, item: Resource) -> None:
+    iam = client(target, "iam", region)
     for name in iam.list_role_policies(RoleName=item.name)["PolicyNames"]:
         iam.delete_role_policy(RoleName=item.name, PolicyName=name)
     for policy in iam.list_attached_role_policies(RoleName=item.name)["AttachedPolicies"]:
@@ -176,23 +155,23 @@ def _role(target: Target, region: str, item: Found) -> None:
     iam.delete_role(RoleName=item.name)
 
 
-def _profile(target: Target, region: str, item: Found) -> None:
-    iam = target.client("iam", region)
+def _profile(target: Target, region: str, item: Resource) -> None:
+    iam = client(target, "iam", region)
     for role in iam.get_instance_profile(InstanceProfileName=item.name)["InstanceProfile"]["Roles"]:
         iam.remove_role_from_instance_profile(InstanceProfileName=item.name, RoleName=role["RoleName"])
     iam.delete_instance_profile(InstanceProfileName=item.name)
 
 
-def _gateway(target: Target, region: str, item: Found) -> None:
-    ec2 = target.client("ec2", region)
+def _gateway(target: Target, region: str, item: Resource) -> None:
+    ec2 = client(target, "ec2", region)
     for gateway in ec2.describe_internet_gateways(InternetGatewayIds=[item.id])["InternetGateways"]:
         for link in gateway.get("Attachments", []):
             ec2.detach_internet_gateway(InternetGatewayId=item.id, VpcId=link["VpcId"])
     ec2.delete_internet_gateway(InternetGatewayId=item.id)
 
 
-def _table(target: Target, region: str, item: Found) -> None:
-    ec2 = target.client("ec2", region)
+def _table(target: Target, region: str, item: Resource) -> None:
+    ec2 = client(target, "ec2", region)
     for table in ec2.describe_route_tables(RouteTableIds=[item.id])["RouteTables"]:
         for link in table.get("Associations", []):
             if not link.get("Main"):
@@ -200,30 +179,30 @@ def _table(target: Target, region: str, item: Found) -> None:
     ec2.delete_route_table(RouteTableId=item.id)
 
 
-def _rule(way: str) -> Callable[[Target, str, Found], None]:
-    def revoke(target: Target, region: str, item: Found) -> None:
-        ec2 = target.client("ec2", region)
+def _rule(way: str) -> Remover:
+    def revoke(target: Target, region: str, item: Resource) -> None:
+        ec2 = client(target, "ec2", region)
         getattr(ec2, f"revoke_security_group_{way}")(GroupId=item.name, SecurityGroupRuleIds=[item.id])
 
     return revoke
 
 
-def _call(
-    service: str, operation: str, argument: str, *, by_name: bool = False, **more: Any
-) -> Callable[..., None]:
-    def remove(target: Target, region: str, item: Found) -> None:
-        getattr(target.client(service, region), operation)(
+def _call(service: str, operation: str, argument: str, *, by_name: bool = False, **more: object) -> Remover:
+    """Return a remover that calls one operation with the resource's ID, or with its name."""
+
+    def remove(target: Target, region: str, item: Resource) -> None:
+        getattr(client(target, service, region), operation)(
             **{argument: item.name if by_name else item.id}, **more
         )
 
     return remove
 
 
-_REMOVERS: dict[str, Callable[[Target, str, Found], None]] = {
+_REMOVERS: dict[str, Remover] = {
     "aws_instance": _instance,
     "aws_nat_gateway": _nat,
     "aws_eip": _eip,
-    "aws_vpc_endpoint": lambda target, region, item: target.client("ec2", region).delete_vpc_endpoints(
+    "aws_vpc_endpoint": lambda target, region, item: client(target, "ec2", region).delete_vpc_endpoints(
         VpcEndpointIds=[item.id]
     ),
     "aws_launch_template": _call("ec2", "delete_launch_template", "LaunchTemplateId"),

@@ -9,8 +9,9 @@ from enum import StrEnum
 from typing import Any
 
 from rayform_core.errors import ConflictError, RemoteError
+from rayform_provisioner.clouds import LockInfo
 
-__all__ = ["Diagnostic", "ErrorKind", "LockInfo", "StateLockedError", "TerraformError", "error_of"]
+__all__ = ["Diagnostic", "ErrorKind", "StateLockedError", "TerraformError", "error_of"]
 
 
 class ErrorKind(StrEnum):
@@ -128,24 +129,14 @@ class Diagnostic:
         return ErrorKind.OTHER
 
 
-@dataclass(frozen=True, slots=True)
-class LockInfo:
-    """Who holds the lock of a state."""
+def _lock_of(text: str) -> LockInfo:
+    """Read the block about a lock's holder that Terraform prints."""
 
-    id: str = ""
-    who: str = ""
-    operation: str = ""
-    created: str = ""
+    def value_of(name: str) -> str:
+        line = re.search(rf"^\s*{name}:\s+(.*)$", text, re.MULTILINE)
+        return line.group(1).strip() if line else ""
 
-    @classmethod
-    def parse(cls, text: str) -> LockInfo:
-        """Read the block that Terraform prints."""
-
-        def field_of(name: str) -> str:
-            found = re.search(rf"^\s*{name}:\s+(.*)$", text, re.MULTILINE)
-            return found.group(1).strip() if found else ""
-
-        return cls(field_of("ID"), field_of("Who"), field_of("Operation"), field_of("Created"))
+    return LockInfo(value_of("ID"), value_of("Who"), value_of("Operation"), value_of("Created"))
 
 
 class TerraformError(RemoteError):
@@ -222,7 +213,7 @@ def error_of(
     errors = [d for d in diagnostics if d.severity == "error"]
     for diagnostic in errors:
         if "acquiring the state lock" in diagnostic.summary:
-            holder = LockInfo.parse(diagnostic.detail)
+            holder = _lock_of(diagnostic.detail)
             if holder.id:  # else nobody holds it, and the bucket can't be reached or written
                 return StateLockedError(holder)
     return TerraformError(command, errors, log, killed=killed)

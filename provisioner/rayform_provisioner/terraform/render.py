@@ -1,8 +1,10 @@
-"""Definition in, `main.tf.json` out: one root module that calls the five modules.
+"""Turns a definition into `main.tf.json`: one root module that calls the five modules.
 
-The result is a plain dict, the same for the same input, so that a change of the definition is a readable
-change of the file. A target's endpoints stand in a file of their own (`target_override.tf.json`), which
-Terraform merges in: `main.tf.json` is the same for production and rehearsal.
+It describes AWS alone; a second cloud brings a render of its own.
+
+The result is a plain dict, the same for the same input, so a change of the definition is a readable change of the
+file. A target's endpoints are in a separate file (`target_override.tf.json`), which Terraform merges in, so
+`main.tf.json` is the same for production and rehearsal.
 
 Source: Terraform's JSON configuration syntax, where every string is a template.
 """
@@ -10,21 +12,25 @@ Source: Terraform's JSON configuration syntax, where every string is a template.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
+from rayform_provisioner.clouds import BucketObject, Resolution
 from rayform_provisioner.definitions.definition import StackDefinition
 from rayform_provisioner.targets import SERVICES, Target
 
 __all__ = [
-    "Resolved",
+    "adoptions",
+    "bucket_name",
     "literal",
     "render",
     "render_keeping",
     "render_state_target",
     "render_target",
+    "repository_name",
     "stack_tags",
     "state_object",
+    "to_json",
 ]
 
 PROVIDER_VERSION = ">= 5.100, < 6.0"
@@ -43,41 +49,17 @@ HEAD_TAGS_OF_RAY = tuple(
 SETTINGS_KEY = "system/bootstrap/stack.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """What a definition leaves open and a stack settles once, at its first deploy.
-
-    Args:
-        reference: unique stack reference.
-        ssh_public_key: opens SSH on the head.
-        zones: availability zones.
-        amis: `head` and each worker group to an AMI's ID.
-        wheel: file name of Rayform's wheel in the working folder's `bootstrap/`.
-        shapes: `head` and each worker group to what its instance type has (`cpus`, `memory_mb`, `gpus`,
-            `accelerator_type`), which the autoscaler plans with.
-    """
-
-    reference: str
-    ssh_public_key: str
-    zones: tuple[str, ...]
-    amis: dict[str, str]
-    wheel: str
-    shapes: dict[str, dict[str, Any]] = field(default_factory=dict)
+def literal(text: str) -> str:
+    """Return `text` escaped, so that Terraform never reads it as a template."""
+    return text.replace("${", "$${").replace("%{", "%%{")
 
 
-def literal(value: Any) -> Any:
-    """Return `value` such that Terraform reads its text as it is, and never as a template."""
-    if isinstance(value, str):
-        return value.replace("${", "$${").replace("%{", "%%{")
-    if isinstance(value, dict):
-        return {literal(key): literal(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [literal(item) for item in value]
-    return value
+def _literals(texts: Mapping[str, str]) -> dict[str, str]:
+    return {literal(key): literal(text) for key, text in texts.items()}
 
 
 def stack_tags(definition: StackDefinition, reference: str) -> dict[str, str]:
-    """Return the tags that every resource of the stack bears."""
+    """Return the tags that every resource of the stack has."""
     return {
         **definition.tags,
         "rayform:stack": reference,
@@ -96,26 +78,29 @@ def repository_name(definition: StackDefinition, reference: str) -> str:
     return definition.container_registry.adopt or f"rayform/{reference}"
 
 
-def render(definition: StackDefinition, resolved: Resolved) -> dict[str, Any]:
+def render(definition: StackDefinition, resolution: Resolution) -> dict[str, Any]:
     """Return the root module of `definition` as Terraform's JSON syntax.
 
     Example:
-        >>> sorted(render(definition, resolved)["module"])  # doctest: +SKIP
+        >>> sorted(render(definition, resolution)["module"])  # doctest: +SKIP
         ['bucket', 'catalog', 'compute', 'network', 'registry']
     """
-    tags = stack_tags(definition, resolved.reference)
+    tags = stack_tags(definition, resolution.reference)
+    modules: dict[str, object] = {
+        "network": _network(definition, resolution),
+        "bucket": _bucket(definition, resolution),
+        "registry": _registry(definition, resolution),
+        "compute": _compute(definition, resolution, tags),
+    }
+    if definition.catalog.existing is None:
+        modules["catalog"] = _catalog(definition, resolution)
     root: dict[str, Any] = {
-        "terraform": _settings(definition, resolved.reference),
-        "provider": {"aws": {"region": definition.region, "default_tags": {"tags": literal(tags)}}},
+        "terraform": _settings(definition, resolution.reference),
+        "provider": _provider(definition, tags),
         # Empty on AWS proper; a target's override file fills it.
-        "locals": {"endpoints": {}, "stack": _machine_settings(definition, resolved)},
-        "module": {
-            "network": _network(definition, resolved),
-            "bucket": _bucket(definition, resolved),
-            "registry": _registry(definition, resolved),
-            "compute": _compute(definition, resolved, tags),
-        },
-        # Made anew at every run, and written at the first alone: nothing stores it but Secrets Manager.
+        "locals": {"endpoints": {}, "stack": _machine_settings(definition, resolution)},
+        "module": modules,
+        # Terraform makes a new one at every run and writes only the first: nothing but Secrets Manager stores it.
         "ephemeral": {
             "aws_secretsmanager_random_password": {
                 "ray_token": {"password_length": 48, "exclude_punctuation": True}
@@ -123,22 +108,21 @@ def render(definition: StackDefinition, resolved: Resolved) -> dict[str, Any]:
         },
         "output": _outputs(definition),
     }
-    if definition.catalog.existing is None:
-        root["module"]["catalog"] = _catalog(definition, resolved)
-    imports = []
-    if definition.artifact_store.adopt:
-        imports.append({"to": "module.bucket.aws_s3_bucket.this", "id": definition.artifact_store.adopt})
-    if definition.container_registry.adopt:
-        imports.append(
-            {"to": "module.registry.aws_ecr_repository.this", "id": definition.container_registry.adopt}
-        )
-    if imports:
-        root["import"] = imports
-    return root
+    imports = adoptions(definition)
+    return root | {"import": imports} if imports else root
+
+
+def adoptions(definition: StackDefinition) -> list[dict[str, str]]:
+    """Return the import blocks of the bucket and the repository that the definition takes over."""
+    adopted = {
+        "module.bucket.aws_s3_bucket.this": definition.artifact_store.adopt,
+        "module.registry.aws_ecr_repository.this": definition.container_registry.adopt,
+    }
+    return [{"to": address, "id": name} for address, name in adopted.items() if name]
 
 
 def render_keeping(definition: StackDefinition, reference: str, modules: list[str]) -> dict[str, Any]:
-    """Return a root module whose apply destroys all but `modules`, which Terraform forgets.
+    """Return a root module whose apply destroys everything except `modules`, which Terraform forgets.
 
     Args:
         definition: the stack's definition.
@@ -147,32 +131,24 @@ def render_keeping(definition: StackDefinition, reference: str, modules: list[st
     """
     return {
         "terraform": _settings(definition, reference),
-        "provider": {
-            "aws": {
-                "region": definition.region,
-                "default_tags": {"tags": literal(stack_tags(definition, reference))},
-            }
-        },
+        "provider": _provider(definition, stack_tags(definition, reference)),
         "removed": [{"from": f"module.{name}", "lifecycle": {"destroy": False}} for name in modules],
     }
 
 
 def render_target(target: Target) -> dict[str, dict[str, Any]]:
-    """Return the override files that point a working folder at an emulated cloud, by path; none for AWS proper.
+    """Return path to override file, for a working folder that talks to an emulated cloud; empty for AWS proper.
 
-    Those inside modules silence differences that exist in emulators alone, so that there, too, a plan without
-    a change is empty and drift is real drift.
+    The overrides inside modules silence differences that only exist in emulators, so that a plan without a change is
+    empty there too, and drift is real drift.
     """
     if not target.emulated:
         return {}
 
-    def ignoring(kind: str, names: list[str], attribute: str) -> dict[str, Any]:
-        return {"resource": {kind: {name: {"lifecycle": {"ignore_changes": [attribute]}} for name in names}}}
+    def ignoring(attributes: list[str], *names: str) -> dict[str, object]:
+        return {name: {"lifecycle": {"ignore_changes": attributes}} for name in names}
 
-    rules = {
-        "aws_vpc_security_group_ingress_rule": ["cluster_self", "database"],
-        "aws_vpc_security_group_egress_rule": ["cluster_self", "database"],
-    }
+    rule_description = ignoring(["description"], "cluster_self", "database")
     return {
         "target_override.tf.json": {
             "provider": {
@@ -186,37 +162,39 @@ def render_target(target: Target) -> dict[str, dict[str, Any]]:
                     "skip_region_validation": True,
                 }
             },
-            "locals": {"endpoints": literal(target.node_endpoints)},
+            "locals": {"endpoints": _literals(target.node_endpoints)},
             # A bucket that refuses plain HTTP would refuse an emulator that speaks nothing else.
             "module": {"bucket": {"tls_only": target.endpoints.get("s3", "https:").startswith("https:")}},
         },
-        # moto shows a template's own tags as if it gave them to what it starts, and forgets an instance's
-        # security groups when it gets an elastic address. An override replaces the module's own list, hence tags.
+        # moto reports a template's own tags as those of the machines that it starts, and forgets an instance's
+        # security groups when it gets an elastic address. An override replaces the module's own list of ignored
+        # changes, hence Ray's tags.
         "modules/aws/compute/target_override.tf.json": {
             "resource": {
-                "aws_launch_template": {"worker": {"lifecycle": {"ignore_changes": ["tag_specifications"]}}},
-                "aws_instance": {
-                    "head": {"lifecycle": {"ignore_changes": ["vpc_security_group_ids", *HEAD_TAGS_OF_RAY]}}
-                },
+                "aws_launch_template": ignoring(["tag_specifications"], "worker"),
+                "aws_instance": ignoring(["vpc_security_group_ids", *HEAD_TAGS_OF_RAY], "head"),
             }
         },
         # moto forgets how a parameter is applied.
-        "modules/aws/catalog/target_override.tf.json": ignoring(
-            "aws_db_parameter_group", ["this"], "parameter"
-        ),
+        "modules/aws/catalog/target_override.tf.json": {
+            "resource": {"aws_db_parameter_group": ignoring(["parameter"], "this")}
+        },
         # moto forgets the description of a rule between two groups.
         "modules/aws/network/target_override.tf.json": {
             "resource": {
-                kind: ignoring(kind, names, "description")["resource"][kind] for kind, names in rules.items()
+                "aws_vpc_security_group_ingress_rule": rule_description,
+                "aws_vpc_security_group_egress_rule": rule_description,
             }
         },
     }
 
 
-def render_state_target(backend: dict[str, Any], target: Target) -> dict[str, Any]:
-    """Return `backend`, a root module's S3 backend, with what reaches an emulated cloud's S3.
+def render_state_target(
+    backend: Mapping[str, Mapping[str, object]], target: Target
+) -> dict[str, dict[str, object]]:
+    """Return `backend`, a root module's S3 backend, with the settings that reach an emulated cloud's S3.
 
-    An override replaces a backend as a whole, so all of it is here.
+    An override replaces a backend as a whole, so the result has all of its settings.
     """
     return {
         "s3": {
@@ -231,23 +209,21 @@ def render_state_target(backend: dict[str, Any], target: Target) -> dict[str, An
     }
 
 
-def state_object(definition: StackDefinition, reference: str) -> tuple[str, str, str] | None:
-    """Return region, bucket and key of the stack's state, or `None` where it is on this machine."""
+def state_object(definition: StackDefinition, reference: str) -> BucketObject | None:
+    """Return the object that holds the stack's state, or `None` if the state is on this machine."""
     state = definition.state
     if state.backend != "s3" or state.bucket is None:
         return None
-    return state.region or definition.region, state.bucket, f"{state.prefix}/{reference}.tfstate"
+    return BucketObject(
+        state.region or definition.region, state.bucket, f"{state.prefix}/{reference}.tfstate"
+    )
 
 
-def _settings(definition: StackDefinition, reference: str) -> dict[str, Any]:
+def _settings(definition: StackDefinition, reference: str) -> dict[str, object]:
     place = state_object(definition, reference)
-    if place is None:
-        backend: dict[str, Any] = {"local": {"path": "terraform.tfstate"}}
-    else:
-        region, bucket, key = place
-        backend = {
-            "s3": {"bucket": bucket, "key": key, "region": region, "encrypt": True, "use_lockfile": True}
-        }
+    backend: dict[str, object] = {"local": {"path": "terraform.tfstate"}}
+    if place is not None:
+        backend = {"s3": {**place._asdict(), "encrypt": True, "use_lockfile": True}}
     return {
         "required_version": TERRAFORM_VERSION,
         "required_providers": {"aws": {"source": "hashicorp/aws", "version": PROVIDER_VERSION}},
@@ -255,22 +231,26 @@ def _settings(definition: StackDefinition, reference: str) -> dict[str, Any]:
     }
 
 
-def _without_none(value: dict[str, Any]) -> dict[str, Any]:
+def _provider(definition: StackDefinition, tags: Mapping[str, str]) -> dict[str, object]:
+    return {"aws": {"region": definition.region, "default_tags": {"tags": _literals(tags)}}}
+
+
+def _without_none(value: dict[str, object]) -> dict[str, object]:
     return {key: item for key, item in value.items() if item is not None}
 
 
-def _network(definition: StackDefinition, resolved: Resolved) -> dict[str, Any]:
+def _network(definition: StackDefinition, resolution: Resolution) -> dict[str, object]:
     network = definition.network
     ports = set(network.egress_ports)
     if definition.catalog.existing is not None:
         ports.add(definition.catalog.existing.port)
     return {
         "source": "./modules/aws/network",
-        "reference": resolved.reference,
+        "reference": resolution.reference,
         "region": definition.region,
         "network": _without_none(
             {
-                "zones": list(resolved.zones),
+                "zones": list(resolution.zones),
                 "cidr": network.cidr,
                 "allowed_ingress_cidrs": list(network.allowed_ingress_cidrs),
                 "private_nodes": network.private_nodes,
@@ -281,13 +261,13 @@ def _network(definition: StackDefinition, resolved: Resolved) -> dict[str, Any]:
     }
 
 
-def _bucket(definition: StackDefinition, resolved: Resolved) -> dict[str, Any]:
+def _bucket(definition: StackDefinition, resolution: Resolution) -> dict[str, object]:
     store = definition.artifact_store
     return {
         "source": "./modules/aws/bucket",
         "bucket": _without_none(
             {
-                "name": bucket_name(definition, resolved.reference),
+                "name": bucket_name(definition, resolution.reference),
                 "versioning": store.versioning,
                 "kms_key_arn": store.kms_key_arn,
                 "noncurrent_days": store.old_versions_days,
@@ -298,20 +278,20 @@ def _bucket(definition: StackDefinition, resolved: Resolved) -> dict[str, Any]:
         ),
         "bootstrap": {
             SETTINGS_KEY: {"content": "${jsonencode(local.stack)}"},
-            f"system/bootstrap/{resolved.wheel}": {
-                "source": f"${{path.root}}/bootstrap/{literal(resolved.wheel)}"
+            f"system/bootstrap/{resolution.wheel}": {
+                "source": f"${{path.root}}/bootstrap/{literal(resolution.wheel)}"
             },
         },
     }
 
 
-def _registry(definition: StackDefinition, resolved: Resolved) -> dict[str, Any]:
+def _registry(definition: StackDefinition, resolution: Resolution) -> dict[str, object]:
     registry = definition.container_registry
     return {
         "source": "./modules/aws/registry",
         "repository": _without_none(
             {
-                "name": repository_name(definition, resolved.reference),
+                "name": repository_name(definition, resolution.reference),
                 "immutable": registry.immutable,
                 "scan_on_push": registry.scan_on_push,
                 "keep_images": registry.keep_images,
@@ -322,10 +302,10 @@ def _registry(definition: StackDefinition, resolved: Resolved) -> dict[str, Any]
     }
 
 
-def _catalog(definition: StackDefinition, resolved: Resolved) -> dict[str, Any]:
+def _catalog(definition: StackDefinition, resolution: Resolution) -> dict[str, object]:
     return {
         "source": "./modules/aws/catalog",
-        "reference": resolved.reference,
+        "reference": resolution.reference,
         "catalog": _without_none(
             {
                 "subnet_ids": "${module.network.database_subnet_ids}",
@@ -338,14 +318,14 @@ def _catalog(definition: StackDefinition, resolved: Resolved) -> dict[str, Any]:
     }
 
 
-def _compute(definition: StackDefinition, resolved: Resolved, tags: dict[str, str]) -> dict[str, Any]:
+def _compute(definition: StackDefinition, resolution: Resolution, tags: dict[str, str]) -> dict[str, object]:
     compute = definition.compute
     existing = definition.catalog.existing
     return {
         "source": "./modules/aws/compute",
-        "reference": resolved.reference,
-        "tags": literal(tags),
-        "ssh_public_key": literal(resolved.ssh_public_key),
+        "reference": resolution.reference,
+        "tags": _literals(tags),
+        "ssh_public_key": literal(resolution.ssh_public_key),
         "ray_token": "${ephemeral.aws_secretsmanager_random_password.ray_token.random_password}",
         "endpoints": "${local.endpoints}",
         "placement": {
@@ -368,13 +348,13 @@ def _compute(definition: StackDefinition, resolved: Resolved, tags: dict[str, st
         "catalog_secret_arn": existing.secret_arn if existing else "${module.catalog.secret_arn}",
         "bootstrap": "${module.bucket.bootstrap_etags}",
         "head": {
-            "ami": resolved.amis["head"],
+            "ami": resolution.images["head"],
             "instance_type": compute.head.instance_type,
             "disk_gb": compute.head.disk_gb,
         },
         "worker_groups": {
             name: {
-                "ami": resolved.amis[name],
+                "ami": resolution.images[name],
                 "instance_type": group.instance_type,
                 "disk_gb": group.disk_gb,
                 "spot": group.spot,
@@ -384,51 +364,51 @@ def _compute(definition: StackDefinition, resolved: Resolved, tags: dict[str, st
     }
 
 
-def _machine_settings(definition: StackDefinition, resolved: Resolved) -> dict[str, Any]:
-    """What every machine of the cluster reads at boot as /etc/rayform/stack.json."""
+def _machine_settings(definition: StackDefinition, resolution: Resolution) -> dict[str, object]:
+    """Return what every machine of the cluster reads at boot as /etc/rayform/stack.json."""
     compute = definition.compute
     return {
         "version": 1,
         "name": definition.name,
-        "reference": resolved.reference,
+        "reference": resolution.reference,
         "region": definition.region,
-        "bucket": bucket_name(definition, resolved.reference),
+        "bucket": bucket_name(definition, resolution.reference),
         "prefix": "artifacts",
         "ray_version": compute.ray_version,
         "python_version": compute.python_version,
-        "ray_token_secret": f"rayform/{resolved.reference}/ray-token",
+        "ray_token_secret": f"rayform/{resolution.reference}/ray-token",
         "registry": "${module.registry.url}",
         "endpoints": "${local.endpoints}",
-        "tags": literal(stack_tags(definition, resolved.reference)),
+        "tags": _literals(stack_tags(definition, resolution.reference)),
         "autostop": compute.autostop.model_dump(),
         "head": {
             "instance_type": compute.head.instance_type,
             "subnet_id": "${module.network.head_subnet_id}",
-            **resolved.shapes.get("head", {}),
+            **resolution.shapes.get("head", {}),
         },
         "worker_groups": {
             name: {
-                "launch_template": f"{resolved.reference}-{name}",
-                "instance_profile": f"{resolved.reference}-worker",
+                "launch_template": f"{resolution.reference}-{name}",
+                "instance_profile": f"{resolution.reference}-worker",
                 "subnet_ids": "${module.network.node_subnet_ids}",
                 "security_group_ids": ["${module.network.cluster_security_group_id}"],
                 "instance_type": group.instance_type,
-                "image_id": resolved.amis[name],
+                "image_id": resolution.images[name],
                 "min": group.min,
                 "max": group.max,
                 "spot": group.spot,
                 "gpus": group.gpus,
                 "idle_timeout_minutes": group.idle_timeout_minutes,
-                **resolved.shapes.get(name, {}),
+                **resolution.shapes.get(name, {}),
             }
             for name, group in sorted(compute.workers.items())
         },
     }
 
 
-def _outputs(definition: StackDefinition) -> dict[str, Any]:
+def _outputs(definition: StackDefinition) -> dict[str, object]:
     existing = definition.catalog.existing
-    catalog: dict[str, Any] = (
+    catalog: dict[str, object] = (
         {**existing.model_dump(), "identifier": None}
         if existing
         else {
@@ -436,13 +416,13 @@ def _outputs(definition: StackDefinition) -> dict[str, Any]:
             for key in ("host", "port", "database", "user", "secret_arn", "identifier")
         }
     )
-    values: dict[str, tuple[Any, str]] = {
+    values: dict[str, tuple[object, str]] = {
         "bucket": ("${module.bucket.name}", "The stack's bucket."),
         "catalog_database": (catalog["database"], "The catalog's database."),
         "catalog_host": (catalog["host"], "Host of the catalog's server."),
         "catalog_identifier": (
             catalog["identifier"],
-            "The catalog's database instance, where it is the stack's own.",
+            "The catalog's database instance, if it is the stack's own.",
         ),
         "catalog_port": (catalog["port"], "Port of the catalog's server."),
         "catalog_secret_arn": (catalog["secret_arn"], "Secret with the catalog's password."),
@@ -466,6 +446,6 @@ def _outputs(definition: StackDefinition) -> dict[str, Any]:
     }
 
 
-def to_json(document: dict[str, Any]) -> str:
+def to_json(document: Mapping[str, object]) -> str:
     """Return `document` as text, the same for the same content."""
     return json.dumps(document, indent=2, sort_keys=True) + "\n"

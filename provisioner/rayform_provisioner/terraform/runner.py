@@ -25,7 +25,7 @@ from rayform_core.errors import IntegrityError, PrerequisiteError
 from rayform_core.files import write_atomically
 from rayform_provisioner.terraform.errors import Diagnostic, StateLockedError, error_of
 from rayform_provisioner.terraform.settings import TerraformSettings
-from rayform_provisioner.terraform.state_place import present_place, wanted_place
+from rayform_provisioner.terraform.state_place import next_place, present_place
 
 __all__ = ["Event", "Finished", "Terraform"]
 
@@ -124,7 +124,7 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]
 
     def moves_state(self) -> bool:
         """Whether this folder's state lies elsewhere than its root module wants it."""
-        present, wanted = present_place(self.root), wanted_place(self.root)
+        present, wanted = present_place(self.root), next_place(self.root)
         return present is not None and wanted is not None and present != wanted
 
     def prepare(self, digest: str, *, carry: bool = True) -> bool:

@@ -1,4 +1,4 @@
-"""Fills a folder with the root module of a stack: `main.tf.json`, the modules, what the machines fetch at boot."""
+"""Fills a folder with the root module of a stack: `main.tf.json`, the modules, and the machines' wheel."""
 
 from __future__ import annotations
 
@@ -7,46 +7,38 @@ from pathlib import Path
 from typing import Any
 
 from rayform_core.files import private_folder, write_atomically
-from rayform_core.wheel import build_wheel, wheel_name
-from rayform_provisioner.aws.checks import Settled
+from rayform_core.wheel import build_wheel
+from rayform_provisioner.clouds import Resolution
 from rayform_provisioner.definitions.definition import StackDefinition
-from rayform_provisioner.stack_folder import StackRecord
 from rayform_provisioner.targets import Target
 from rayform_provisioner.terraform.modules import copy_modules
-from rayform_provisioner.terraform.render import Resolved, render, render_state_target, render_target, to_json
+from rayform_provisioner.terraform.render import render, render_state_target, render_target, to_json
 
-__all__ = ["ADOPT_FILE", "fill", "resolved_of", "write_root"]
+__all__ = ["ADOPT_FILE", "fill", "write_root"]
 
 ADOPT_FILE = "adopt.tf.json"
-"""Import blocks for what a crash kept out of the state; there for one apply."""
-
-
-def resolved_of(record: StackRecord, settled: Settled) -> Resolved:
-    """Return what `render` needs beside the definition."""
-    return Resolved(
-        record.reference,
-        record.ssh_public_key,
-        settled.zones,
-        settled.amis,
-        wheel_name(),
-        shapes=settled.shapes,
-    )
+"""Import blocks for what a crash kept out of the state; the file exists for one apply."""
 
 
 def fill(
-    folder: Path, definition: StackDefinition, resolved: Resolved, target: Target, *, same_wheel: bool = False
+    folder: Path,
+    definition: StackDefinition,
+    resolution: Resolution,
+    target: Target,
+    *,
+    same_wheel: bool = False,
 ) -> str:
-    """Write the root module of `definition` into `folder`; return a digest that changes when `init` must run anew.
+    """Write the root module of `definition` into `folder`; return a digest that changes when `init` must run again.
 
     Args:
         folder: the working folder.
-        definition: what is wanted.
-        resolved: what the definition leaves open.
+        definition: the stack's definition.
+        resolution: what the definition leaves open.
         target: the cloud.
-        same_wheel: keep the wheel that is there: a newer Rayform on this machine is no drift of the cloud.
+        same_wheel: keep the wheel that is there: a newer Rayform on this machine must not look like drift.
     """
-    root = render(definition, resolved)
-    if not (same_wheel and (folder / "bootstrap" / resolved.wheel).exists()):
+    root = render(definition, resolution)
+    if not (same_wheel and (folder / "bootstrap" / resolution.wheel).exists()):
         build_wheel(private_folder(folder) / "bootstrap")
     return write_root(folder, root, definition.provider, target)
 
@@ -54,14 +46,14 @@ def fill(
 def write_root(
     folder: Path, root: dict[str, Any], provider: str, target: Target, *, keep: bool = False
 ) -> str:
-    """Write the root module `root` and the modules it may call into `folder`; as `fill`.
+    """Write the root module `root` and the modules that it may call into `folder`; return the digest of `fill`.
 
     Args:
         folder: the working folder.
         root: the root module.
         provider: the cloud's name.
         target: the cloud.
-        keep: the root calls no module, so overrides of module calls are left out.
+        keep: the root calls no module, so leave out overrides of module calls.
     """
     private_folder(folder)
     modules = copy_modules(provider, folder / "modules" / provider)

@@ -144,10 +144,11 @@ def validate(definition: Path, online: bool, schema: bool, target: str | None) -
         return
     loaded = _loaded(definition)
     if online:
-        from rayform_provisioner.aws.checks import settle
+        from rayform_provisioner.clouds import cloud_of
         from rayform_provisioner.targets import resolve_target
 
-        for warning in settle(loaded, resolve_target(target or _usual_target())).warnings:
+        cloud = cloud_of(loaded.definition.provider)
+        for warning in cloud.resolve(loaded, resolve_target(target or _usual_target())).warnings:
             click.secho(f"Note: {warning}", fg="yellow", err=True)
     click.echo(f"{definition} is a valid definition of stack '{loaded.definition.name}'.")
 
@@ -205,11 +206,11 @@ def _cost_json(cost: Any) -> dict[str, Any]:
 
 def _plan_offline(loaded: LoadedDefinition, json_wanted: bool) -> None:
     from rayform.cli.deploy_progress import print_cost
-    from rayform_provisioner.definitions.costs import estimate
+    from rayform_provisioner.clouds import cloud_of
     from rayform_provisioner.definitions.offline import compare
     from rayform_provisioner.stack_folder import StackFolder
 
-    cost = estimate(loaded.definition)
+    cost = cloud_of(loaded.definition.provider).estimate(loaded.definition)
     differences, at_risk = compare(StackFolder(loaded.definition.name), loaded.definition)
     if json_wanted:
         as_json({"cost": _cost_json(cost), "differences": differences, "data_at_risk": at_risk})

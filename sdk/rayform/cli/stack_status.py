@@ -44,7 +44,6 @@ def _look(
     """Return the facts that `--json` prints, and the drift where it was looked for and found out."""
     from rayform_core.errors import RayformError
     from rayform_provisioner.definitions.definition import load_definition
-    from rayform_provisioner.health import look
 
     facts: dict[str, Any] = {
         "name": record.name,
@@ -58,7 +57,7 @@ def _look(
     if not record.outputs:
         return facts, None
     definition = load_definition(lifecycle.folder.definition_file).definition
-    health = look(lifecycle.target, record.region, record.outputs, definition)
+    health = lifecycle.cloud.health(lifecycle.target, record.region, record.outputs, definition)
     kinds = ("orchestrator", "artifact-store", "container-registry", "catalog")
     facts["components"] = [
         {"component": kind, "name": item.name, "state": item.state, "detail": item.detail}

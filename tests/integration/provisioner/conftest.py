@@ -8,6 +8,7 @@ import pytest
 from support.servers.moto import moto_server
 from support.terraform_mirror import provider_mirror
 
+from rayform_provisioner.aws.clients import client
 from rayform_provisioner.targets import resolve_target
 
 SERVICES = (
@@ -75,7 +76,7 @@ def lean(tmp_path):
 @pytest.fixture(scope="session")
 def network(endpoints):
     """A network that is there already; the provider waits half a minute for one that it makes."""
-    ec2 = resolve_target(str(endpoints)).client("ec2", "eu-central-1")
+    ec2 = client(resolve_target(str(endpoints)), "ec2", "eu-central-1")
     vpc = ec2.create_vpc(CidrBlock="10.77.0.0/16")["Vpc"]["VpcId"]
     subnets = [
         ec2.create_subnet(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rayform_provisioner.aws.clients import client
 from rayform_provisioner.aws.data import begin_end_of_database
 from rayform_provisioner.targets import resolve_target
 
@@ -15,7 +16,7 @@ REGION = "eu-central-1"
 def test_a_database_goes_and_what_is_refused_is_left_to_terraform(endpoints):
     """One that is there goes with no snapshot; one that is gone, or protected, is no error."""
     target = resolve_target(str(endpoints))
-    rds = target.client("rds", REGION)
+    rds = client(target, "rds", REGION)
     for name, protected in (("plain-catalog", False), ("protected-catalog", True)):
         rds.create_db_instance(
             DBInstanceIdentifier=name, Engine="postgres", DBInstanceClass="db.t4g.micro", AllocatedStorage=20,

@@ -15,10 +15,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from support.definitions import definitions
 from support.terraform_mirror import provider_mirror
 
+from rayform_provisioner.clouds import Resolution
 from rayform_provisioner.definitions.definition import parse_definition
 from rayform_provisioner.definitions.presets import PRESETS, preset
 from rayform_provisioner.terraform.modules import MODULES, copy_modules, modules_folder
-from rayform_provisioner.terraform.render import Resolved, render, to_json
+from rayform_provisioner.terraform.render import render, to_json
 from rayform_provisioner.terraform.runner import Terraform
 from rayform_provisioner.terraform.settings import TerraformSettings
 
@@ -79,10 +80,10 @@ def test_module_passes_its_own_tests(terraform_settings, tmp_path, module):
     assert json.loads(run(terraform_settings, example, "validate", "-json").stdout)["valid"]
 
 
-def resolved(definition):
-    """What the cloud would have settled."""
-    amis = dict.fromkeys(("head", *definition.compute.workers), "ami-0123456789abcdef0")
-    return Resolved("demo-1a2b3c4d", KEY, ("eu-central-1a", "eu-central-1b"), amis, "rayform.whl")
+def resolution(definition):
+    """What the cloud would have decided."""
+    images = dict.fromkeys(("head", *definition.compute.workers), "ami-0123456789abcdef0")
+    return Resolution("demo-1a2b3c4d", KEY, ("eu-central-1a", "eu-central-1b"), images, wheel="rayform.whl")
 
 
 @pytest.mark.timeout(600 + 6 * BATCH)
@@ -97,7 +98,7 @@ def test_valid_definitions_validate_in_terraform(terraform_settings, tmp_path):
     @given(definitions())
     def collect(data):
         definition = parse_definition(yaml.safe_dump(data, allow_unicode=True))
-        collected.append(render(definition, resolved(definition)))
+        collected.append(render(definition, resolution(definition)))
 
     collect()
     assert len(collected) >= BATCH * 0.9
@@ -139,7 +140,7 @@ def test_checkov_finds_nothing_in_a_preset(tmp_path, name):
     assert done.returncode == 0, done.stderr
     definition = parse_definition(preset(name, allow=("203.0.113.7/32",)))
     copy_modules("aws", tmp_path / "modules" / "aws")
-    (tmp_path / "main.tf.json").write_text(to_json(render(definition, resolved(definition))))
+    (tmp_path / "main.tf.json").write_text(to_json(render(definition, resolution(definition))))
     command = [
         done.stdout.strip().splitlines()[-1],
         "-d",

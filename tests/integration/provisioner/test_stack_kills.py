@@ -16,6 +16,7 @@ import pytest
 
 from rayform_core.errors import ConflictError
 from rayform_provisioner.aws.adopt import state_index
+from rayform_provisioner.aws.clients import client
 from rayform_provisioner.aws.inventory import inventory
 from rayform_provisioner.definitions.definition import load_definition
 from rayform_provisioner.lifecycle import Lifecycle
@@ -130,7 +131,7 @@ IN_A_BUCKET = f"state: {{backend: s3, bucket: {STATE_BUCKET}}}\n"
 def test_killed_with_the_state_in_a_bucket(stack_home, endpoints, leaner):
     """A deploy killed with its lock held is gone on with, its lock taken; another machine's lock is refused by name."""
     target = resolve_target(str(endpoints))
-    s3 = target.client("s3", "eu-central-1")
+    s3 = client(target, "s3", "eu-central-1")
     s3.create_bucket(Bucket=STATE_BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     path = leaner("shared", IN_A_BUCKET)
     loaded = load_definition(path)
@@ -200,7 +201,7 @@ def test_killed_with_the_state_in_a_bucket(stack_home, endpoints, leaner):
 def test_state_moves_when_the_definition_says_so(stack_home, endpoints, tmp_path):
     """Terraform's state is carried from the folder to a bucket and back, and nothing is forgotten on the way."""
     target = resolve_target(str(endpoints))
-    s3 = target.client("s3", "eu-central-1")
+    s3 = client(target, "s3", "eu-central-1")
     s3.create_bucket(Bucket="moved-to", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     bucket = {
         "bucket": "moved-to",

@@ -11,8 +11,9 @@ from support.iam_policies import allowed, role_policies
 
 from rayform.cli.stack_lifecycle import how_to_adopt
 from rayform_core.errors import ConflictError
+from rayform_provisioner.aws.clients import client
+from rayform_provisioner.aws.health import health as look
 from rayform_provisioner.definitions.definition import load_definition
-from rayform_provisioner.health import look
 from rayform_provisioner.leftovers import LeftoversError
 from rayform_provisioner.lifecycle import Lifecycle
 from rayform_provisioner.targets import resolve_target
@@ -45,7 +46,7 @@ def test_deploy_drift_change_data_and_destroy(stack_home, endpoints, lean):
     assert stack.registration()["artifact_store"]["config"]["bucket"] == outputs["bucket"]
 
     # Every resource that can bear a tag bears the stack's.
-    ec2 = target.client("ec2", "eu-central-1")
+    ec2 = client(target, "ec2", "eu-central-1")
     head = ec2.describe_instances(InstanceIds=[outputs["head_instance_id"]])["Reservations"][0]["Instances"][
         0
     ]
@@ -54,7 +55,7 @@ def test_deploy_drift_change_data_and_destroy(stack_home, endpoints, lean):
     assert tags["ray-node-type"] == "head"
 
     # No secret is in the state, and the token is in Secrets Manager.
-    secret = target.client("secretsmanager", "eu-central-1").get_secret_value(
+    secret = client(target, "secretsmanager", "eu-central-1").get_secret_value(
         SecretId=outputs["ray_token_secret_arn"]
     )
     state = (stack.folder.work / "terraform.tfstate").read_text()
@@ -63,7 +64,7 @@ def test_deploy_drift_change_data_and_destroy(stack_home, endpoints, lean):
     assert stack.folder.path.stat().st_mode & 0o077 == 0
 
     # What machines read at boot is in the bucket.
-    s3 = target.client("s3", "eu-central-1")
+    s3 = client(target, "s3", "eu-central-1")
     settings = json.loads(
         s3.get_object(Bucket=outputs["bucket"], Key="system/bootstrap/stack.json")["Body"].read()
     )
@@ -136,8 +137,8 @@ def test_deploy_drift_change_data_and_destroy(stack_home, endpoints, lean):
 def test_keep_data_and_adopt_it_again(stack_home, endpoints, leaner):
     """`keep_data` keeps bucket, registry and catalog, and a new stack takes over what its words say."""
     target = resolve_target(str(endpoints))
-    s3, ecr = target.client("s3", "eu-central-1"), target.client("ecr", "eu-central-1")
-    rds = target.client("rds", "eu-central-1")
+    s3, ecr = client(target, "s3", "eu-central-1"), client(target, "ecr", "eu-central-1")
+    rds = client(target, "rds", "eu-central-1")
 
     def definition(name, *more):
         path = leaner(name)
@@ -205,7 +206,7 @@ def test_failure_names_resource_kind_and_sentence(stack_home, endpoints, leaner)
     stack = Lifecycle("taken", target)
     stack.plan(loaded)
     reference = stack.folder.existing().reference
-    ec2 = target.client("ec2", "eu-central-1")
+    ec2 = client(target, "ec2", "eu-central-1")
     ec2.create_key_pair(KeyName=reference)
     with pytest.raises(TerraformError) as caught:
         stack.deploy(loaded, lambda summary: True)
@@ -227,7 +228,7 @@ def test_failure_names_resource_kind_and_sentence(stack_home, endpoints, leaner)
 def check_roles(target, outputs, settings):
     """The roles may do what the cluster needs, on this stack alone."""
     reference, bucket = outputs["reference"], f"arn:aws:s3:::{outputs['bucket']}"
-    iam, ec2 = target.client("iam", "eu-central-1"), target.client("ec2", "eu-central-1")
+    iam, ec2 = client(target, "iam", "eu-central-1"), client(target, "ec2", "eu-central-1")
     head, worker = role_policies(iam, f"{reference}-head"), role_policies(iam, f"{reference}-worker")
     account = "arn:aws:ec2:eu-central-1:123456789012"
     token = outputs["ray_token_secret_arn"]

@@ -10,11 +10,13 @@ import uuid
 import pytest
 
 from rayform_core.errors import ConflictError, RemoteError
+from rayform_provisioner.aws.clients import client
+from rayform_provisioner.clouds import LockInfo
 from rayform_provisioner.definitions.definition import load_definition
 from rayform_provisioner.lifecycle import Lifecycle
 from rayform_provisioner.stack_folder import now, whoami
 from rayform_provisioner.targets import resolve_target
-from rayform_provisioner.terraform.errors import LockInfo, TerraformError
+from rayform_provisioner.terraform.errors import TerraformError
 from rayform_provisioner.terraform.render import render_state_target
 from rayform_provisioner.terraform.runner import UNSAVED_FILE, StateLockedError, Terraform
 from rayform_provisioner.terraform.settings import TerraformSettings
@@ -39,7 +41,7 @@ def bucket(target):
     def make():
         name = f"state-{uuid.uuid4().hex[:8]}"
         where = {"LocationConstraint": REGION}
-        target.client("s3", REGION).create_bucket(Bucket=name, CreateBucketConfiguration=where)
+        client(target, "s3", REGION).create_bucket(Bucket=name, CreateBucketConfiguration=where)
         return name
 
     return make
@@ -83,7 +85,7 @@ def lock(target, bucket, who, created, key=KEY):
     """Put a lock beside the state, as Terraform's."""
     told = {"ID": str(uuid.uuid4()), "Operation": "OperationTypeApply", "Who": who, "Version": "1.11.4"}
     told |= {"Info": "", "Created": f"{created[:19]}Z", "Path": f"{bucket}/{key}"}
-    target.client("s3", REGION).put_object(Bucket=bucket, Key=f"{key}.tflock", Body=json.dumps(told))
+    client(target, "s3", REGION).put_object(Bucket=bucket, Key=f"{key}.tflock", Body=json.dumps(told))
 
 
 def test_an_old_state_is_not_carried_over_a_newer_one(stack, bucket, tmp_path):
@@ -154,7 +156,7 @@ def test_an_unsaved_state_waits_for_its_lock_and_its_bucket(stack, bucket):
         stack.state.push_unsaved(run(stack), None)
     assert unsaved.exists()
 
-    s3 = stack.target.client("s3", REGION)
+    s3 = client(stack.target, "s3", REGION)
     content = s3.get_object(Bucket=name, Key=KEY)["Body"].read()
     for item in s3.list_objects_v2(Bucket=name)["Contents"]:
         s3.delete_object(Bucket=name, Key=item["Key"])
@@ -189,7 +191,7 @@ def test_nothing_is_swept_while_another_machine_works(stack_home, target, bucket
     record.status = "deploying"
     stack.folder.save(record)
     stack.folder.definition_file.write_text(loaded.text)
-    ec2 = target.client("ec2", REGION)
+    ec2 = client(target, "ec2", REGION)
     tags = [{"Key": "rayform:stack", "Value": record.reference}]
     volume = ec2.create_volume(
         AvailabilityZone=f"{REGION}a", Size=1, TagSpecifications=[{"ResourceType": "volume", "Tags": tags}]

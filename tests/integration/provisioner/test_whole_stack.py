@@ -15,6 +15,7 @@ import sys
 import pytest
 from support.servers.localstack import localstack_server
 
+from rayform_provisioner.aws.clients import client
 from rayform_provisioner.aws.inventory import inventory
 from rayform_provisioner.targets import resolve_target
 
@@ -74,7 +75,7 @@ def test_from_init_to_an_empty_cloud_by_the_command_line(stack_home, both, tmp_p
     described = json.loads(rayform(folder, "stack", "describe", "whole", "--json"))
     assert outputs["reference"] in json.dumps(described)
 
-    s3 = target.client("s3", REGION)
+    s3 = client(target, "s3", REGION)
     s3.put_public_access_block(
         Bucket=outputs["bucket"],
         PublicAccessBlockConfiguration=dict.fromkeys(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rayform_core.errors import RemoteError
-from rayform_provisioner.aws.calls import MissingCredentialsError, aws_calls
+from rayform_provisioner.aws.calls import aws_calls
+from rayform_provisioner.clouds import MissingCredentialsError
 from rayform_provisioner.targets import AWS, Target
 
 EMULATED = Target("localstack", {"ec2": "http://127.0.0.1:1"})

@@ -9,21 +9,26 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from support.definitions import definitions, spoilt_definitions
 
-from rayform_provisioner.definitions.costs import estimate
+from rayform_provisioner.aws.costs import estimate
+from rayform_provisioner.clouds import Resolution
 from rayform_provisioner.definitions.definition import parse_definition
 from rayform_provisioner.definitions.located import DefinitionError
-from rayform_provisioner.terraform.render import Resolved, render, to_json
+from rayform_provisioner.terraform.render import render, to_json
 
 LIMITS = settings(
     max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 
-def resolved(definition):
-    """What the cloud would have settled."""
-    amis = dict.fromkeys(("head", *definition.compute.workers), "ami-0123456789abcdef0")
-    return Resolved(
-        "demo-1a2b3c4d", "ssh-ed25519 AAAA demo", ("eu-central-1a", "eu-central-1b"), amis, "rayform.whl"
+def resolution(definition):
+    """What the cloud would have decided."""
+    images = dict.fromkeys(("head", *definition.compute.workers), "ami-0123456789abcdef0")
+    return Resolution(
+        "demo-1a2b3c4d",
+        "ssh-ed25519 AAAA demo",
+        ("eu-central-1a", "eu-central-1b"),
+        images,
+        wheel="rayform.whl",
     )
 
 
@@ -32,8 +37,8 @@ def resolved(definition):
 def test_valid_definitions_render_the_same_twice(data):
     """Every valid definition survives YAML and renders to the same text each time, with a cost."""
     definition = parse_definition(yaml.safe_dump(data, allow_unicode=True))
-    first = to_json(render(definition, resolved(definition)))
-    assert first == to_json(render(definition, resolved(definition)))
+    first = to_json(render(definition, resolution(definition)))
+    assert first == to_json(render(definition, resolution(definition)))
     assert json.loads(first)["module"]["compute"]["head"]["ami"] == "ami-0123456789abcdef0"
     cost = estimate(definition)
     assert 0 <= cost.idle_monthly <= cost.monthly

@@ -14,11 +14,13 @@ from rayform.cli.stack_rescue import unlock as unlock_command
 from rayform.cli.stack_status import status as status_command
 from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_core.files import write_atomically
+from rayform_provisioner.clouds import LockInfo
+from rayform_provisioner.command import Command
 from rayform_provisioner.definitions.presets import preset
 from rayform_provisioner.lifecycle import Lifecycle
 from rayform_provisioner.stack_folder import StackFolder, whoami
 from rayform_provisioner.targets import AWS, Target
-from rayform_provisioner.terraform.errors import Diagnostic, LockInfo, StateLockedError, TerraformError
+from rayform_provisioner.terraform.errors import Diagnostic, StateLockedError, TerraformError
 
 
 @pytest.fixture
@@ -159,7 +161,7 @@ def test_a_lock_that_could_not_be_released_is_looked_for(folder):
     ):
         with (
             pytest.raises(TerraformError),
-            Lifecycle("demo", AWS)._held("rayform stack refresh", changes=False),
+            Command.holding(Lifecycle("demo", AWS), "rayform stack refresh", changes=False),
         ):
             raise error
         with folder.locked("test") as left:
@@ -173,7 +175,7 @@ def test_a_locked_state_is_not_told_as_a_locked_folder(folder):
     holder = LockInfo("1", "ann@laptop", "OperationTypeApply", "2026-01-02 03:04:05 +0000 UTC")
     with (
         pytest.raises(StateLockedError, match="ann@laptop"),
-        Lifecycle("demo", AWS)._held("rayform stack plan", changes=False),
+        Command.holding(Lifecycle("demo", AWS), "rayform stack plan", changes=False),
     ):
         raise StateLockedError(holder, "demo")
 

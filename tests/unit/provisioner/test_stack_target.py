@@ -9,7 +9,8 @@ import pytest
 from rayform import stacks
 from rayform.cli.stack_lifecycle import lifecycle_of
 from rayform_core.errors import PrerequisiteError
-from rayform_provisioner.aws.calls import MissingCredentialsError
+from rayform_provisioner.clouds import MissingCredentialsError
+from rayform_provisioner.command import Command
 from rayform_provisioner.lifecycle import Lifecycle
 from rayform_provisioner.stack_folder import StackFolder
 from rayform_provisioner.targets import AWS
@@ -94,7 +95,10 @@ def test_a_planned_stack_is_forgotten_from_any_cloud(folder):
 def test_missing_keys_name_the_cloud_that_a_stack_is_deployed_to(folder, error):
     """Without keys, a deployed stack says where it is and how that can change; another target isn't offered."""
     begun(folder, "aws", "deployed")
-    with pytest.raises((PrerequisiteError, TerraformError)) as caught, Lifecycle("demo", AWS)._held("plan"):
+    with (
+        pytest.raises((PrerequisiteError, TerraformError)) as caught,
+        Command.holding(Lifecycle("demo", AWS), "plan"),
+    ):
         raise error
     assert "Stack 'demo' is deployed to target 'aws'" in str(caught.value.why)
     assert "rayform stack destroy demo" in str(caught.value.hint)
@@ -104,6 +108,6 @@ def test_missing_keys_name_the_cloud_that_a_stack_is_deployed_to(folder, error):
 def test_missing_keys_of_a_planned_stack_are_told_as_they_are(folder):
     """A stack that was only planned isn't said to be deployed anywhere."""
     begun(folder, "aws", "planned")
-    with pytest.raises(MissingCredentialsError) as caught, Lifecycle("demo", AWS)._held("plan"):
+    with pytest.raises(MissingCredentialsError) as caught, Command.holding(Lifecycle("demo", AWS), "plan"):
         raise MissingCredentialsError("There are no AWS credentials.", hint="Or: --target localstack.")
     assert (caught.value.why, caught.value.hint) == (None, "Or: --target localstack.")

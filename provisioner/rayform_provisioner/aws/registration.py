@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rayform_provisioner.definitions.definition import StackDefinition
@@ -12,7 +13,7 @@ __all__ = ["registration"]
 
 
 def registration(
-    outputs: dict[str, Any], definition: StackDefinition, folder: StackFolder, target: Target
+    outputs: Mapping[str, Any], definition: StackDefinition, folder: StackFolder, target: Target
 ) -> dict[str, Any]:
     """Return the four components of a deployed stack; no value is a secret.
 

@@ -1,0 +1,62 @@
+"""Makes boto3 clients that talk to a target: AWS proper, or an emulated cloud."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rayform_core.errors import PrerequisiteError
+from rayform_provisioner.targets import Target
+
+if TYPE_CHECKING:
+    import boto3
+
+__all__ = ["AwsClient", "client"]
+
+_BOTO_NAMES = {"servicequotas": "service-quotas"}
+"""Services that boto3 and the Terraform provider call by different names."""
+
+
+class AwsClient(Protocol):
+    """A boto3 client, whose methods boto3 makes at run time from AWS's own description of the service."""
+
+    def __getattr__(self, operation: str) -> Callable[..., Any]: ...
+
+
+def client(target: Target, service: str, region: str) -> AwsClient:
+    """Return a client of `service`, by the Terraform provider's name; cheap after the first, which makes the session.
+
+    Raises:
+        PrerequisiteError: boto3 is not installed.
+    """
+    session = _session()
+    from botocore.config import Config
+
+    made: AwsClient = session.client(
+        _BOTO_NAMES.get(service, service),
+        region_name=region,
+        endpoint_url=target.endpoints.get(service),
+        aws_access_key_id=target.access_key,
+        aws_secret_access_key=target.secret_key,
+        config=Config(
+            retries={"mode": "standard", "max_attempts": 5},
+            connect_timeout=5,
+            read_timeout=60,
+            s3={"addressing_style": "path"} if target.emulated else None,
+            user_agent_extra="rayform",
+        ),
+    )
+    return made
+
+
+@functools.cache
+def _session() -> boto3.Session:
+    try:
+        import boto3
+    except ModuleNotFoundError as error:
+        raise PrerequisiteError(
+            "Stacks on AWS need the Python package 'boto3'.",
+            hint="Install it: pip install 'rayform[aws]'.",
+        ) from error
+    return boto3.Session()
