@@ -1,4 +1,4 @@
-"""What every room of Rayform stands on: the error tree, safe files and locks, identifiers, nearest names.
+"""What every room of Rayform builds on: errors, safe files and locks, identifiers, the wheel of this Rayform.
 
-It imports the standard library alone, so that any room may import it at no cost in start-up time.
+It imports only the standard library, so importing it costs a room almost no start-up time.
 """

@@ -1,20 +1,28 @@
-"""The one error tree: every error that Rayform raises on purpose is a `RayformError`.
+"""The error tree: every error that Rayform raises on purpose is a `RayformError`.
 
-An error says what happened, why, and what to do next. Only `rayform.cli.main` turns one into an exit code;
-everywhere else it travels as an exception.
+An error answers three questions: what happened, why, and what to do next. Choose the class by what the user must do,
+name the thing that it is about, and offer the names that look most like a wrong one:
 
-Exit codes (documented in `docs/exit-codes.md`):
+    raise ConflictError(
+        f"Stack '{name}' holds data.",
+        why="bucket: 12 objects, 3.4 MB.",
+        hint="Nothing was touched. Add --delete-data to delete it, or --keep-data to keep it.",
+    )
 
-| code | class | means |
+Errors travel as exceptions, also between processes. Only `rayform.cli.main` turns one into an exit code:
+
+| code | class | meaning |
 | --- | --- | --- |
-| 1 | `RayformError`, `PipelineFailedError` | the work itself failed: a step raised, a run ended `failed` |
+| 1 | `RayformError`, `PipelineFailedError` | the work itself failed: a step raised, or a run ended as `failed` |
 | 2 | `UsageError` | wrong input: arguments, YAML, parameters, types |
 | 3 | `NotFoundError` | the named thing doesn't exist |
-| 4 | `ConflictError` | the named thing exists already, is locked or in use |
-| 5 | `PrerequisiteError` | this machine lacks something: a tool, a package, a daemon, disk, permission |
-| 6 | `RemoteError` | a cloud, registry, cluster or database refused or did not answer |
-| 7 | `IntegrityError` | stored data is missing, corrupt or from a newer version |
-| 130 | | interrupted by Ctrl-C |
+| 4 | `ConflictError` | the named thing exists already, is locked, or is in use |
+| 5 | `PrerequisiteError` | this machine lacks something: a tool, a package, a daemon, disk space, a permission |
+| 6 | `RemoteError` | a cloud, registry, cluster or database refused, or did not answer |
+| 7 | `IntegrityError` | stored data is missing, corrupt, or written by a newer version |
+| 130 | | the user pressed Ctrl-C |
+
+`docs/exit-codes.md` has the same table for users.
 """
 
 from __future__ import annotations
@@ -35,25 +43,12 @@ __all__ = [
 ]
 
 
-def nearest(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
-    """Return the `candidates` that look most like `name`, best first.
-
-    Example:
-        >>> nearest("defualt", ["default", "prod"])
-        ['default']
-    """
-    known = list(dict.fromkeys(candidates))
-    folded = {c.casefold(): c for c in reversed(known)}
-    close = difflib.get_close_matches(name.casefold(), folded, n=limit, cutoff=0.5)
-    return [folded[c] for c in close]
-
-
 class RayformError(Exception):
     """An error that Rayform raises on purpose.
 
     Args:
         message: what happened, naming the thing.
-        why: the cause, where it is known and not plain from the message.
+        why: the cause, unless the message makes it plain.
         hint: what to do next.
 
     Example:
@@ -73,8 +68,7 @@ class RayformError(Exception):
         return " ".join(part for part in (self.message, self.why, self.hint) if part)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Errors cross process borders (workers, Ray): rebuild without calling __init__ of subclasses
-        # that take other arguments.
+        # Workers and Ray pickle errors. Rebuild one without `__init__`, which takes other arguments in subclasses.
         return (_rebuild, (type(self), self.args, self.__dict__))
 
 
@@ -86,34 +80,30 @@ def _rebuild(cls: type[RayformError], args: tuple[object, ...], state: dict[str,
 
 
 class PipelineFailedError(RayformError):
-    """A run ended without success; its steps carry the person's own tracebacks."""
+    """A run ended without success; its steps have the tracebacks of the user's code."""
 
     def _render_traceback_(self) -> list[str]:
-        """Tell IPython what to show in a notebook: the frames between cell and scheduler help nobody."""
+        """Return what a notebook shows (IPython calls this): no frames between the cell and the scheduler."""
         parts = (f"{type(self).__name__}: {self.message}", self.why, self.hint)
         return [line for part in parts if part for line in part.splitlines()]
 
 
 class UsageError(RayformError):
-    """Wrong input: an argument, a key, a value, a type. Nothing was changed."""
+    """The input is wrong: an argument, a key, a value, a type. Nothing was changed."""
 
     exit_code = 2
 
 
-def _shown(name: str) -> str:
-    """Write a name that may come from anywhere: without control characters, and not endless."""
-    printable = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name[:300])
-    return printable + "…" * (len(name) > 300)
-
-
 class NotFoundError(RayformError):
-    """The named thing doesn't exist; the message names its nearest neighbours.
+    """The named thing doesn't exist; the error names those that look most like it.
 
     Args:
         kind: what was asked for, such as `"stack"`.
         name: the name that was asked for.
         known: names that exist.
         within: where it was looked for, such as `"of artifact 'rows'"`.
+        why: see `RayformError`.
+        hint: what to do next; by default the nearest of `known`, or the first five if none is near.
 
     Example:
         >>> str(NotFoundError("stack", "defualt", known=["default"]))
@@ -132,30 +122,27 @@ class NotFoundError(RayformError):
         why: str | None = None,
         hint: str | None = None,
     ) -> None:
-        known = list(known)
+        names = list(known)
         self.kind = kind
         self.name = name
-        self.neighbours = nearest(name, known)
-        if hint is None:
-            if self.neighbours:
-                hint = "Did you mean " + " or ".join(f"'{n}'" for n in self.neighbours) + "?"
-            elif known:
-                shown = ", ".join(f"'{n}'" for n in known[:5])
-                hint = (
-                    f"There {'is' if len(known) == 1 else 'are'}: {shown}{', …' if len(known) > 5 else ''}."
-                )
+        self.neighbours = nearest(name, names)
+        if hint is None and self.neighbours:
+            hint = f"Did you mean {' or '.join(map(_quoted, self.neighbours))}?"
+        elif hint is None and names:
+            more = ", …" if len(names) > 5 else ""
+            hint = f"There {'is' if len(names) == 1 else 'are'}: {', '.join(map(_quoted, names[:5]))}{more}."
         place = f" {within}" if within else ""
-        super().__init__(f"There is no {kind} '{_shown(name)}'{place}.", why=why, hint=hint)
+        super().__init__(f"There is no {kind} '{_printable(name)}'{place}.", why=why, hint=hint)
 
 
 class ConflictError(RayformError):
-    """The named thing exists already, is locked by another, or is in use. Nothing was changed."""
+    """The named thing exists already, is locked by another process, or is in use. Nothing was changed."""
 
     exit_code = 4
 
 
 class PrerequisiteError(RayformError):
-    """This machine lacks something: a tool, a package, a running daemon, disk space, permission."""
+    """This machine lacks something: a tool, a package, a running daemon, disk space, a permission."""
 
     exit_code = 5
 
@@ -170,3 +157,26 @@ class IntegrityError(RayformError):
     """Stored data is missing, corrupt, or written by a newer version."""
 
     exit_code = 7
+
+
+def nearest(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
+    """Return the `candidates` that look most like `name`, best first, whatever their case.
+
+    Example:
+        >>> nearest("defualt", ["default", "prod"])
+        ['default']
+    """
+    # Reversed, so that of two candidates that differ only in case the first one stays.
+    by_folded = {candidate.casefold(): candidate for candidate in reversed(list(candidates))}
+    close = difflib.get_close_matches(name.casefold(), by_folded, n=limit, cutoff=0.5)
+    return [by_folded[folded] for folded in close]
+
+
+def _quoted(name: str) -> str:
+    return f"'{name}'"
+
+
+def _printable(name: str) -> str:
+    """Return at most 300 characters of a name from anywhere, with its control characters written out."""
+    printable = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name[:300])
+    return printable + "…" * (len(name) > 300)

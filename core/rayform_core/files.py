@@ -1,4 +1,4 @@
-"""Files that Rayform owns: private, written whole or not at all, and locked between processes."""
+"""Files that Rayform owns: private to the user, written completely or not at all, locked between processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from rayform_core.errors import ConflictError, PrerequisiteError
 
@@ -19,13 +18,13 @@ __all__ = ["file_lock", "fsync_folder", "home", "private_folder", "storage_error
 
 
 def home() -> Path:
-    """Return the folder that holds profiles, stacks and the default store: `$RAYFORM_HOME` or `~/.rayform`."""
-    set_to = os.environ.get("RAYFORM_HOME")
-    return Path(set_to).expanduser().absolute() if set_to else Path.home() / ".rayform"
+    """Return the folder for profiles, stacks and the default store: `$RAYFORM_HOME` or `~/.rayform`."""
+    variable = os.environ.get("RAYFORM_HOME")
+    return Path(variable).expanduser().absolute() if variable else Path.home() / ".rayform"
 
 
 def private_folder(path: Path) -> Path:
-    """Make `path` and its missing parents, readable by their owner alone (0700), and return it.
+    """Make `path` and its missing parents, readable only by their owner (0700), and return it.
 
     Raises:
         PrerequisiteError: it can't be made.
@@ -38,7 +37,7 @@ def private_folder(path: Path) -> Path:
 
 
 def storage_error(error: OSError, path: Path | str) -> PrerequisiteError:
-    """Turn an `OSError` met at `path` into an error that says what to do next."""
+    """Turn an `OSError` at `path` into an error that says what to do next."""
     hint = {
         errno.ENOSPC: "Free some disk space, or set RAYFORM_HOME to a folder on a larger disk.",
         errno.EDQUOT: "Free some of your disk quota, or set RAYFORM_HOME to another folder.",
@@ -50,7 +49,7 @@ def storage_error(error: OSError, path: Path | str) -> PrerequisiteError:
 
 
 def fsync_folder(path: Path) -> None:
-    """Make renames and new names inside `path` durable."""
+    """Make new and changed names inside `path` durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -58,16 +57,16 @@ def fsync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomically(path: Path, data: bytes | str | Any, *, mode: int = 0o600) -> None:
-    """Write `data` to `path` so that a reader, or a crash, sees the old content or the new, never a part.
+def write_atomically(path: Path, data: object, *, mode: int = 0o600) -> None:
+    """Write `data` to `path`, so that a reader sees the old content or the new, never a part, even after a crash.
 
     Args:
-        path: the file; its folder is made where it is missing.
-        data: bytes or text as they are; anything else as indented JSON.
+        path: the file; its folder is made if it is missing.
+        data: bytes or text, written as they are; anything else is written as indented JSON.
         mode: permission bits of the file.
 
     Raises:
-        PrerequisiteError: disk full, no permission.
+        PrerequisiteError: the disk is full, or permission is missing.
     """
     if not isinstance(data, bytes):
         text = data if isinstance(data, str) else json.dumps(data, indent=2, sort_keys=True) + "\n"
@@ -95,11 +94,11 @@ def write_atomically(path: Path, data: bytes | str | Any, *, mode: int = 0o600) 
 
 @contextlib.contextmanager
 def file_lock(path: Path, *, timeout: float = 10.0, what: str | None = None) -> Iterator[None]:
-    """Hold an exclusive lock between processes; the kernel frees it when its holder dies.
+    """Hold an exclusive lock between processes; the kernel releases it when its holder dies.
 
     Args:
-        path: the lock file; it is made where it is missing and never removed (removing it would let two
-            holders lock two files of one name).
+        path: the lock file. It is made if it is missing, and never removed: after a removal, two holders could lock
+            two files of the same name.
         timeout: seconds to wait for another holder; 0 tries once.
         what: what is locked, for the error's text.
 

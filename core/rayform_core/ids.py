@@ -1,4 +1,4 @@
-"""Identifiers that sort by the time they were made."""
+"""Identifiers that sort by the time at which they were made."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _counter = 0
 
 
 def new_id() -> uuid.UUID:
-    """Return a fresh UUID of version 7: unique, and later ones sort after earlier ones.
+    """Return a new UUID of version 7: unique, and later ones sort after earlier ones.
 
-    Time order keeps database indexes compact and makes "newest first" a walk along the primary key. Within
-    one process the order is strict even inside a millisecond (a 12-bit counter in `rand_a`).
+    Time order keeps database indexes compact, and lets "newest first" follow the primary key. Within one process the
+    order is strict even inside a millisecond (a 12-bit counter in `rand_a`).
 
     Source: RFC 9562, sections 5.7 and 6.2 (method 1).
     """

@@ -1,4 +1,4 @@
-"""What keeps start-up short."""
+"""Keeps start-up short."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _VARIABLE = "PYDANTIC_DISABLE_PLUGINS"
 
 @contextlib.contextmanager
 def without_pydantic_plugins() -> Iterator[None]:
-    """Import Rayform's own pydantic models in here: pydantic then doesn't look for plugins yet.
+    """Stop pydantic from looking for plugins inside the block, where Rayform's own models are imported.
 
-    To find plugins it reads the metadata of every installed package, which takes a third of pydantic's own
-    import. Rayform's models need none; those of a person's code, made later, get theirs as ever, because
-    pydantic looks anew as long as it was told not to.
+    To find plugins, pydantic reads the metadata of every installed package, which takes a third of its own import.
+    Rayform's models need no plugins. Models of user code, made later, get theirs as usual, because pydantic looks
+    again once it may.
     """
     if _VARIABLE in os.environ:
         yield

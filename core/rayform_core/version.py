@@ -1,3 +1,3 @@
-"""The one place that holds Rayform's version; the build and every room read it from here."""
+"""Rayform's version; the build and every room read it from here."""
 
 __version__ = "0.1.0"

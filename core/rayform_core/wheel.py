@@ -1,7 +1,7 @@
-"""Packs the Rayform that is running into a wheel, so that a cluster and an image run the very same code.
+"""Packs the Rayform that is running into a wheel, so that clusters and images run the very same code.
 
-Building one with a build back end would need the back end, its isolation and, for an installed Rayform, the
-sources; a wheel is a zip file with three small text files, so this packs the packages as they lie.
+A build back end would need its own environment and, for an installed Rayform, the sources. But a wheel is only a zip
+file with three small text files in it, so this module packs the packages as they are on disk.
 
 Source: PyPA's binary distribution format (wheel 1.0).
 """
@@ -23,7 +23,8 @@ from rayform_core.version import __version__
 __all__ = ["build_wheel", "wheel_name"]
 
 PACKAGES = ("rayform_core", "rayform_runtime", "rayform_provisioner", "rayform_localstack", "rayform")
-# Where an editable checkout keeps what a wheel has inside a package; relative to the package's folder.
+# Files that are inside a package in a wheel and outside it in a checkout: package, place in the checkout (relative to
+# the package's folder), place in the wheel.
 BESIDE = (
     ("rayform_provisioner", "../../terraform/modules", "rayform_provisioner/_terraform/modules"),
     ("rayform_localstack", "../images", "rayform_localstack/_images"),
@@ -39,7 +40,7 @@ def wheel_name() -> str:
 def build_wheel(folder: Path) -> Path:
     """Write the wheel of the running Rayform into `folder` and return its path.
 
-    The same sources give the same bytes; a wheel that is there already with these bytes is left alone.
+    The same sources give the same bytes. If the wheel exists already with these bytes, it is left alone.
 
     Raises:
         IntegrityError: Rayform is not installed, not even in editable mode.
@@ -63,7 +64,7 @@ def build_wheel(folder: Path) -> Path:
     files[f"{info}/RECORD"] = "".join(record).encode()
 
     target = private_folder(folder) / wheel_name()
-    # Of this process alone: two runs that start together both come here.
+    # A name of this process's own, because two runs that start together both write the wheel.
     part = target.with_name(f"{target.stem}-{os.urandom(6).hex()}.part")
     try:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
