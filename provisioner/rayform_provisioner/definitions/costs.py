@@ -11,13 +11,13 @@ HOURS_A_MONTH = 730
 
 @dataclass(frozen=True, slots=True)
 class CostLine:
-    """One thing that costs; in US dollars an hour.
+    """One thing that costs money, in US dollars an hour.
 
     Args:
         what: the thing.
-        always: while the stack exists, even asleep.
-        awake: on top, while the head runs.
-        most: on top, with every worker group at its maximum.
+        always: what it costs while the stack exists, even asleep.
+        awake: what it costs in addition while the head runs.
+        most: what it costs in addition while every worker group is at its maximum.
     """
 
     what: str
@@ -31,9 +31,9 @@ class CostEstimate:
     """What a stack costs, without traffic, requests and stored data.
 
     Args:
-        lines: thing by thing.
+        lines: one for each thing.
         as_of: the day of the prices.
-        unknown: what has no price in the table, and is not in the sums.
+        unknown: things without a price in the table, which the sums leave out.
     """
 
     lines: list[CostLine]

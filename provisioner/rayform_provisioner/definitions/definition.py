@@ -1,7 +1,9 @@
-"""The stack definition: what infrastructure a person wants, read from YAML.
+"""The stack definition: the infrastructure that a user wants, read from YAML.
 
-Every field's docstring is its description in the published JSON schema (`docs/schemas/stack.schema.json`,
-compared by a test), which editors show while a person types.
+Every field's docstring is its description in the published JSON schema (`docs/schemas/stack.schema.json`, compared by
+a test), which editors show while users type.
+
+The keys describe AWS alone (EC2 instance types, KMS keys, subnets); a second cloud brings sections of its own.
 """
 
 from __future__ import annotations
@@ -25,7 +27,13 @@ from pydantic import (
 
 from rayform_core.errors import NotFoundError
 from rayform_core.files import storage_error
-from rayform_provisioner.definitions.located import DefinitionError, LocatedYaml, read_located_yaml
+from rayform_provisioner.definitions.located import (
+    DefinitionError,
+    LocatedYaml,
+    Mark,
+    Problem,
+    read_located_yaml,
+)
 from rayform_provisioner.definitions.located_errors import problems_of
 
 __all__ = [
@@ -53,11 +61,11 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
-def _matching(pattern: str, **more: Any) -> Any:
-    return StringConstraints(pattern=pattern, **more)
+def _matching(pattern: str, max_length: int | None = None) -> StringConstraints:
+    return StringConstraints(pattern=pattern, max_length=max_length)
 
 
-# No two hyphens in a row: neither RDS nor ECR takes them.
+# No two hyphens in a row: neither RDS nor ECR allows them.
 Name = Annotated[str, _matching(r"^[a-z](-?[a-z0-9])*$", max_length=24)]
 GroupName = Annotated[str, _matching(r"^[a-z][a-z0-9-]{0,30}$", max_length=31)]
 InstanceType = Annotated[str, _matching(r"^[a-z][a-z0-9-]*\.[a-z0-9-]+$")]
@@ -83,40 +91,40 @@ def _ipv4_range(value: str) -> ipaddress.IPv4Network:
 
 
 class ExistingNetwork(_Section):
-    """A VPC that is there already; Rayform adds its security groups to it and nothing else."""
+    """An existing VPC; Rayform adds only its security groups to it."""
 
     vpc_id: Annotated[str, _matching(r"^vpc-[0-9a-f]{8,17}$")]
     """The VPC."""
     head_subnet_id: SubnetId
     """Subnet of the head: a public one, or one that a VPN reaches."""
     node_subnet_ids: Annotated[list[SubnetId], Field(min_length=1, max_length=16)]
-    """Subnets that workers start in; they need a way to package indexes and to the cloud's API."""
+    """Subnets that workers start in; machines in them must reach package indexes and the cloud's API."""
     database_subnet_ids: Annotated[list[SubnetId], Field(min_length=2, max_length=16)]
-    """Private subnets in two zones at least, for the catalog."""
+    """Private subnets for the catalog, in at least two zones."""
 
 
 class Network(_Section):
-    """Where the machines stand and who may reach them."""
+    """The network that the machines are in, and who may reach them."""
 
     cidr: str = "10.42.0.0/16"
     """IPv4 range of the new VPC, from a /16 to a /24."""
     allowed_ingress_cidrs: Annotated[list[str], Field(max_length=50)] = []
-    """IPv4 ranges that may open SSH to the head; nobody may where it is empty."""
+    """IPv4 ranges that may open SSH to the head; if it is empty, nobody may."""
     private_nodes: bool = False
-    """Put workers behind a NAT gateway, which costs by the hour, rather than give each a public address."""
+    """Put workers behind a NAT gateway, which costs by the hour, instead of giving each a public address."""
     egress_ports: Annotated[
         list[Annotated[int, Field(ge=1, le=65535)]], Field(min_length=1, max_length=40)
     ] = [80, 443]
-    """TCP ports that the machines may reach outside."""
+    """TCP ports that the machines may reach on the internet."""
     existing: ExistingNetwork | None = None
-    """Use a VPC that is there already."""
+    """Use an existing VPC instead of making one."""
 
     @field_validator("cidr")
     @classmethod
     def _vpc_range(cls, value: str) -> str:
         network = _ipv4_range(value)
         if not 16 <= network.prefixlen <= 24:
-            raise ValueError(f"'{value}' is a /{network.prefixlen}; a VPC of ours is a /16 to /24")
+            raise ValueError(f"'{value}' is a /{network.prefixlen}; write a range from a /16 to /24")
         # Python's `is_private` also counts loopback, link-local and benchmark ranges, which no VPC can have.
         if not any(network.subnet_of(private) for private in _PRIVATE):
             raise ValueError(
@@ -130,50 +138,50 @@ class Network(_Section):
         for value in values:
             if _ipv4_range(value).prefixlen < 8:
                 raise ValueError(
-                    f"'{value}' lets (nearly) the whole internet try; name your own addresses, such as 203.0.113.7/32"
+                    f"'{value}' covers (nearly) the whole internet; name your own addresses, such as 203.0.113.7/32"
                 )
         if len(set(values)) != len(values):
-            raise ValueError("a range stands here twice; keep one of them")
+            raise ValueError("a range is there twice; keep one of them")
         return values
 
     @field_validator("egress_ports")
     @classmethod
     def _ports(cls, values: list[int]) -> list[int]:
         if len(set(values)) != len(values):
-            raise ValueError("a port stands here twice; keep one of them")
+            raise ValueError("a port is there twice; keep one of them")
         return values
 
 
 class Head(_Section):
-    """The machine that Ray's head, the scheduler and the autoscaler run on."""
+    """The machine that runs Ray's head, the scheduler and the autoscaler."""
 
     instance_type: InstanceType = "m6i.large"
     """EC2 instance type."""
     disk_gb: Annotated[int, Field(ge=30, le=16384)] = 50
     """Size of its encrypted disk, in GB."""
     ami: MachineImage | None = None
-    """Machine image: an AMI's ID, or `ssm:/…` for the parameter that holds one; Ubuntu's newest unless told."""
+    """Machine image: an AMI's ID, or `ssm:/…` for the parameter that holds one; by default Ubuntu's newest."""
 
 
 class WorkerGroup(_Section):
-    """Machines of one kind, which Ray's autoscaler starts when steps ask for them and ends when they idle."""
+    """Machines of one kind, which Ray's autoscaler starts when steps need them and ends when they are idle."""
 
     instance_type: InstanceType
     """EC2 instance type."""
     min: Annotated[int, Field(ge=0, le=1000)] = 0
     """Machines that always run."""
     max: Annotated[int, Field(ge=0, le=1000)] = 1
-    """Machines at most."""
+    """Most machines that run at the same time."""
     spot: bool = False
-    """Use spot capacity: cheaper by half and more, and taken back with two minutes' notice."""
+    """Use spot capacity: it costs half as much or less, and AWS may take it back with two minutes' notice."""
     disk_gb: Annotated[int, Field(ge=30, le=16384)] = 100
     """Size of each machine's encrypted disk, in GB."""
     gpus: Annotated[int, Field(ge=0, le=16)] = 0
-    """GPUs that steps may use on each machine; checked against what the instance type has."""
+    """GPUs that steps may use on each machine; checked against the instance type."""
     idle_timeout_minutes: Annotated[int, Field(ge=1, le=1440)] = 5
-    """A machine ends after it idled for so long."""
+    """Minutes after which an idle machine ends."""
     ami: MachineImage | None = None
-    """Machine image: an AMI's ID, or `ssm:/…`; Ubuntu's newest unless told, with a driver where `gpus` is set."""
+    """Machine image, as for the head; by default Ubuntu's newest, with a GPU driver if `gpus` is set."""
 
     @field_validator("max")
     @classmethod
@@ -185,12 +193,12 @@ class WorkerGroup(_Section):
 
 
 class Autostop(_Section):
-    """Stops an idle cluster from the head itself, with no laptop or server needed."""
+    """When an idle cluster stops; the head stops it itself, without a laptop or a server."""
 
     enabled: bool = True
     """Whether an idle head stops."""
     idle_minutes: Annotated[int, Field(ge=1, le=10080)] = 60
-    """The head stops after nothing ran for so long; `rayform stack start` wakes it."""
+    """Minutes without a run after which the head stops; `rayform stack start` wakes it."""
 
 
 class Compute(_Section):
@@ -216,24 +224,24 @@ class Compute(_Section):
 
 
 class ArtifactStore(_Section):
-    """The bucket that artifacts, logs and bootstrap files are in."""
+    """The bucket for artifacts, logs and bootstrap files."""
 
     versioning: bool = True
     """Keep old versions of overwritten and deleted objects."""
     kms_key_arn: KmsKey | None = None
-    """Encrypt with this KMS key; with S3's own keys unless told."""
+    """KMS key that encrypts the bucket; by default S3's own keys do."""
     old_versions_days: Annotated[int, Field(ge=1, le=3650)] | None = 30
-    """Old versions go after so many days; never where it is null."""
+    """Days after which old versions are deleted; never if it is null."""
     incomplete_uploads_days: Annotated[int, Field(ge=1, le=365)] | None = 7
-    """Parts of uploads that never ended go after so many days; never where it is null."""
+    """Days after which parts of unfinished uploads are deleted; never if it is null."""
     infrequent_access_days: Annotated[int, Field(ge=30, le=3650)] | None = None
-    """Move artifacts to cheaper storage after so many days."""
+    """Days after which artifacts move to cheaper storage; by default never."""
     expire_days: Annotated[int, Field(ge=1, le=36500)] | None = None
-    """Delete artifacts after so many days; never unless told."""
+    """Days after which artifacts are deleted; by default never."""
     on_destroy: Literal["refuse", "keep", "delete"] = "refuse"
-    """What `rayform stack destroy` does with a bucket that holds data, where its flags don't say."""
+    """What `rayform stack destroy` does with a bucket that holds data, unless its flags say otherwise."""
     adopt: BucketName | None = None
-    """Take over this bucket, which an earlier stack kept, instead of making one."""
+    """Take over this bucket, which an earlier stack kept, instead of making a new one."""
 
 
 class ContainerRegistry(_Section):
@@ -242,22 +250,22 @@ class ContainerRegistry(_Section):
     immutable: bool = True
     """Refuse to overwrite a tag."""
     scan_on_push: bool = True
-    """Look for known vulnerabilities in every pushed image."""
+    """Scan every pushed image for known vulnerabilities."""
     keep_images: Annotated[int, Field(ge=1, le=10000)] = 100
-    """The newest images stay; older ones go."""
+    """Number of images to keep; older ones are deleted."""
     untagged_days: Annotated[int, Field(ge=1, le=3650)] = 7
-    """Untagged images go after so many days."""
+    """Days after which untagged images are deleted."""
     kms_key_arn: KmsKey | None = None
-    """Encrypt with this KMS key; with ECR's own key unless told."""
+    """KMS key that encrypts the repository; by default ECR's own key does."""
     adopt: Annotated[str, _matching(r"^[a-z0-9]+([._/-][a-z0-9]+)*$", max_length=256)] | None = None
-    """Take over this repository, which an earlier stack kept, instead of making one."""
+    """Take over this repository, which an earlier stack kept, instead of making a new one."""
 
 
 class ExistingCatalog(_Section):
-    """A PostgreSQL server that is there already, such as one that several stacks share."""
+    """An existing PostgreSQL server, such as one that several stacks share."""
 
     host: Annotated[str, _matching(r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", max_length=253)]
-    """Host name or address, as the head reaches it."""
+    """Host name or address at which the head reaches it."""
     port: Annotated[int, Field(ge=1, le=65535)] = 5432
     """Its port."""
     database: Annotated[str, _matching(r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=63)] = "rayform"
@@ -267,11 +275,11 @@ class ExistingCatalog(_Section):
     secret_arn: Annotated[
         str, _matching(r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@!-]+$")
     ]
-    """Secret that holds the password: JSON with the key `password`."""
+    """Secret with the password: JSON with the key `password`."""
 
 
 class Catalog(_Section):
-    """The PostgreSQL server that knows runs, artifacts and models."""
+    """The PostgreSQL server that records runs, artifacts and models."""
 
     instance_class: Annotated[str, _matching(r"^db\.[a-z0-9-]+\.[a-z0-9]+$")] = "db.t4g.micro"
     """RDS instance class."""
@@ -280,19 +288,19 @@ class Catalog(_Section):
     storage_gb: Annotated[int, Field(ge=20, le=65536)] = 20
     """Size of its encrypted disk, in GB."""
     max_storage_gb: Annotated[int, Field(ge=20, le=65536)] | None = None
-    """The disk grows by itself up to this size, in GB; to 100, or not at all where it is larger, unless told."""
+    """Size in GB up to which the disk grows by itself; by default 100, or `storage_gb` if that is larger."""
     backup_days: Annotated[int, Field(ge=0, le=35)] = 7
-    """Daily backups are kept for so many days; 0 turns them off."""
+    """Days for which daily backups are kept; 0 turns backups off."""
     multi_az: bool = False
-    """Keep a second server in another zone, for twice the price."""
+    """Run a second server in another zone, for twice the price."""
     deletion_protection: bool = False
-    """Let AWS itself refuse to delete the server."""
+    """Make AWS itself refuse to delete the server."""
     kms_key_arn: KmsKey | None = None
-    """Encrypt with this KMS key; with RDS's own key unless told."""
+    """KMS key that encrypts the database; by default RDS's own key does."""
     restore_snapshot: Annotated[str, _matching(r"^[A-Za-z](-?[A-Za-z0-9])*$", max_length=255)] | None = None
     """Start from this snapshot, which an earlier stack kept."""
     existing: ExistingCatalog | None = None
-    """Use a PostgreSQL server that is there already; the other settings of `catalog` then mean nothing."""
+    """Use an existing PostgreSQL server; the other settings of `catalog` then have no effect."""
 
     @field_validator("max_storage_gb")
     @classmethod
@@ -309,9 +317,9 @@ class State(_Section):
     backend: Literal["local", "s3"] = "local"
     """`local`: a private folder on this machine. `s3`: a bucket with locking, for a team."""
     bucket: BucketName | None = None
-    """Bucket of the state; it must exist, and is not the stack's own."""
+    """Bucket for the state; it must exist, and can't be the stack's own."""
     region: Region | None = None
-    """Region of that bucket; the stack's unless told."""
+    """Region of that bucket; by default the stack's."""
     prefix: Annotated[str, _matching(r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=200)] = "rayform"
     """Key prefix of the state in that bucket."""
 
@@ -320,10 +328,10 @@ class State(_Section):
     def _only_for_s3(cls, value: str | None, info: ValidationInfo) -> str | None:
         backend = info.data.get("backend", "local")
         if value is not None and backend == "local":
-            raise ValueError("a bucket is for backend s3; write `backend: s3` or leave the bucket out")
+            raise ValueError("only backend s3 has a bucket; write `backend: s3` or leave the bucket out")
         return value
 
-    def model_post_init(self, context: Any, /) -> None:
+    def model_post_init(self, context: object, /) -> None:
         if self.backend == "s3" and self.bucket is None:
             raise ValueError("backend s3 needs a bucket; write `bucket: NAME`")
 
@@ -340,9 +348,9 @@ class StackDefinition(_Section):
     region: Region
     """The cloud's region."""
     zones: Annotated[list[Zone], Field(min_length=2, max_length=8)] | None = None
-    """Availability zones; the region's first two unless told."""
+    """Availability zones; by default the region's first two."""
     owner: Annotated[str, _matching(r"^[\w .:/=+@-]+$", max_length=256)]
-    """Who answers for the stack: a tag on everything."""
+    """Who is responsible for the stack: a tag on every resource."""
     tags: Annotated[
         dict[
             Annotated[str, _matching(r"^[\w .:/=+@-]+$", max_length=128)],
@@ -350,17 +358,17 @@ class StackDefinition(_Section):
         ],
         Field(max_length=30),
     ] = {}
-    """More tags on everything."""
+    """More tags for every resource."""
     network: Network = Network()
-    """Where the machines stand and who may reach them."""
+    """The network that the machines are in, and who may reach them."""
     compute: Compute = Compute()
     """The Ray cluster."""
     artifact_store: ArtifactStore = ArtifactStore()
-    """The bucket."""
+    """The bucket for artifacts, logs and bootstrap files."""
     container_registry: ContainerRegistry = ContainerRegistry()
     """The repository of step images."""
     catalog: Catalog = Catalog()
-    """The database."""
+    """The PostgreSQL server that records runs, artifacts and models."""
     state: State = State()
     """Where Terraform keeps its state."""
 
@@ -372,14 +380,16 @@ class StackDefinition(_Section):
             if region and not zone.startswith(region):
                 raise ValueError(f"zone '{zone}' is not in region '{region}'; write one such as {region}a")
         if value and len(set(value)) != len(value):
-            raise ValueError("a zone stands here twice; name two different ones")
+            raise ValueError("a zone is there twice; name two different ones")
         return value
 
     @field_validator("name")
     @classmethod
     def _not_the_local_stack(cls, value: str) -> str:
         if value == "default":
-            raise ValueError("'default' is the local stack that is always there; choose another name")
+            raise ValueError(
+                "'default' is the name of the local stack, which always exists; choose another name"
+            )
         return value
 
     @field_validator("tags")
@@ -389,7 +399,7 @@ class StackDefinition(_Section):
         for key in value:
             if key.casefold() in folded:
                 raise ValueError(
-                    f"tags '{folded[key.casefold()]}' and '{key}' are one to IAM, which ignores case; "
+                    f"IAM ignores case, so tags '{folded[key.casefold()]}' and '{key}' are the same to it; "
                     "keep one of them"
                 )
             folded[key.casefold()] = key
@@ -398,19 +408,19 @@ class StackDefinition(_Section):
                     f"tag '{key}' starts with a prefix that AWS, Ray or Rayform uses; choose another name"
                 )
             if key.casefold() == "name":
-                raise ValueError(f"tag '{key}' is set on each resource by itself; choose another name")
+                raise ValueError(f"Rayform sets tag '{key}' on each resource; choose another name")
         return value
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedDefinition:
-    """A definition with the text it was read from, so that later checks can point at a line.
+    """A definition with the text that it was read from, so that later checks can point at a line.
 
     Args:
-        definition: what it says.
+        definition: the definition itself.
         located: the text's keys and values with their places.
         source: the file's name, for errors.
-        text: the text itself, comments and all.
+        text: the text itself, with its comments.
     """
 
     definition: StackDefinition
@@ -427,7 +437,7 @@ def parse_definition(text: str, source: str = "definition") -> StackDefinition:
         source: its name, for errors.
 
     Raises:
-        DefinitionError: wrong, with line and column of every problem.
+        DefinitionError: it is wrong; the error has line and column of every problem.
 
     Example:
         >>> parse_definition("name: demo\\nregion: eu-central-1\\nowner: me").compute.head.disk_gb
@@ -437,8 +447,8 @@ def parse_definition(text: str, source: str = "definition") -> StackDefinition:
 
 
 def parse_located(text: str, source: str = "definition") -> LoadedDefinition:
-    """As `parse_definition`, and keep where everything stands."""
-    located: LocatedYaml = read_located_yaml(text, source)
+    """As `parse_definition`, and keep the place of every key and value."""
+    located = read_located_yaml(text, source)
     try:
         definition = StackDefinition.model_validate(located.data if located.data is not None else {})
     except ValidationError as error:
@@ -456,11 +466,7 @@ def load_definition(path: Path) -> LoadedDefinition:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        near = (
-            [p.name for pattern in ("*.yaml", "*.yml") for p in path.parent.glob(pattern)]
-            if path.parent.is_dir()
-            else []
-        )
+        near = [p.name for pattern in ("*.yaml", "*.yml") for p in path.parent.glob(pattern)]
         raise NotFoundError(
             "stack definition",
             str(path),
@@ -468,8 +474,6 @@ def load_definition(path: Path) -> LoadedDefinition:
             hint=None if near else "`rayform stack init` writes one.",
         ) from None
     except UnicodeDecodeError as error:
-        from rayform_provisioner.definitions.located import Mark, Problem
-
         before = path.read_bytes()[: error.start]
         mark = Mark(before.count(b"\n") + 1, len(before) - (before.rfind(b"\n") + 1) + 1)
         raise DefinitionError(
@@ -482,10 +486,10 @@ def load_definition(path: Path) -> LoadedDefinition:
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema of a definition, for editors."""
-    schema = StackDefinition.model_json_schema()
-    schema = {
+    schema: dict[str, Any] = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Rayform stack definition",
-        **schema,
+        **StackDefinition.model_json_schema(),
     }
-    return json.loads(json.dumps(schema, sort_keys=True))  # type: ignore[no-any-return]
+    in_order: dict[str, Any] = json.loads(json.dumps(schema, sort_keys=True))
+    return in_order

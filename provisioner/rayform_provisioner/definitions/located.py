@@ -1,9 +1,8 @@
-"""YAML whose every key and value remembers its line and column, so that an error can point at it."""
+"""Reads YAML and remembers the line and column of every key and value, so that an error can point at them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import yaml
 
@@ -65,7 +64,7 @@ class DefinitionError(UsageError):
 
 @dataclass(slots=True)
 class LocatedYaml:
-    """Plain data with the places it came from.
+    """Plain data with the places that it came from.
 
     Args:
         data: dicts, lists and scalars.
@@ -73,34 +72,34 @@ class LocatedYaml:
         values: path to the place of its value.
     """
 
-    data: Any
+    data: object
     keys: dict[Path, Mark] = field(default_factory=dict)
     values: dict[Path, Mark] = field(default_factory=dict)
 
     def mark(self, path: Path, *, key: bool = False) -> Mark:
-        """Return the place of `path`, or of its nearest parent that stands in the file."""
-        first = self.keys if key else self.values
+        """Return the place of `path`, or of its nearest parent that is in the file."""
+        places = self.keys if key else self.values
         while path:
-            found = first.get(path) or self.values.get(path)
-            if found:
-                return found
+            mark = places.get(path) or self.values.get(path)
+            if mark:
+                return mark
             path = path[:-1]
         return self.values.get((), Mark(1, 1))
 
 
 def read_located_yaml(text: str, source: str) -> LocatedYaml:
-    """Parse one YAML document without ever building anything but plain data.
+    """Parse one YAML document into plain data; never build other objects.
 
     Args:
         text: the document; at most 1 MB, 20,000 nodes (aliases counted each time) and 40 levels.
         source: its name, for errors.
 
     Raises:
-        DefinitionError: not YAML, a key twice, not text for a key, an unknown tag, too large.
+        DefinitionError: it is not YAML, is too large, repeats a key, or has a key that is not text or an unknown tag.
     """
 
-    def fail(mark: Mark, message: str, hint: str, where: str = "") -> DefinitionError:
-        return DefinitionError(source, [Problem(where, mark, message, hint)])
+    def fail(mark: Mark, message: str, hint: str) -> DefinitionError:
+        return DefinitionError(source, [Problem("", mark, message, hint)])
 
     if len(text) > MAX_BYTES:
         raise fail(Mark(1, 1), "The file is larger than 1 MB.", "A definition is a page or two.")
@@ -113,7 +112,7 @@ def read_located_yaml(text: str, source: str) -> LocatedYaml:
             "Save it as plain UTF-8 text.",
         ) from error
     try:
-        return _read(loader, fail)
+        return _Reader(loader, source).read()
     except yaml.YAMLError as error:
         problem = str(getattr(error, "problem", None) or error)
         raise fail(
@@ -138,50 +137,71 @@ def _error_mark(error: yaml.YAMLError, text: str) -> Mark:
     return Mark(1, 1)
 
 
-def _read(loader: yaml.SafeLoader, fail: Any) -> LocatedYaml:
-    root = loader.get_single_node()
-    located = LocatedYaml(None)
-    if root is None:
-        return located
-    nodes = 0
+class _Reader:
+    """Builds plain data from YAML nodes, and notes where each key and value is.
 
-    def build(node: yaml.Node, path: Path) -> Any:
-        nonlocal nodes
-        nodes += 1
-        mark = Mark(node.start_mark.line + 1, node.start_mark.column + 1)
-        located.values[path] = mark
-        if nodes > MAX_NODES or len(path) > MAX_DEPTH:
-            raise fail(mark, "The file holds too much.", "A definition is a page or two.")
+    Args:
+        loader: the document.
+        source: its name, for errors.
+    """
+
+    def __init__(self, loader: yaml.SafeLoader, source: str) -> None:
+        self._loader = loader
+        self._source = source
+        self._nodes = 0
+        self._located = LocatedYaml(None)
+
+    def read(self) -> LocatedYaml:
+        """Read the whole document."""
+        root = self._loader.get_single_node()
+        if root is not None:
+            self._located.data = self._build(root, ())
+        return self._located
+
+    def _build(self, node: yaml.Node, path: Path) -> object:
+        self._nodes += 1
+        mark = _mark(node)
+        self._located.values[path] = mark
+        if self._nodes > MAX_NODES or len(path) > MAX_DEPTH:
+            raise self._error(mark, "The file holds too much.", "A definition is a page or two.")
         if node.tag.removeprefix("tag:yaml.org,2002:") not in PLAIN_TAGS:
-            raise fail(mark, f"The YAML tag '{node.tag}' is not plain data.", "Leave the tag out.")
+            raise self._error(mark, f"The YAML tag '{node.tag}' is not plain data.", "Leave the tag out.")
         if isinstance(node, yaml.MappingNode):
-            result: dict[str, Any] = {}
-            for key_node, value_node in node.value:
-                key_mark = Mark(key_node.start_mark.line + 1, key_node.start_mark.column + 1)
-                key = _scalar(loader, key_node, key_mark, fail)
-                where = ".".join(map(str, path))
-                if not isinstance(key, str):
-                    raise fail(
-                        key_mark, f"The key {key!r} is not text.", f'Write it in quotes: "{key}".', where
-                    )
-                if key in result:
-                    raise fail(key_mark, f"The key '{key}' stands here twice.", "Keep one of them.", where)
-                result[key] = None
-                located.keys[(*path, key)] = key_mark
-                result[key] = build(value_node, (*path, key))
-            return result
+            return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
-            return [build(item, (*path, index)) for index, item in enumerate(node.value)]
-        return _scalar(loader, node, mark, fail)
+            return [self._build(item, (*path, index)) for index, item in enumerate(node.value)]
+        return self._scalar(node)
 
-    located.data = build(root, ())
-    return located
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, object]:
+        result: dict[str, object] = {}
+        where = ".".join(map(str, path))
+        for key_node, value_node in node.value:
+            key, mark = self._scalar(key_node), _mark(key_node)
+            if not isinstance(key, str):
+                raise self._error(
+                    mark, f"The key {key!r} is not text.", f'Write it in quotes: "{key}".', where
+                )
+            if key in result:
+                raise self._error(mark, f"The key '{key}' is there twice.", "Keep one of them.", where)
+            self._located.keys[(*path, key)] = mark
+            result[key] = self._build(value_node, (*path, key))
+        return result
+
+    def _scalar(self, node: yaml.Node) -> object:
+        mark = _mark(node)
+        if not isinstance(node, yaml.ScalarNode):
+            raise self._error(mark, "A key must be plain text.", "Write `name: value`.")
+        try:
+            value: object = self._loader.construct_object(node)
+        except (ValueError, OverflowError) as error:  # such as the date 2026-13-45
+            raise self._error(
+                mark, f"'{node.value}' can't be read: {error}.", "Write text in quotes."
+            ) from error
+        return value
+
+    def _error(self, mark: Mark, message: str, hint: str, where: str = "") -> DefinitionError:
+        return DefinitionError(self._source, [Problem(where, mark, message, hint)])
 
 
-def _scalar(loader: yaml.SafeLoader, node: yaml.Node, mark: Mark, fail: Any) -> Any:
-    if not isinstance(node, yaml.ScalarNode):
-        raise fail(mark, "A key must be plain text.", "Write `name: value`.")
-    try:
-        return loader.construct_object(node)
-    except (ValueError, OverflowError) as error:  # such as the date 2026-13-45
-        raise fail(mark, f"'{node.value}' can't be read: {error}.", "Write text in quotes.") from error
+def _mark(node: yaml.Node) -> Mark:
+    return Mark(node.start_mark.line + 1, node.start_mark.column + 1)

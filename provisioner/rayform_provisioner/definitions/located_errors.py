@@ -1,9 +1,11 @@
-"""Turns pydantic's errors into problems with a line, a column and what would be right."""
+"""Turns pydantic's errors into problems that name a line, a column and a correct value."""
 
 from __future__ import annotations
 
 import types
-from typing import Annotated, Any, Union, get_args, get_origin
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -33,135 +35,204 @@ EXAMPLES = {
     "prefix": "rayform",
     "workers": "{cpu: {instance_type: m6i.xlarge, max: 4}}",
 }
+"""Key to an example of its value."""
 
 
 def problems_of(error: ValidationError, located: LocatedYaml, model: type[BaseModel]) -> list[Problem]:
     """Return one problem for each error, in the file's order."""
-    found = [_problem(dict(detail), located, model) for detail in error.errors(include_url=False)]
-    return sorted(found, key=lambda p: (p.mark.line, p.mark.column, p.where))
+    problems = []
+    for detail in error.errors(include_url=False):
+        path = tuple(part for part in detail["loc"] if part != "[key]")
+        wrong = _Wrong(
+            detail["type"],
+            path,
+            "[key]" in detail["loc"],
+            detail.get("input"),
+            detail.get("ctx", {}),
+            detail["msg"],
+            model,
+        )
+        mark = located.mark(path, key=wrong.key or wrong.kind == "extra_forbidden")
+        text = _text_of(wrong)
+        problems.append(Problem(".".join(map(str, path)), mark, text.message, text.hint))
+    return sorted(problems, key=lambda p: (p.mark.line, p.mark.column, p.where))
 
 
-def _problem(detail: dict[str, Any], located: LocatedYaml, model: type[BaseModel]) -> Problem:
-    loc = tuple(part for part in detail["loc"] if part != "[key]")
-    kind, given, context = detail["type"], detail.get("input"), detail.get("ctx", {})
-    where = ".".join(map(str, loc))
-    on_key = kind in ("extra_forbidden",) or "[key]" in detail["loc"]
-    mark = located.mark(loc, key=on_key)
-    last = next((str(part) for part in reversed(loc) if isinstance(part, str)), "")
+@dataclass(frozen=True, slots=True)
+class _Wrong:
+    """One of pydantic's errors.
 
-    if kind == "extra_forbidden":
-        known = _fields(model, loc[:-1])
-        close = nearest(str(loc[-1]), known)
-        hint = (
-            f"Did you mean {' or '.join(repr(c) for c in close)}?"
-            if close
-            else f"Known keys: {', '.join(known)}."
-        )
-        return Problem(where, mark, f"There is no key '{loc[-1]}'.", hint)
-    if kind == "missing":
-        return Problem(where, mark, f"The key '{loc[-1]}' is missing.", f"Add `{last}: {_example(last)}`.")
-    if "[key]" in detail["loc"]:
-        rule = "Tags take letters, digits, spaces and . : / = + @ - _."
-        if loc[0] != "tags":
-            rule = "Write lower-case letters, digits and hyphens, starting with a letter."
-        return Problem(where, mark, f"'{loc[-1]}' can't be a name here.", rule)
-    if kind == "value_error":
-        message, _, hint = str(context.get("error", detail["msg"])).partition("; ")
-        return Problem(where, mark, f"{_upper(message)}.", f"{_upper(hint)}." if hint else "")
-    if kind == "literal_error":
-        allowed = str(context.get("expected", ""))
-        close = nearest(str(given), [a.strip(" '") for a in allowed.replace(" or ", ", ").split(",")])
-        hint = f"Write {allowed}." + (
-            f" Did you mean '{close[0]}'?" if close and isinstance(given, str) else ""
-        )
-        if isinstance(given, (int, float)) and "'" in allowed:
-            hint = f"Write it in quotes, one of {allowed}."
-        return Problem(where, mark, f"{_shown(given)} is not one of the values that '{last}' can have.", hint)
-    if kind == "string_type":
-        if isinstance(given, (int, float)) and not isinstance(given, bool):
-            return Problem(
-                where,
-                mark,
-                f"'{last}' must be text, and YAML reads {given} as a number.",
-                f'Write it in quotes: "{given}".',
-            )
-        return Problem(
-            where,
-            mark,
-            f"'{last}' must be text, not {_kind(given)}.",
-            f"Write it such as `{last}: {_example(last)}`.",
-        )
-    if kind == "string_pattern_mismatch" and len(loc) > 1 and loc[-2] == "tags":
-        return Problem(
-            where,
-            mark,
-            f"{_shown(given)} can't be a tag's value.",
-            "Tags take letters, digits, spaces and . : / = + @ - _.",
-        )
-    if kind == "string_pattern_mismatch" and loc == ("name",):
-        return Problem(
-            where,
-            mark,
-            f"{_shown(given)} can't be a stack's name.",
-            "Write lower-case letters, digits and single hyphens, starting with a letter, such as demo.",
-        )
-    if kind == "string_pattern_mismatch":
-        return Problem(
-            where, mark, f"{_shown(given)} is not a valid '{last}'.", f"Write it such as {_example(last)}."
-        )
-    if kind in ("int_type", "int_from_float", "int_parsing"):
-        return Problem(
-            where,
-            mark,
-            f"'{last}' must be a whole number, not {_kind(given)}.",
-            f"Write it such as `{last}: {_default(model, loc)}`.",
-        )
-    if kind in ("bool_type", "bool_parsing"):
-        return Problem(
-            where,
-            mark,
-            f"'{last}' must be true or false, not {_kind(given)}.",
-            "Write `true` or `false`, without quotes.",
-        )
-    if kind in ("greater_than_equal", "less_than_equal"):
-        bound = context.get("ge", context.get("le"))
-        return Problem(
-            where,
-            mark,
-            f"{given} is {'below' if kind[0] == 'g' else 'above'} what '{last}' can be.",
-            f"Write {bound} or {'more' if kind[0] == 'g' else 'less'}.",
-        )
-    if kind in ("model_type", "model_attributes_type", "dict_type"):
-        keys = _fields(model, loc)
-        hint = f"It takes the keys {', '.join(keys)}." if keys else f"Write it such as {_example(last)}."
-        return Problem(
-            where, mark, f"'{last or 'the file'}' must be a group of keys, not {_kind(given)}.", hint
-        )
-    if kind == "list_type":
-        return Problem(
-            where,
-            mark,
-            f"'{last}' must be a list, not {_kind(given)}.",
-            f"Write it such as `{last}: [{_shown(given) if given is not None else '…'}]`.",
-        )
-    if kind in ("too_short", "too_long"):
-        bound = context.get("min_length", context.get("max_length"))
-        return Problem(
-            where,
-            mark,
-            f"'{last}' has {context.get('actual_length')} entries.",
-            f"It takes {bound} at {'least' if kind == 'too_short' else 'most'}.",
-        )
-    if kind == "string_too_long":
-        return Problem(
-            where, mark, f"'{last}' is too long.", f"It takes {context.get('max_length')} characters at most."
-        )
-    return Problem(
-        where,
-        mark,
-        f"{detail['msg']}.",
-        f"Write it such as `{last}: {_example(last)}`." if last in EXAMPLES else "",
+    Args:
+        kind: pydantic's name for the error.
+        path: keys and indexes that lead to the value.
+        key: whether the last key itself is wrong, rather than its value.
+        value: what the file has there.
+        context: pydantic's details, such as a bound.
+        message: pydantic's sentence.
+        model: the whole definition's model.
+    """
+
+    kind: str
+    path: tuple[str | int, ...]
+    key: bool
+    value: object
+    context: Mapping[str, object]
+    message: str
+    model: type[BaseModel]
+
+    @property
+    def last(self) -> str:
+        """The last key of the path, without indexes; empty for the whole file."""
+        return next((part for part in reversed(self.path) if isinstance(part, str)), "")
+
+
+class _Text(NamedTuple):
+    """A problem's sentence, and what would be right."""
+
+    message: str
+    hint: str
+
+
+def _text_of(wrong: _Wrong) -> _Text:
+    if wrong.key and wrong.kind != "extra_forbidden":
+        return _invalid_key(wrong)
+    explain = _TEXTS.get(wrong.kind)
+    if explain is not None:
+        return explain(wrong)
+    known = wrong.last in EXAMPLES
+    return _Text(f"{wrong.message}.", _such_as(wrong) if known else "")
+
+
+def _unknown_key(wrong: _Wrong) -> _Text:
+    keys = _fields(wrong.model, wrong.path[:-1])
+    close = nearest(str(wrong.path[-1]), keys)
+    hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else f"Known keys: {', '.join(keys)}."
+    return _Text(f"There is no key '{wrong.path[-1]}'.", hint)
+
+
+def _missing(wrong: _Wrong) -> _Text:
+    return _Text(f"The key '{wrong.path[-1]}' is missing.", f"Add `{wrong.last}: {_example(wrong.last)}`.")
+
+
+def _invalid_key(wrong: _Wrong) -> _Text:
+    rule = "Write lower-case letters, digits and hyphens, starting with a letter."
+    return _Text(f"'{wrong.path[-1]}' can't be a name here.", _TAG_RULE if wrong.path[0] == "tags" else rule)
+
+
+def _own_check(wrong: _Wrong) -> _Text:
+    """Split the text of the definition's own validators: `message; hint`."""
+    message, _, hint = str(wrong.context.get("error", wrong.message)).partition("; ")
+    return _Text(f"{_upper(message)}.", f"{_upper(hint)}." if hint else "")
+
+
+def _not_a_choice(wrong: _Wrong) -> _Text:
+    value, choices = wrong.value, str(wrong.context.get("expected", ""))
+    close = nearest(str(value), [choice.strip(" '") for choice in choices.replace(" or ", ", ").split(",")])
+    hint = f"Write {choices}."
+    if isinstance(value, (int, float)) and "'" in choices:
+        hint = f"Write it in quotes, one of {choices}."
+    elif close and isinstance(value, str):
+        hint += f" Did you mean '{close[0]}'?"
+    return _Text(f"{_shown(value)} is not one of the values that '{wrong.last}' can have.", hint)
+
+
+def _not_text(wrong: _Wrong) -> _Text:
+    value, last = wrong.value, wrong.last
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        message = f"'{last}' must be text, and YAML reads {value} as a number."
+        return _Text(message, f'Write it in quotes: "{value}".')
+    return _Text(f"'{last}' must be text, not {_kind(value)}.", _such_as(wrong))
+
+
+def _wrong_pattern(wrong: _Wrong) -> _Text:
+    shown = _shown(wrong.value)
+    if len(wrong.path) > 1 and wrong.path[-2] == "tags":
+        return _Text(f"{shown} can't be a tag's value.", _TAG_RULE)
+    if wrong.path == ("name",):
+        rule = "Write lower-case letters, digits and single hyphens, starting with a letter, such as demo."
+        return _Text(f"{shown} can't be a stack's name.", rule)
+    return _Text(f"{shown} is not a valid '{wrong.last}'.", f"Write it such as {_example(wrong.last)}.")
+
+
+def _not_a_number(wrong: _Wrong) -> _Text:
+    return _Text(
+        f"'{wrong.last}' must be a whole number, not {_kind(wrong.value)}.",
+        f"Write it such as `{wrong.last}: {_default(wrong.model, wrong.path)}`.",
     )
+
+
+def _not_a_bool(wrong: _Wrong) -> _Text:
+    return _Text(
+        f"'{wrong.last}' must be true or false, not {_kind(wrong.value)}.",
+        "Write `true` or `false`, without quotes.",
+    )
+
+
+def _out_of_range(wrong: _Wrong) -> _Text:
+    low = wrong.kind == "greater_than_equal"
+    return _Text(
+        f"{wrong.value} is {'below' if low else 'above'} what '{wrong.last}' can be.",
+        f"Write {wrong.context['ge' if low else 'le']} or {'more' if low else 'less'}.",
+    )
+
+
+def _not_a_group(wrong: _Wrong) -> _Text:
+    keys = _fields(wrong.model, wrong.path)
+    hint = f"It takes the keys {', '.join(keys)}." if keys else f"Write it such as {_example(wrong.last)}."
+    return _Text(f"'{wrong.last or 'the file'}' must be a group of keys, not {_kind(wrong.value)}.", hint)
+
+
+def _not_a_list(wrong: _Wrong) -> _Text:
+    item = _shown(wrong.value) if wrong.value is not None else "…"
+    return _Text(
+        f"'{wrong.last}' must be a list, not {_kind(wrong.value)}.",
+        f"Write it such as `{wrong.last}: [{item}]`.",
+    )
+
+
+def _wrong_count(wrong: _Wrong) -> _Text:
+    short = wrong.kind == "too_short"
+    bound = wrong.context["min_length" if short else "max_length"]
+    return _Text(
+        f"'{wrong.last}' has {wrong.context.get('actual_length')} entries.",
+        f"It takes {bound} at {'least' if short else 'most'}.",
+    )
+
+
+def _text_too_long(wrong: _Wrong) -> _Text:
+    limit = wrong.context.get("max_length")
+    return _Text(f"'{wrong.last}' is too long.", f"It takes {limit} characters at most.")
+
+
+_TAG_RULE = "Tags take letters, digits, spaces and . : / = + @ - _."
+
+_TEXTS: dict[str, Callable[[_Wrong], _Text]] = {
+    "extra_forbidden": _unknown_key,
+    "missing": _missing,
+    "value_error": _own_check,
+    "literal_error": _not_a_choice,
+    "string_type": _not_text,
+    "string_pattern_mismatch": _wrong_pattern,
+    "string_too_long": _text_too_long,
+    "int_type": _not_a_number,
+    "int_from_float": _not_a_number,
+    "int_parsing": _not_a_number,
+    "bool_type": _not_a_bool,
+    "bool_parsing": _not_a_bool,
+    "greater_than_equal": _out_of_range,
+    "less_than_equal": _out_of_range,
+    "model_type": _not_a_group,
+    "model_attributes_type": _not_a_group,
+    "dict_type": _not_a_group,
+    "list_type": _not_a_list,
+    "too_short": _wrong_count,
+    "too_long": _wrong_count,
+}
+"""Pydantic's name for an error to the function that explains it."""
+
+
+def _such_as(wrong: _Wrong) -> str:
+    return f"Write it such as `{wrong.last}: {_example(wrong.last)}`."
 
 
 def _upper(text: str) -> str:
@@ -201,8 +272,8 @@ def _fields(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
 
 
 def _model_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> type[BaseModel] | None:
-    """Follow `loc` through fields and the values of dicts, and return the model that stands there."""
-    here: Any = model
+    """Follow `loc` through fields, dict values and list items, and return the model that is there."""
+    here: object = model
     for part in loc:
         here = _unwrap(here)
         if isinstance(here, type) and issubclass(here, BaseModel):
@@ -220,7 +291,8 @@ def _model_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> type[BaseMo
     return here if isinstance(here, type) and issubclass(here, BaseModel) else None
 
 
-def _unwrap(annotation: Any) -> Any:
+def _unwrap(annotation: object) -> object:
+    """Return `annotation` without `Annotated` and without `None`."""
     while True:
         origin = get_origin(annotation)
         if origin is Annotated:

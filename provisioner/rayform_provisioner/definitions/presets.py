@@ -14,12 +14,12 @@ version: 1
 name: {name}
 provider: aws
 region: {region}
-owner: {owner}            # who answers for it: a tag on everything
+owner: {owner}            # who is responsible for it: a tag on every resource
 tags: {{}}                  # more tags, such as team: vision
 
 network:
-  # Who may open SSH to the head, which is the one door. Nobody may while it is empty: put your own address here,
-  # such as 203.0.113.7/32.
+  # Who may open SSH to the head, the only way into the stack. While it is empty, nobody may: put your own address
+  # here, such as 203.0.113.7/32.
   allowed_ingress_cidrs: {allow}
   private_nodes: {private}    # true: workers behind a NAT gateway, which costs by the hour
   # existing: {{vpc_id: vpc-…, head_subnet_id: subnet-…, node_subnet_ids: [subnet-…], database_subnet_ids: [subnet-…, subnet-…]}}
@@ -59,7 +59,7 @@ state:
 _WORKERS = {
     "small": """\
   workers:
-    cpu:                    # Ray's autoscaler starts these when steps ask for more than the head has
+    cpu:                    # Ray's autoscaler starts these when steps need more than the head has
       instance_type: m6i.xlarge
       min: 0
       max: 2
@@ -71,7 +71,7 @@ _WORKERS = {
       instance_type: m6i.2xlarge
       min: 0
       max: 4
-    gpu:                    # a step with Resources(gpus=1) brings one up; it goes when it idles
+    gpu:                    # a step with Resources(gpus=1) starts one; it ends when it is idle
       instance_type: g5.xlarge
       gpus: 1
       min: 0
@@ -81,7 +81,7 @@ _WORKERS = {
 """,
     "spot": """\
   workers:
-    cpu:                    # spot capacity: cheaper by half and more, taken back with two minutes' notice
+    cpu:                    # spot capacity: half the price or less, taken back with two minutes' notice
       instance_type: m6i.2xlarge
       spot: true
       min: 0
@@ -97,11 +97,11 @@ _WORKERS = {
 }
 
 PRESETS = {
-    "small": "a head and up to two CPU workers, for a person or a small team",
-    "gpu": "CPU workers and GPU workers, from none to as many as steps ask for",
+    "small": "a head and up to two CPU workers, for one user or a small team",
+    "gpu": "CPU workers and GPU workers, from none to as many as steps need",
     "spot": "the same on spot capacity",
 }
-"""Preset to what it is."""
+"""Preset to what is in it."""
 
 
 def preset(
@@ -118,7 +118,7 @@ def preset(
         name: `small`, `gpu` or `spot`.
         stack: the stack's name.
         region: its region.
-        owner: who answers for it.
+        owner: who is responsible for it.
         allow: IPv4 ranges that may open SSH.
 
     Raises:
