@@ -1,13 +1,13 @@
-"""What this machine keeps of each deployed stack: `$RAYFORM_HOME/deployments/NAME/`, readable by its owner alone.
+"""What this machine keeps of each deployed stack: `$RAYFORM_HOME/deployments/NAME/`, readable only by its owner.
 
-| file | holds |
+| file | content |
 | --- | --- |
-| `record.json` | the reference, written before the first call to the cloud; what was settled; how far it is |
+| `record.json` | the reference, written before the first call to the cloud; what the cloud resolved; the status |
 | `definition.yaml` | the definition as it was last applied |
-| `running.json` | what runs now, and by whom; stays behind when it is killed |
+| `running.json` | the mark of the command that runs now; stays there if the command is killed |
 | `history.jsonl` | one line for each plan that was applied |
 | `ssh/` | the stack's key |
-| `work/` | Terraform's root module, its copy of the modules, and with a local backend its state |
+| `work/` | Terraform's root module, its copy of the modules, and its state if the backend is local |
 """
 
 from __future__ import annotations
@@ -47,21 +47,21 @@ __all__ = [
 
 
 def now() -> str:
-    """Return the time, UTC, to the second."""
+    """Return the time in UTC, to the second."""
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
 def whoami() -> str:
     """Return `user@host`, as Terraform writes it into its locks."""
     try:
-        user = pwd.getpwuid(os.getuid()).pw_name  # not LOGNAME, which `su` and `sudo -E` leave as it was
+        user = pwd.getpwuid(os.getuid()).pw_name  # LOGNAME would be wrong after `su` or `sudo -E`
     except KeyError:  # a user ID without a name
         user = os.environ.get("USER", "")
     return f"{user}@{socket.gethostname()}"
 
 
 def set_aside(word: str, *paths: Path) -> None:
-    """Rename those of `paths` that exist to end in `.WORD`, and with a number where one did so before."""
+    """Append `.WORD` to the names of those `paths` that exist, with a number if such a file exists already."""
     number = 1
     while True:
         suffix = f".{word}{number if number > 1 else ''}"
@@ -86,30 +86,42 @@ def deployed_names() -> list[str]:
 
 
 class StackRecord(BaseModel):
-    """What was settled about a stack; from the first plan to the end of its destroy."""
+    """What is decided about a stack; it exists from the first plan to the end of a destroy."""
 
     model_config = ConfigDict(extra="forbid")
 
     version: int = 1
+    """The format of this file."""
     name: str
+    """The stack's name."""
     reference: str
+    """The stack's unique reference; made with the record."""
     region: str
+    """The cloud's region; changes only while the stack is planned."""
     target: str
+    """The cloud that the stack is in; changes only while the stack is planned."""
     created: str
+    """When the record was made."""
     ssh_public_key: str
+    """The key that opens SSH on the head; changes with `rayform stack new-key`."""
     status: str = "planned"
-    """`planned`, `deploying`, `deployed`, `destroying`."""
+    """`planned`; `deploying` or `destroying` from the first change until the command succeeds; `deployed`."""
     zones: list[str] = Field(default_factory=list)
+    """The availability zones in use; each deploy writes them."""
     pinned_images: dict[str, str] = Field(default_factory=dict)
+    """Machine images in use, by what the definition asked for; each deploy writes them."""
     shapes: dict[str, dict[str, int | str]] = Field(default_factory=dict)
+    """`head` and each worker group to what its instance type has; each deploy writes them."""
     deployed: str | None = None
+    """When the last deploy succeeded."""
     outputs: dict[str, Any] = Field(default_factory=dict)
+    """Terraform's outputs; each deploy and refresh writes them."""
     kept: list[str] = Field(default_factory=list)
-    """Resources that a destroy left on purpose."""
+    """Resources that a destroy keeps on purpose."""
 
 
 class Running(BaseModel):
-    """A command that runs, or that was killed."""
+    """The mark of a command that is running or was killed."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -120,7 +132,7 @@ class Running(BaseModel):
     terraform: list[list[float]] = Field(default_factory=list)
     """Process ID and start time of each Terraform it started."""
     changes: bool = True
-    """Whether it may leave what the state doesn't know; a plan leaves a lock at worst."""
+    """Whether it may leave resources that the state doesn't know; a plan leaves at most a lock."""
 
 
 class HistoryEntry(BaseModel):
@@ -129,39 +141,56 @@ class HistoryEntry(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     at: str
+    """When the command ended."""
     who: str
+    """`user@host`."""
     operation: str
+    """`deploy`, `refresh` or `destroy`."""
     result: str
+    """`done`, `failed` or `interrupted`."""
     reference: str
+    """The stack's reference at that time."""
     added: int = 0
+    """Resources that were created."""
     changed: int = 0
+    """Resources that were updated."""
     removed: int = 0
+    """Resources that were deleted."""
     seconds: float = 0.0
+    """How long the command took."""
     rayform: str = __version__
+    """Rayform's version."""
     error: str | None = None
+    """The error of a failed command."""
 
 
 class StackFolder:
-    """The folder of one stack.
+    """The folder of one stack. Its paths never change.
 
     Args:
-        name: the stack.
+        name: the stack's name.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.held_since = ""
         self.path = deployments() / name
+        # Terraform's working folder.
         self.work = self.path / "work"
+        # The definition as it was last applied.
         self.definition_file = self.path / "definition.yaml"
+        # The private SSH key; the public one is next to it.
         self.key_file = self.path / "ssh" / "id_ed25519"
+        # The head's pinned SSH host keys.
         self.known_hosts = self.path / "ssh" / "known_hosts"
+        # The three files that the module's table describes.
         self._record_file = self.path / "record.json"
         self._running_file = self.path / "running.json"
         self._history_file = self.path / "history.jsonl"
+        # When this process last took the stack's lock; empty before.
+        self.held_since = ""
 
     def record(self) -> StackRecord | None:
-        """Return the record, or `None` where the stack was never planned here.
+        """Return the record, or `None` if the stack was never planned here.
 
         Raises:
             IntegrityError: it can't be read.
@@ -186,7 +215,11 @@ class StackFolder:
         record = self.record()
         if record is None:
             known = deployed_names()
-            hint = None if known else "None is deployed from here: make one with `rayform stack deploy`."
+            hint = (
+                None
+                if known
+                else "No stack was deployed from this machine: deploy one with `rayform stack deploy`."
+            )
             raise NotFoundError("deployed stack", self.name, known=known, hint=hint)
         return record
 
@@ -195,9 +228,9 @@ class StackFolder:
         write_atomically(self._record_file, record.model_dump())
 
     def begin(self, region: str, target: str) -> StackRecord:
-        """Return the record, and where there is none write one with a fresh reference first.
+        """Return the record; if there is none, write one with a new reference first.
 
-        A stack that was only ever planned is nowhere yet, so a plan for another place takes it there.
+        A stack that was only planned is nowhere yet, so a plan for another place replaces its record.
 
         Raises:
             ConflictError: the stack is elsewhere: another region or another cloud.
@@ -211,13 +244,13 @@ class StackFolder:
             shutil.rmtree(self.work, ignore_errors=True)
             record = None
         if record is not None:
-            for what, before, wanted in (
+            for what, present, requested in (
                 ("region", record.region, region),
                 ("target", record.target, target),
             ):
-                if before != wanted:
+                if present != requested:
                     raise ConflictError(
-                        f"Stack '{self.name}' is in {what} '{before}', not '{wanted}'.",
+                        f"Stack '{self.name}' is in {what} '{present}', not '{requested}'.",
                         hint="Destroy it first, or give the definition another name.",
                     )
             return record
@@ -233,12 +266,12 @@ class StackFolder:
         return record
 
     def replace_key(self) -> str:
-        """Make a new SSH key, keep what there is of the old one beside it, and return the new public key.
+        """Make a new SSH key, keep the old one's files next to it, and return the new public key.
 
-        The record names the new key last, so that an interrupted call is simply made again.
+        The record names the new key last, so an interrupted call can simply be repeated.
         """
         record = self.existing()
-        # A call before this one may have set the key aside that the running head still takes.
+        # Keep earlier keys too: the running head may still need one that an earlier call set aside.
         set_aside("old", self.key_file, self.key_file.with_suffix(".pub"))
         record.ssh_public_key = self._make_key()
         self.save(record)
@@ -277,10 +310,10 @@ class StackFolder:
 
     @contextlib.contextmanager
     def locked(self, operation: str) -> Iterator[Running | None]:
-        """Hold the stack's lock, and give what a killed command left, if one was.
+        """Hold the stack's lock, and yield the mark that a killed command left, or `None`.
 
         Raises:
-            ConflictError: another command holds it; says which, whose and since when.
+            ConflictError: another command holds it; the error says which, whose and since when.
         """
         private_folder(self.path)
         held = False
@@ -294,10 +327,11 @@ class StackFolder:
                 yield left
         except ConflictError as error:
             running = self._running()
-            if not held and running is not None:  # else it is about another lock, such as the state's
+            if not held and running is not None:  # otherwise it is about another lock, such as the state's
                 raise ConflictError(
                     f"Stack '{self.name}' is locked.",
-                    why=f"`{running.operation}` by {running.who} (process {running.pid}) runs since {running.started}.",
+                    why=f"`{running.operation}` by {running.who} (process {running.pid}) "
+                    f"has been running since {running.started}.",
                     hint=error.hint,
                 ) from None
             raise
@@ -309,7 +343,7 @@ class StackFolder:
             return None
 
     def holder(self) -> Running | None:
-        """Return the command that is changing the stack now, if one lives."""
+        """Return the command that is changing the stack now, or `None`."""
         running = self._running()
         return running if running is not None and psutil.pid_exists(running.pid) else None
 
@@ -318,8 +352,8 @@ class StackFolder:
 
         Args:
             operation: the command.
-            left: what a killed command left; since it may still own a lock, its start counts as this one's.
-            changes: whether it may leave what the state doesn't know.
+            left: the mark of a killed command; because that may still own a lock, its start counts as this one's.
+            changes: whether `operation` may leave resources that the state doesn't know.
         """
         started = left.started if left else now()
         changes = changes or (left is not None and left.changes)
@@ -330,17 +364,17 @@ class StackFolder:
         return running
 
     def mark_terraform(self, running: Running, pid: int) -> None:
-        """Write down a Terraform that was started, so that the next command can end it if this one dies."""
+        """Add a Terraform process to the mark, so that the next command can end it if this one dies."""
         with contextlib.suppress(psutil.Error):
             running.terraform = [*running.terraform[-3:], [float(pid), psutil.Process(pid).create_time()]]
             write_atomically(self._running_file, running.model_dump())
 
     def mark_ended(self) -> None:
-        """Take the mark away: nothing that the state doesn't know can be left."""
+        """Remove the mark: the state knows every resource."""
         self._running_file.unlink(missing_ok=True)
 
     def add_history(self, entry: HistoryEntry) -> None:
-        """Append a line to the history; a crash may cut the last line, which reading skips."""
+        """Append a line to the history; a line that a crash cut short is skipped when the history is read."""
         private_folder(self.path)
         descriptor = os.open(self._history_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
@@ -359,7 +393,7 @@ class StackFolder:
         return entries
 
     def forget(self) -> None:
-        """Remove all but the history, after the stack is destroyed."""
+        """Remove everything except the history, after the stack is destroyed."""
         self._record_file.unlink(missing_ok=True)
         for path in (self.definition_file, self._running_file):
             path.unlink(missing_ok=True)
@@ -368,9 +402,9 @@ class StackFolder:
 
 
 def _end_orphans(left: Running, patience: float = 20.0) -> None:
-    """End Terraforms, and their providers, that outlived the command that started them.
+    """End the Terraform processes, and their providers, that outlived the killed command `left`.
 
-    Terraform gets a chance to end what it is in the midst of and to save its state.
+    Terraform gets `patience` seconds to finish the calls that it has sent and to save its state.
     """
     for pid, started in left.terraform:
         group = int(pid)
@@ -397,8 +431,8 @@ def _end_orphans(left: Running, patience: float = 20.0) -> None:
 
 
 def _group(group: int, started: float) -> list[psutil.Process]:
-    """Processes of the group, if it still is the one that was started then (a process ID may be used again)."""
-    found = []
+    """Return the processes of the group, unless its ID has been used again since `started`."""
+    members = []
     for process in psutil.process_iter(["pid", "create_time", "name", "status"]):
         try:
             if os.getpgid(process.pid) != group or process.info["status"] == psutil.STATUS_ZOMBIE:
@@ -409,7 +443,7 @@ def _group(group: int, started: float) -> list[psutil.Process]:
             if born >= started - 1 and any(
                 word in (process.info["name"] or "") for word in ("terraform", "tofu")
             ):
-                found.append(process)
+                members.append(process)
         except (ProcessLookupError, psutil.Error):
             continue
-    return found
+    return members

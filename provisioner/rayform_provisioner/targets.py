@@ -1,15 +1,15 @@
-"""Where a stack is deployed to: AWS proper, or an emulated cloud behind endpoints of its own.
+"""Where a stack is deployed to: AWS proper, or an emulated cloud with its own endpoints.
 
-A target is never part of a definition, so that the very definition of a production stack can be rehearsed.
+A target is not part of a definition, so that the definition of a production stack can be rehearsed unchanged.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from rayform_core.errors import NotFoundError, PrerequisiteError, UsageError
@@ -36,15 +36,16 @@ SERVICES = (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A cloud that answers the AWS API.
+    """A place where a cloud's API answers.
 
     Args:
         name: `aws`, `localstack`, or the path of an endpoints file.
         endpoints: service to URL, as this machine reaches them; empty on AWS proper.
         node_endpoints: the same, as the stack's machines reach them.
-        access_key, secret_key: keys of an emulator; AWS proper uses the cloud's own chain.
-        region: region that the emulator serves, where it serves one alone.
-        base_image: image that step images start from there, where no public one can be pulled.
+        access_key, secret_key: keys of an emulator; on AWS proper, AWS's own chain finds the keys.
+        region: the region that an emulator serves, if it serves only one.
+        base_image: the image that step images start from, if no public one can be pulled there.
+        provider: the cloud whose API it is; `clouds.cloud_of` looks it up.
     """
 
     name: str
@@ -86,7 +87,7 @@ def resolve_target(name: str | None = None) -> Target:
     Raises:
         PrerequisiteError: the emulated cloud is not up.
         NotFoundError: there is no such target.
-        UsageError: the endpoints file is not one.
+        UsageError: the endpoints file is not valid.
     """
     name = name or os.environ.get("RAYFORM_TARGET") or "aws"
     if name == "aws":
@@ -107,7 +108,7 @@ def resolve_target(name: str | None = None) -> Target:
 
 
 def emulated_cloud_is_up() -> bool:
-    """Whether `rayform localstack up` left an emulated cloud here, so that `localstack` is a target."""
+    """Whether `rayform localstack up` has started an emulated cloud here, so that `localstack` is a target."""
     return _emulated_endpoints().exists()
 
 
@@ -150,7 +151,7 @@ def read_endpoints(path: Path, name: str) -> Target:
     )
 
 
-def _urls(services: dict[str, Any], path: Path) -> dict[str, str]:
+def _urls(services: Mapping[str, object], path: Path) -> dict[str, str]:
     urls = {}
     for service, url in services.items():
         if (

@@ -1,1 +1,1 @@
-"""Terraform: the root module of a stack, the program that applies it, and what it says."""
+"""Terraform: the root module of a stack, the program that applies it, and what that program reports."""

@@ -1,12 +1,12 @@
 # ruff: noqa: E501  (patterns and sentences read better whole)
-"""Turns what Terraform reports into typed errors: the resource, the kind, the sentence that matters."""
+"""Turns what Terraform reports into typed errors: the resource, the kind of failure, the sentence that matters."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 from rayform_core.errors import ConflictError, RemoteError
 from rayform_provisioner.clouds import LockInfo
@@ -30,7 +30,7 @@ class ErrorKind(StrEnum):
 
 
 _KINDS: tuple[tuple[ErrorKind, str], ...] = (
-    # First: what a registry or a mirror answers, or doesn't, is told in the words of the others.
+    # First, because failures of a registry or a mirror also contain the words of the other kinds.
     (
         ErrorKind.PROVIDER,
         r"Failed to query available provider packages|Failed to install provider|Inconsistent dependency lock file|plugin crashed|Plugin did not respond",
@@ -71,16 +71,15 @@ _KINDS: tuple[tuple[ErrorKind, str], ...] = (
 
 _HINTS = {
     ErrorKind.CREDENTIALS: "Check the cloud's credentials (AWS: `aws sts get-caller-identity`), then run the command again.",
-    ErrorKind.PERMISSION: "Give the person who deploys the right that is named; docs/stacks.md has the whole policy.",
+    ErrorKind.PERMISSION: "Give the user who deploys the permission that is named; docs/stacks.md has the whole policy.",
     ErrorKind.QUOTA: "Ask the cloud to raise the quota, or choose a smaller instance type, then run the command again.",
     ErrorKind.CAPACITY: "Try another instance type or other zones, or run the command again later.",
-    ErrorKind.EXISTS: "Something of that name is there and is not the stack's: remove or rename it, then run the command again.",
+    ErrorKind.EXISTS: "Something else has that name already: remove or rename it, then run the command again.",
     ErrorKind.IN_USE: "Something still uses it; run the command again in a minute.",
-    ErrorKind.NETWORK: "Check the network and the endpoint, then run the command again: it goes on where it stopped.",
-    ErrorKind.PROVIDER: "Terraform can't get its provider. Check the network; where there is none, name a mirror of "
-    "the provider: `rayform terraform configure --mirror FOLDER` (docs/terraform.md says how to make one).",
-    ErrorKind.CONFIGURATION: "This is Rayform's mistake unless you changed the modules: please report it.",
-    ErrorKind.OTHER: "Run the command again: it goes on where it stopped.",
+    ErrorKind.NETWORK: "Check the network and the endpoint, then run the command again: it continues where it stopped.",
+    ErrorKind.PROVIDER: "Terraform can't get its provider. Check the network, or name a mirror of the provider: `rayform terraform configure --mirror FOLDER` (docs/terraform.md says how to make one).",
+    ErrorKind.CONFIGURATION: "Unless you changed the modules, this is a mistake in Rayform: please report it.",
+    ErrorKind.OTHER: "Run the command again: it continues where it stopped.",
 }
 
 
@@ -94,8 +93,8 @@ class Diagnostic:
     address: str = ""
 
     @classmethod
-    def parse(cls, raw: dict[str, Any]) -> Diagnostic:
-        """Read a diagnostic of Terraform's JSON."""
+    def parse(cls, raw: Mapping[str, object]) -> Diagnostic:
+        """Read a diagnostic from Terraform's JSON."""
         return cls(
             str(raw.get("severity", "error")),
             str(raw.get("summary", "")).strip(),
@@ -105,12 +104,12 @@ class Diagnostic:
 
     @property
     def sentence(self) -> str:
-        """The sentence that matters: the cloud's own error code and text where it gave one."""
+        """The sentence that matters: the cloud's own error code and text, if there is one."""
         text = f"{self.summary}\n{self.detail}".strip()
-        found = re.search(r"api error ([A-Za-z0-9.]+): (.+)", text)
-        if found:
-            code, said = found.group(1), found.group(2).strip().splitlines()[0].strip()
-            return code if said == code else f"{code}: {said}"
+        match = re.search(r"api error ([A-Za-z0-9.]+): (.+)", text)
+        if match:
+            code, sentence = match.group(1), match.group(2).strip().splitlines()[0].strip()
+            return code if sentence == code else f"{code}: {sentence}"
         if self.detail and self.summary.rstrip(".") in (
             "Error",
             "Invalid value for variable",
@@ -146,7 +145,7 @@ class TerraformError(RemoteError):
         command: the Terraform command, such as `apply`.
         diagnostics: its errors.
         log: its last lines.
-        killed: whether a signal ended it, so that it may have left a lock, and what the state doesn't know.
+        killed: whether a signal ended it, so that it may have left a lock and resources that the state doesn't know.
     """
 
     def __init__(
@@ -171,7 +170,7 @@ class TerraformError(RemoteError):
 
     @property
     def refuses_state(self) -> bool:
-        """Whether Terraform will never take the state that it was told to save: it is older, another's, or cut."""
+        """Whether Terraform will never accept the state that it was to save: an older one, another's, or a part of one."""
         return not self.killed and re.search(_REFUSALS, "\n".join(self.log)) is not None
 
     @property
@@ -185,7 +184,7 @@ _REFUSALS = r"cannot (?:import|overwrite) (?:existing )?state with|Error reading
 
 @dataclass
 class StateLockedError(ConflictError):
-    """Another Terraform holds the lock of the state."""
+    """Another Terraform holds the lock of the state; `holder` says whose, and `stack` which stack's."""
 
     holder: LockInfo = field(default_factory=LockInfo)
     stack: str = ""
@@ -199,7 +198,7 @@ class StateLockedError(ConflictError):
             why=f"{who} holds the lock ({self.holder.operation or 'unknown operation'}){since}.",
             hint="Wait until it ends and try again."
             + (
-                f" If it is dead for good, take its lock away: rayform stack unlock {self.stack}."
+                f" If it is dead for good, remove its lock: rayform stack unlock {self.stack}."
                 if self.stack
                 else ""
             ),
@@ -214,6 +213,6 @@ def error_of(
     for diagnostic in errors:
         if "acquiring the state lock" in diagnostic.summary:
             holder = _lock_of(diagnostic.detail)
-            if holder.id:  # else nobody holds it, and the bucket can't be reached or written
+            if holder.id:  # without an ID nobody holds it, and the bucket can't be reached or written
                 return StateLockedError(holder)
     return TerraformError(command, errors, log, killed=killed)

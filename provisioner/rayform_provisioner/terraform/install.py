@@ -21,7 +21,7 @@ PINNED = "1.11.4"
 """The release that Rayform is tested with."""
 
 RELEASES = "https://releases.hashicorp.com/terraform"
-"""Where releases are; `--from` names another place of the same layout."""
+"""Where releases are; `--from` names another address with the same layout."""
 
 MAX_BYTES = 300_000_000
 
@@ -29,22 +29,22 @@ MAX_BYTES = 300_000_000
 def install(version: str = PINNED, source: str = RELEASES, sha256: str | None = None) -> Path:
     """Fetch a release into `$RAYFORM_HOME/terraform/bin`, and return the path of the binary.
 
-    The archive's checksum must be the one in the release's own list, and `sha256` where it is given. A release
-    that is there already is fetched anew. Nothing is written before the checksum holds.
+    The archive's checksum must be the one in the release's own list, and must be `sha256` if that is passed. Nothing
+    is written before it was checked. A release that is there already is fetched again.
 
     Args:
         version: the release, such as `1.11.4`.
         source: base address; HTTPS, or HTTP on loopback.
-        sha256: the checksum that the archive must have, from a source of your own.
+        sha256: the checksum that the archive must have, from a source that you trust.
 
     Raises:
-        UsageError: the version or address is not one.
+        UsageError: the version or the address is not valid.
         PrerequisiteError: there is no release for this machine.
-        RemoteError: it can't be fetched.
+        RemoteError: the release can't be fetched.
         IntegrityError: the checksum is wrong.
     """
     if not re.fullmatch(r"\d+\.\d+\.\d+", version):
-        raise UsageError(f"'{version}' is not a release of Terraform.", hint=f"Write it such as {PINNED}.")
+        raise UsageError(f"'{version}' is not a release of Terraform.", hint=f"Write it like {PINNED}.")
     if not re.match(r"https://|http://(127\.0\.0\.1|localhost|\[::1\])[:/]", source):
         raise UsageError(f"'{source}' is not an HTTPS address.")
     archive_name = f"terraform_{version}_{_platform()}.zip"
@@ -56,15 +56,13 @@ def install(version: str = PINNED, source: str = RELEASES, sha256: str | None = 
     if expected is None:
         raise PrerequisiteError(f"Release {version} has no archive for this machine ({archive_name}).")
     if sha256 is not None and sha256.lower() != expected.lower():
-        raise IntegrityError(
-            f"The release's list has another checksum for {archive_name} than the one given."
-        )
+        raise IntegrityError(f"The release's list has another checksum for {archive_name} than --sha256.")
     archive = _fetch(f"{base}/{archive_name}", MAX_BYTES)
-    found = hashlib.sha256(archive).hexdigest()
-    if found != expected.lower():
+    actual = hashlib.sha256(archive).hexdigest()
+    if actual != expected.lower():
         raise IntegrityError(
             f"{archive_name} is damaged or was tampered with.",
-            why=f"Its SHA-256 is {found}, and the release's list has {expected}.",
+            why=f"Its SHA-256 is {actual}, and the release's list has {expected}.",
             hint="Nothing was installed. Try again, or from another network.",
         )
     try:

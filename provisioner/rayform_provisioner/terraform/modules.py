@@ -1,4 +1,4 @@
-"""Finds the Terraform modules and puts a copy of them into a stack's working folder."""
+"""Finds the Terraform modules and copies them into a stack's working folder."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ MODULES = ("network", "bucket", "registry", "catalog", "compute")
 
 
 def modules_folder() -> Path:
-    """Return the folder with the modules: `_terraform` beside this package when it is installed, the
-    repository's `terraform/` when it is editable.
+    """Return the folder with the modules: `_terraform` in an installed package, `terraform/` in a checkout.
 
     Raises:
-        IntegrityError: neither is there.
+        IntegrityError: neither exists.
     """
     here = Path(__file__).resolve().parents[1]
     for folder in (here / "_terraform" / "modules", here.parent.parent / "terraform" / "modules"):
@@ -26,7 +25,7 @@ def modules_folder() -> Path:
             return folder
     raise IntegrityError(
         "Rayform's Terraform modules are missing.",
-        why=f"Looked beside {here}.",
+        why=f"They are neither in {here} nor next to it.",
         hint="Install rayform again.",
     )
 
@@ -34,22 +33,22 @@ def modules_folder() -> Path:
 def copy_modules(provider: str, target: Path) -> str:
     """Copy the modules of `provider` to `target`, without their tests and examples, and return a digest of them.
 
-    A module that is there already with the same content is left alone, so that Terraform sees no change.
+    A file that has the same content already is left alone, so that Terraform sees no change.
     """
     source = modules_folder() / provider
     digest = hashlib.sha256()
-    wanted: dict[Path, bytes] = {}
+    files: dict[Path, bytes] = {}
     for module in MODULES:
         for path in sorted((source / module).rglob("*")):
             inside = path.relative_to(source)
             if path.is_file() and not {"tests", "examples", ".terraform"} & set(inside.parts):
-                wanted[inside] = path.read_bytes()
-                digest.update(f"{inside}\0{len(wanted[inside])}\0".encode())
-                digest.update(wanted[inside])
+                files[inside] = path.read_bytes()
+                digest.update(f"{inside}\0{len(files[inside])}\0".encode())
+                digest.update(files[inside])
     for path in target.rglob("*") if target.exists() else ():
-        if path.is_file() and path.relative_to(target) not in wanted:
+        if path.is_file() and path.relative_to(target) not in files:
             path.unlink()
-    for inside, content in wanted.items():
+    for inside, content in files.items():
         copy = target / inside
         if not copy.exists() or copy.read_bytes() != content:
             copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,21 +1,29 @@
-"""Reads a plan, as Terraform told or saved it: what changes, what of it holds data, what drifted."""
+"""Reads a plan that Terraform streamed or saved: the changes, those that take data away, and the drift."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from rayform_provisioner.definitions.costs import CostEstimate
 from rayform_provisioner.terraform.runner import Event, Finished
 
-__all__ = ["Change", "PlanSummary", "plain_changes", "planned_changes", "read_changes", "read_drift"]
+__all__ = [
+    "Change",
+    "PlanSummary",
+    "plain_changes",
+    "planned_changes",
+    "read_changes",
+    "read_drift",
+]
 
 DATA_HOLDERS = {
     "aws_s3_bucket": "the bucket, with every artifact",
     "aws_ecr_repository": "the repository, with every step image",
     "aws_db_instance": "the catalog, with every run and model",
 }
+"""Terraform type to the data in it; a second cloud adds its types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +34,8 @@ class Change:
         address: the resource.
         kind: its type.
         action: `create`, `update`, `delete`, `replace`, `import` or `forget`.
-        fields: attributes that differ, with what they were and what they will be, in short.
-        because: attributes that make it a replacement.
+        fields: attributes that differ, with their old and new values, shortened.
+        because: attributes whose change forces a replacement.
     """
 
     address: str
@@ -38,22 +46,22 @@ class Change:
 
     @property
     def data_at_risk(self) -> str | None:
-        """What data it would take away, or `None`."""
+        """The data that it would take away, or `None`."""
         return DATA_HOLDERS.get(self.kind) if self.action in ("delete", "replace") else None
 
 
 @dataclass(slots=True)
 class PlanSummary:
-    """A plan that a person may say yes to.
+    """A plan, as the user sees it before agreeing to it.
 
     Args:
         name, reference: the stack.
         changes: what would change.
-        cost: what the stack would cost then.
-        drift: what was changed behind Terraform's back.
-        warnings: what a person should know.
-        holdings: data that a destroy would meet, component to words.
-        outputs_changed: whether only outputs differ.
+        cost: what the stack would then cost.
+        drift: what was changed without Terraform.
+        warnings: what the user should know.
+        holdings: the data of a stack that is to be destroyed, component to words.
+        outputs_changed: whether Terraform has something to apply, be it only outputs.
     """
 
     name: str
@@ -71,14 +79,14 @@ class PlanSummary:
 
     @property
     def data_at_risk(self) -> list[str]:
-        """What data the plan would take away."""
+        """The data that the plan would take away."""
         return [f"{c.address}: {c.data_at_risk}" for c in self.changes if c.data_at_risk]
 
 
 def plain_changes(done: Finished) -> list[Change] | None:
-    """Return the changes from the event stream alone, or `None` where a person would want to see the details.
+    """Return the changes from the event stream alone, or `None` if the saved plan has details to show.
 
-    Reading a saved plan costs Terraform a second; a plan that only makes things has no details to show.
+    Reading a saved plan takes Terraform a second, and a plan that only creates resources has no details to show.
     """
     if done.code == 0:
         return []
@@ -91,7 +99,7 @@ def plain_changes(done: Finished) -> list[Change] | None:
 
 
 def planned_changes(events: Iterable[Event]) -> list[Change]:
-    """Return the changes that Terraform told of while it planned, without details, in the order of their addresses."""
+    """Return the changes that Terraform reported while it planned, without details, ordered by address."""
     planned = (event for event in events if event.phase == "planned" and event.action != "read")
     return sorted(
         (Change(e.address, _kind(e.address), e.action) for e in planned), key=lambda change: change.address
@@ -99,69 +107,92 @@ def planned_changes(events: Iterable[Event]) -> list[Change]:
 
 
 def _kind(address: str) -> str:
+    """Return the Terraform type in `address`; only AWS's types are recognised so far."""
     for part in address.split("."):
         if part.startswith("aws_"):
             return part
     return ""
 
 
-def read_changes(plan: dict[str, Any]) -> list[Change]:
-    """Return the changes of a plan in Terraform's JSON, in the order of their addresses."""
+class _ChangeBody(TypedDict, total=False):
+    """What a plan does to a resource, in Terraform's JSON."""
+
+    actions: list[str]
+    before: object
+    after: object
+    after_unknown: object
+    before_sensitive: object
+    after_sensitive: object
+    importing: object
+    replace_paths: list[list[object]]
+
+
+class _ResourceChange(TypedDict, total=False):
+    address: str
+    type: str
+    mode: str
+    change: _ChangeBody
+
+
+def read_changes(plan: Mapping[str, Any]) -> list[Change]:
+    """Return the changes of a plan in Terraform's JSON, ordered by address."""
     return sorted(_changes(plan.get("resource_changes", [])), key=lambda change: change.address)
 
 
-def read_drift(plan: dict[str, Any]) -> list[Change]:
+def read_drift(plan: Mapping[str, Any]) -> list[Change]:
     """Return what differs between the state and the cloud, from a plan in Terraform's JSON."""
     return sorted(_changes(plan.get("resource_drift", [])), key=lambda change: change.address)
 
 
-def _changes(items: list[dict[str, Any]]) -> list[Change]:
-    found = []
+def _changes(items: list[_ResourceChange]) -> list[Change]:
+    changes = []
     for item in items:
         change = item["change"]
-        actions = change["actions"]
-        if item.get("mode") == "data":
+        action = _action(change)
+        if item.get("mode") == "data" or action is None:
             continue
-        if "importing" in change and actions in (["no-op"], ["update"]):
-            action = "import"
-        elif actions == ["no-op"] or actions == ["read"] or "open" in actions:
-            continue
-        elif "create" in actions and "delete" in actions:
-            action = "replace"
-        else:
-            action = str(actions[0])
         because = tuple(".".join(map(str, path)) for path in change.get("replace_paths", []))
-        found.append(Change(item["address"], item["type"], action, _fields(change), because))
-    return found
+        changes.append(Change(item["address"], item["type"], action, _fields(change), because))
+    return changes
 
 
-def _fields(change: dict[str, Any]) -> tuple[str, ...]:
-    before, after, unknown = (
-        change.get("before") or {},
-        change.get("after") or {},
-        change.get("after_unknown") or {},
-    )
-    if not isinstance(before, dict) or not isinstance(after, dict) or not before or not after:
+def _action(change: _ChangeBody) -> str | None:
+    """Return the one word for Terraform's list of actions; `None` if nothing changes."""
+    actions = change["actions"]
+    if "importing" in change and actions in (["no-op"], ["update"]):
+        return "import"
+    if actions in (["no-op"], ["read"]) or "open" in actions:
+        return None
+    return "replace" if "create" in actions and "delete" in actions else actions[0]
+
+
+def _fields(change: _ChangeBody) -> tuple[str, ...]:
+    before, after = _attributes(change.get("before")), _attributes(change.get("after"))
+    unknown = _attributes(change.get("after_unknown"))
+    if not before or not after:
         return ()
-    hidden = {**_marked(change.get("before_sensitive")), **_marked(change.get("after_sensitive"))}
-    found = []
+    hidden = _marked(change.get("before_sensitive")) | _marked(change.get("after_sensitive"))
+    fields = []
     for key in sorted({*before, *after}):
-        if key in unknown and unknown[key] is True:
-            continue  # known once it is applied
+        if unknown.get(key) is True:
+            continue  # only known after the plan is applied
         if before.get(key) == after.get(key) or key == "tags_all":
             continue
-        if key in hidden:
-            found.append(f"{key}: (hidden)")
-        else:
-            found.append(f"{key}: {_difference(before.get(key), after.get(key))}")
-    return tuple(found)
+        difference = "(hidden)" if key in hidden else _difference(before.get(key), after.get(key))
+        fields.append(f"{key}: {difference}")
+    return tuple(fields)
 
 
-def _marked(value: Any) -> dict[str, Any]:
-    return {key: mark for key, mark in value.items() if _any_true(mark)} if isinstance(value, dict) else {}
+def _attributes(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
 
 
-def _any_true(mark: Any) -> bool:
+def _marked(value: object) -> set[str]:
+    """Return the attributes of which Terraform marks at least a part."""
+    return {key for key, mark in _attributes(value).items() if _any_true(mark)}
+
+
+def _any_true(mark: object) -> bool:
     if isinstance(mark, dict):
         return any(_any_true(item) for item in mark.values())
     if isinstance(mark, list):
@@ -169,14 +200,14 @@ def _any_true(mark: Any) -> bool:
     return mark is True
 
 
-def _difference(before: Any, after: Any) -> str:
+def _difference(before: object, after: object) -> str:
     if isinstance(before, dict) and isinstance(after, dict):
         keys = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
         return "; ".join(f"{key} {_short(before.get(key))} → {_short(after.get(key))}" for key in keys[:4])
     return f"{_short(before)} → {_short(after)}"
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = "nothing" if value is None else str(value)
     text = " ".join(text.split())
     return text if len(text) <= 60 else text[:57] + "…"

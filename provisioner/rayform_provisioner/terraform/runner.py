@@ -1,7 +1,7 @@
 """Runs Terraform or OpenTofu and reads its stream of JSON events.
 
-python-terraform builds the command lines; its `cmd` waits for the end in silence and its `destroy` passes a
-flag that Terraform no longer has, so the one subclass here streams and mends that.
+python-terraform builds the command lines. Its `cmd` shows nothing until the command ends, and its `destroy` passes a
+flag that Terraform no longer has; the subclass here streams instead, and avoids both.
 
 Source: Terraform's machine-readable UI (version 1.2 of its JSON).
 """
@@ -23,11 +23,11 @@ from typing import Any
 
 from rayform_core.errors import IntegrityError, PrerequisiteError
 from rayform_core.files import write_atomically
-from rayform_provisioner.terraform.errors import Diagnostic, StateLockedError, error_of
+from rayform_provisioner.terraform.errors import Diagnostic, error_of
 from rayform_provisioner.terraform.settings import TerraformSettings
 from rayform_provisioner.terraform.state_place import next_place, present_place
 
-__all__ = ["Event", "Finished", "Terraform"]
+__all__ = ["UNSAVED_FILE", "Event", "Finished", "Terraform"]
 
 try:
     from python_terraform import IsFlagged
@@ -41,7 +41,7 @@ except ModuleNotFoundError as error:  # the extra is not installed
 LOG_LINES = 40
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 UNSAVED_FILE = "errored.tfstate"
-"""Where Terraform puts a state that it can't save in its backend."""
+"""The file into which Terraform writes a state that it can't save in its backend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,8 @@ class Event:
         address: the resource.
         action: `create`, `update`, `delete`, `read`, `replace`, `import`, …
         phase: `planned`, `drift`, `start`, `progress`, `complete` or `error`.
-        seconds: time it took so far.
-        resource_id: the cloud's ID, where it is known.
+        seconds: how long it has taken so far.
+        resource_id: the cloud's ID, if Terraform knows it.
     """
 
     address: str
@@ -65,14 +65,14 @@ class Event:
 
 @dataclass(slots=True)
 class Finished:
-    """What a Terraform command left.
+    """The result of a Terraform command.
 
     Args:
         code: exit status.
         text: its output.
         events: what happened, without progress.
         diagnostics: errors and warnings.
-        outputs: values of the outputs after an apply; `None` where Terraform told none, or hid a secret one.
+        outputs: values of the outputs after an apply; `None` if Terraform reported none, or hid a secret one.
     """
 
     code: int
@@ -92,15 +92,15 @@ _PHASES = {
 }
 
 
-class Terraform(_PythonTerraform):  # type: ignore[misc]
+class Terraform(_PythonTerraform):  # type: ignore[misc]  # python-terraform has no types
     """Terraform in one working folder.
 
     Args:
         folder: the root module's folder.
         settings: which binary, mirror and plugin cache.
-        environment: variables on top of this process's own, such as an emulator's keys.
-        on_event: called for every event, from the calling thread.
-        on_start: called with the process ID of each command, so that a later process can find it after a crash.
+        environment: variables in addition to this process's own, such as an emulator's keys.
+        on_event: called for every event, in the calling thread.
+        on_start: called with the process ID of each command, so that after a crash a later process can find it.
     """
 
     def __init__(
@@ -116,52 +116,48 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]
         self.on_event = on_event
         self.on_start = on_start
         self.root = folder
-        # No `state`: the configuration's backend decides. The state is never read through python-terraform.
+        # No `state`: the configuration's backend says where it is. It is never read through python-terraform.
         super().__init__(working_dir=str(folder), terraform_bin_path=str(settings.binary()))
 
     def read_state_file(self, file_path: str | None = None) -> None:
-        """Do nothing: python-terraform would read a state of a format that Terraform left years ago."""
+        """Do nothing: python-terraform only reads a format of the state that Terraform gave up years ago."""
 
     def moves_state(self) -> bool:
-        """Whether this folder's state lies elsewhere than its root module wants it."""
-        present, wanted = present_place(self.root), next_place(self.root)
-        return present is not None and wanted is not None and present != wanted
+        """Whether the next `init` moves this folder's state to another place."""
+        present, following = present_place(self.root), next_place(self.root)
+        return present is not None and following is not None and present != following
 
     def prepare(self, digest: str, *, carry: bool = True) -> bool:
         """Run `init` unless the folder was prepared for the same `digest` already; return whether it ran.
 
         Args:
-            digest: changes when `init` must run anew.
-            carry: where the state lies elsewhere than it is wanted, copy it over what is there.
+            digest: changes when `init` must run again.
+            carry: if the state moves, copy it over whatever is at its new place.
 
         Raises:
-            StateLockedError: the state moves, and another holds a lock.
-            TerraformError: a provider or the backend can't be had.
+            StateLockedError: the state moves, and another command holds a lock.
+            TerraformError: a provider or the backend is not available.
         """
         stamp = self.root / ".terraform" / "rayform-prepared"
-        wanted = f"{digest} {self.settings.fingerprint()}"
+        mark = f"{digest} {self.settings.fingerprint()}"
         lock = self.root / ".terraform.lock.hcl"
         with contextlib.suppress(OSError):
-            if lock.exists() and stamp.read_text() == wanted:
+            if lock.exists() and stamp.read_text() == mark:
                 return False
-        # A state that is asked to lie elsewhere moves there; else the backend's own cache is of no interest.
-        way: dict[str, Any] = (
-            {"migrate_state": IsFlagged, "force_copy": IsFlagged}
-            if carry and self.moves_state()
-            else {"reconfigure": IsFlagged}
-        )
-        # An `init` that breaks off may have changed the backend: what was prepared before it no longer holds.
+        carries = carry and self.moves_state()
+        mode = ("migrate_state", "force_copy") if carries else ("reconfigure",)
+        # An `init` that fails may already have changed the backend, so the folder no longer counts as prepared.
         stamp.unlink(missing_ok=True)
-        self._run("init", input=False, no_color=IsFlagged, **way)
-        write_atomically(stamp, wanted)
+        self._run("init", input=False, no_color=IsFlagged, **dict.fromkeys(mode, IsFlagged))
+        write_atomically(stamp, mark)
         return True
 
     def push_unsaved(self) -> bool:
-        """Save the state that an earlier Terraform could not save at its end; return whether there was one.
+        """Save the state that an earlier Terraform could not save; return whether there was one.
 
         Raises:
-            StateLockedError: another holds the lock.
-            TerraformError: a newer state was saved since, or the backend can't be reached; the file stays.
+            StateLockedError: another command holds the lock.
+            TerraformError: a newer state has been saved since, or the backend can't be reached; the file stays.
         """
         unsaved = self.root / UNSAVED_FILE
         if not unsaved.exists():
@@ -177,32 +173,32 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]
 
         Args:
             plan: file to write.
-            destroy: plan the end of everything.
-            refresh_only: plan to write down what the cloud is, and to change nothing in it.
-            refresh: read every resource first; where not, the state is taken at its word.
+            destroy: plan to destroy everything.
+            refresh_only: plan to bring the state up to date, and to change nothing in the cloud.
+            refresh: read every resource first; if false, trust the state.
 
         Raises:
-            StateLockedError: another holds the lock.
+            StateLockedError: another command holds the lock.
             TerraformError: the plan failed.
         """
-        flags: dict[str, Any] = {"destroy": IsFlagged} if destroy else {}
+        flags: dict[str, object] = {} if refresh else {"refresh": False}
+        if destroy:
+            flags["destroy"] = IsFlagged
         if refresh_only:
             flags["refresh_only"] = IsFlagged
-        if not refresh:
-            flags["refresh"] = False
         return self._stream("plan", out=str(plan), detailed_exitcode=IsFlagged, ok=(0, 2), **flags)
 
     def apply_plan(self, plan: Path) -> Finished:
         """Apply the saved plan `plan`, and nothing else.
 
         Raises:
-            StateLockedError: another holds the lock.
-            TerraformError: a resource failed; what succeeded is in the state.
+            StateLockedError: another command holds the lock.
+            TerraformError: a resource failed; those that succeeded are in the state.
         """
         return self._stream("apply", str(plan), auto_approve=IsFlagged)
 
     def read_plan(self, plan: Path) -> dict[str, Any]:
-        """Return the saved plan as Terraform's JSON."""
+        """Return the saved plan in Terraform's JSON."""
         return self._json("show", str(plan))
 
     def outputs(self) -> dict[str, Any]:
@@ -210,7 +206,7 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]
         return {name: item["value"] for name, item in self._json("output").items()}
 
     def pull_state(self) -> dict[str, Any]:
-        """Return the raw state; empty where there is none."""
+        """Return the raw state; empty if there is none."""
         text = self._run("state pull").text.strip()
         if not text:
             return {}
@@ -221,18 +217,17 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]
         return state
 
     def forget(self, addresses: list[str]) -> None:
-        """Take `addresses` out of the state, and touch nothing in the cloud."""
+        """Remove `addresses` from the state; nothing changes in the cloud."""
         if addresses:
             self._run("state rm", *addresses)
 
     def validate_folder(self) -> list[Diagnostic]:
-        """Return what `terraform validate` finds."""
-        found = self._json("validate", ok=(0, 1))
-        return [Diagnostic.parse(item) for item in found.get("diagnostics", [])]
+        """Return the errors and warnings of `terraform validate`."""
+        report = self._json("validate", ok=(0, 1))
+        return [Diagnostic.parse(item) for item in report.get("diagnostics", [])]
 
-    # python-terraform's own, kept from being used by mistake: they wait in silence and ask for approval.
-    def cmd(self, cmd: str, *args: str, **kwargs: Any) -> tuple[int, str, str]:
-        """Run any command to its end; python-terraform's signature."""
+    def cmd(self, cmd: str, *args: str, **kwargs: object) -> tuple[int, str, str]:
+        """Run any command to its end, with python-terraform's signature: all of its own methods call this."""
         kwargs.pop("capture_output", None)
         kwargs.pop("raise_on_error", None)
         done = self._run(cmd, *args, ok=None, **kwargs)
@@ -241,12 +236,14 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]
     def _json(self, command: str, *args: str, ok: tuple[int, ...] = (0,)) -> dict[str, Any]:
         done = self._run(command, *args, ok=ok, json=IsFlagged)
         try:
-            found: dict[str, Any] = json.loads(done.text)
+            document: dict[str, Any] = json.loads(done.text)
         except ValueError as error:
             raise IntegrityError(f"terraform {command} printed no JSON.", why=done.text[-300:]) from error
-        return found
+        return document
 
-    def _run(self, command: str, *args: str, ok: tuple[int, ...] | None = (0,), **options: Any) -> Finished:
+    def _run(
+        self, command: str, *args: str, ok: tuple[int, ...] | None = (0,), **options: object
+    ) -> Finished:
         """Run a command that has no event stream."""
         lines: list[str] = []
         with self._process(command, args, options) as process:
@@ -255,13 +252,13 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]
             code = process.wait()
         text = "\n".join(lines)
         if ok is not None and code not in ok:
-            # Not every command takes -no-color.
-            said = [line for line in _COLOUR.sub("", text).splitlines() if line.strip()]
-            raise error_of(command, _plain_diagnostics("\n".join(said)), said[-LOG_LINES:], killed=code < 0)
+            # Remove colours here, because not every command accepts -no-color.
+            log = [line for line in _COLOUR.sub("", text).splitlines() if line.strip()]
+            raise error_of(command, _plain_diagnostics("\n".join(log)), log[-LOG_LINES:], killed=code < 0)
         return Finished(code, text)
 
-    def _stream(self, command: str, *args: str, ok: tuple[int, ...] = (0,), **options: Any) -> Finished:
-        """Run a command with JSON events, and hand each on as it comes."""
+    def _stream(self, command: str, *args: str, ok: tuple[int, ...] = (0,), **options: object) -> Finished:
+        """Run a command with JSON events, and pass each on as it comes."""
         log: deque[str] = deque(maxlen=LOG_LINES)
         done = Finished(0)
         interrupts = 0
@@ -274,8 +271,8 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]
                     done.code = process.wait()
                     break
                 except KeyboardInterrupt:
-                    # Terraform ends what it is in the midst of and saves its state; a second time it stops at
-                    # once; a third time it is killed, and the next command mends what it left.
+                    # At the first interrupt, Terraform finishes the calls that it has sent and saves its state. At the
+                    # second it stops at once. At the third it is killed, and the next command cleans up after it.
                     interrupts += 1
                     _signal_group(process, signal.SIGKILL if interrupts > 2 else signal.SIGINT)
         if interrupts:
@@ -298,9 +295,9 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]
             done.diagnostics.append(Diagnostic.parse(raw.get("diagnostic", {})))
             return
         if kind == "outputs":
-            told = raw.get("outputs", {})
-            whole = all("value" in item and not item.get("sensitive") for item in told.values())
-            done.outputs = {name: item["value"] for name, item in told.items()} if whole else None
+            outputs = raw.get("outputs", {})
+            complete = all("value" in item and not item.get("sensitive") for item in outputs.values())
+            done.outputs = {name: item["value"] for name, item in outputs.items()} if complete else None
             return
         phase = _PHASES.get(str(kind))
         if phase is None:
@@ -320,12 +317,12 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def _process(
-        self, command: str, args: tuple[str, ...], options: dict[str, Any]
+        self, command: str, args: tuple[str, ...], options: dict[str, object]
     ) -> Iterator[subprocess.Popen[str]]:
         line = self.generate_cmd_string(command, *args, **options)
         environment = self.settings.environment({**os.environ, **self.environment})
-        # A session of its own: Ctrl-C reaches Terraform from here alone, once, and a killed Terraform's
-        # provider processes can be found as a group.
+        # Start a new session, so that Ctrl-C reaches Terraform only through this process, and so that the provider
+        # processes of a killed Terraform can be found as a group.
         process = subprocess.Popen(
             line,
             cwd=self.root,
@@ -358,7 +355,7 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]
 
 
 def _signal_group(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    # Terraform alone gets SIGINT, and asks its providers to stop by itself; a kill is for all of them.
+    # Send SIGINT to Terraform alone, which asks its providers to stop; send a kill to all of them.
     with contextlib.suppress(ProcessLookupError):
         if number == signal.SIGKILL:
             os.killpg(process.pid, number)
@@ -368,7 +365,7 @@ def _signal_group(process: subprocess.Popen[str], number: signal.Signals) -> Non
 
 @contextlib.contextmanager
 def _termination_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM and SIGHUP as Ctrl-C, so that a closed terminal doesn't cut Terraform off."""
+    """Treat SIGTERM and SIGHUP as Ctrl-C, so that Terraform can end properly when a terminal is closed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -386,16 +383,11 @@ def _termination_as_interrupt() -> Iterator[None]:
 
 def _plain_diagnostics(text: str) -> list[Diagnostic]:
     """Read errors from the output of a command that has no JSON."""
-    found = []
-    for block in (
-        text.replace("│ ", "").replace("│", "").replace("╷", "").replace("╵", "").split("Error: ")[1:]
-    ):
+    diagnostics = []
+    for block in re.sub("│ |[│╷╵]", "", text).split("Error: ")[1:]:
         summary, _, detail = block.partition("\n")
-        found.append(Diagnostic("error", summary.strip(), detail.strip()))
-    if not found:  # the commands around the state print their errors bare
+        diagnostics.append(Diagnostic("error", summary.strip(), detail.strip()))
+    if not diagnostics:  # `terraform state` prints its errors without that word
         bare = [line for line in text.splitlines() if line.startswith(("Failed to ", "Error "))]
-        found = [Diagnostic("error", line) for line in bare[:1]]
-    return found
-
-
-__all__ += ["UNSAVED_FILE", "StateLockedError"]
+        diagnostics = [Diagnostic("error", line) for line in bare[:1]]
+    return diagnostics

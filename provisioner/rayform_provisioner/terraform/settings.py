@@ -1,13 +1,13 @@
-"""Which Terraform is used, and where it gets its providers.
+"""Which Terraform Rayform uses, and where that gets its providers.
 
 Each setting is an environment variable, or a line in `$RAYFORM_HOME/terraform/settings.json`
 (`rayform terraform configure` writes it); the variable wins.
 
-| setting | variable | means |
+| setting | variable | meaning |
 | --- | --- | --- |
 | `binary` | `RAYFORM_TERRAFORM` | path of Terraform or OpenTofu |
 | `mirror` | `RAYFORM_TERRAFORM_MIRROR` | a folder of providers, or the URL of a network mirror |
-| `plugin_cache` | `RAYFORM_TERRAFORM_PLUGIN_CACHE` | folder that downloaded providers are kept in |
+| `plugin_cache` | `RAYFORM_TERRAFORM_PLUGIN_CACHE` | folder for downloaded providers |
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from rayform_core.files import home, private_folder, write_atomically
 __all__ = ["MINIMUM", "TerraformSettings", "TerraformVersion"]
 
 MINIMUM = (1, 11, 0)
-"""The first release with write-only arguments and the S3 backend's own lock, of Terraform and of OpenTofu."""
+"""The first release, of Terraform and of OpenTofu, with write-only arguments and the S3 backend's own lock."""
 
 VARIABLES = {
     "binary": "RAYFORM_TERRAFORM",
@@ -38,7 +38,7 @@ VARIABLES = {
 
 @dataclass(frozen=True, slots=True)
 class TerraformVersion:
-    """A Terraform that was found."""
+    """A Terraform or OpenTofu on this machine."""
 
     product: str
     version: str
@@ -46,22 +46,23 @@ class TerraformVersion:
 
 
 class TerraformSettings:
-    """The settings in force.
+    """The settings that apply now.
 
     Args:
-        binary, mirror, plugin_cache: as in the table above; read from variables and file unless told.
+        binary, mirror, plugin_cache: as in the table above; by default read from the variables and the file.
     """
 
     def __init__(
         self, binary: str | None = None, mirror: str | None = None, plugin_cache: str | None = None
     ) -> None:
         stored = self._stored()
-        given = {"binary": binary, "mirror": mirror, "plugin_cache": plugin_cache}
-        chosen = {key: given[key] or os.environ.get(VARIABLES[key]) or stored.get(key) for key in VARIABLES}
+        arguments = {"binary": binary, "mirror": mirror, "plugin_cache": plugin_cache}
+        chosen = {
+            key: arguments[key] or os.environ.get(VARIABLES[key]) or stored.get(key) for key in VARIABLES
+        }
         self._binary = chosen["binary"]
         self.mirror = chosen["mirror"]
         self.plugin_cache = chosen["plugin_cache"]
-        self._checked: TerraformVersion | None = None
 
     @staticmethod
     def folder() -> Path:
@@ -83,7 +84,7 @@ class TerraformSettings:
 
     @classmethod
     def store(cls, **changes: str | None) -> dict[str, str]:
-        """Change settings in the file; an empty text takes one away. Returns what it then holds."""
+        """Change settings in the file, and return all that it then holds; an empty text removes a setting."""
         stored = cls._stored()
         for key, value in changes.items():
             if value == "":
@@ -99,11 +100,11 @@ class TerraformSettings:
         Raises:
             PrerequisiteError: there is none, or it is too old.
         """
-        return self.found.path
+        return self.version.path
 
     @cached_property
-    def found(self) -> TerraformVersion:
-        """The Terraform in use: the setting, else one that `rayform terraform install` put, else PATH's."""
+    def version(self) -> TerraformVersion:
+        """The Terraform in use: the setting's, else the one of `rayform terraform install`, else PATH's."""
         if self._binary:
             path = shutil.which(self._binary) or ""
             if not path:
@@ -129,14 +130,14 @@ class TerraformSettings:
             raise too_old
         raise PrerequisiteError(
             "Neither Terraform nor OpenTofu is on PATH.",
-            hint="`rayform terraform install` fetches one, or name yours in RAYFORM_TERRAFORM.",
+            hint="Run `rayform terraform install` to fetch one, or name yours in RAYFORM_TERRAFORM.",
         )
 
     def environment(self, base: dict[str, str]) -> dict[str, str]:
-        """Return `base` as Terraform should see it: our mirror and cache, no prompts, no phoning home."""
+        """Return `base` as Terraform should see it: with our mirror and cache, no prompts, no version checks."""
         environment = {key: value for key, value in base.items() if not key.startswith("TF_CLI_ARGS")}
         environment |= {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1", "TF_INPUT": "0"}
-        # Terraform and its provider are Go programs that live for a command: collecting garbage a quarter as often
+        # Terraform and its provider are Go programs that live for one command. Collecting garbage a quarter as often
         # saves a third of the CPU time that each command spends on the provider's schema.
         environment.setdefault("GOGC", "400")
         environment.pop("TF_WORKSPACE", None)
@@ -144,15 +145,17 @@ class TerraformSettings:
         if self.mirror:
             environment["TF_CLI_CONFIG_FILE"] = str(self._cli_config(self.mirror))
         elif not Path(environment.get("TF_CLI_CONFIG_FILE", "/")).exists():
-            del environment["TF_CLI_CONFIG_FILE"]  # Terraform would warn at every command
+            del environment[
+                "TF_CLI_CONFIG_FILE"
+            ]  # Terraform would warn about the missing file at every command
         if self.plugin_cache or (not self.mirror and "TF_PLUGIN_CACHE_DIR" not in environment):
             cache = Path(self.plugin_cache) if self.plugin_cache else self.folder() / "plugins"
             environment["TF_PLUGIN_CACHE_DIR"] = str(private_folder(cache))
         return environment
 
     def fingerprint(self) -> str:
-        """Return a text that changes when a prepared folder must be prepared anew."""
-        return f"{self.found.product} {self.found.version} {self.mirror or ''}"
+        """Return a text that changes when a prepared folder must be prepared again."""
+        return f"{self.version.product} {self.version.version} {self.mirror or ''}"
 
     def _cli_config(self, mirror: str) -> Path:
         if re.match(r"https?://", mirror):
@@ -186,15 +189,15 @@ def _version_of(path: Path) -> TerraformVersion:
     except (OSError, ValueError, KeyError, subprocess.TimeoutExpired) as error:
         raise PrerequisiteError(
             f"'{path}' is neither Terraform nor OpenTofu.",
-            why=f"`version -json` said nothing of use ({error}).",
+            why=f"`version -json` printed no version ({error}).",
         ) from error
     numbers = tuple(int(part) for part in re.findall(r"\d+", text)[:3])
     product = "OpenTofu" if "tofu" in path.name.lower() or "OpenTofu" in done.stdout else "Terraform"
     if numbers < MINIMUM:
-        wanted = ".".join(map(str, MINIMUM))
+        minimum = ".".join(map(str, MINIMUM))
         raise PrerequisiteError(
             f"{product} {text} at '{path}' is too old.",
-            why=f"Rayform needs {wanted} or newer: earlier ones would write secrets into the state.",
-            hint="`rayform terraform install` fetches one that fits.",
+            why=f"Rayform needs {minimum} or newer: earlier releases would write secrets into the state.",
+            hint="Run `rayform terraform install` to fetch one.",
         )
     return TerraformVersion(product, text, path)

@@ -35,8 +35,8 @@ def version() -> None:
     from rayform_provisioner.terraform.settings import TerraformSettings
 
     settings = TerraformSettings()
-    found = settings.found
-    click.echo(f"{found.product} {found.version} at {found.path}")
+    program = settings.version
+    click.echo(f"{program.product} {program.version} at {program.path}")
     click.echo(f"Providers: {settings.mirror or 'the public registry'}")
 
 

@@ -16,9 +16,9 @@ from rayform_provisioner.definitions.definition import load_definition
 from rayform_provisioner.lifecycle import Lifecycle
 from rayform_provisioner.stack_folder import now, whoami
 from rayform_provisioner.targets import resolve_target
-from rayform_provisioner.terraform.errors import TerraformError
+from rayform_provisioner.terraform.errors import StateLockedError, TerraformError
 from rayform_provisioner.terraform.render import render_state_target
-from rayform_provisioner.terraform.runner import UNSAVED_FILE, StateLockedError, Terraform
+from rayform_provisioner.terraform.runner import UNSAVED_FILE, Terraform
 from rayform_provisioner.terraform.settings import TerraformSettings
 from rayform_provisioner.terraform.state_place import present_place
 

@@ -121,7 +121,7 @@ def test_tofu_is_found_where_terraform_is_not(home, tmp_path, monkeypatch):
     """OpenTofu on PATH will do."""
     fake(tmp_path / "bin" / "tofu", "1.11.0")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    assert TerraformSettings().found.product == "OpenTofu"
+    assert TerraformSettings().version.product == "OpenTofu"
 
 
 def test_mirror_becomes_a_cli_configuration(home, tmp_path):
@@ -179,7 +179,7 @@ def test_install_fetches_verifies_and_is_used(home, releases, monkeypatch, tmp_p
     """A release is fetched, its checksum holds, and it is the one that is used from then on."""
     path = install("1.11.4", releases[0])
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
-    assert TerraformSettings().found.path == path
+    assert TerraformSettings().version.path == path
 
 
 def test_install_refuses_what_is_damaged(home, releases):
