@@ -8,8 +8,8 @@ locals {
 }
 
 resource "aws_s3_bucket" "this" {
-  # checkov:skip=CKV_AWS_18: Access logs need a second bucket and cost; an account that wants them has CloudTrail data events.
-  # checkov:skip=CKV_AWS_144: Replication doubles the price of every artifact; what must survive a region is copied by its owner.
+  # checkov:skip=CKV_AWS_18: Access logs need a second bucket and cost money; an account that wants them can use CloudTrail data events.
+  # checkov:skip=CKV_AWS_144: Replication doubles the price of every artifact; owners copy what must survive the loss of a region.
   # checkov:skip=CKV_AWS_145: Encrypted by S3's own keys unless the definition names a KMS key, which costs per request.
   # checkov:skip=CKV2_AWS_62: Nothing listens to events of this bucket.
   # checkov:skip=CKV_AWS_21: On unless the definition says otherwise.
@@ -29,7 +29,7 @@ resource "aws_s3_bucket_public_access_block" "this" {
 }
 
 resource "aws_s3_bucket_ownership_controls" "this" {
-  # Changes of a bucket's access settings conflict with each other when they run at once.
+  # Changes of a bucket's access settings conflict if they run at the same time.
   depends_on = [aws_s3_bucket_public_access_block.this]
 
   bucket = aws_s3_bucket.this.id
@@ -62,10 +62,10 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
 
 resource "aws_s3_bucket_lifecycle_configuration" "this" {
   # checkov:skip=CKV_AWS_300: The rule abort-incomplete-uploads has it, for every key; the check doesn't read dynamic rules.
-  # The provider waits most of a minute for this one to settle, and S3 refuses an empty one.
+  # Not made without rules: the provider waits most of a minute for it, and S3 refuses one without rules.
   count = local.with_lifecycle ? 1 : 0
 
-  # Rules about old versions are refused while versioning is not yet decided.
+  # S3 refuses rules about old versions until versioning is set.
   depends_on = [aws_s3_bucket_versioning.this]
 
   bucket = aws_s3_bucket.this.id
@@ -166,10 +166,10 @@ resource "aws_s3_bucket_policy" "this" {
 }
 
 resource "aws_s3_object" "bootstrap" {
-  # checkov:skip=CKV_AWS_186: Follows the bucket's own encryption, which is KMS where the definition says so.
+  # checkov:skip=CKV_AWS_186: Has the bucket's own encryption, which is KMS if the definition says so.
   for_each = var.bootstrap
 
-  # Versions of these files must be deletable together with them.
+  # Otherwise a destroy could leave versions of these files behind.
   depends_on = [
     aws_s3_bucket_versioning.this,
     aws_s3_bucket_server_side_encryption_configuration.this,

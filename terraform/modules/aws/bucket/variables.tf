@@ -39,7 +39,7 @@ variable "bucket" {
 
   validation {
     condition     = try(var.bucket.infrequent_access_days >= 30, var.bucket.infrequent_access_days == null)
-    error_message = "bucket.infrequent_access_days must be 30 or more, which is what S3 takes."
+    error_message = "bucket.infrequent_access_days must be 30 or more, because S3 accepts no less."
   }
 }
 
@@ -54,17 +54,17 @@ variable "bootstrap" {
 
   validation {
     condition     = alltrue([for key in keys(var.bootstrap) : startswith(key, "system/")])
-    error_message = "bootstrap keys must start with system/, which no artifact does."
+    error_message = "bootstrap keys must start with system/, where no artifacts are."
   }
 
   validation {
     condition     = alltrue([for file in values(var.bootstrap) : (file.source == null) != (file.content == null)])
-    error_message = "bootstrap files have a source or content, not both."
+    error_message = "bootstrap files must have either a source or content."
   }
 }
 
 variable "tls_only" {
-  description = "Refuse plain HTTP. Off for an emulated cloud alone, which speaks nothing else."
+  description = "Refuse plain HTTP. Only off for an emulated cloud that has no TLS."
   type        = bool
   default     = true
   nullable    = false

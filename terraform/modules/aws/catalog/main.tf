@@ -5,7 +5,7 @@ resource "aws_db_subnet_group" "this" {
 }
 
 resource "aws_db_parameter_group" "this" {
-  # The family is part of the name, since a major upgrade needs a second group beside the first.
+  # The family is part of the name because a major upgrade needs a second group next to the first.
   name        = "${var.reference}-catalog-${split(".", var.catalog.postgres_version)[0]}"
   family      = "postgres${split(".", var.catalog.postgres_version)[0]}"
   description = "Settings of the catalog"
@@ -31,14 +31,14 @@ resource "aws_db_parameter_group" "this" {
 }
 
 resource "aws_db_instance" "this" {
-  # checkov:skip=CKV_AWS_118: Enhanced monitoring needs a role and costs; CloudWatch's own metrics are enough for a catalog.
+  # checkov:skip=CKV_AWS_118: Enhanced monitoring needs a role and costs money; CloudWatch's own metrics are enough for a catalog.
   # checkov:skip=CKV_AWS_157: A second zone doubles the price; `multi_az` in the definition turns it on.
   # checkov:skip=CKV_AWS_293: `rayform stack destroy` looks at the data first and refuses by itself; `deletion_protection` adds AWS's own.
   # checkov:skip=CKV_AWS_354: Performance Insights is off, see CKV_AWS_353.
   # checkov:skip=CKV_AWS_353: The smallest classes don't offer Performance Insights.
-  # checkov:skip=CKV_AWS_129: Exported logs live in log groups that outlast the database, so a destroyed stack would leave them behind; RDS keeps the logs for three days by itself.
-  # checkov:skip=CKV2_AWS_30: As CKV_AWS_129; slow statements are logged on the server.
-  # checkov:skip=CKV_AWS_161: One user, the master, whose password RDS keeps and rotates in Secrets Manager.
+  # checkov:skip=CKV_AWS_129: Exported logs are in log groups that outlast the database, so a destroyed stack would leave them behind; RDS itself keeps logs for three days.
+  # checkov:skip=CKV2_AWS_30: See CKV_AWS_129; slow statements are logged on the server.
+  # checkov:skip=CKV_AWS_161: There is one user, the master, whose password RDS keeps and rotates in Secrets Manager.
   identifier     = "${var.reference}-catalog"
   engine         = "postgres"
   engine_version = var.catalog.postgres_version
@@ -47,7 +47,7 @@ resource "aws_db_instance" "this" {
   username       = var.catalog.restore_snapshot == null ? "rayform" : null
   port           = 5432
 
-  # RDS makes, keeps and rotates the password: it is in no state, plan or variable.
+  # RDS makes, keeps and rotates the password, so no state, plan or variable has it.
   manage_master_user_password   = true
   master_user_secret_kms_key_id = var.catalog.kms_key_arn
 
@@ -69,7 +69,7 @@ resource "aws_db_instance" "this" {
   auto_minor_version_upgrade = true
   apply_immediately          = true
   deletion_protection        = var.catalog.deletion_protection
-  # `rayform stack destroy` looks at the data first and takes the snapshot itself where it is to be kept.
+  # `rayform stack destroy` looks at the data first, and takes the snapshot itself if the data is to be kept.
   skip_final_snapshot = true
   snapshot_identifier = var.catalog.restore_snapshot
 }

@@ -9,12 +9,12 @@ output "port" {
 }
 
 output "database" {
-  description = "The database on it."
+  description = "Name of the database on the server."
   value       = "rayform"
 }
 
 output "user" {
-  description = "Its user."
+  description = "User of the database."
   value       = "rayform"
 }
 

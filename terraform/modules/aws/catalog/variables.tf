@@ -28,7 +28,7 @@ variable "catalog" {
 
   validation {
     condition     = length(var.catalog.subnet_ids) >= 2
-    error_message = "catalog.subnet_ids must hold two subnets at least, in two zones."
+    error_message = "catalog.subnet_ids must hold at least two subnets, in two zones."
   }
 
   validation {

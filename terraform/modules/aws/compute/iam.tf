@@ -1,5 +1,5 @@
-# Two roles. The worker's reads and writes artifacts and pulls images; the head's may also start and stop workers,
-# and stop itself. Neither may touch anything that another stack owns.
+# Two roles. The worker's may read and write artifacts and pull images. The head's may also start and stop workers, and
+# stop itself. Neither may touch anything that another stack owns.
 
 data "aws_caller_identity" "current" {}
 
@@ -26,7 +26,7 @@ data "aws_iam_policy_document" "assume" {
 }
 
 data "aws_iam_policy_document" "node" {
-  # checkov:skip=CKV_AWS_356: ecr:GetAuthorizationToken takes no resource.
+  # checkov:skip=CKV_AWS_356: ecr:GetAuthorizationToken can't be limited to a resource.
   statement {
     sid       = "ListBucket"
     actions   = ["s3:ListBucket", "s3:GetBucketLocation", "s3:ListBucketMultipartUploads"]
@@ -39,7 +39,7 @@ data "aws_iam_policy_document" "node" {
     resources = ["${var.access.bucket_arn}/*"]
   }
 
-  # Everything but system/bootstrap/, whose code every machine runs as root: only the person who deploys writes that.
+  # Everything except system/bootstrap/, whose code every machine runs as root: only the user who deploys may write it.
   statement {
     sid       = "WriteBucket"
     actions   = ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
@@ -96,8 +96,8 @@ data "aws_iam_policy_document" "node" {
 }
 
 data "aws_iam_policy_document" "head" {
-  # checkov:skip=CKV_AWS_356: EC2's Describe calls take no resource.
-  # checkov:skip=CKV_AWS_111: Each writing statement is bound to the stack by a tag or a launch template.
+  # checkov:skip=CKV_AWS_356: EC2's Describe calls can't be limited to a resource.
+  # checkov:skip=CKV_AWS_111: Each statement that allows writing is limited to the stack by a tag or a launch template.
   statement {
     sid = "SeeMachines"
     actions = [
@@ -170,7 +170,7 @@ data "aws_iam_policy_document" "head" {
     }
   }
 
-  # Ray keeps a node's status in its tags. The stack's own tag is out of its reach.
+  # Ray keeps a node's status in its tags. It may not change the stack's own tag.
   statement {
     sid       = "TagMine"
     actions   = ["ec2:CreateTags"]
@@ -240,7 +240,7 @@ resource "aws_iam_role_policy" "worker_node" {
   policy = data.aws_iam_policy_document.node.json
 }
 
-# The head says who it is in system/head/; a worker that could write there could pose as the head.
+# The head publishes its SSH host keys in system/head/; a worker that could write there could pose as the head.
 data "aws_iam_policy_document" "not_head" {
   statement {
     sid       = "KeepHead"
@@ -262,7 +262,7 @@ resource "aws_iam_instance_profile" "worker" {
   role = aws_iam_role.worker.name
 }
 
-# By itself, since the database takes minutes to come up and the head needn't wait for it.
+# A policy of its own, because the database takes minutes to start and the head needn't wait for it.
 data "aws_iam_policy_document" "catalog" {
   count = var.access.with_catalog ? 1 : 0
 

@@ -15,15 +15,15 @@ resource "aws_key_pair" "this" {
   public_key = var.ssh_public_key
 }
 
-# The token that every call to the Ray cluster bears. It comes as an ephemeral value and is written by a write-only
-# argument: neither plan nor state ever holds it.
+# The token that every call to the Ray cluster must carry. It comes as an ephemeral value and is written by a
+# write-only argument, so neither a plan nor a state ever holds it.
 resource "aws_secretsmanager_secret" "ray_token" {
-  # checkov:skip=CKV_AWS_149: Encrypted by Secrets Manager's own key; a key of one's own costs per month.
-  # checkov:skip=CKV2_AWS_57: Rotating the token restarts the cluster, so a person does it: raise ray_token_version.
+  # checkov:skip=CKV_AWS_149: Encrypted by Secrets Manager's own key; a customer key costs money every month.
+  # checkov:skip=CKV2_AWS_57: Rotating the token restarts the cluster, so a user decides when: raise ray_token_version.
   name        = "rayform/${var.reference}/ray-token"
   description = "Token of the stack's Ray cluster"
 
-  # A secret that waits for its deletion would still be there after a destroy, and block its name.
+  # Otherwise the secret would wait for its deletion after a destroy, and block its name.
   recovery_window_in_days = 0
 }
 
@@ -34,9 +34,9 @@ resource "aws_secretsmanager_secret_version" "ray_token" {
 }
 
 resource "aws_instance" "head" {
-  # checkov:skip=CKV_AWS_88: The head is the one door, reached by SSH from the allowed ranges alone.
-  # checkov:skip=CKV_AWS_126: Detailed monitoring costs per metric; Ray has its own.
-  # checkov:skip=CKV_AWS_135: EBS optimisation is part of every current instance type and is refused by the oldest.
+  # checkov:skip=CKV_AWS_88: The head is the only way in, by SSH and only from the allowed ranges.
+  # checkov:skip=CKV_AWS_126: Detailed monitoring costs money per metric; Ray has its own.
+  # checkov:skip=CKV_AWS_135: Every current instance type is EBS-optimised, and the oldest ones refuse the setting.
   ami           = var.head.ami
   instance_type = var.head.instance_type
   key_name      = aws_key_pair.this.key_name
@@ -45,17 +45,17 @@ resource "aws_instance" "head" {
   vpc_security_group_ids = [var.placement.cluster_security_group_id, var.placement.head_security_group_id]
   iam_instance_profile   = aws_iam_instance_profile.head.name
 
-  # The head stops itself when idle: that must stop it, never terminate it.
+  # The head stops itself when it is idle; that must stop it and not terminate it.
   instance_initiated_shutdown_behavior = "stop"
 
   user_data = templatefile("${path.module}/templates/head.sh.tftpl", local.user_data)
-  # User data runs once, at the first boot. What may change later is in the bucket.
+  # User data runs once, at the first boot. Settings that may change later are in the bucket.
   user_data_replace_on_change = true
 
   metadata_options {
     http_endpoint = "enabled"
     http_tokens   = "required"
-    # Two hops: step containers that are not on the host's network reach it too.
+    # Two hops, so that step containers outside the host's network reach it too.
     http_put_response_hop_limit = 2
     instance_metadata_tags      = "enabled"
   }
@@ -71,23 +71,23 @@ resource "aws_instance" "head" {
   tags = merge(local.cluster_tags, {
     Name            = "${var.reference}-head"
     "ray-node-type" = "head"
-    # Without it Ray's autoscaler misses a node of type "head" and tries to launch one every few seconds.
+    # Without it, Ray's autoscaler finds no node of type "head" and tries to launch one every few seconds.
     "ray-user-node-type" = "head"
     "rayform:bootstrap"  = substr(sha256(join(",", sort(keys(var.bootstrap)))), 0, 12)
   })
 
   lifecycle {
-    # Ray and the head write tags of their own.
+    # Ray and the head write these tags themselves.
     ignore_changes = [tags["ray-node-name"], tags["ray-node-status"], tags["ray-launch-config"], tags["ray-user-node-type"], tags["rayform:status"]]
     # A machine takes its SSH keys at its first boot.
     replace_triggered_by = [aws_key_pair.this.public_key]
   }
 
-  # A machine that boots before its rights exist fails its first call.
+  # The first call of a machine that boots before its permissions exist would fail.
   depends_on = [aws_iam_role_policy.head_node, aws_secretsmanager_secret_version.ray_token]
 }
 
-# The head's address lives through its stops and starts.
+# The head's address stays the same when the head stops and starts.
 resource "aws_eip" "head" {
   domain = "vpc"
 
@@ -100,7 +100,7 @@ resource "aws_eip_association" "head" {
 }
 
 resource "aws_launch_template" "worker" {
-  # checkov:skip=CKV_AWS_341: Step containers that are not on the host's network reach the metadata service by a second hop.
+  # checkov:skip=CKV_AWS_341: Step containers outside the host's network reach the metadata service by a second hop.
   for_each = var.worker_groups
 
   name                                 = "${var.reference}-${each.key}"

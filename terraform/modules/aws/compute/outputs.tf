@@ -1,10 +1,10 @@
 output "head_instance_id" {
-  description = "The head's instance."
+  description = "ID of the head's instance."
   value       = aws_instance.head.id
 }
 
 output "head_public_ip" {
-  description = "The head's lasting public address."
+  description = "The head's public address, which stays the same when the head stops."
   value       = aws_eip.head.public_ip
   depends_on  = [aws_eip_association.head]
 }

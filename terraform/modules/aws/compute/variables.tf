@@ -10,14 +10,14 @@ variable "reference" {
 }
 
 variable "tags" {
-  description = "Tags of the instances and disks that Ray's autoscaler starts, which the provider's default tags don't reach."
+  description = "Tags for the instances and disks that Ray's autoscaler makes; the provider's default tags don't reach those."
   type        = map(string)
   default     = {}
   nullable    = false
 }
 
 variable "placement" {
-  description = "Where the machines stand, from the network module."
+  description = "Where the machines are, from the network module."
   type = object({
     region                    = string
     head_subnet_id            = string
@@ -29,12 +29,12 @@ variable "placement" {
 
   validation {
     condition     = length(var.placement.node_subnet_ids) >= 1
-    error_message = "placement.node_subnet_ids must hold a subnet at least."
+    error_message = "placement.node_subnet_ids must hold at least one subnet."
   }
 }
 
 variable "access" {
-  description = "What the machines may use: the stack's bucket and repository, the catalog's secret, and a KMS key where the bucket has its own."
+  description = "What the machines may use: the stack's bucket and repository, the catalog's secret, and the bucket's KMS key, if it has one."
   type = object({
     bucket_name     = string
     bucket_arn      = string
@@ -46,15 +46,15 @@ variable "access" {
   nullable = false
 }
 
-# Not part of `access`: Terraform waits for the whole of a variable, and the head needn't wait for the database.
+# Not part of `access`, because Terraform waits for all of a variable and the head needn't wait for the database.
 variable "catalog_secret_arn" {
-  description = "ARN of the secret with the catalog's password, where `access.with_catalog` is set."
+  description = "ARN of the secret with the catalog's password, if `access.with_catalog` is set."
   type        = string
   default     = null
 }
 
 variable "bootstrap" {
-  description = "Bootstrap files in the bucket, key to ETag: the head is made only when they are there."
+  description = "Bootstrap files in the bucket, key to ETag; the head is made once they are there."
   type        = map(string)
   nullable    = false
 
@@ -65,7 +65,7 @@ variable "bootstrap" {
 }
 
 variable "ssh_public_key" {
-  description = "Public key that opens SSH on the head, in OpenSSH's format. Its private half never leaves the person's machine."
+  description = "Public key that opens SSH on the head, in OpenSSH's format. The private key never leaves the user's machine."
   type        = string
   nullable    = false
 
@@ -76,7 +76,7 @@ variable "ssh_public_key" {
 }
 
 variable "ray_token" {
-  description = "Token that every call to the Ray cluster bears; written once for each `ray_token_version`."
+  description = "Token that every call to the Ray cluster must carry; written once for each `ray_token_version`."
   type        = string
   ephemeral   = true
   sensitive   = true
@@ -89,7 +89,7 @@ variable "ray_token" {
 }
 
 variable "ray_token_version" {
-  description = "Raise it to make a new Ray token."
+  description = "Version of the Ray token; raise it to make a new token."
   type        = number
   default     = 1
   nullable    = false
@@ -128,7 +128,7 @@ variable "head" {
 }
 
 variable "worker_groups" {
-  description = "Launch templates for Ray's autoscaler, by group name. How many of each run is the autoscaler's business, not Terraform's."
+  description = "Launch templates for Ray's autoscaler, by group name. The autoscaler, not Terraform, decides how many machines of each run."
   type = map(object({
     ami           = string
     instance_type = string

@@ -1,13 +1,13 @@
 locals {
   create = var.network.existing == null
   zones  = local.create ? { for index, zone in var.network.zones : zone => index } : {}
-  # Sixteen equal parts: the first eight for public subnets, the others for private ones, so that a zone
-  # that is added later moves none of those that exist.
+  # Sixteen equal parts: eight for public subnets and eight for private ones, so that a zone that is added later
+  # doesn't move the subnets that exist.
   bits = 4
 }
 
 resource "aws_vpc" "this" {
-  # checkov:skip=CKV2_AWS_11: Flow logs cost per gigabyte and are an account's decision; one that wants them has them on the VPC it passes as `existing`.
+  # checkov:skip=CKV2_AWS_11: Flow logs cost money per gigabyte, so the account's owner decides; for flow logs, pass a VPC that has them as `existing`.
   count = local.create ? 1 : 0
 
   cidr_block           = var.network.cidr
@@ -17,7 +17,7 @@ resource "aws_vpc" "this" {
   tags = { Name = var.reference }
 }
 
-# The default group lets all its members talk: emptied, so that nothing can lean on it by mistake.
+# The default group lets all its members reach each other. It is emptied, so that nothing uses it by mistake.
 resource "aws_default_security_group" "this" {
   count = local.create ? 1 : 0
 
@@ -33,7 +33,7 @@ resource "aws_internet_gateway" "this" {
 }
 
 resource "aws_subnet" "public" {
-  # checkov:skip=CKV_AWS_130: Workers that Ray's autoscaler starts here need a way out, and have no way in: their security group allows none. `private_nodes` puts them behind a NAT gateway instead.
+  # checkov:skip=CKV_AWS_130: Workers that Ray's autoscaler starts here must reach the internet, and their security group lets nothing in from it. `private_nodes` puts them behind a NAT gateway instead.
   for_each = local.zones
 
   vpc_id                  = aws_vpc.this[0].id
@@ -54,8 +54,8 @@ resource "aws_subnet" "private" {
   tags = { Name = "${var.reference}-private-${each.key}" }
 }
 
-# Routes stand inside their tables: one resource, so that a crash leaves a table that its tag finds, never a
-# lone route that nothing finds.
+# Routes are inside their tables, as one resource: a crash can leave a table, which has the stack's tag, but not a
+# route of its own, which would have none.
 resource "aws_route_table" "public" {
   count = local.create ? 1 : 0
 
@@ -100,7 +100,7 @@ resource "aws_route_table_association" "private" {
   route_table_id = aws_route_table.private[0].id
 }
 
-# One NAT gateway, in the first zone: a second one would double the price of a stack that is idle.
+# One NAT gateway, in the first zone: a second one would double the price of an idle stack.
 resource "aws_eip" "nat" {
   count = local.create && var.network.private_nodes ? 1 : 0
 
@@ -120,7 +120,7 @@ resource "aws_nat_gateway" "this" {
   depends_on = [aws_internet_gateway.this]
 }
 
-# Artifacts travel to the bucket without leaving the cloud's network, and without a charge.
+# Through it, artifacts reach the bucket without leaving the cloud's network, and free of charge.
 resource "aws_vpc_endpoint" "s3" {
   count = local.create ? 1 : 0
 
@@ -141,7 +141,7 @@ locals {
   database_subnet_ids = local.create ? local.private_subnet_ids : var.network.existing.database_subnet_ids
 }
 
-# Every machine of the cluster: Ray's own ports among themselves, and the way out.
+# For every machine of the cluster: Ray's ports among themselves, and the allowed ports on the internet.
 resource "aws_security_group" "cluster" {
   # checkov:skip=CKV2_AWS_5: Attached by the compute module, which this module doesn't know.
   name        = "${var.reference}-cluster"
@@ -152,7 +152,7 @@ resource "aws_security_group" "cluster" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "cluster_self" {
-  # checkov:skip=CKV_AWS_25: Only from the group itself, not from any address; Ray's workers take ports from the whole range.
+  # checkov:skip=CKV_AWS_25: Only members of the group itself get in; Ray's workers use ports from the whole range.
   security_group_id            = aws_security_group.cluster.id
   referenced_security_group_id = aws_security_group.cluster.id
   ip_protocol                  = "tcp"
@@ -181,7 +181,7 @@ resource "aws_vpc_security_group_egress_rule" "cluster_out" {
   description       = "Package indexes, registries and the cloud's API"
 }
 
-# The one door from outside: SSH to the head, from the allowed ranges.
+# The only way in from outside: SSH to the head, from the allowed ranges.
 resource "aws_security_group" "head" {
   # checkov:skip=CKV2_AWS_5: Attached by the compute module, which this module doesn't know.
   name        = "${var.reference}-head"

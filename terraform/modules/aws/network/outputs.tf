@@ -4,9 +4,9 @@ output "vpc_id" {
 }
 
 output "head_subnet_id" {
-  description = "Subnet of the head: a public one."
+  description = "Public subnet of the head."
   value       = local.head_subnet_id
-  # A machine that boots before its route out exists can't fetch its bootstrap.
+  # A machine that boots before its route to the internet exists can't fetch its bootstrap files.
   depends_on = [aws_route_table_association.public, aws_vpc_endpoint.s3]
 }
 
@@ -17,7 +17,7 @@ output "node_subnet_ids" {
 }
 
 output "database_subnet_ids" {
-  description = "Subnets of the database: private ones, in two zones at least."
+  description = "Private subnets of the database, in at least two zones."
   value       = local.database_subnet_ids
 }
 

@@ -10,7 +10,7 @@ variable "reference" {
 }
 
 variable "network" {
-  description = "The network that the stack's machines stand in: a new VPC, or `existing`."
+  description = "The network that the stack's machines are in: a new VPC, or `existing`."
   type = object({
     zones                 = list(string)
     cidr                  = optional(string, "10.42.0.0/16")
@@ -28,7 +28,7 @@ variable "network" {
 
   validation {
     condition     = length(distinct(var.network.zones)) >= 2
-    error_message = "network.zones must name two zones at least, since the database asks for two."
+    error_message = "network.zones must name at least two zones, because the database needs two."
   }
 
   validation {
@@ -58,7 +58,7 @@ variable "network" {
 
   validation {
     condition     = var.network.existing == null || length(try(var.network.existing.database_subnet_ids, [])) >= 2
-    error_message = "network.existing.database_subnet_ids must hold two subnets at least."
+    error_message = "network.existing.database_subnet_ids must hold at least two subnets."
   }
 }
 

@@ -31,7 +31,7 @@ run "private_and_encrypted" {
 
   assert {
     condition     = one(aws_s3_bucket_versioning.this.versioning_configuration).status == "Enabled"
-    error_message = "Versioning must be on unless told."
+    error_message = "Versioning must be on by default."
   }
 
   assert {
@@ -57,7 +57,7 @@ run "kms" {
 
   assert {
     condition     = length(aws_s3_bucket_lifecycle_configuration.this) == 0
-    error_message = "No rules, no lifecycle."
+    error_message = "A bucket without rules must have no lifecycle configuration."
   }
 }
 

@@ -49,12 +49,12 @@ run "machines_are_hardened" {
 
   assert {
     condition     = alltrue([for s in aws_launch_template.worker["gpu"].tag_specifications : s.tags["rayform:stack"] == "demo-1a2b3c4d"])
-    error_message = "What the autoscaler starts must bear the stack's tag."
+    error_message = "What the autoscaler starts must have the stack's tag."
   }
 
   assert {
     condition     = !strcontains(aws_instance.head.user_data, "secret") || !strcontains(lower(aws_instance.head.user_data), "password")
-    error_message = "User data must hold no secret."
+    error_message = "User data must not hold a secret."
   }
 
   assert {

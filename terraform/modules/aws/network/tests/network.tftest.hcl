@@ -14,22 +14,22 @@ run "one_door" {
 
   assert {
     condition     = keys(aws_vpc_security_group_ingress_rule.ssh) == ["203.0.113.7/32"] && aws_vpc_security_group_ingress_rule.ssh["203.0.113.7/32"].from_port == 22
-    error_message = "SSH must be open to the allowed range alone."
+    error_message = "SSH must only be open to the allowed range."
   }
 
   assert {
     condition     = length(aws_nat_gateway.this) == 0
-    error_message = "A NAT gateway costs and must be asked for."
+    error_message = "A NAT gateway costs money, so none may be made by default."
   }
 
   assert {
     condition     = toset(keys(aws_vpc_security_group_egress_rule.cluster_out)) == toset(["443", "80"])
-    error_message = "Machines must reach HTTP and HTTPS alone."
+    error_message = "Machines must only reach HTTP and HTTPS."
   }
 
   assert {
     condition     = output.head_subnet_id == aws_subnet.public["eu-central-1a"].id
-    error_message = "The head must stand in a public subnet."
+    error_message = "The head must be in a public subnet."
   }
 }
 
@@ -60,7 +60,7 @@ run "private_nodes_have_a_nat" {
 
   assert {
     condition     = length(aws_nat_gateway.this) == 1 && toset(output.node_subnet_ids) == toset([for s in aws_subnet.private : s.id])
-    error_message = "Private nodes must stand behind one NAT gateway."
+    error_message = "Private nodes must be behind one NAT gateway."
   }
 }
 
@@ -81,7 +81,7 @@ run "existing_network_is_left_alone" {
 
   assert {
     condition     = length(aws_vpc.this) == 0 && length(aws_subnet.public) == 0 && output.vpc_id == "vpc-0123456789abcdef0"
-    error_message = "Nothing but security groups may be made in an existing network."
+    error_message = "Only security groups may be made in an existing network."
   }
 }
 

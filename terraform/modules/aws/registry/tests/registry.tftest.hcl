@@ -9,7 +9,7 @@ run "immutable_and_scanned" {
 
   assert {
     condition     = aws_ecr_repository.this.image_tag_mutability == "IMMUTABLE" && one(aws_ecr_repository.this.image_scanning_configuration).scan_on_push
-    error_message = "Tags must be immutable and images scanned unless told."
+    error_message = "Tags must be immutable and images scanned by default."
   }
 
   assert {
