@@ -25,7 +25,7 @@ __all__ = ["build_wheel", "wheel_name"]
 PACKAGES = ("rayform_core", "rayform_runtime", "rayform_provisioner", "rayform_localstack", "rayform")
 # Files that are inside a package in a wheel and outside it in a checkout: package, place in the checkout (relative to
 # the package's folder), place in the wheel.
-BESIDE = (
+OUTSIDE = (
     ("rayform_provisioner", "../../terraform/modules", "rayform_provisioner/_terraform/modules"),
     ("rayform_localstack", "../images", "rayform_localstack/_images"),
 )
@@ -88,8 +88,8 @@ def _package_files() -> dict[str, bytes]:
             raise IntegrityError(f"The package '{package}' is missing.", hint="Install rayform again.")
         root = Path(spec.origin).resolve().parent
         _add(files, root, package)
-        for owner, beside, inside in BESIDE:
-            source = (root / beside).resolve()
+        for owner, outside, inside in OUTSIDE:
+            source = (root / outside).resolve()
             if (
                 owner == package
                 and not any(name.startswith(f"{inside}/") for name in files)

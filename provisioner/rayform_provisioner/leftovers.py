@@ -84,18 +84,18 @@ class Leftovers:
         """
         if not may_have_left(left) and record.status not in ("deploying", "destroying"):
             return
-        known = self._known(terraform, left)
+        index = self._state_index(terraform, left)
         listed = [item for item in self.inventory(record, definition) if not item.worker]
         listed += self._cloud.untagged(self._target, record.region, record.reference)
         imports: dict[str, str] = {}
         to_remove: list[Resource] = []
         for item in listed:
-            if item.id in known.ids:
+            if item.id in index.ids:
                 continue
             self._cloud.wait_for_import(self._target, record.region, item)
             place = self._cloud.import_address(item, definition, record.reference)
             ending = item.state in ("deleting", "shutting-down")
-            if place is None or place.address in known.addresses or place.address in imports or ending:
+            if place is None or place.address in index.addresses or place.address in imports or ending:
                 to_remove.append(item)
             else:
                 imports[place.address] = place.id
@@ -128,11 +128,11 @@ class Leftovers:
         Raises:
             StateLockedError: another machine's command is running: what the state doesn't know may be its own.
         """
-        known = self._known(terraform, left)
+        index = self._state_index(terraform, left)
         return [
             item
             for item in self.inventory(record, definition)
-            if item.id not in known.ids and _KEPT_AS.get(item.kind) not in keep and item.id not in record.kept
+            if item.id not in index.ids and _KEPT_AS.get(item.kind) not in keep and item.id not in record.kept
         ]
 
     def remove(self, record: StackRecord, resources: list[Resource]) -> None:
@@ -159,11 +159,11 @@ class Leftovers:
             remaining[:] = [i for i in listed if i.id not in record.kept and i.name not in record.kept]
             return not remaining
 
-        # A cloud goes on listing deleted resources for a while; more than 90 seconds means that one is stuck.
+        # A cloud still lists deleted resources for a while; more than 90 seconds means that one is stuck.
         if not wait_until(nothing_is_left, 3 if self._target.emulated else 90):
             raise LeftoversError(self._folder.name, remaining)
 
-    def _known(self, terraform: Terraform, left: Running | None) -> StateIndex:
+    def _state_index(self, terraform: Terraform, left: Running | None) -> StateIndex:
         """Return what the state knows, after making sure that no other command is running on it."""
         self._reporter.phase("Looking for what an interrupted command left")
         self._state.refuse_another(left)

@@ -214,13 +214,13 @@ class StackFolder:
         """
         record = self.record()
         if record is None:
-            known = deployed_names()
+            names = deployed_names()
             hint = (
                 None
-                if known
+                if names
                 else "No stack was deployed from this machine: deploy one with `rayform stack deploy`."
             )
-            raise NotFoundError("deployed stack", self.name, known=known, hint=hint)
+            raise NotFoundError("deployed stack", self.name, known=names, hint=hint)
         return record
 
     def save(self, record: StackRecord) -> None:

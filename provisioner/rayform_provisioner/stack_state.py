@@ -50,10 +50,10 @@ class StackState:
         later one wins. The states' lineages don't help: Terraform makes a new one for a state that moves into an
         empty place.
         """
-        present, wanted = present_place(self._folder.work), next_place(self._folder.work)
-        if present is None or wanted is None or not terraform.moves_state():
+        present, following = present_place(self._folder.work), next_place(self._folder.work)
+        if present is None or following is None or not terraform.moves_state():
             return False
-        written = self._last_written(wanted)
+        written = self._last_written(following)
         return written is not None and written > (self._last_written(present) or 0)
 
     def _last_written(self, place: StatePlace) -> float | None:
@@ -123,7 +123,7 @@ class StackState:
     def push_unsaved(self, terraform: Terraform, left: Running | None) -> None:
         """Save a state that an earlier Terraform couldn't save; set it aside if Terraform refuses it.
 
-        Nothing is lost by that: resources that only the refused state knows bear the stack's tag.
+        Nothing is lost by that: resources that only the refused state knows have the stack's tag.
         """
         try:
             if self.unlocking(left, terraform.push_unsaved):

@@ -87,7 +87,7 @@ def pinned_images(definition: StackDefinition, images: dict[str, str]) -> dict[s
 
 
 def last_resolution(record: StackRecord, definition: StackDefinition) -> Resolution:
-    """Return what the last deploy decided, from the record alone; before the first deploy, stand-ins."""
+    """Return what the last deploy decided, from the record alone; before the first deploy, placeholders."""
     by_name = {pin.split(" ", 1)[0]: image for pin, image in record.pinned_images.items()}
     images = {name: by_name.get(name, "ami-00000000") for name in ("head", *definition.compute.workers)}
     zones = record.zones or list(definition.zones or [f"{definition.region}a", f"{definition.region}b"])

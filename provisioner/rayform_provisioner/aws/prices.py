@@ -1,7 +1,7 @@
 # ruff: noqa: E501  (patterns and sentences read better whole)
 """On-demand list prices, for estimates only: in US dollars, as of `AS_OF`, in us-east-1.
 
-The prices stand in the code because an estimate must work offline and within a second; AWS's price API answers with
+The prices are in the code because an estimate must work offline and within a second; AWS's price API answers with
 tens of megabytes. Prices in other regions are `REGION_FACTORS` times as high, on average.
 """
 

@@ -99,8 +99,7 @@ def _text_of(wrong: _Wrong) -> _Text:
     explain = _TEXTS.get(wrong.kind)
     if explain is not None:
         return explain(wrong)
-    known = wrong.last in EXAMPLES
-    return _Text(f"{wrong.message}.", _such_as(wrong) if known else "")
+    return _Text(f"{wrong.message}.", _such_as(wrong) if wrong.last in EXAMPLES else "")
 
 
 def _unknown_key(wrong: _Wrong) -> _Text:

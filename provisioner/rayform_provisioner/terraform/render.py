@@ -1,6 +1,6 @@
 """Turns a definition into `main.tf.json`: one root module that calls the five modules.
 
-It describes AWS alone; a second cloud brings a render of its own.
+It describes AWS alone; a second cloud brings its own.
 
 The result is a plain dict, the same for the same input, so a change of the definition is a readable change of the
 file. A target's endpoints are in a separate file (`target_override.tf.json`), which Terraform merges in, so
