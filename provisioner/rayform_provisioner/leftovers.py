@@ -99,12 +99,11 @@ class Leftovers:
                 to_remove.append(item)
             else:
                 imports[place.address] = place.id
-        adopted = {block["to"] for block in adoptions(definition)}  # the root module imports these itself
-        blocks = [
-            {"to": to, "id": identifier} for to, identifier in sorted(imports.items()) if to not in adopted
-        ]
-        if blocks:
-            self._reporter.note(f"{len(blocks)} resources that the state didn't know are imported.")
+        for block in adoptions(definition):
+            imports.pop(block["to"], None)  # the root module imports these itself
+        if imports:
+            self._reporter.note(f"{len(imports)} resources that the state didn't know are imported.")
+            blocks = [{"to": address, "id": identifier} for address, identifier in sorted(imports.items())]
             write_atomically(self._folder.work / ADOPT_FILE, to_json({"import": blocks}))
         self.remove(record, to_remove)
 

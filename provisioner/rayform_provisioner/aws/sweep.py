@@ -36,21 +36,23 @@ def sweep(
         (item for item in resources if item.kind in _REMOVERS), key=lambda item: _ORDER.index(item.kind)
     )
     reasons: dict[str, str] = {}
+
+    def is_gone(item: Resource) -> bool:
+        try:
+            _REMOVERS[item.kind](target, region, item)
+        except ClientError as error:
+            code = error_code(error)
+            if "NotFound" in code or code in ("NoSuchEntity", "NoSuchBucket"):
+                return True
+            reasons[item.id] = f"{code}: {error_message(error)}"
+            return False
+        if on_removed is not None:
+            on_removed(item)
+        return True
+
     with aws_calls(target):
         for _ in range(6):
-            refused: list[Resource] = []
-            for item in pending:
-                try:
-                    _REMOVERS[item.kind](target, region, item)
-                except ClientError as error:
-                    code = error_code(error)
-                    if "NotFound" in code or code in ("NoSuchEntity", "NoSuchBucket"):
-                        continue
-                    reasons[item.id] = f"{code}: {error_message(error)}"
-                    refused.append(item)
-                else:
-                    if on_removed is not None:
-                        on_removed(item)
+            refused = [item for item in pending if not is_gone(item)]
             stuck = len(refused) == len(pending)
             pending = refused
             if not refused or stuck:

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,17 @@ class Event:
     seconds: float = 0.0
     resource_id: str = ""
 
+    @classmethod
+    def parse(cls, phase: str, hook: Mapping[str, Any]) -> Event:
+        """Read what Terraform's JSON says about the resource."""
+        return cls(
+            str(hook.get("resource", {}).get("addr", "")),
+            str(hook.get("action", "")),
+            phase,
+            float(hook.get("elapsed_seconds") or 0),
+            str(hook.get("id_value") or ""),
+        )
+
 
 @dataclass(slots=True)
 class Finished:
@@ -90,6 +101,7 @@ _PHASES = {
     "planned_change": "planned",
     "resource_drift": "drift",
 }
+"""Type of a message in Terraform's stream to the phase of an `Event`."""
 
 
 class Terraform(_PythonTerraform):  # type: ignore[misc]  # python-terraform has no types
@@ -283,6 +295,7 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]  # python-terraform has
         return done
 
     def _take(self, line: str, log: deque[str], done: Finished) -> None:
+        """Read a line of the event stream into `log` and `done`, and report its event."""
         try:
             raw = json.loads(line)
         except ValueError:
@@ -290,30 +303,19 @@ class Terraform(_PythonTerraform):  # type: ignore[misc]  # python-terraform has
                 log.append(line.rstrip())
             return
         log.append(str(raw.get("@message", "")))
-        kind = raw.get("type")
+        kind = str(raw.get("type"))
         if kind == "diagnostic":
             done.diagnostics.append(Diagnostic.parse(raw.get("diagnostic", {})))
-            return
-        if kind == "outputs":
+        elif kind == "outputs":
             outputs = raw.get("outputs", {})
             complete = all("value" in item and not item.get("sensitive") for item in outputs.values())
             done.outputs = {name: item["value"] for name, item in outputs.items()} if complete else None
-            return
-        phase = _PHASES.get(str(kind))
-        if phase is None:
-            return
-        hook = raw.get("hook") or raw.get("change") or {}
-        event = Event(
-            str(hook.get("resource", {}).get("addr", "")),
-            str(hook.get("action", "")),
-            phase,
-            float(hook.get("elapsed_seconds") or 0),
-            str(hook.get("id_value") or ""),
-        )
-        if phase != "progress":
-            done.events.append(event)
-        if self.on_event is not None:
-            self.on_event(event)
+        elif kind in _PHASES:
+            event = Event.parse(_PHASES[kind], raw.get("hook") or raw.get("change") or {})
+            if event.phase != "progress":
+                done.events.append(event)
+            if self.on_event is not None:
+                self.on_event(event)
 
     @contextlib.contextmanager
     def _process(
