@@ -1,6 +1,7 @@
 """Where a stack is deployed to: AWS proper, or an emulated cloud with its own endpoints.
 
 A target is not part of a definition, so that the definition of a production stack can be rehearsed unchanged.
+The services and the variables with keys are AWS's; a second cloud brings its own.
 """
 
 from __future__ import annotations
@@ -119,8 +120,8 @@ def _emulated_endpoints() -> Path:
 def read_endpoints(path: Path, name: str) -> Target:
     """Read a target from an endpoints file.
 
-    The file is JSON: `services` (service to URL), and optionally `node_services` (the same as the stack's
-    machines reach them), `region`, `access_key`, `secret_key`, `base_image`.
+    The file is JSON: `services` (service to URL), and optionally `node_services` (service to the URL at which the
+    stack's machines reach it), `region`, `access_key`, `secret_key`, `base_image`.
 
     Raises:
         NotFoundError: there is no such file.

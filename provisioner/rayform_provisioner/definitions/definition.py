@@ -3,7 +3,7 @@
 Every field's docstring is its description in the published JSON schema (`docs/schemas/stack.schema.json`, compared by
 a test), which editors show while users type.
 
-The keys describe AWS alone (EC2 instance types, KMS keys, subnets); a second cloud brings sections of its own.
+The keys describe AWS alone (its instance types, KMS keys, subnets); a second cloud brings its own sections.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class Head(_Section):
     """The machine that runs Ray's head, the scheduler and the autoscaler."""
 
     instance_type: InstanceType = "m6i.large"
-    """EC2 instance type."""
+    """Instance type of the head."""
     disk_gb: Annotated[int, Field(ge=30, le=16384)] = 50
     """Size of its encrypted disk, in GB."""
     ami: MachineImage | None = None
@@ -167,7 +167,7 @@ class WorkerGroup(_Section):
     """Machines of one kind, which Ray's autoscaler starts when steps need them and ends when they are idle."""
 
     instance_type: InstanceType
-    """EC2 instance type."""
+    """Instance type of each machine."""
     min: Annotated[int, Field(ge=0, le=1000)] = 0
     """Machines that always run."""
     max: Annotated[int, Field(ge=0, le=1000)] = 1
