@@ -1,4 +1,4 @@
-"""A cloud of moto's for the provisioner's tests, and stacks that are quick to make."""
+"""An emulated cloud (moto) for the provisioner's tests, and stacks that are quick to deploy."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def lean(tmp_path):
 
 @pytest.fixture(scope="session")
 def network(endpoints):
-    """A network that is there already; the provider waits half a minute for one that it makes."""
+    """An existing network, because the provider waits half a minute for a new one."""
     ec2 = client(resolve_target(str(endpoints)), "ec2", "eu-central-1")
     vpc = ec2.create_vpc(CidrBlock="10.77.0.0/16")["Vpc"]["VpcId"]
     subnets = [
@@ -94,7 +94,7 @@ def network(endpoints):
 
 @pytest.fixture
 def leaner(tmp_path, network):
-    """Writes a definition that is quicker still to deploy, in a network that is there, and returns its path."""
+    """Writes a definition that is even quicker to deploy, in an existing network, and returns its path."""
 
     def write(name, more=""):
         path = tmp_path / f"{name}.yaml"

@@ -1,4 +1,4 @@
-"""A database's end, ordered before Terraform begins."""
+"""A database whose end is ordered before Terraform begins."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REGION = "eu-central-1"
 
 
 def test_a_database_goes_and_what_is_refused_is_left_to_terraform(endpoints):
-    """One that is there goes with no snapshot; one that is gone, or protected, is no error."""
+    """An existing database is deleted without a snapshot; one that is gone or protected causes no error."""
     target = resolve_target(str(endpoints))
     rds = client(target, "rds", REGION)
     for name, protected in (("plain-catalog", False), ("protected-catalog", True)):

@@ -107,7 +107,7 @@ def test_killed_at_random_moments(stack_home, endpoints, lean, seed):
 
 
 def test_second_command_is_refused_with_the_holders_name(stack_home, endpoints, leaner):
-    """While a deploy runs, another is refused and told who runs what since when."""
+    """While a deploy runs, another is refused, and its error says who has been running what since when."""
     path = leaner("busy")
     process = start("deploy", path, endpoints)
     try:
@@ -129,7 +129,7 @@ IN_A_BUCKET = f"state: {{backend: s3, bucket: {STATE_BUCKET}}}\n"
 
 
 def test_killed_with_the_state_in_a_bucket(stack_home, endpoints, leaner):
-    """A deploy killed with its lock held is gone on with, its lock taken; another machine's lock is refused by name."""
+    """The next deploy continues a killed one and removes its lock; another machine's lock is refused by name."""
     target = resolve_target(str(endpoints))
     s3 = client(target, "s3", "eu-central-1")
     s3.create_bucket(Bucket=STATE_BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})

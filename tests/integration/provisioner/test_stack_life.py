@@ -200,7 +200,7 @@ def test_keep_data_and_adopt_it_again(stack_home, endpoints, leaner):
 
 
 def test_failure_names_resource_kind_and_sentence(stack_home, endpoints, leaner):
-    """A name that is taken is reported as such, with the resource; afterwards a deploy goes on where it stopped."""
+    """A name that is taken is reported as such, with the resource; the next deploy continues where this one stopped."""
     target = resolve_target(str(endpoints))
     loaded = load_definition(leaner("taken"))
     stack = Lifecycle("taken", target)
@@ -226,7 +226,7 @@ def test_failure_names_resource_kind_and_sentence(stack_home, endpoints, leaner)
 
 
 def check_roles(target, outputs, settings):
-    """The roles may do what the cluster needs, on this stack alone."""
+    """The roles may do what the cluster needs, and only on this stack."""
     reference, bucket = outputs["reference"], f"arn:aws:s3:::{outputs['bucket']}"
     iam, ec2 = client(target, "iam", "eu-central-1"), client(target, "ec2", "eu-central-1")
     head, worker = role_policies(iam, f"{reference}-head"), role_policies(iam, f"{reference}-worker")

@@ -57,7 +57,7 @@ def stack(stack_home, target):
 
 
 def write(stack, bucket, resources):
-    """Write a root module that needs no provider, with its state in `bucket`; returns a digest."""
+    """Write a root module that needs no provider, with its state in `bucket`; return a digest."""
     backend = {"s3": {"bucket": bucket, "key": KEY, "region": REGION, "use_lockfile": True}}
     root = {"resource": {"terraform_data": {f"r{number}": {"input": "x"} for number in range(resources)}}}
     backend = render_state_target(backend, stack.target)
@@ -82,14 +82,14 @@ def apply(stack, bucket, resources, left=None):
 
 
 def lock(target, bucket, who, created, key=KEY):
-    """Put a lock beside the state, as Terraform's."""
+    """Put a lock next to the state, as Terraform does."""
     told = {"ID": str(uuid.uuid4()), "Operation": "OperationTypeApply", "Who": who, "Version": "1.11.4"}
     told |= {"Info": "", "Created": f"{created[:19]}Z", "Path": f"{bucket}/{key}"}
     client(target, "s3", REGION).put_object(Bucket=bucket, Key=f"{key}.tflock", Body=json.dumps(told))
 
 
 def test_an_old_state_is_not_carried_over_a_newer_one(stack, bucket, tmp_path):
-    """A second machine that learns late where the state went takes the one that is there, and keeps it."""
+    """A second machine that learns late where the state moved uses the state there, and doesn't overwrite it."""
     here, there = bucket(), bucket()
     apply(stack, here, 1)
     other_machine = tmp_path / "other"
@@ -110,7 +110,7 @@ def test_an_old_state_is_not_carried_over_a_newer_one(stack, bucket, tmp_path):
     )
 
 
-def test_a_move_that_was_killed_is_gone_on_with(stack, bucket):
+def test_a_killed_move_is_continued(stack, bucket):
     """Both locks of a killed move are taken away where they are this machine's, and found by `unlock` where not."""
     here, there = bucket(), bucket()
     apply(stack, here, 1)
@@ -130,7 +130,7 @@ def test_a_move_that_was_killed_is_gone_on_with(stack, bucket):
         stack.unlock(LockInfo(id=str(uuid.uuid4())))
 
 
-def test_an_init_that_breaks_off_is_done_anew(stack, bucket):
+def test_an_init_that_fails_is_repeated(stack, bucket):
     """After an `init` that moved the state and then failed, the definition before it can still be prepared for."""
     here, there = bucket(), bucket()
     apply(stack, here, 1)
@@ -146,7 +146,7 @@ def test_an_init_that_breaks_off_is_done_anew(stack, bucket):
 
 
 def test_an_unsaved_state_waits_for_its_lock_and_its_bucket(stack, bucket):
-    """A lost network leaves state and lock: the holder is named, an own lock goes, and no failure drops the state."""
+    """A lost network leaves state and lock: the holder is named, an own lock is removed, and the state is kept."""
     name = bucket()
     state = apply(stack, name, 1)
     unsaved = stack.folder.work / UNSAVED_FILE
@@ -182,7 +182,7 @@ def test_an_unsaved_state_waits_for_its_lock_and_its_bucket(stack, bucket):
 
 
 def test_nothing_is_swept_while_another_machine_works(stack_home, target, bucket, leaner):
-    """What another machine's running deploy made, and has yet to save, is no orphan: the command is refused first."""
+    """Resources that another machine's deploy has made and not saved yet are not orphans: the command is refused."""
     name = bucket()
     path = leaner("busy", f"state: {{backend: s3, bucket: {name}}}\n")
     loaded = load_definition(path)

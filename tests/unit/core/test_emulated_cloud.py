@@ -1,4 +1,4 @@
-"""The keys of the emulated cloud go to its own endpoints alone."""
+"""The keys of the emulated cloud only go to its own endpoints."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def test_emulator_endpoint(endpoints, url):
 
 @pytest.mark.parametrize("url", [None, "http://198.18.1.1:9000", "https://minio.example:4566"])
 def test_other_endpoints(endpoints, url):
-    """No other endpoint is ever given the emulator's keys."""
+    """No other endpoint gets the emulator's keys."""
     assert keys_for(url) == {}
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"services": []}', '{"services": {"s3": "http://h:1"}}'])
 def test_unreadable(endpoints, text):
-    """A file of another form gives no keys and no error."""
+    """A file of another form yields neither keys nor an error."""
     endpoints.write_text(text)
     assert keys_for("http://h:1") == {}
 
 
 def test_nothing_up(tmp_path, monkeypatch):
-    """Where no cloud is up, as on a stack's own machines, AWS's chain finds the keys."""
+    """If no emulated cloud is up, as on a stack's own machines, AWS's chain finds the keys."""
     monkeypatch.setenv("RAYFORM_HOME", str(tmp_path))
     assert keys_for("http://198.18.1.1:4566") == {}
 

@@ -13,12 +13,12 @@ from rayform_core import errors
 
 def test_an_error_reads_as_what_happened_why_and_what_next() -> None:
     """The text joins message, cause and next step, in that order."""
-    error = errors.RayformError("A failed.", why="B broke.", hint="Mend B.")
-    assert str(error) == "A failed. B broke. Mend B."
+    error = errors.RayformError("A failed.", why="B broke.", hint="Fix B.")
+    assert str(error) == "A failed. B broke. Fix B."
 
 
 def test_not_found_names_the_nearest_neighbours() -> None:
-    """A misspelt name is answered with the names that look like it."""
+    """The error about a misspelt name has the names that look like it."""
     error = errors.NotFoundError("stack", "defualt", known=["prod", "default"])
     assert "There is no stack 'defualt'." in str(error)
     assert "'default'" in str(error)
@@ -26,7 +26,7 @@ def test_not_found_names_the_nearest_neighbours() -> None:
 
 
 def test_not_found_without_a_neighbour_lists_what_there_is() -> None:
-    """Where nothing looks alike, the error lists some of what exists."""
+    """If no name looks like it, the error lists some of those that exist."""
     assert "There is: 'prod'." in str(errors.NotFoundError("stack", "zzzzzz", known=["prod"]))
 
 
@@ -51,7 +51,7 @@ def test_every_error_survives_pickling_with_all_it_carries(cls: type[errors.Rayf
 
 
 def test_each_branch_of_the_tree_has_its_own_exit_code() -> None:
-    """No two direct branches share an exit code, but for the root and a failed pipeline."""
+    """No two direct branches share an exit code, except for the root and a failed pipeline."""
     codes = [
         cls.exit_code for cls in errors.RayformError.__subclasses__() if cls.__module__ == errors.__name__
     ]
@@ -60,11 +60,11 @@ def test_each_branch_of_the_tree_has_its_own_exit_code() -> None:
 
 
 @given(st.text(max_size=30), st.lists(st.text(max_size=30), max_size=20))
-def test_nearest_returns_known_names_alone(name: str, known: list[str]) -> None:
-    """Whatever is asked for, the neighbours are among the known names, without repeats."""
-    found = errors.nearest(name, known)
-    assert set(found) <= set(known)
-    assert len(found) == len(set(found)) <= 3
+def test_nearest_returns_only_candidates(name: str, candidates: list[str]) -> None:
+    """Whatever the name, the nearest are among the candidates, without repeats."""
+    names = errors.nearest(name, candidates)
+    assert set(names) <= set(candidates)
+    assert len(names) == len(set(names)) <= 3
 
 
 def test_not_found_shows_hostile_names_harmlessly() -> None:

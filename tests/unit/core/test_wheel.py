@@ -51,7 +51,7 @@ def test_wheel_holds_all_rooms_and_the_modules(tmp_path):
 
 
 def test_pip_installs_the_wheel(tmp_path):
-    """pip installs the wheel, and its command line runs from there alone."""
+    """pip installs the wheel, and its command line runs from there."""
     wheel = build_wheel(tmp_path / "dist")
     target = tmp_path / "target"
     install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--target", str(target)]

@@ -1,4 +1,4 @@
-"""What AWS refuses becomes an error whose next step fits the refusal."""
+"""A refusal of AWS becomes an error whose next step fits it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EMULATED = Target("localstack", {"ec2": "http://127.0.0.1:1"})
 
 
 @pytest.mark.parametrize(
-    ("target", "code", "said"),
+    ("target", "code", "hint"),
     [
         (AWS, "InvalidClientTokenId", "aws sso login"),
         (AWS, "ExpiredTokenException", "aws sso login"),
@@ -24,12 +24,12 @@ EMULATED = Target("localstack", {"ec2": "http://127.0.0.1:1"})
         (AWS, "InternalError", "Run the command again"),
     ],
 )
-def test_next_step(target, code, said):
-    """Wrong keys, a missing right and a passing failure each have a next step of their own."""
+def test_next_step(target, code, hint):
+    """Wrong keys, a missing permission and a passing failure each have their own next step."""
     exceptions = pytest.importorskip("botocore.exceptions")
     with pytest.raises(RemoteError) as caught, aws_calls(target):
         raise exceptions.ClientError({"Error": {"Code": code, "Message": "no"}}, "DescribeVpcs")
-    assert said in str(caught.value.hint)
+    assert hint in str(caught.value.hint)
 
 
 def test_missing_keys_name_the_emulated_cloud_that_is_up(tmp_path, monkeypatch):

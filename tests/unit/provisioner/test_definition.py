@@ -101,7 +101,7 @@ def test_errors_say_where_and_what_would_be_right(text, line, column, where, say
 
 
 def test_all_problems_are_reported_at_once():
-    """A person sees every mistake in one go, in the file's order."""
+    """Users see every mistake at once, in the file's order."""
     found = problems("name: X\nregion: nowhere\nowner: me\ncatalog: {storage_gb: a}\n")
     assert [p.mark.line for p in found] == [1, 2, 4]
 
@@ -136,7 +136,7 @@ def test_alias_bombs_end_at_once():
 
 
 def test_missing_file_names_its_neighbours(tmp_path):
-    """A definition that isn't there is answered with those that are."""
+    """The error about a missing definition names those that exist."""
     (tmp_path / "stack.yaml").write_text(MINIMAL)
     with pytest.raises(NotFoundError, match=r"stack\.yaml"):
         load_definition(tmp_path / "stak.yaml")

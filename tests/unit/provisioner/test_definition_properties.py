@@ -48,7 +48,7 @@ def test_valid_definitions_render_the_same_twice(data):
 @LIMITS
 @given(spoilt_definitions())
 def test_invalid_definitions_are_refused_with_a_place(spoilt):
-    """Every invalid definition is refused; a problem stands on the line of what is wrong, or of its section."""
+    """Every invalid definition is refused; a problem is on the line of what is wrong, or of its section."""
     data, path = spoilt
     text = yaml.safe_dump(data, allow_unicode=True, sort_keys=False)
     with pytest.raises(DefinitionError) as caught:

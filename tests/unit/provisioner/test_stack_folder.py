@@ -1,4 +1,4 @@
-"""A stack's folder: where it is settled to be, and when that may change."""
+"""A stack's folder: which cloud and region the stack is in, and when that may change."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_stack_that_may_have_resources_stays_where_it_is(folder, status):
 
 
 def test_holder_is_a_living_command_alone(folder):
-    """What a killed command left behind is no holder."""
+    """The mark of a killed command is not a holder."""
     folder.begin("eu-central-1", "aws")
     assert folder.holder() is None
     running = folder.mark_running("rayform stack deploy")
@@ -64,20 +64,20 @@ def test_holder_is_a_living_command_alone(folder):
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "sentence"),
     [
         ("planned", "never deployed"),
         ("deploying", "deploy again to go on"),
         ("destroying", "`rayform stack destroy demo` goes on where it stopped"),
     ],
 )
-def test_status_of_an_unfinished_stack_says_how_to_go_on(folder, status, said):
+def test_status_of_an_unfinished_stack_says_how_to_go_on(folder, status, sentence):
     """A stack that a kill left half-way shows the command that ends the half."""
     record = folder.begin("eu-central-1", "aws")
     record.status = status
     folder.save(record)
     shown = CliRunner().invoke(status_command, ["demo"])
-    assert (shown.exit_code, said in shown.output) == (0, True), shown.output
+    assert (shown.exit_code, sentence in shown.output) == (0, True), shown.output
 
 
 def test_outputs_of_an_unfinished_deploy_are_an_error(folder):
@@ -90,14 +90,14 @@ def test_outputs_of_an_unfinished_deploy_are_an_error(folder):
 
 
 def test_a_killed_plan_leaves_a_lock_at_worst(folder):
-    """A plan's mark says that it changes nothing, unless an earlier command's did not."""
+    """A plan's mark says that it changes nothing, except if the killed command before it may have changed something."""
     assert not folder.mark_running("rayform stack plan", changes=False).changes
     killed = folder.mark_running("rayform stack deploy")
     assert folder.mark_running("rayform stack plan", killed, changes=False).changes
 
 
-def test_a_lost_key_is_made_anew(folder):
-    """A new key takes the old one's place in the record, and what is left of the old one stays beside it."""
+def test_a_lost_key_is_replaced(folder):
+    """A new key replaces the old one in the record, and the old one's files are kept next to it."""
     before = folder.begin("eu-central-1", "aws").ssh_public_key
     folder.key_file.unlink()
     Lifecycle("demo", AWS).replace_key()
@@ -108,8 +108,8 @@ def test_a_lost_key_is_made_anew(folder):
     assert folder.key_file.stat().st_mode & 0o077 == 0
 
 
-def test_a_key_that_is_there_is_replaced_only_when_a_person_says_so(folder):
-    """`rayform stack new-key` asks first, and a lost key needs no question."""
+def test_an_existing_key_is_only_replaced_if_the_user_says_so(folder):
+    """`rayform stack new-key` asks before it replaces a key, but not before it replaces a lost one."""
     before = folder.begin("eu-central-1", "aws").ssh_public_key
     refused = CliRunner().invoke(new_key_command, ["demo"])
     assert isinstance(refused.exception, UsageError) and "has its key" in refused.exception.message
@@ -125,13 +125,13 @@ def test_a_key_that_is_there_is_replaced_only_when_a_person_says_so(folder):
 def test_nobody_holds_the_lock_of_a_state_on_this_machine(folder):
     """`rayform stack unlock` has nothing to take where the state is in a folder: that lock dies with its holder."""
     folder.begin("eu-central-1", "aws")
-    found = CliRunner().invoke(unlock_command, ["demo", "--yes"])
-    assert found.exit_code == 0
-    assert "Nobody holds the lock of stack 'demo'" in found.output
+    result = CliRunner().invoke(unlock_command, ["demo", "--yes"])
+    assert result.exit_code == 0
+    assert "Nobody holds the lock of stack 'demo'" in result.output
 
 
 def test_no_key_that_was_set_aside_is_lost(folder):
-    """Two new keys in a row leave the first beside them, which the running head still takes."""
+    """Two new keys in a row keep the first next to them, which the running head still accepts."""
     folder.begin("eu-central-1", "aws")
     first = folder.key_file.read_text()
     folder.replace_key()
@@ -141,7 +141,7 @@ def test_no_key_that_was_set_aside_is_lost(folder):
     assert folder.key_file.with_name("id_ed25519.pub.old2").exists()
 
 
-def test_a_person_is_called_as_terraform_calls_them(monkeypatch):
+def test_a_user_has_the_name_that_terraform_writes(monkeypatch):
     """LOGNAME and USER, which `su` and `sudo -E` leave as they were, don't hide whose a lock is."""
     before = whoami()
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
@@ -169,8 +169,8 @@ def test_a_lock_that_could_not_be_released_is_looked_for(folder):
         folder.mark_ended()
 
 
-def test_a_locked_state_is_not_told_as_a_locked_folder(folder):
-    """Who holds the lock in the bucket is still told where a killed command of this machine left its mark."""
+def test_a_locked_state_is_not_reported_as_a_locked_folder(folder):
+    """The error names the holder of the lock in the bucket, even if a killed command of this machine left its mark."""
     folder.mark_running("rayform stack deploy")
     holder = LockInfo("1", "ann@laptop", "OperationTypeApply", "2026-01-02 03:04:05 +0000 UTC")
     with (
@@ -182,7 +182,7 @@ def test_a_locked_state_is_not_told_as_a_locked_folder(folder):
 
 @pytest.mark.parametrize("command", ["drift", "refresh", "lock_holder", "destroy"])
 def test_another_cloud_is_not_asked_about_a_stack(folder, command):
-    """A command that is told another cloud than the stack's is refused, rather than finding that nothing is there."""
+    """A command for another cloud than the stack's is refused, because it would find nothing there."""
     record = folder.begin("eu-central-1", "aws")
     record.status = "deployed"
     folder.save(record)

@@ -1,4 +1,4 @@
-"""Which cloud a command goes to: the one that is named, the stack's own, the variable's, the profile's."""
+"""Which cloud a command goes to: the one of the flag, of the stack, of the variable, or of the profile."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def folder(tmp_path, monkeypatch):
     return StackFolder("demo")
 
 
-def target_of(given: str | None = None, *, may_settle: bool = True) -> str:
+def target_of(flag: str | None = None, *, may_settle: bool = True) -> str:
     """The cloud that a command goes to."""
-    return lifecycle_of("demo", given, quiet=True, may_settle=may_settle)[0].target.name
+    return lifecycle_of("demo", flag, quiet=True, may_settle=may_settle)[0].target.name
 
 
 def begun(folder: StackFolder, target: str, status: str) -> None:
@@ -42,7 +42,7 @@ def begun(folder: StackFolder, target: str, status: str) -> None:
 
 
 def test_a_planned_stack_goes_where_the_profile_says_by_now(folder):
-    """A plan binds a stack to no cloud: what is named counts first, then the variable, then the profile."""
+    """A plan doesn't bind a stack to a cloud: the flag counts first, then the variable, then the profile."""
     begun(folder, "aws", "planned")
     assert target_of() == "aws"
     stacks.set_profile_target("localstack")
@@ -52,7 +52,7 @@ def test_a_planned_stack_goes_where_the_profile_says_by_now(folder):
 
 
 def test_the_variable_goes_before_the_profile(folder, monkeypatch):
-    """RAYFORM_TARGET says where a planned stack goes, whatever the profile says."""
+    """RAYFORM_TARGET decides where a planned stack goes, whatever the profile says."""
     begun(folder, "localstack", "planned")
     stacks.set_profile_target("localstack")
     monkeypatch.setenv("RAYFORM_TARGET", "aws")
@@ -60,7 +60,7 @@ def test_the_variable_goes_before_the_profile(folder, monkeypatch):
 
 
 def test_a_stack_that_was_planned_for_the_emulated_cloud_is_not_sent_to_aws(folder):
-    """Where neither variable nor profile says a cloud, a planned stack goes where it was planned for."""
+    """If neither variable nor profile names a cloud, a planned stack goes to the one that it was planned for."""
     begun(folder, "localstack", "planned")
     assert target_of() == "localstack"
 
@@ -75,7 +75,7 @@ def test_a_deployed_stack_stays_in_its_cloud(folder, monkeypatch, status):
 
 
 def test_a_planned_stack_is_forgotten_from_any_cloud(folder):
-    """A stack that was only planned is nowhere, so destroying it asks for no particular cloud."""
+    """A stack that was only planned is nowhere, so any cloud will do to destroy it."""
     begun(folder, "aws", "planned")
     life, _ = lifecycle_of("demo", "localstack", quiet=True)
     assert life.destroy(lambda summary: True) == []
@@ -93,7 +93,7 @@ def test_a_planned_stack_is_forgotten_from_any_cloud(folder):
     ids=["boto3", "terraform"],
 )
 def test_missing_keys_name_the_cloud_that_a_stack_is_deployed_to(folder, error):
-    """Without keys, a deployed stack says where it is and how that can change; another target isn't offered."""
+    """Without keys, the error names the stack's target and how that can change, and offers no other target."""
     begun(folder, "aws", "deployed")
     with (
         pytest.raises((PrerequisiteError, TerraformError)) as caught,
@@ -105,8 +105,8 @@ def test_missing_keys_name_the_cloud_that_a_stack_is_deployed_to(folder, error):
     assert "--target localstack" not in str(caught.value)
 
 
-def test_missing_keys_of_a_planned_stack_are_told_as_they_are(folder):
-    """A stack that was only planned isn't said to be deployed anywhere."""
+def test_missing_keys_of_a_planned_stack_are_reported_unchanged(folder):
+    """The error about a stack that was only planned doesn't call it deployed."""
     begun(folder, "aws", "planned")
     with pytest.raises(MissingCredentialsError) as caught, Command.holding(Lifecycle("demo", AWS), "plan"):
         raise MissingCredentialsError("There are no AWS credentials.", hint="Or: --target localstack.")

@@ -53,7 +53,7 @@ Lock Info:
         ("Something else\nand more", ErrorKind.OTHER, "Something else"),
     ],
 )  # fmt: skip
-def test_errors_are_read_from_what_the_cloud_said(text, kind, sentence):
+def test_errors_are_read_from_the_clouds_text(text, kind, sentence):
     """Kind and the sentence that matters come from the cloud's own words."""
     error = error_of("apply", [Diagnostic("error", text, address="module.x.aws_y.z")], [])
     assert (error.kind, error.resource) == (kind, "module.x.aws_y.z")
@@ -62,7 +62,7 @@ def test_errors_are_read_from_what_the_cloud_said(text, kind, sentence):
 
 
 def test_a_provider_that_cannot_be_had_leads_to_the_mirror():
-    """The words of the network come with it; what mends it where there is none is a mirror."""
+    """Although the error has the words of a network failure, its next step is a mirror."""
     detail = "Could not retrieve the list of available versions: dial tcp: lookup: no such host"
     error = error_of("init", [Diagnostic("error", "Failed to query available provider packages", detail)], [])
     assert error.kind is ErrorKind.PROVIDER
@@ -77,8 +77,8 @@ def test_lock_names_its_holder():
     assert "ada@laptop holds the lock (OperationTypeApply) since 2026-11-20" in str(error)
 
 
-def test_a_lock_that_nobody_holds_is_no_lock():
-    """Where the lock can't be written, the cloud's reason is told rather than that somebody holds it."""
+def test_a_lock_without_a_holder_is_not_reported_as_held():
+    """If the lock can't be written, the error has the cloud's reason, and doesn't say that somebody holds it."""
     detail = "Error message: operation error S3: PutObject, api error AccessDenied: no s3:PutObject for you"
     error = error_of("plan", [Diagnostic("error", "Error acquiring the state lock", detail)], [])
     assert isinstance(error, TerraformError)
@@ -111,7 +111,7 @@ def test_old_terraform_is_refused(home, tmp_path, monkeypatch):
 
 
 def test_no_terraform_says_how_to_get_one(home, tmp_path, monkeypatch):
-    """Where there is none, the error says how to get one."""
+    """Without any Terraform, the error says how to get one."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(PrerequisiteError, match="rayform terraform install"):
         TerraformSettings().binary()
@@ -125,7 +125,7 @@ def test_tofu_is_found_where_terraform_is_not(home, tmp_path, monkeypatch):
 
 
 def test_mirror_becomes_a_cli_configuration(home, tmp_path):
-    """A mirror is written into a configuration of ours; a variable that names no file is taken away."""
+    """A mirror goes into Rayform's own configuration; a variable that names no file is removed."""
     settings = TerraformSettings(mirror=str(tmp_path))
     environment = settings.environment({"TF_CLI_CONFIG_FILE": "/nowhere", "TF_CLI_ARGS_plan": "-destroy"})
     text = Path(environment["TF_CLI_CONFIG_FILE"]).read_text()
