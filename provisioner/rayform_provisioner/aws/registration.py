@@ -21,7 +21,7 @@ def registration(
         outputs: Terraform's outputs.
         definition: what was deployed.
         folder: holds the stack's SSH key.
-        target: the cloud, whose endpoints emulators need.
+        target: the cloud, whose endpoints the components of an emulated cloud need.
     """
     region = outputs["region"]
     address = f"ssh://{outputs['ssh_user']}@{outputs['head_public_ip']}"

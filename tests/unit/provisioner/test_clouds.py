@@ -14,7 +14,9 @@ from rayform_provisioner.clouds import Cloud, cloud_of
 def test_aws_implements_the_whole_seam():
     """The module of AWS has every function that a cloud must have, and no other public one."""
     needed = {name for name in vars(Cloud) if not name.startswith("_")}
-    assert set(cloud_of("aws").__all__) == needed
+    aws = cloud_of("aws")
+    assert set(aws.__all__) == needed
+    assert all(callable(getattr(aws, name)) for name in needed)
 
 
 def test_an_unknown_cloud_names_those_that_exist():
