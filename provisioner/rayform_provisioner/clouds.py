@@ -163,15 +163,19 @@ class Cloud(Protocol):
         Raises:
             DefinitionError: the cloud can't serve the definition.
         """
+        ...
 
     def last_resolution(self, record: StackRecord, definition: StackDefinition) -> Resolution:
         """Return what the last deploy decided, from the record alone."""
+        ...
 
     def pinned_images(self, definition: StackDefinition, images: dict[str, str]) -> dict[str, str]:
         """Return what a record must keep so that the next `resolve` decides for the same images."""
+        ...
 
     def estimate(self, definition: StackDefinition) -> CostEstimate:
         """Estimate what a stack of this definition costs."""
+        ...
 
     # -- A deployed stack.
 
@@ -179,11 +183,13 @@ class Cloud(Protocol):
         self, target: Target, region: str, outputs: Mapping[str, Any], definition: StackDefinition
     ) -> StackHealth:
         """Ask how the stack with these outputs is, and what it costs as it runs now."""
+        ...
 
     def registration(
         self, outputs: Mapping[str, Any], definition: StackDefinition, folder: StackFolder, target: Target
     ) -> dict[str, Any]:
         """Return the components of a deployed stack, for `rayform.stacks.register_deployed`."""
+        ...
 
     # -- What the cloud lists, and what Terraform's state knows.
 
@@ -191,17 +197,21 @@ class Cloud(Protocol):
         self, target: Target, region: str, reference: str, *, bucket: str, repository: str
     ) -> list[Resource]:
         """Return every resource of the stack that the cloud lists."""
+        ...
 
     def untagged(self, target: Target, region: str, reference: str) -> list[Resource]:
         """Return what hangs on the stack's resources and can't have a tag, so that `inventory` misses it."""
+        ...
 
     def import_address(
         self, resource: Resource, definition: StackDefinition, reference: str
     ) -> ImportAddress | None:
         """Return where Terraform imports `resource`, or `None` if the root module has no place for it."""
+        ...
 
     def state_index(self, state: Mapping[str, Any]) -> StateIndex:
         """Return what a raw state knows, with IDs as `inventory` gives them."""
+        ...
 
     def wait_for_import(self, target: Target, region: str, resource: Resource) -> None:
         """Wait until Terraform can import `resource`; most can be imported at once."""
@@ -214,17 +224,21 @@ class Cloud(Protocol):
         on_removed: Callable[[Resource], None] | None = None,
     ) -> list[tuple[Resource, str]]:
         """Remove `resources`, and return those that can't be removed, each with the reason."""
+        ...
 
     # -- The stack's data.
 
     def bucket_holding(self, target: Target, region: str, bucket: str) -> str:
         """Say how much user data is in `bucket`; empty if there is none."""
+        ...
 
     def registry_holding(self, target: Target, region: str, repository: str) -> str:
         """Say how many images are in `repository`; empty if there are none."""
+        ...
 
     def end_instances(self, target: Target, region: str, reference: str) -> list[Resource]:
         """Terminate every machine of the stack, and return them once they are gone."""
+        ...
 
     def snapshot_database(self, target: Target, region: str, identifier: str, snapshot: str) -> None:
         """Take a snapshot of the database, and wait until it can be restored."""
@@ -236,23 +250,29 @@ class Cloud(Protocol):
 
     def empty_bucket(self, target: Target, region: str, bucket: str) -> int:
         """Delete everything in `bucket`, and return the number of objects."""
+        ...
 
     def empty_repository(self, target: Target, region: str, repository: str) -> int:
         """Delete every image in `repository`, and return their number."""
+        ...
 
     def read_object(self, target: Target, place: BucketObject) -> StoredObject | None:
         """Return the object at `place`, or `None` if there is none."""
+        ...
 
     # -- Terraform's state in a bucket.
 
     def read_lock(self, target: Target, place: BucketObject) -> LockInfo | None:
         """Return who holds the lock of the state at `place`, or `None` if nobody does."""
+        ...
 
     def remove_lock(self, target: Target, place: BucketObject, lock_id: str) -> bool:
         """Remove the lock `lock_id` of the state at `place`; return false if it is gone or another's by now."""
+        ...
 
     def state_written(self, target: Target, place: BucketObject) -> float | None:
         """Return when the state at `place` was last written; `None` if it holds no resources."""
+        ...
 
     def remove_state(self, target: Target, place: BucketObject) -> None:
         """Remove the state at `place`."""

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from rayform_core.errors import PrerequisiteError
 from rayform_provisioner.targets import Target
-
-if TYPE_CHECKING:
-    import boto3
 
 __all__ = ["AwsClient", "client"]
 
@@ -51,7 +48,7 @@ def client(target: Target, service: str, region: str) -> AwsClient:
 
 
 @functools.cache
-def _session() -> boto3.Session:
+def _session() -> Any:
     try:
         import boto3
     except ModuleNotFoundError as error:

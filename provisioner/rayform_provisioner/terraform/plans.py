@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from rayform_provisioner.definitions.costs import CostEstimate
 from rayform_provisioner.terraform.runner import Event, Finished
@@ -114,23 +114,25 @@ def _kind(address: str) -> str:
     return ""
 
 
-class _ChangeBody(TypedDict, total=False):
+class _ChangeBody(TypedDict):
     """What a plan does to a resource, in Terraform's JSON."""
 
     actions: list[str]
-    before: object
-    after: object
-    after_unknown: object
-    before_sensitive: object
-    after_sensitive: object
-    importing: object
-    replace_paths: list[list[object]]
+    before: NotRequired[object]
+    after: NotRequired[object]
+    after_unknown: NotRequired[object]
+    before_sensitive: NotRequired[object]
+    after_sensitive: NotRequired[object]
+    importing: NotRequired[object]
+    replace_paths: NotRequired[list[list[object]]]
 
 
-class _ResourceChange(TypedDict, total=False):
+class _ResourceChange(TypedDict):
+    """One resource of a plan, in Terraform's JSON."""
+
     address: str
     type: str
-    mode: str
+    mode: NotRequired[str]
     change: _ChangeBody
 
 
