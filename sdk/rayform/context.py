@@ -1,9 +1,9 @@
-"""What a running step, and a pipeline's body, can ask about themselves."""
+"""The context of a running step, and of a pipeline whose body is running."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rayform.authoring.steps import current_trace
 from rayform_core.errors import UsageError
@@ -17,7 +17,7 @@ __all__ = ["PipelineContext", "StepContext", "get_pipeline_context", "get_step_c
 
 
 class StepContext(runtime_context.StepContext):
-    """The context of the step that is running; its model is one that can load artifacts and be promoted."""
+    """The context of the step that is running. Its `model` can load artifacts and be promoted."""
 
     __slots__ = ()
 
@@ -46,7 +46,7 @@ def get_step_context() -> StepContext:
         ...     get_step_context().add_output_metadata({"accuracy": 0.9})
     """
     running = runtime_context.get_step_context()
-    # The same dictionaries, so that what is added here travels with the step's result.
+    # This context shares the dictionaries of the worker's, so that metadata added here travels with the result.
     return StepContext(**{f.name: getattr(running, f.name) for f in fields(running)})
 
 
@@ -56,8 +56,8 @@ class PipelineContext:
 
     Args:
         name: its name.
-        enable_cache: whether its steps may be taken from the cache unless they say otherwise.
-        model: the model that it names, if any.
+        enable_cache: whether its steps may be taken from the cache, unless they set it themselves.
+        model: the model that its artifacts belong to, if it has one.
         tags: tags that its run will have.
     """
 
@@ -68,23 +68,28 @@ class PipelineContext:
 
 
 def get_pipeline_context() -> PipelineContext:
-    """Return the context of the pipeline whose body is running.
+    """Return the context of the pipeline whose body is running: its name, model, tags and cache setting.
 
     Raises:
         UsageError: called outside of a pipeline's body.
+
+    Example:
+        >>> @pipeline
+        ... def training() -> None:
+        ...     train.with_options(id=f"train_{get_pipeline_context().name}")()
     """
     trace = current_trace.get()
     if trace is None:
         raise UsageError(
-            "There is no pipeline here.",
-            why="get_pipeline_context() only works while a pipeline's body runs.",
+            "get_pipeline_context() is called outside of a pipeline's body.",
+            why="It only works while a pipeline's body runs.",
             hint="In a step, use get_step_context().",
         )
-    from rayform.authoring.options import model_spec
+    from rayform.authoring.options import model_spec, value_or
 
-    options: dict[str, Any] = trace.pipeline.options
+    options = trace.pipeline.options
     configuration = trace.configuration
-    model = options.get("model") if configuration.model is None else configuration.model
+    model = value_or(configuration.model, options.get("model"))
     return PipelineContext(
         name=trace.pipeline.name,
         enable_cache=trace.enable_cache,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from rayform_runtime.artifacts.materializers.base import Materializer
     from rayform_runtime.spec import ArtifactType
 
 __all__ = ["ArtifactConfig"]
@@ -15,16 +16,16 @@ __all__ = ["ArtifactConfig"]
 class ArtifactConfig:
     """Configures one output of a step; it stands in the output's `Annotated` type.
 
-    A plain class rather than a dataclass or pydantic model: user modules make these at import time, and
-    importing either machinery would cost more than all of Rayform's own import.
-
     Args:
-        name: name of the output and of the artifact; `pipeline::step::output` unless told.
-        version: a version name of your own; the next number unless told. One that exists is refused.
-        tags: tags of the version.
-        run_metadata: metadata of the version: numbers, strings, bools, lists, dicts, datetimes.
-        artifact_type: what the artifact is to people; the materializer says unless told.
-        materializer: class that saves and loads this output; looked up by type unless told.
+        name: name of the output and of the artifact; by default `pipeline::step::output`.
+        version: name of the version; by default the next number. A version that exists is refused.
+        tags: tags of the version; none by default.
+        run_metadata: metadata of the version: numbers, strings, bools, lists, dicts, datetimes; none by default.
+        artifact_type: kind of artifact, such as `"model"`; by default the materializer's.
+        materializer: class that saves and loads this output; by default looked up by type.
+
+    Raises:
+        UsageError: `tags` is one string.
 
     Example:
         >>> from typing import Annotated
@@ -33,6 +34,8 @@ class ArtifactConfig:
         ...     return [1, 2, 3]
     """
 
+    # A plain class rather than a dataclass or pydantic model: user modules create these at import time, and
+    # importing either machinery would cost more than all of Rayform's own import.
     __slots__ = ("artifact_type", "materializer", "name", "run_metadata", "tags", "version")
 
     def __init__(
@@ -40,14 +43,17 @@ class ArtifactConfig:
         name: str | None = None,
         version: str | int | None = None,
         tags: Sequence[str] | None = None,
-        run_metadata: Mapping[str, Any] | None = None,
+        run_metadata: Mapping[str, object] | None = None,
         artifact_type: ArtifactType | str | None = None,
-        materializer: type[Any] | None = None,
+        materializer: type[Materializer] | None = None,
     ) -> None:
         if isinstance(tags, str):
             from rayform_core.errors import UsageError
 
-            raise UsageError(f"ArtifactConfig got the tags {tags!r}.", hint=f"Give a list: tags=[{tags!r}].")
+            raise UsageError(
+                f"The tags of an ArtifactConfig are one string, {tags!r}.",
+                hint=f"Give a list: tags=[{tags!r}].",
+            )
         self.name = name
         self.version = version
         self.tags = list(tags or ())
@@ -56,5 +62,5 @@ class ArtifactConfig:
         self.materializer = materializer
 
     def __repr__(self) -> str:
-        given = ((n, getattr(self, n)) for n in ("name", "version", "tags", "artifact_type"))
-        return f"ArtifactConfig({', '.join(f'{n}={v!r}' for n, v in given if v)})"
+        fields = ((n, getattr(self, n)) for n in ("name", "version", "tags", "artifact_type"))
+        return f"ArtifactConfig({', '.join(f'{n}={v!r}' for n, v in fields if v)})"

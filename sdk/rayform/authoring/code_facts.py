@@ -1,4 +1,4 @@
-"""Where a pipeline's code lies, and what git and this machine say of it: kept with every run."""
+"""Facts about a pipeline's code, stored with every run: where it is, its git commit, and this machine."""
 
 from __future__ import annotations
 
@@ -9,29 +9,33 @@ import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from rayform_core.version import __version__
 from rayform_runtime.execution.interface import CodeFacts
 
-__all__ = ["CodePlace", "GitFactsSoon", "code_place", "environment_facts", "git_facts", "user_name"]
+__all__ = ["BackgroundGitFacts", "CodePlace", "code_place", "environment_facts", "git_facts", "user_name"]
 
 _GIT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class CodePlace:
-    """The project's folder, and the folders of it that imports start from; see `PipelineSpec`."""
+    """Where a pipeline's code is.
+
+    Args:
+        root: the project's folder.
+        import_paths: folders that imports start from; see `PipelineSpec.import_paths`.
+    """
 
     root: Path
     import_paths: tuple[str, ...]
 
 
 def code_place(module: str) -> CodePlace:
-    """Find the project that a module belongs to.
+    """Return the project that a module belongs to.
 
-    It is the git working tree around the module's file; without one, the folder that the script, or the
-    module's topmost package, lies in; for a notebook or an installed package, the working folder.
+    The project is the git working tree around the module's file. Without git, it is the folder that holds the
+    script or the module's topmost package. For a notebook or an installed package, it is the working folder.
 
     Args:
         module: name of an imported module, such as a pipeline function's `__module__`.
@@ -68,11 +72,10 @@ def _installed_folders(*folders: str) -> tuple[str, ...]:
     return tuple({str(Path(folder).resolve()) for folder in folders})
 
 
-@lru_cache(
-    maxsize=256
-)  # a process asks for the same folders with each run, and their links are read each time
+# Cached, since each run of a process asks for the same folders, and resolving their links takes time.
+@lru_cache(maxsize=256)
 def _is_installed(folder: Path, root: Path, installed: tuple[str, ...]) -> bool:
-    """Whether a folder belongs to Python or an environment rather than to a person's project."""
+    """Whether a folder belongs to Python or an environment rather than to a user's project."""
     if "site-packages" in folder.parts or "dist-packages" in folder.parts:
         return True
     resolved = str(folder.resolve())
@@ -87,24 +90,24 @@ def git_facts(folder: Path) -> CodeFacts:
         return CodeFacts()
     command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
     try:
-        done = subprocess.run(
+        status = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, timeout=_GIT_SECONDS, check=True
         )
     except (OSError, subprocess.SubprocessError):
-        return CodeFacts()  # no git here, or a broken repository: nothing to record, and no reason not to run
-    commit, branch, dirty = None, None, False
-    for line in done.stdout.splitlines():
+        return CodeFacts()  # no git, or a broken repository: nothing to record, and the pipeline can still run
+    commit, branch, is_dirty = None, None, False
+    for line in status.stdout.splitlines():
         if line.startswith("# branch.oid ") and not line.endswith("(initial)"):
             commit = line.split()[-1]
         elif line.startswith("# branch.head ") and not line.endswith("(detached)"):
             branch = line.split()[-1]
         elif not line.startswith("#"):
-            dirty = True
-    return CodeFacts(dirty, commit, branch)
+            is_dirty = True
+    return CodeFacts(git_dirty=is_dirty, git_commit=commit, git_branch=branch)
 
 
-class GitFactsSoon:
-    """What `git_facts` returns, asked for in the background: it takes as long as the rest of a run's start.
+class BackgroundGitFacts:
+    """Asks for `git_facts` in the background, since git takes as long as the rest of a run's start.
 
     Args:
         folder: the working tree.
@@ -113,24 +116,24 @@ class GitFactsSoon:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._facts = CodeFacts()
-        self._asking = threading.Thread(target=self._ask, name="rayform-git", daemon=True)
-        self._asking.start()
+        self._thread = threading.Thread(target=self._ask, name="rayform-git", daemon=True)
+        self._thread.start()
 
     def _ask(self) -> None:
         self._facts = git_facts(self._folder)
 
     def poll(self) -> CodeFacts | None:
-        """Return the facts, or `None` as long as git has not answered."""
-        return None if self._asking.is_alive() else self._facts
+        """Return the facts; `None` as long as git has not answered."""
+        return None if self._thread.is_alive() else self._facts
 
     def wait(self) -> CodeFacts:
-        """Return the facts as soon as git has answered."""
-        self._asking.join()
+        """Wait for git and return the facts."""
+        self._thread.join()
         return self._facts
 
 
-def environment_facts() -> dict[str, Any]:
-    """Return what the machine that started a run is."""
+def environment_facts() -> dict[str, object]:
+    """Return the versions of Python, of Rayform and of this machine's system."""
     machine = os.uname()
     return {
         "python": ".".join(map(str, sys.version_info[:3])),
@@ -140,7 +143,7 @@ def environment_facts() -> dict[str, Any]:
 
 
 def user_name() -> str | None:
-    """Return the name of the user who runs this process; `None` where it has none (some containers)."""
+    """Return the name of the user who runs this process; `None` if the system has none (as in some containers)."""
     if name := os.environ.get("LOGNAME") or os.environ.get("USER"):
         return name
     import pwd

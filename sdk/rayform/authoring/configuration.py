@@ -1,26 +1,33 @@
-"""Configuration by YAML: what `config_path` and `rayform run --config` read, and what it overrides."""
+"""The YAML configuration that `config_path` and `rayform run --config` read, and its schema."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from rayform_core.errors import NotFoundError, UsageError, nearest
 from rayform_runtime.spec import ImageSpec, ModelSpec, Resources, RetryPolicy
 
+if TYPE_CHECKING:
+    from yaml import Node
+
 __all__ = ["PipelineConfiguration", "StepConfiguration", "configuration_schema", "read_configuration"]
 
 _MAX_BYTES = 1_000_000
+_MAX_DEPTH = 50
+
+_Place: TypeAlias = tuple[str | int, ...]
+"""A place in the file: keys and list indexes from the outermost in, such as `("steps", "train", "retry")`."""
 
 
-def _retry(value: Any) -> Any:
+def _retry(value: object) -> object:
     return {"max_retries": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _image(value: Any) -> Any:
+def _image(value: object) -> object:
     return {"base_image": value} if isinstance(value, str) else value
 
 
@@ -31,7 +38,7 @@ _Image = Annotated[ImageSpec, BeforeValidator(_image, json_schema_input_type=str
 class _Common(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: dict[str, object] = Field(default_factory=dict)
     """Values by parameter name; they override those in code."""
     enable_cache: bool | None = None
     """`false` always runs; `true` takes results of earlier runs where nothing changed."""
@@ -47,16 +54,16 @@ class _Common(BaseModel):
     """The model that outputs and metadata belong to."""
     environment: dict[str, str] = Field(default_factory=dict)
     """Environment variables; never secrets."""
-    settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    settings: dict[str, dict[str, object]] = Field(default_factory=dict)
     """Settings of one flavor, by the flavor's name."""
 
 
 class StepConfiguration(_Common):
-    """What the configuration says of one step."""
+    """The configuration of one step."""
 
 
 class PipelineConfiguration(_Common):
-    """What the configuration says of a pipeline. `retry`, `timeout` and `resources` are its steps' defaults."""
+    """The configuration of a pipeline. `retry`, `timeout` and `resources` are its steps' defaults."""
 
     run_name: str | None = None
     """Name of the run; `{pipeline}`, `{date}`, `{time}` and `{id}` are filled in."""
@@ -65,35 +72,51 @@ class PipelineConfiguration(_Common):
     steps: dict[str, StepConfiguration] = Field(default_factory=dict)
     """Settings by a step's name or by its key in the pipeline."""
 
-    def with_parameters(self, parameters: Mapping[str, Any]) -> PipelineConfiguration:
-        """Return a copy in which these parameters go before those of the file."""
+    def with_parameters(self, parameters: Mapping[str, object]) -> PipelineConfiguration:
+        """Return a copy in which these parameters override those of the file."""
         return self.model_copy(update={"parameters": {**self.parameters, **parameters}})
 
 
-def configuration_schema() -> dict[str, Any]:
-    """Return the JSON schema of the configuration, for editors that check YAML."""
+def configuration_schema() -> dict[str, object]:
+    """Return the JSON schema of the configuration, for editors that check YAML.
+
+    Example:
+        >>> configuration_schema()["title"]
+        'PipelineConfiguration'
+    """
     schema = PipelineConfiguration.model_json_schema(mode="validation")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def read_configuration(path: str | Path) -> PipelineConfiguration:
-    """Read a YAML file.
+    """Read the configuration from a YAML file.
+
+    Args:
+        path: the file; `~` is the home folder.
 
     Raises:
         NotFoundError: there is no such file.
-        UsageError: it isn't YAML, or says something unknown or wrong; each mistake is named with its line.
+        UsageError: the file isn't YAML, or holds an unknown key or a wrong value; names the line of each mistake.
+
+    Example:
+        >>> read_configuration("nightly.yaml").parameters  # doctest: +SKIP
+        {'epochs': 10}
     """
     path = Path(path).expanduser()
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise UsageError(f"'{path}' is larger than {_MAX_BYTES:,} bytes.", hint="Is it the right file?")
+            raise UsageError(
+                f"'{path}' is larger than {_MAX_BYTES:,} bytes.", hint="Check that it is the right file."
+            )
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, IsADirectoryError):
         folder = path.parent
-        known = [p.name for p in folder.glob("*.y*ml")] if folder.is_dir() else []
-        raise NotFoundError("configuration file", str(path), known=known) from None
+        files = [p.name for p in folder.glob("*.y*ml")] if folder.is_dir() else []
+        raise NotFoundError("configuration file", str(path), known=files) from None
     except UnicodeDecodeError as error:
-        raise UsageError(f"'{path}' isn't text.", why=f"{error}.") from None
+        raise UsageError(
+            f"'{path}' isn't text.", why=f"{error}.", hint="Save it as UTF-8, or name another file."
+        ) from None
     except OSError as error:
         raise UsageError(f"'{path}' can't be read.", why=f"{error.strerror}.") from None
     data, lines = _load(path, text)
@@ -103,13 +126,13 @@ def read_configuration(path: str | Path) -> PipelineConfiguration:
         raise _mistakes(path, error, lines) from None
 
 
-def _load(path: Path, text: str) -> tuple[Any, dict[tuple[str | int, ...], int]]:
+def _load(path: Path, text: str) -> tuple[object, dict[_Place, int]]:
     """Parse YAML into plain data and the line of each key."""
     import yaml
 
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines: dict[tuple[str | int, ...], int] = {}
+        lines: dict[_Place, int] = {}
         if node is not None:
             _walk(path, node, (), lines)
         return (yaml.safe_load(text) or {}), lines
@@ -120,54 +143,63 @@ def _load(path: Path, text: str) -> tuple[Any, dict[tuple[str | int, ...], int]]
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2026-13-01
         raise UsageError(f"{path}: this isn't valid YAML.", why=f"{error}.") from None
     except RecursionError:
-        raise UsageError(f"{path}: this is nested too deep.") from None
+        raise _too_deep(str(path)) from None
 
 
-def _walk(path: Path, node: Any, at: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int]) -> None:
-    if len(at) > 50:
-        raise UsageError(f"{path}:{node.start_mark.line + 1}: this is nested too deep.")
-    kind = type(node).__name__
-    if kind == "MappingNode":
+def _too_deep(place: str) -> UsageError:
+    return UsageError(
+        f"{place}: this is nested too deep.", why=f"At most {_MAX_DEPTH} levels are read.", hint="Flatten it."
+    )
+
+
+def _walk(path: Path, node: Node, place: _Place, lines: dict[_Place, int]) -> None:
+    """Add the line of each key and list element under `node` to `lines`; refuse keys that stand twice."""
+    from yaml import MappingNode, SequenceNode
+
+    if len(place) > _MAX_DEPTH:
+        raise _too_deep(f"{path}:{node.start_mark.line + 1}")
+    if isinstance(node, MappingNode):
         for key, value in node.value:
-            here = (*at, str(getattr(key, "value", "")))
-            if here in lines:
+            inner = (*place, str(getattr(key, "value", "")))
+            line = key.start_mark.line + 1
+            if inner in lines:
                 raise UsageError(
-                    f"{path}:{key.start_mark.line + 1}: '{here[-1]}' stands here twice.",
-                    why=f"It was set in line {lines[here]} already.",
+                    f"{path}:{line}: '{inner[-1]}' stands here twice.",
+                    why=f"Line {lines[inner]} sets it already.",
                     hint="Keep one of them.",
                 )
-            lines[here] = key.start_mark.line + 1
-            _walk(path, value, here, lines)
-    elif kind == "SequenceNode":
+            lines[inner] = line
+            _walk(path, value, inner, lines)
+    elif isinstance(node, SequenceNode):
         for index, value in enumerate(node.value):
-            lines[(*at, index)] = value.start_mark.line + 1
-            _walk(path, value, (*at, index), lines)
+            lines[(*place, index)] = value.start_mark.line + 1
+            _walk(path, value, (*place, index), lines)
 
 
-def _mistakes(path: Path, error: ValidationError, lines: Mapping[tuple[str | int, ...], int]) -> UsageError:
-    found = []
+def _mistakes(path: Path, error: ValidationError, lines: Mapping[_Place, int]) -> UsageError:
+    mistakes: list[tuple[int, str]] = []
     for problem in error.errors():
-        at = tuple(part for part in problem["loc"])
-        known_at = max((k for k in lines if k == at[: len(k)]), key=len, default=())
-        line = lines.get(known_at, 1)
-        name = ".".join(str(p) for p in known_at or at) or "the file"
+        place = problem["loc"]
+        # A missing key, for instance, has no line: name the innermost place around it that has one.
+        nearest_place = max((p for p in lines if p == place[: len(p)]), key=len, default=())
+        line = lines.get(nearest_place, 1)
+        name = ".".join(str(p) for p in nearest_place or place) or "the file"
         if problem["type"] == "extra_forbidden":
-            close = nearest(str(at[-1]), _keys_at(at[:-1]))
-            hint = (
-                f" Did you mean '{close[0]}'?" if close else f" Known keys: {', '.join(_keys_at(at[:-1]))}."
-            )
-            found.append((line, f"{path}:{line}: unknown key '{name}'.{hint}"))
+            keys = _keys_at(place[:-1])
+            close = nearest(str(place[-1]), keys)
+            hint = f"Did you mean '{close[0]}'?" if close else f"Keys that exist: {', '.join(keys)}."
+            mistakes.append((line, f"{path}:{line}: unknown key '{name}'. {hint}"))
         else:
             message = problem["msg"].removeprefix("Value error, ")
             if problem["type"] == "model_type":
                 message = "Input should be keys and values"
-            found.append((line, f"{path}:{line}: '{name}': {message}."))
-    texts = [text for _, text in sorted(found)]
+            mistakes.append((line, f"{path}:{line}: '{name}': {message}."))
+    texts = [text for _, text in sorted(mistakes)]
     return UsageError("The configuration is wrong.\n" + "\n".join(dict.fromkeys(texts)))
 
 
-def _keys_at(at: Iterable[str | int]) -> list[str]:
-    """Return the keys that may stand at a place in the configuration."""
+def _keys_at(place: _Place) -> list[str]:
+    """Return the keys that exist at a place in the configuration."""
     model: type[BaseModel] = PipelineConfiguration
     nested: dict[str, type[BaseModel]] = {
         "retry": RetryPolicy,
@@ -175,9 +207,9 @@ def _keys_at(at: Iterable[str | int]) -> list[str]:
         "image": ImageSpec,
         "model": ModelSpec,
     }
-    path = [p for p in at if isinstance(p, str)]
-    if path[:1] == ["steps"]:
-        model, path = StepConfiguration, path[2:]
-    if path:
-        model = nested.get(path[0], model)
+    keys = [part for part in place if isinstance(part, str)]
+    if keys[:1] == ["steps"]:
+        model, keys = StepConfiguration, keys[2:]
+    if keys:
+        model = nested.get(keys[0], model)
     return list(model.model_fields)

@@ -1,6 +1,6 @@
-"""`Model`: says which model a pipeline's or a step's artifacts and metadata belong to.
+"""`Model`: which model a pipeline's or a step's artifacts and metadata belong to.
 
-Stands in code that users import, so it loads nothing until it is asked for what the catalog knows.
+User modules import it, so it loads nothing heavy until it has to ask the catalog.
 """
 
 from __future__ import annotations
@@ -25,19 +25,22 @@ _MODEL_CARD = ("audience", "use_cases", "limitations", "trade_offs", "ethics")
 class Model:
     """A model, and one version of it.
 
-    On a pipeline or a step: the run makes a new version, or takes the existing one that `version` names, and
-    what the run makes is linked to it. Anywhere else: a handle to what the catalog knows of it.
+    On a pipeline or a step, the run makes a new version, or uses the existing one that `version` names, and links
+    its artifacts to it. Anywhere else, it is a handle to the version in the catalog.
 
     Args:
-        name: the model.
-        version: a version's name or number, or a stage (`"production"`, `"staging"`, `"latest"`). Unless told, a
-            run makes a new one, and elsewhere the latest is meant.
-        description: what it is for.
-        tags: tags of the version.
-        license: of the model, such as `"Apache-2.0"`.
-        metadata: of the version: numbers, strings, bools, lists, dicts, datetimes.
-        audience, use_cases, limitations, trade_offs, ethics: parts of a model card, kept as metadata of those
-            names; here so that code written for ZenML runs.
+        name: name of the model.
+        version: a version's name or number, or a stage (`"production"`, `"staging"`, `"latest"`). By default, a
+            run makes a new version, and a handle means the latest one.
+        description: what the model is for; none by default.
+        tags: tags of the version; none by default.
+        license: license of the model, such as `"Apache-2.0"`; none by default.
+        metadata: metadata of the version: numbers, strings, bools, lists, dicts, datetimes; none by default.
+        audience, use_cases, limitations, trade_offs, ethics: parts of a model card, stored as metadata of these
+            names. They exist so that code written for ZenML runs.
+
+    Raises:
+        UsageError: the name is empty, or `tags` is one string.
 
     Example:
         >>> @pipeline(model=Model("digits", tags=["sklearn"], license="Apache-2.0"))  # doctest: +SKIP
@@ -55,7 +58,7 @@ class Model:
         description: str | None = None,
         tags: Sequence[str] | None = None,
         license: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, object] | None = None,
         audience: str | None = None,
         use_cases: str | None = None,
         limitations: str | None = None,
@@ -63,9 +66,13 @@ class Model:
         ethics: str | None = None,
     ) -> None:
         if not isinstance(name, str) or not name.strip():
-            raise UsageError(f"A model needs a name, and {name!r} is none.")
+            raise UsageError(
+                f"A model needs a name, and {name!r} is not one.", hint="Give a text that isn't empty."
+            )
         if isinstance(tags, str):
-            raise UsageError(f"The tags of model '{name}' are one string.", hint=f"Write tags=['{tags}'].")
+            raise UsageError(
+                f"The tags of model '{name}' are one string.", hint=f"Give a list: tags=['{tags}']."
+            )
         self.name = name
         self.version = None if version is None else str(getattr(version, "value", version))
         self.description = description
@@ -89,21 +96,22 @@ class Model:
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (self._declared(),))
 
-    def _declared(self) -> dict[str, Any]:
+    def _declared(self) -> dict[str, object]:
+        """Return the arguments that make this model again."""
         return {k: getattr(self, k) for k in self.__slots__ if k != "_version_view"}
 
     def to_spec(self) -> ModelSpec:
         """Return the declaration as it travels in a `PipelineSpec`."""
         from rayform_runtime.spec import ModelSpec
 
-        return ModelSpec(**self._declared())
+        return ModelSpec.model_validate(self._declared())
 
-    # -- what the catalog knows ---------------------------------------------------------------------------
+    # -- in the catalog -----------------------------------------------------------------------------------
     @property
     def model_version(self) -> ModelVersionView:
-        """The version that is meant, as the catalog knows it.
+        """The version in the catalog. It is looked up once.
 
-        Inside a step whose run works on this model it is the run's own version. It is looked up once.
+        Inside a step whose run works on this model, it is the run's own version.
 
         Raises:
             NotFoundError: there is no such model or version.
@@ -116,11 +124,11 @@ class Model:
         from rayform.reading.client import Client
         from rayform.running_step import running_model_version
 
-        running = running_model_version()
-        if self.version is None and running is not None:
-            mine = Client().get_model_version_by_id(running)
-            if mine.name == self.name:
-                return mine
+        running_id = running_model_version()
+        if self.version is None and running_id is not None:
+            running = Client().get_model_version_by_id(running_id)
+            if running.name == self.name:
+                return running
         return Client().get_model_version(self.name, self.version)
 
     @property
@@ -130,7 +138,7 @@ class Model:
 
     @property
     def number(self) -> int | None:
-        """Number of the version, where it was numbered automatically."""
+        """Number of the version; `None` if it has a name of its own."""
         return self.model_version.number
 
     @property
@@ -144,14 +152,14 @@ class Model:
         return self.model_version.run_metadata
 
     def get_artifact(self, name: str, version: str | int | None = None) -> ArtifactVersionView | None:
-        """Return an artifact version that is linked to this model version, the newest of its name unless told.
+        """Return an artifact version that is linked to this model version.
 
         Args:
             name: the artifact.
-            version: its version.
+            version: its version; by default the newest that is linked.
 
         Returns:
-            The version, or `None` where none is linked.
+            The version, or `None` if none is linked.
         """
         return self.model_version.get_artifact(name, version)
 
@@ -166,8 +174,12 @@ class Model:
     def load_artifact(self, name: str, version: str | int | None = None) -> Any:
         """Load the value of an artifact that is linked to this model version.
 
+        Args:
+            name: the artifact.
+            version: its version; by default the newest that is linked.
+
         Raises:
-            NotFoundError: none of this name is linked; names its neighbours.
+            NotFoundError: no artifact of this name is linked; names the nearest ones.
         """
         return self.model_version.load_artifact(name, version)
 
@@ -176,15 +188,15 @@ class Model:
 
         Args:
             stage: `none`, `staging`, `production` or `archived`.
-            force: archive the version that holds `staging` or `production` now.
+            force: archive the version that holds `staging` or `production` now; by default it is left alone.
 
         Raises:
             ConflictError: another version holds the stage, and `force` isn't set.
         """
         self._version_view = self.model_version.set_stage(stage, force=force)
 
-    def log_metadata(self, metadata: Mapping[str, Any]) -> None:
-        """Add to the version's metadata."""
+    def log_metadata(self, metadata: Mapping[str, object]) -> None:
+        """Add to the version's metadata; a name that exists gets the new value."""
         self.model_version.log_metadata(metadata)
         self._version_view = None
 

@@ -1,13 +1,14 @@
-"""What overrides code, as tracing sees it; the YAML form of it is in `rayform.authoring.configuration`.
+"""Overrides: what a configuration changes in the code's options, as tracing sees it.
 
-A call without a configuration file doesn't load the models that read one.
+`rayform.authoring.configuration` reads overrides from YAML. A call without a configuration file uses
+`ParameterOverrides` instead, which loads none of the models that read YAML.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from rayform.authoring.configuration import StepConfiguration
@@ -17,10 +18,10 @@ __all__ = ["NOTHING", "Overrides", "ParameterOverrides"]
 
 
 class Overrides(Protocol):
-    """What a configuration can say; `None` and empty leave what code says."""
+    """What a configuration can set; `None` and empty values leave the code's own options."""
 
     @property
-    def parameters(self) -> Mapping[str, Any]: ...
+    def parameters(self) -> Mapping[str, object]: ...
     @property
     def enable_cache(self) -> bool | None: ...
     @property
@@ -36,7 +37,7 @@ class Overrides(Protocol):
     @property
     def environment(self) -> Mapping[str, str]: ...
     @property
-    def settings(self) -> Mapping[str, dict[str, Any]]: ...
+    def settings(self) -> Mapping[str, dict[str, object]]: ...
     @property
     def run_name(self) -> str | None: ...
     @property
@@ -44,16 +45,16 @@ class Overrides(Protocol):
     @property
     def steps(self) -> Mapping[str, StepConfiguration]: ...
 
-    def with_parameters(self, parameters: Mapping[str, Any]) -> Overrides:
-        """Return a copy in which these parameters go first."""
+    def with_parameters(self, parameters: Mapping[str, object]) -> Overrides:
+        """Return a copy in which these parameters override the others."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ParameterOverrides:
-    """Overrides that hold parameters alone: a plain call, or `-p name=value`."""
+    """Overrides that hold only parameters: a plain call, or `-p name=value`."""
 
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, object] = field(default_factory=dict)
     enable_cache: bool | None = None
     retry: RetryPolicy | None = None
     timeout: float | None = None
@@ -61,14 +62,15 @@ class ParameterOverrides:
     image: ImageSpec | None = None
     model: ModelSpec | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
-    settings: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    settings: Mapping[str, dict[str, object]] = field(default_factory=dict)
     run_name: str | None = None
     tags: Sequence[str] = ()
     steps: Mapping[str, StepConfiguration] = field(default_factory=dict)
 
-    def with_parameters(self, parameters: Mapping[str, Any]) -> ParameterOverrides:
-        """Return a copy in which these parameters go first."""
+    def with_parameters(self, parameters: Mapping[str, object]) -> ParameterOverrides:
+        """Return a copy in which these parameters override the others."""
         return replace(self, parameters={**self.parameters, **parameters})
 
 
 NOTHING = ParameterOverrides()
+"""Overrides that change nothing."""

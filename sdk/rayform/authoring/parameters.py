@@ -1,11 +1,11 @@
-"""Parameters: values checked against annotations by pydantic, and frozen as JSON."""
+"""Values of arguments: checked against annotations by pydantic, and frozen as JSON."""
 
 from __future__ import annotations
 
 import json
 import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from pydantic.errors import PydanticUserError
@@ -15,34 +15,38 @@ from rayform_core.errors import UsageError
 
 __all__ = ["frozen", "validated"]
 
-_HIDDEN = "**********"  # how pydantic writes a SecretStr
+_HIDDEN = "**********"
+"""How pydantic writes a `SecretStr`."""
 
 
 @lru_cache(maxsize=1024)
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
+def _adapter(annotation: object) -> TypeAdapter[object]:
+    type_ = cast("type[object]", annotation)  # pydantic takes every annotation, but only types are typed so
     try:
         return TypeAdapter(
-            annotation, config=ConfigDict(arbitrary_types_allowed=True, ser_json_inf_nan="constants")
+            type_, config=ConfigDict(arbitrary_types_allowed=True, ser_json_inf_nan="constants")
         )
     except PydanticUserError:
-        return TypeAdapter(annotation)  # a pydantic model or dataclass brings its own configuration
+        return TypeAdapter(type_)  # a pydantic model or dataclass brings its own configuration
 
 
-def _adapter_for(annotation: Any) -> TypeAdapter[Any]:
+def _adapter_for(annotation: object) -> TypeAdapter[object]:
     try:
         return _adapter(annotation)
     except TypeError:
         return _adapter.__wrapped__(annotation)  # an annotation that can't be hashed
 
 
-def validated(value: Any, annotation: Any, *, what: str) -> Any:
-    """Return `value` as its annotation wants it (`"3"` for an `int` becomes 3).
+def validated(value: object, annotation: object, *, what: str) -> object:
+    """Return `value` as a value of its annotated type (`"3"` becomes 3 for an `int`).
 
     Args:
-        what: how to call the value in an error, such as `"Parameter 'epochs' of pipeline 'digits'"`.
+        value: the value.
+        annotation: its type; `Any` accepts everything.
+        what: how an error names the value, such as `"Parameter 'epochs' of pipeline 'digits'"`.
 
     Raises:
-        UsageError: it doesn't fit; says what was expected.
+        UsageError: it doesn't fit; names the expected type.
     """
     if annotation is Any or (annotation in (int, str, bool) and type(value) is annotation):
         return value
@@ -56,15 +60,20 @@ def validated(value: Any, annotation: Any, *, what: str) -> Any:
         raise UsageError(
             f"{what} can't be {shown}.",
             why=f"{problems}.",
-            hint=f"Give it a value that fits `{_written(annotation)}`.",
+            hint=f"Give a value of type `{_written(annotation)}`.",
         ) from None
 
 
-def frozen(value: Any, annotation: Any, *, what: str) -> Any:
-    """Return `value` as the JSON that is kept with the run, and from which the worker makes it again.
+def frozen(value: object, annotation: object, *, what: str) -> object:
+    """Return `value` as the JSON that is stored with the run, and from which the worker rebuilds it.
+
+    Args:
+        value: the value, as `validated` returns it.
+        annotation: its type; `Any` takes the type of the value itself.
+        what: how an error names the value.
 
     Raises:
-        UsageError: JSON can't hold it, or it is a secret.
+        UsageError: JSON can't hold it, or it holds a secret.
     """
     if value is None or type(value) in (str, int, bool):
         return value
@@ -77,30 +86,29 @@ def frozen(value: Any, annotation: Any, *, what: str) -> Any:
         odd = _count_not_finite(value)
         if odd and odd != _count_not_finite(validated(plain, annotation, what=what)):
             raise UsageError(
-                f"{what} can't keep a NaN or an infinity.",
-                why=f"JSON has no word for them, and `{_written(annotation)}` doesn't say where numbers are.",
-                hint="Annotate it more closely, such as `dict[str, float]`, or make the value in a step.",
+                f"{what} can't hold a NaN or an infinity.",
+                why=f"JSON has no such numbers, and `{_written(annotation)}` doesn't say where numbers are.",
+                hint="Give it a more precise annotation, such as `dict[str, float]`, or make the value in a step.",
             )
         text = json.dumps(plain, allow_nan=False)
     except (PydanticSerializationError, TypeError, ValueError, RecursionError) as error:
         raise UsageError(
             f"{what} can't be a {type(value).__module__}.{type(value).__qualname__}.",
-            why="What is given to a step in a pipeline's body is kept with the run as JSON, and this doesn't "
-            f"fit: {error}.",
+            why=f"Arguments are stored with the run as JSON, which can't hold this value: {error}.",
             hint="Make the value in a step, or save it with `save_artifact(value, name)` and give the step "
             "the stored version.",
         ) from None
     if _HIDDEN in text:
         raise UsageError(
             f"{what} holds a secret.",
-            why="Parameters are kept with the run, for all to read who may read the catalog.",
-            hint="Give the name of the environment variable or secret, and read it in the step.",
+            why="Parameters are stored with the run, and everyone who can read the catalog can read them.",
+            hint="Give the name of an environment variable or secret, and read it in the step.",
         )
     return plain
 
 
-def _finite(value: Any) -> Any:
-    """Write NaN and infinities as text, which pydantic reads back as numbers; JSON has no word for them."""
+def _finite(value: object) -> object:
+    """Write NaN and infinities as text, which pydantic reads back as numbers; JSON has no such numbers."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, list):
@@ -110,8 +118,8 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _count_not_finite(value: Any) -> int:
-    """Count the numbers that JSON has no word for; what lies in objects is pydantic's to keep."""
+def _count_not_finite(value: object) -> int:
+    """Count the NaNs and infinities in plain collections and pydantic models; pydantic handles other objects."""
     if isinstance(value, float):
         return int(not math.isfinite(value))
     if isinstance(value, dict):
@@ -123,6 +131,7 @@ def _count_not_finite(value: Any) -> int:
     return 0
 
 
-def _written(annotation: Any) -> str:
+def _written(annotation: object) -> str:
+    """Return an annotation as a user would write it."""
     name = getattr(annotation, "__name__", None) if isinstance(annotation, type) else None
     return name if name and "[" not in str(annotation) else str(annotation).replace("typing.", "")

@@ -1,11 +1,11 @@
 """`@pipeline`: a function whose body wires steps together.
 
-Like `rayform.authoring.steps`, it imports nothing heavy; a call brings in what it needs.
+Like `rayform.authoring.steps`, it imports nothing heavy; a call imports what it needs.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from rayform.authoring.steps import current_trace
 from rayform_core.errors import UsageError
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rayform.authoring.models import Model
+    from rayform.authoring.options import Hook, PipelineOptions
     from rayform.reading.views import RunView
     from rayform_runtime.spec import ImageSpec, PipelineSpec
 
@@ -22,19 +23,20 @@ __all__ = ["Pipeline", "pipeline"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
-class Pipeline(Generic[P, R]):
-    """A pipeline: what `@pipeline` makes of a function."""
+class Pipeline(Generic[P, R_co]):
+    """A pipeline: what `@pipeline` makes of a function. Calling it runs it."""
 
-    def __init__(self, func: Callable[P, R], options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, func: Callable[P, R_co], options: PipelineOptions | None = None) -> None:
         if getattr(func, "__code__", None) is None:
             raise UsageError(
-                f"@pipeline needs a function, and {func!r} is none.",
+                f"@pipeline needs a function, and {func!r} is not one.",
                 hint="Write `@pipeline` above a `def`, and `@step` above the steps that it calls.",
             )
         self.entrypoint = func
-        self.options: dict[str, Any] = {k: v for k, v in (options or {}).items() if v is not None}
+        self.options = cast("PipelineOptions", {k: v for k, v in (options or {}).items() if v is not None})
         self.__name__ = func.__name__
         self.__qualname__ = func.__qualname__
         self.__module__ = func.__module__
@@ -43,24 +45,25 @@ class Pipeline(Generic[P, R]):
 
     @property
     def name(self) -> str:
-        """The pipeline's name: the function's unless told."""
+        """The pipeline's name: by default the function's."""
         return str(self.options.get("name") or self.entrypoint.__name__)
 
     @overload
     def __call__(self: Pipeline[P, None], *args: P.args, **kwargs: P.kwargs) -> RunView: ...
     @overload
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any: ...
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> object:
         """Run the pipeline on the active stack and wait for its end.
 
-        In another pipeline's body it becomes part of that pipeline and returns what its own body returns.
+        In another pipeline's body, the call makes this pipeline part of the other one, and returns the result of
+        this pipeline's body.
 
         Returns:
-            the run: `run.status`, `run.steps["train"].outputs["model"].load()`.
+            the run, with `run.status` and `run.steps["train"].outputs["model"].load()`.
 
         Raises:
             PipelineFailedError: a step failed; the error shows the step's own traceback.
-            UsageError: an argument doesn't fit, or the pipeline is wired wrongly.
+            UsageError: an argument doesn't fit, or the body wires steps wrongly.
 
         Example:
             >>> run = training(epochs=3)  # doctest: +SKIP
@@ -69,33 +72,44 @@ class Pipeline(Generic[P, R]):
         trace = current_trace.get()
         if trace is not None:
             return trace.inline(self, args, kwargs)
-        from rayform.launching.start import run_pipeline
+        from rayform.launching.run import run_pipeline
 
         return run_pipeline(self, args, kwargs)
 
-    def inline(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Make this pipeline part of the one whose body calls it, typed as what this body returns.
+    def inline(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Make this pipeline part of the one whose body calls it; typed as the result of this pipeline's body.
 
-        A plain call does the same; a type checker can't tell the two meanings of a plain call apart.
+        A plain call does the same. Its type can't tell whether it runs the pipeline or inlines it; this one can.
+
+        Raises:
+            UsageError: called outside of a pipeline's body, or an argument doesn't fit.
+
+        Example:
+            >>> @pipeline
+            ... def training(rows: int = 10) -> None:
+            ...     train(features.inline(rows))
         """
         trace = current_trace.get()
         if trace is None:
             raise UsageError(
-                f"Pipeline '{self.name}' is inlined outside of a pipeline.",
+                f"Pipeline '{self.name}' is inlined outside of a pipeline's body.",
                 hint=f"Call `{self.name}(...)` to run it.",
             )
-        returned: R = trace.inline(self, args, kwargs)
-        return returned
+        return cast("R_co", trace.inline(self, args, kwargs))
 
     def trace(self, *args: P.args, **kwargs: P.kwargs) -> PipelineSpec:
-        """Return the pipeline as data, without running a step: what a run would execute.
+        """Return the pipeline as data, as a run would execute it, without running a step.
 
         Raises:
-            UsageError: an argument doesn't fit, or the pipeline is wired wrongly.
-        """
-        from rayform.launching.run import traced
+            UsageError: an argument doesn't fit, or the body wires steps wrongly.
 
-        return traced(self, args, kwargs)
+        Example:
+            >>> [step.key for step in training.trace(rows=3).steps]  # doctest: +SKIP
+            ['load', 'train']
+        """
+        from rayform.authoring.tracing import trace_call
+
+        return trace_call(self, args, kwargs)
 
     def with_options(
         self,
@@ -103,27 +117,31 @@ class Pipeline(Generic[P, R]):
         name: str | None = None,
         config_path: str | Path | None = None,
         enable_cache: bool | None = None,
-        parameters: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, object] | None = None,
         run_name: str | None = None,
         tags: Sequence[str] | None = None,
         model: Model | None = None,
         image: ImageSpec | str | None = None,
         environment: Mapping[str, str] | None = None,
-        on_success: Callable[..., object] | str | None = None,
-        on_failure: Callable[..., object] | str | None = None,
-        settings: Mapping[str, Mapping[str, Any]] | None = None,
-    ) -> Pipeline[P, R]:
+        on_success: Hook | None = None,
+        on_failure: Hook | None = None,
+        settings: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> Pipeline[P, R_co]:
         """Return a copy of this pipeline with other options; this one stays as it is.
 
         Args:
-            config_path: YAML file that overrides what code says; see `docs/pipelines.md`.
+            config_path: YAML file that overrides the code's options; see `docs/pipelines.md`. None by default.
             parameters: values for arguments that the call leaves out.
-            run_name: name of the run; `{pipeline}`, `{date}`, `{time}` and `{id}` are filled in.
+            run_name: name of the run; `{pipeline}`, `{date}`, `{time}` and `{id}` are filled in. By default
+                `{pipeline}-{date}-{time}-{id}`.
 
         The other arguments are those of `@pipeline`.
+
+        Example:
+            >>> training.with_options(config_path="nightly.yaml", enable_cache=False)()  # doctest: +SKIP
         """
         changes = {k: v for k, v in locals().items() if k != "self" and v is not None}
-        return type(self)(self.entrypoint, {**self.options, **changes})
+        return type(self)(self.entrypoint, cast("PipelineOptions", {**self.options, **changes}))
 
     def __repr__(self) -> str:
         return f"<pipeline '{self.name}' of {self.__module__}>"
@@ -142,9 +160,9 @@ def pipeline(
     model: Model | None = None,
     image: ImageSpec | str | None = None,
     environment: Mapping[str, str] | None = None,
-    on_success: Callable[..., object] | str | None = None,
-    on_failure: Callable[..., object] | str | None = None,
-    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    on_success: Hook | None = None,
+    on_failure: Hook | None = None,
+    settings: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Callable[[Callable[P, R]], Pipeline[P, R]]: ...
 
 
@@ -158,24 +176,27 @@ def pipeline(
     model: Model | None = None,
     image: ImageSpec | str | None = None,
     environment: Mapping[str, str] | None = None,
-    on_success: Callable[..., object] | str | None = None,
-    on_failure: Callable[..., object] | str | None = None,
-    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    on_success: Hook | None = None,
+    on_failure: Hook | None = None,
+    settings: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Pipeline[P, R] | Callable[[Callable[P, R]], Pipeline[P, R]]:
     """Make a pipeline of a function, bare (`@pipeline`) or with options (`@pipeline(tags=["nightly"])`).
 
     Args:
-        name: the pipeline's name; the function's unless told.
-        enable_cache: `False` runs every step, whatever earlier runs left.
-        tags: tags of its runs.
-        model: `Model` that outputs and metadata of its runs belong to.
-        image: image of its steps, for stacks that run steps in images.
-        environment: variables set while its steps run; never secrets.
+        name: the pipeline's name; by default the function's.
+        enable_cache: `False` runs every step, even if an earlier run has its results; `True` by default.
+        tags: tags of its runs; none by default.
+        model: `Model` that outputs and metadata of its runs belong to; none by default.
+        image: image of its steps, for stacks that run steps in images; by default the stack's.
+        environment: variables set while its steps run; never secrets, since they are stored with the run.
         on_success, on_failure: called when a run ended; `on_failure` gets the exception.
-        settings: settings of one flavor, by the flavor's name.
+        settings: settings for a stack component's flavor, by the flavor's name.
 
     Returns:
         the pipeline; calling it runs it.
+
+    Raises:
+        UsageError: the decorated object isn't a plain function.
 
     Example:
         >>> @pipeline
@@ -183,7 +204,7 @@ def pipeline(
         ...     images, labels = load_digits()
         ...     evaluate(train(images, labels, epochs), images, labels)
     """
-    options = {k: v for k, v in locals().items() if k != "_func"}
+    options = cast("PipelineOptions", {k: v for k, v in locals().items() if k != "_func"})
     if _func is not None:
         return Pipeline(_func, options)
     return lambda func: Pipeline(func, options)

@@ -1,8 +1,8 @@
-"""`StepArtifact`: what a step call returns in a pipeline's body, where no value exists yet."""
+"""`StepArtifact`: the placeholder that a step call returns in a pipeline's body, where no value exists yet."""
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from rayform_core.errors import UsageError
 
@@ -14,21 +14,22 @@ class StepArtifactMisuseError(UsageError):
 
 
 class _NoSuchAttributeError(StepArtifactMisuseError, AttributeError):
-    """As above, where Python asked for an attribute; `hasattr` stays usable."""
+    """The same for a missing attribute; as an `AttributeError` it keeps `hasattr` usable."""
 
 
 class StepArtifact:
     """Stands for an output of a step while a pipeline is traced; give it to other steps.
 
-    A pipeline's body only says which step gets what. It runs once, before any step, so this has no value: all
-    that would need one raises an error that says what to write instead.
+    A pipeline's body only says which step gets which output. It runs once, before any step, so this object has no
+    value. Every use that would need a value raises an error that says what to write instead.
 
     Args:
         step_key: the step's key in the pipeline.
-        output_name: the output's name, `None` for a step that returns nothing.
+        output_name: the output's name; `None` for a step that returns nothing.
         annotation: the output's annotated type, or `Any`.
         is_mapped: whether the step runs once for each element of a list, so that this is a list.
-        owner: the steps of the trace that it belongs to; another pipeline may have a step of this key too.
+        owner: the steps of the pipeline that it belongs to. Another pipeline may have a step of the same key, so
+            the key alone doesn't tell.
     """
 
     __slots__ = ("annotation", "is_mapped", "output_name", "owner", "step_key")
@@ -37,7 +38,7 @@ class StepArtifact:
         self,
         step_key: str,
         output_name: str | None,
-        annotation: Any,
+        annotation: object,
         is_mapped: bool,
         owner: object = None,
     ) -> None:
@@ -51,22 +52,21 @@ class StepArtifact:
         what = f"output '{self.output_name}'" if self.output_name else "end"
         return f"<{what} of step '{self.step_key}', known once the run is under way>"
 
-    def _misused(self, how: str, instead: str | None = None) -> NoReturn:
-        text, rest = self._text(how, instead)
-        raise StepArtifactMisuseError(text, **rest)
-
-    def _text(self, how: str, instead: str | None) -> tuple[str, dict[str, str]]:
+    def _misused(
+        self, how: str, instead: str | None = None, kind: type[UsageError] = StepArtifactMisuseError
+    ) -> NoReturn:
         name = f"Output '{self.output_name}'" if self.output_name else "The end"
-        return f"{name} of step '{self.step_key}' can't be {how} in the pipeline's body.", {
-            "why": "The body runs before any step does, to see how the steps are wired, so there is no value yet.",
-            "hint": instead
-            or "Do that in a step: move this code into a function with @step that takes the output.",
-        }
+        raise kind(
+            f"{name} of step '{self.step_key}' can't be {how} in the pipeline's body.",
+            why="The body runs before any step does, to see how the steps are wired, so there is no value yet.",
+            hint=instead
+            or "Do that in a step: move this code into a function with @step and give it the output.",
+        )
 
     def __bool__(self) -> NoReturn:
         self._misused(
             "used as a condition",
-            "Move the `if` into a step that takes the output; a condition on a pipeline's parameter works here.",
+            "Move the `if` into a step that gets the output; a condition on a pipeline's parameter works here.",
         )
 
     def __iter__(self) -> NoReturn:
@@ -91,8 +91,7 @@ class StepArtifact:
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
             raise AttributeError(name)
-        text, rest = self._text(f"asked for `.{name}`", None)
-        raise _NoSuchAttributeError(text, **rest)
+        self._misused(f"asked for `.{name}`", kind=_NoSuchAttributeError)
 
     def __call__(self, *args: object, **kwargs: object) -> NoReturn:
         self._misused("called")

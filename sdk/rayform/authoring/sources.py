@@ -1,11 +1,10 @@
-"""Where a worker finds a function or class again: `SourceRef`s of live objects."""
+"""Where a worker finds a function or class: the `SourceRef` of a live object."""
 
 from __future__ import annotations
 
 import base64
 import sys
 from pathlib import Path
-from typing import Any
 
 from rayform_core.errors import UsageError
 from rayform_runtime.spec import SourceRef
@@ -13,15 +12,15 @@ from rayform_runtime.spec import SourceRef
 __all__ = ["source_of", "type_source"]
 
 
-def source_of(target: Any, *, what: str) -> SourceRef:
+def source_of(target: object, *, what: str) -> SourceRef:
     """Return where a worker finds a function or class.
 
-    What can be imported, or stands at the top of a script, is named; what only lives in this process (a
-    notebook's cell, a function inside a function) travels as a pickle.
+    A function that can be imported, or that is at the top level of a script, is named. One that exists only in
+    this process (in a notebook's cell, or inside another function) travels as a pickle.
 
     Args:
         target: a function, class, step or pipeline.
-        what: how to call it in an error, such as `"Step 'train'"`.
+        what: how an error names it, such as `"Step 'train'"`.
 
     Raises:
         UsageError: it can neither be imported nor pickled.
@@ -29,7 +28,7 @@ def source_of(target: Any, *, what: str) -> SourceRef:
     target = getattr(target, "entrypoint", target)
     module, qualname = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(qualname, str):
-        # An instance with __call__: no name leads to it.
+        # An instance with __call__: it has no name to look it up by.
         return _pickled(target, "__main__", type(target).__qualname__, what)
     file = _file_of(module)
     importable = file is not None or (module in sys.modules and module != "__main__")
@@ -38,28 +37,28 @@ def source_of(target: Any, *, what: str) -> SourceRef:
     return _pickled(target, module, qualname, what)
 
 
-def type_source(type_: type[Any]) -> SourceRef:
-    """Return where a type stands; types are looked up by name and never pickled."""
+def type_source(type_: type) -> SourceRef:
+    """Return where a worker finds a type; types are looked up by name and never pickled."""
     return SourceRef(module=type_.__module__, qualname=type_.__qualname__, file=_file_of(type_.__module__))
 
 
 def _file_of(module: str) -> str | None:
-    """Return the file of a person's own module; none for built-in modules and notebooks."""
+    """Return the file of a user's module; `None` for built-in modules and notebooks."""
     path = getattr(sys.modules.get(module), "__file__", None)
     if not path or not Path(path).is_file():
         return None
     return str(Path(path).absolute())
 
 
-def _names(module: str, qualname: str, target: Any) -> bool:
-    """Whether `module:qualname` leads to the target, or to a step or pipeline made of it."""
-    found: Any = sys.modules.get(module)
+def _names(module: str, qualname: str, target: object) -> bool:
+    """Whether `module:qualname` is the target, or a step or pipeline made of it."""
+    value: object = sys.modules.get(module)
     for part in qualname.split("."):
-        found = getattr(found, part, None)
-    return getattr(found, "entrypoint", found) is target
+        value = getattr(value, part, None)
+    return getattr(value, "entrypoint", value) is target
 
 
-def _pickled(target: Any, module: str, qualname: str, what: str) -> SourceRef:
+def _pickled(target: object, module: str, qualname: str, what: str) -> SourceRef:
     import cloudpickle
 
     try:
@@ -67,7 +66,7 @@ def _pickled(target: Any, module: str, qualname: str, what: str) -> SourceRef:
     except Exception as error:
         raise UsageError(
             f"{what} can't be sent to a worker.",
-            why=f"It isn't defined at the top of a module, and pickling it failed: {error}.",
+            why=f"It isn't defined at the top level of a module, and pickling it failed: {error}.",
             hint="Define it at the top level of a .py file.",
         ) from error
     return SourceRef(module=module, qualname=qualname, pickled=base64.b64encode(payload).decode())

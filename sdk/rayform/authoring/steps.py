@@ -1,13 +1,13 @@
 """`@step`: a function that a pipeline runs in a worker, and whose outputs become artifacts.
 
-Imported by every user module, so it imports nothing heavy: options are kept as they were written and checked
-when a pipeline is traced (`rayform.authoring.tracing`), where pydantic is needed anyway.
+Every user module imports this one, so it imports nothing heavy. Options stay as they were written until a pipeline
+is traced (`rayform.authoring.tracing`); they are checked there, since tracing needs pydantic anyway.
 """
 
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from rayform_core.errors import UsageError
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from rayform.authoring.models import Model
+    from rayform.authoring.options import Hook, WrittenStepOptions
     from rayform.authoring.tracing import Trace
+    from rayform_runtime.artifacts.materializers.base import Materializer
     from rayform_runtime.spec import ImageSpec, Resources, RetryPolicy
 
 __all__ = ["Step", "current_trace", "step", "unmapped"]
@@ -23,6 +25,7 @@ __all__ = ["Step", "current_trace", "step", "unmapped"]
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 A = TypeVar("A")
 A1 = TypeVar("A1")
@@ -31,13 +34,16 @@ A3 = TypeVar("A3")
 A4 = TypeVar("A4")
 
 current_trace: ContextVar[Trace | None] = ContextVar("rayform_trace", default=None)
-"""The trace that a pipeline's body is being run for; `None` outside of a pipeline's body."""
+"""The trace of the pipeline whose body is running; `None` outside of a pipeline's body."""
 
+# Flags of a code object; importing `inspect` for them would take longer than this module.
 _CO_GENERATOR, _CO_COROUTINE, _CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200
+_MAPPED_TYPES = (list, tuple, range)
+"""What `map` takes apart when it is called outside of a pipeline."""
 
 
 class Unmapped:
-    """Marks an argument of `Step.map` that every instance gets whole."""
+    """Marks an argument of `Step.map` that every instance gets as a whole."""
 
     __slots__ = ("value",)
 
@@ -46,7 +52,10 @@ class Unmapped:
 
 
 def unmapped(value: T) -> T:
-    """Give `value` whole to each instance of a mapped step, rather than one element to each.
+    """Give the whole `value` to each instance of a mapped step, instead of one element to each.
+
+    Returns:
+        a marker that `Step.map` understands, typed as the value.
 
     Example:
         >>> scores = score.map(parts, model=unmapped(model))  # doctest: +SKIP
@@ -54,18 +63,19 @@ def unmapped(value: T) -> T:
     return cast("T", Unmapped(value))
 
 
-class Step(Generic[P, R]):
+class Step(Generic[P, R_co]):
     """A step: what `@step` makes of a function.
 
-    Called in a pipeline's body it adds itself to the pipeline and returns placeholders of its outputs; called
-    anywhere else it is just its function.
+    Called in a pipeline's body, it adds itself to the pipeline and returns placeholders of its outputs. Called
+    anywhere else, it calls its function.
     """
 
-    def __init__(self, func: Callable[P, R], options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, func: Callable[P, R_co], options: WrittenStepOptions | None = None) -> None:
         code = getattr(func, "__code__", None)
         if code is None:
             raise UsageError(
-                f"@step needs a function, and {func!r} is none.", hint="Wrap it in a `def` and decorate that."
+                f"@step needs a function, and {func!r} is not one.",
+                hint="Call it in a `def`, and decorate that.",
             )
         if code.co_flags & (_CO_GENERATOR | _CO_COROUTINE | _CO_ASYNC_GENERATOR):
             kind = "a generator" if code.co_flags & _CO_GENERATOR else "an async function"
@@ -76,11 +86,11 @@ class Step(Generic[P, R]):
             )
             raise UsageError(
                 f"Step '{func.__name__}' is {kind}.",
-                why="What a step returns is saved as an artifact, and this has nothing to save yet.",
+                why="A step's result is saved as an artifact, and this call returns before there is a result.",
                 hint=hint,
             )
         self.entrypoint = func
-        self.options: dict[str, Any] = {k: v for k, v in (options or {}).items() if v is not None}
+        self.options = cast("WrittenStepOptions", {k: v for k, v in (options or {}).items() if v is not None})
         self.__name__ = func.__name__
         self.__qualname__ = func.__qualname__
         self.__module__ = func.__module__
@@ -89,50 +99,61 @@ class Step(Generic[P, R]):
 
     @property
     def name(self) -> str:
-        """The step's name: the function's unless told."""
+        """The step's name: by default the function's."""
         return str(self.options.get("name") or self.entrypoint.__name__)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         trace = current_trace.get()
         if trace is None:
             return self.entrypoint(*args, **kwargs)
-        return cast("R", trace.add_step(self, args, kwargs))
+        return cast("R_co", trace.add_step(self, args, kwargs))
 
     @overload
     def map(
-        self: Step[Concatenate[A, Q], tuple[A1, A2]], first: Sequence[A], /, *args: Any, **kwargs: Any
+        self: Step[Concatenate[A, Q], tuple[A1, A2]], first: Sequence[A], /, *args: object, **kwargs: object
     ) -> tuple[list[A1], list[A2]]: ...
     @overload
     def map(
-        self: Step[Concatenate[A, Q], tuple[A1, A2, A3]], first: Sequence[A], /, *args: Any, **kwargs: Any
+        self: Step[Concatenate[A, Q], tuple[A1, A2, A3]],
+        first: Sequence[A],
+        /,
+        *args: object,
+        **kwargs: object,
     ) -> tuple[list[A1], list[A2], list[A3]]: ...
     @overload
     def map(
-        self: Step[Concatenate[A, Q], tuple[A1, A2, A3, A4]], first: Sequence[A], /, *args: Any, **kwargs: Any
+        self: Step[Concatenate[A, Q], tuple[A1, A2, A3, A4]],
+        first: Sequence[A],
+        /,
+        *args: object,
+        **kwargs: object,
     ) -> tuple[list[A1], list[A2], list[A3], list[A4]]: ...
     @overload
     def map(
-        self: Step[Concatenate[A, Q], R], first: Sequence[A], /, *args: Any, **kwargs: Any
+        self: Step[Concatenate[A, Q], R], first: Sequence[A], /, *args: object, **kwargs: object
     ) -> list[R]: ...
     @overload
-    def map(self: Step[P, tuple[A1, A2]], **kwargs: Any) -> tuple[list[A1], list[A2]]: ...
+    def map(self: Step[P, tuple[A1, A2]], **kwargs: object) -> tuple[list[A1], list[A2]]: ...
     @overload
-    def map(self: Step[P, tuple[A1, A2, A3]], **kwargs: Any) -> tuple[list[A1], list[A2], list[A3]]: ...
+    def map(self: Step[P, tuple[A1, A2, A3]], **kwargs: object) -> tuple[list[A1], list[A2], list[A3]]: ...
     @overload
     def map(
-        self: Step[P, tuple[A1, A2, A3, A4]], **kwargs: Any
+        self: Step[P, tuple[A1, A2, A3, A4]], **kwargs: object
     ) -> tuple[list[A1], list[A2], list[A3], list[A4]]: ...
     @overload
-    def map(self, **kwargs: Any) -> list[R]: ...
-    def map(self, *args: Any, **kwargs: Any) -> Any:
+    def map(self, **kwargs: object) -> list[R_co]: ...
+    def map(self: Step[..., object], *args: object, **kwargs: object) -> object:
         """Run the step once for each element of a list, and join the results into a list again.
 
-        Each argument that is a step's output is taken apart, one element to each instance; several are
-        walked side by side and must be of one length. `unmapped(x)` and plain values go whole to each
-        instance. The length need not be known before the run. Lists written in the pipeline's body work too.
+        Each argument that is a step's output is split, one element to each instance. Several such arguments are
+        split in step with each other and must have the same length, which need not be known before the run. Lists
+        written in the pipeline's body work too. Each instance gets `unmapped(x)` and plain values as a whole.
 
         Returns:
-            a list for each output, for a step that joins, or for another `map`.
+            a list for each output. Give it to a step that joins it, or to another `map`.
+
+        Raises:
+            UsageError: no argument is a list or an output, or the lists have different lengths.
 
         Example:
             >>> @pipeline
@@ -144,45 +165,43 @@ class Step(Generic[P, R]):
             return self._map_now(args, kwargs)
         return trace.map_step(self, args, kwargs)
 
-    def _map_now(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Do outside of a pipeline, on values, what `map` does in one."""
-
-        def is_mapped(value: Any) -> bool:
-            return isinstance(value, list | tuple | range)
-
-        lengths = {len(v) for v in (*args, *kwargs.values()) if is_mapped(v)}
+    def _map_now(self, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        """Do outside of a pipeline, on values, what `map` does in a pipeline."""
+        lengths = {len(v) for v in (*args, *kwargs.values()) if isinstance(v, _MAPPED_TYPES)}
         if len(lengths) != 1:
             raise UsageError(
                 f"Step '{self.name}' can't be mapped over these arguments.",
                 why="It needs at least one list." if not lengths else "The lists have different lengths.",
+                hint="Give an argument that isn't to be split as `unmapped(...)`." if lengths else None,
             )
 
-        def pick(value: Any, index: int) -> Any:
-            if is_mapped(value):
+        def pick(value: object, index: int) -> object:
+            if isinstance(value, _MAPPED_TYPES):
                 return value[index]
             return value.value if isinstance(value, Unmapped) else value
 
-        function: Callable[..., Any] = self.entrypoint
+        function: Callable[..., object] = self.entrypoint
         results = [
             function(*(pick(a, i) for a in args), **{k: pick(v, i) for k, v in kwargs.items()})
             for i in range(lengths.pop())
         ]
-        from rayform.authoring.annotations import outputs_of
+        from rayform.authoring.signatures import outputs_of
 
-        if len(outputs_of(self)) > 1:
-            return tuple(list(column) for column in zip(*cast("Any", results), strict=True))
+        if len(outputs_of(function)) > 1:
+            rows = cast("list[tuple[object, ...]]", results)
+            return tuple(list(column) for column in zip(*rows, strict=True))
         return results
 
-    def after(self, *upstream: object) -> Step[P, R]:
-        """Return this step so that it starts only when `upstream` ended, though it takes no data from there.
+    def after(self, *upstream: object) -> Step[P, R_co]:
+        """Return a copy of this step that starts only after `upstream`, without taking data from it.
 
         Args:
-            upstream: what earlier step calls returned, or keys of steps.
+            upstream: results of earlier step calls, or keys of steps.
 
         Example:
             >>> report.after(cleaned)(model)  # doctest: +SKIP
         """
-        return self._with({"after": [*self.options.get("after", ()), *upstream]})
+        return self.with_options(after=[*self.options.get("after", ()), *upstream])
 
     def with_options(
         self,
@@ -192,30 +211,31 @@ class Step(Generic[P, R]):
         enable_cache: bool | None = None,
         retry: RetryPolicy | int | None = None,
         timeout: float | None = None,
-        resources: Resources | Mapping[str, Any] | None = None,
+        resources: Resources | Mapping[str, object] | None = None,
         environment: Mapping[str, str] | None = None,
         image: ImageSpec | str | None = None,
-        on_success: Callable[..., object] | str | None = None,
-        on_failure: Callable[..., object] | str | None = None,
-        output_materializers: type[Any] | Mapping[str, type[Any]] | None = None,
+        on_success: Hook | None = None,
+        on_failure: Hook | None = None,
+        output_materializers: type[Materializer] | Mapping[str, type[Materializer]] | None = None,
         model: Model | None = None,
-        parameters: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, object] | None = None,
         after: Sequence[object] | None = None,
-        settings: Mapping[str, Mapping[str, Any]] | None = None,
-    ) -> Step[P, R]:
+        settings: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> Step[P, R_co]:
         """Return a copy of this step with other options; this one stays as it is.
 
         Args:
-            id: the step's key in the pipeline, where it is called more than once.
+            id: the step's key in the pipeline, if it is called more than once; by default the name and a number.
             parameters: values for arguments that the call leaves out.
-            after: what must end before the step starts; see `after()`.
+            after: results of earlier step calls, or keys of steps, that must end before the step starts.
 
         The other arguments are those of `@step`.
-        """
-        return self._with({k: v for k, v in locals().items() if k != "self" and v is not None})
 
-    def _with(self, options: Mapping[str, Any]) -> Step[P, R]:
-        return type(self)(self.entrypoint, {**self.options, **options})
+        Example:
+            >>> train.with_options(retry=2, id="train_big")(rows, epochs=9)  # doctest: +SKIP
+        """
+        changes = {k: v for k, v in locals().items() if k != "self" and v is not None}
+        return type(self)(self.entrypoint, cast("WrittenStepOptions", {**self.options, **changes}))
 
     def __repr__(self) -> str:
         return f"<step '{self.name}' of {self.__module__}>"
@@ -232,14 +252,14 @@ def step(
     enable_cache: bool | None = None,
     retry: RetryPolicy | int | None = None,
     timeout: float | None = None,
-    resources: Resources | Mapping[str, Any] | None = None,
+    resources: Resources | Mapping[str, object] | None = None,
     environment: Mapping[str, str] | None = None,
     image: ImageSpec | str | None = None,
-    on_success: Callable[..., object] | str | None = None,
-    on_failure: Callable[..., object] | str | None = None,
-    output_materializers: type[Any] | Mapping[str, type[Any]] | None = None,
+    on_success: Hook | None = None,
+    on_failure: Hook | None = None,
+    output_materializers: type[Materializer] | Mapping[str, type[Materializer]] | None = None,
     model: Model | None = None,
-    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    settings: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Callable[[Callable[P, R]], Step[P, R]]: ...
 
 
@@ -251,36 +271,37 @@ def step(
     enable_cache: bool | None = None,
     retry: RetryPolicy | int | None = None,
     timeout: float | None = None,
-    resources: Resources | Mapping[str, Any] | None = None,
+    resources: Resources | Mapping[str, object] | None = None,
     environment: Mapping[str, str] | None = None,
     image: ImageSpec | str | None = None,
-    on_success: Callable[..., object] | str | None = None,
-    on_failure: Callable[..., object] | str | None = None,
-    output_materializers: type[Any] | Mapping[str, type[Any]] | None = None,
+    on_success: Hook | None = None,
+    on_failure: Hook | None = None,
+    output_materializers: type[Materializer] | Mapping[str, type[Materializer]] | None = None,
     model: Model | None = None,
-    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    settings: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Step[P, R] | Callable[[Callable[P, R]], Step[P, R]]:
     """Make a step of a function, bare (`@step`) or with options (`@step(retry=2)`).
 
     Args:
-        name: the step's name; the function's unless told.
-        enable_cache: `False` always runs it; the pipeline's setting unless told.
-        retry: tries after the first, as a number or a `RetryPolicy` with delay and backoff.
-        timeout: seconds after which one try is ended and counts as failed.
-        resources: `Resources` that the step needs while it runs.
-        environment: variables set while it runs; never secrets, since they are kept with the run.
-        image: `ImageSpec`, or the name of a base image, for stacks that run steps in images.
-        on_success: called in the worker, without arguments, when the step ended well.
-        on_failure: called in the worker with the exception when the step failed for good.
-        output_materializers: class for all outputs, or a class for each output's name.
-        model: `Model` that the step's outputs and metadata belong to; the pipeline's unless told.
-        settings: settings of one flavor, by the flavor's name.
+        name: the step's name; by default the function's.
+        enable_cache: `False` always runs it; by default the pipeline's setting.
+        retry: tries after the first, as a number or as a `RetryPolicy` with delay and backoff; 0 by default.
+        timeout: seconds after which one try is stopped and counts as failed; by default there is no limit.
+        resources: `Resources` that the step needs while it runs; by default one CPU.
+        environment: variables set while it runs; never secrets, since they are stored with the run.
+        image: `ImageSpec`, or the name of a base image, for stacks that run steps in images; by default the
+            pipeline's.
+        on_success: called in the worker, without arguments, when the step succeeded.
+        on_failure: called in the worker with the exception when the step's last try failed.
+        output_materializers: class for all outputs, or a class for each output's name; by default looked up by type.
+        model: `Model` that the step's outputs and metadata belong to; by default the pipeline's.
+        settings: settings for a stack component's flavor, by the flavor's name.
 
     Returns:
         the step; its type keeps the function's arguments and return type.
 
     Raises:
-        UsageError: what is decorated isn't a plain function.
+        UsageError: the decorated object isn't a plain function.
 
     Example:
         >>> @step(retry=2)
@@ -289,7 +310,7 @@ def step(
         >>> double(21)
         42
     """
-    options = {k: v for k, v in locals().items() if k != "_func"}
+    options = cast("WrittenStepOptions", {k: v for k, v in locals().items() if k != "_func"})
     if _func is not None:
         return Step(_func, options)
     return lambda func: Step(func, options)

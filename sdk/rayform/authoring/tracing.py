@@ -1,35 +1,47 @@
-"""Tracing: a pipeline's body is run once, with placeholders, and what its steps say becomes a `PipelineSpec`."""
+"""Tracing: runs a pipeline's body once, with placeholders, and turns its step calls into a `PipelineSpec`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rayform.authoring.annotations import arguments_of, outputs_of
-from rayform.authoring.binding import bind, missing
-from rayform.authoring.option_checks import checked, checked_environment, checked_tags, refuse_odd_name
-from rayform.authoring.options import StepOptions, hook_source, image_spec, model_spec
+from rayform.authoring.code_facts import code_place
+from rayform.authoring.inputs import (
+    default_input,
+    holds_placeholder,
+    input_of,
+    refuse_unmappable,
+    stored_version_id,
+    stored_version_ids,
+)
+from rayform.authoring.options import (
+    StepOptions,
+    checked,
+    checked_environment,
+    checked_tags,
+    hook_source,
+    image_spec,
+    model_spec,
+    refuse_invalid_name,
+    value_or,
+)
 from rayform.authoring.outputs import output_specs
+from rayform.authoring.overrides import NOTHING, Overrides
 from rayform.authoring.parameters import frozen, validated
 from rayform.authoring.placeholders import StepArtifact
+from rayform.authoring.signatures import Argument, arguments_of, bind, missing, outputs_of
 from rayform.authoring.sources import source_of
 from rayform.authoring.steps import Unmapped, current_trace
-from rayform.authoring.stored_inputs import stored_version_id, stored_version_ids
-from rayform.authoring.wiring import default_input, holds_placeholder, input_of, refuse_unmappable
 from rayform_core.errors import NotFoundError, UsageError
-from rayform_runtime.spec import (
-    PipelineSpec,
-    SourceRef,
-    StepSpec,
-)
+from rayform_runtime.spec import Input, PipelineSpec, StepSpec
 from rayform_runtime.usercode.digest import source_digest
 
 if TYPE_CHECKING:
-    from rayform.authoring.overrides import Overrides
     from rayform.authoring.pipelines import Pipeline
     from rayform.authoring.steps import Step
 
-__all__ = ["Trace", "trace_pipeline"]
+__all__ = ["Trace", "trace_call", "trace_pipeline"]
 
 
 class Trace:
@@ -37,138 +49,106 @@ class Trace:
 
     Args:
         pipeline: the outermost pipeline.
-        configuration: what the YAML file and the command line say, which overrides code.
+        configuration: what overrides the code's options: the YAML file and the command line.
     """
 
-    def __init__(self, pipeline: Pipeline[Any, Any], configuration: Overrides) -> None:
+    def __init__(self, pipeline: Pipeline[..., object], configuration: Overrides) -> None:
         self.pipeline = pipeline
         self.configuration = configuration
         self.steps: dict[str, StepSpec] = {}
         self.names: set[str] = set()
         self._counts: dict[str, int] = {}
-        configured = configuration.enable_cache
-        self.enable_cache: bool = (
-            pipeline.options.get("enable_cache", True) if configured is None else configured
-        )
+        self.enable_cache = value_or(configuration.enable_cache, pipeline.options.get("enable_cache", True))
 
-    # -- what Step and Pipeline call ------------------------------------------------------------------------
-    def add_step(self, step: Step[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    # -- called by Step and Pipeline ------------------------------------------------------------------------
+    def add_step(
+        self, step: Step[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> StepArtifact | tuple[StepArtifact, ...]:
         """Add one call of a step; return placeholders of its outputs."""
-        return self._add(*self._bound(step, args, kwargs), mapped=frozenset())
+        step, values = _bound(step, args, kwargs)
+        return self._add(step, values)
 
-    def map_step(self, step: Step[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def map_step(
+        self, step: Step[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> object:
         """Add a step that runs once for each element; see `Step.map`."""
-        step, given = self._bound(step, args, kwargs)
-        literal = [n for n, v in given.items() if isinstance(v, list | tuple | range)]
-        from_steps = [n for n, v in given.items() if isinstance(v, StepArtifact)]
-        given = {n: v.value if isinstance(v, Unmapped) else v for n, v in given.items()}
-        if literal and from_steps:
+        step, values = _bound(step, args, kwargs)
+        lists = {n: v for n, v in values.items() if isinstance(v, list | tuple | range)}
+        outputs = {n: v for n, v in values.items() if isinstance(v, StepArtifact)}
+        values = {n: v.value if isinstance(v, Unmapped) else v for n, v in values.items()}
+        if lists and outputs:
+            name = next(iter(lists))
             raise UsageError(
-                f"Step '{step.name}' is mapped over a list written here ('{literal[0]}') and over a step's "
-                f"output ('{from_steps[0]}').",
-                why="The output's length isn't known yet.",
-                hint=f"Give '{literal[0]}' as `unmapped(...)` if each instance should get the whole list.",
+                f"Step '{step.name}' is mapped over a list written here ('{name}') and over a step's "
+                f"output ('{next(iter(outputs))}').",
+                why="The output's length is not known before the run.",
+                hint=f"Give '{name}' as `unmapped(...)` if each instance should get the whole list.",
             )
-        if literal:
-            return self._unrolled(step, given, literal)
-        if not from_steps and any(stored_version_ids(v) for v in given.values()):
+        if lists:
+            return self._unrolled(step, values, lists)
+        if not outputs and any(stored_version_ids(v) for v in values.values()):
             raise UsageError(
                 f"Step '{step.name}' is mapped over a stored version.",
-                why="How long a stored list is, only loading it tells.",
+                why="The length of a stored list is only known once it is loaded.",
                 hint="Give it to a step that returns it, and map over that step's output.",
             )
-        if not from_steps:
+        if not outputs:
             raise UsageError(
                 f"Step '{step.name}' is mapped over nothing.",
                 why="None of its arguments is a list or an output of a step.",
                 hint=f"Write `{step.name}(...)` to run it once.",
             )
-        for name in from_steps:
-            over = given[name]
-            assert isinstance(over, StepArtifact)
-            refuse_unmappable(step.name, name, over)
-        return self._add(step, given, mapped=frozenset(from_steps))
+        for name, output in outputs.items():
+            refuse_unmappable(step.name, name, output)
+        return self._add(step, values, mapped=frozenset(outputs))
 
-    def inline(self, pipeline: Pipeline[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run another pipeline's body into this trace; return what it returns."""
+    def inline(
+        self, pipeline: Pipeline[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> object:
+        """Run another pipeline's body into this trace; return its result."""
+        what = f"Pipeline '{pipeline.name}'"
         arguments = arguments_of(pipeline.entrypoint, kind="Pipeline")
-        given = bind(f"Pipeline '{pipeline.name}'", arguments, args, kwargs)
-        given = {**pipeline.options.get("parameters", {}), **given}
+        passed = {**pipeline.options.get("parameters", {}), **bind(what, arguments, args, kwargs)}
+        _refuse_missing(what, arguments, passed)
         values = {}
         for name, argument in arguments.items():
-            if name not in given:
-                if argument.is_required:
-                    raise missing(f"Pipeline '{pipeline.name}'", [name])
-                continue
-            value = given[name]
-            what = f"Parameter '{name}' of pipeline '{pipeline.name}'"
-            is_wired = holds_placeholder(value) or stored_version_id(value) is not None
-            values[name] = value if is_wired else validated(value, argument.annotation, what=what)
+            if name in passed:
+                value = passed[name]
+                is_wired = holds_placeholder(value) or stored_version_id(value) is not None
+                named = f"Parameter '{name}' of pipeline '{pipeline.name}'"
+                values[name] = value if is_wired else validated(value, argument.annotation, what=named)
         return pipeline.entrypoint(**values)
 
     # -- steps ----------------------------------------------------------------------------------------------
-    def _bound(
-        self, step: Step[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Step[Any, Any], dict[str, Any]]:
-        arguments = arguments_of(step.entrypoint)
-        # `after=` and `id=` in the call are ZenML's way; the typed way is `.after(...)` and `with_options(id=...)`.
-        options: dict[str, Any] = {}
-        if "after" in kwargs and "after" not in arguments:
-            after = kwargs.pop("after")
-            listed = list(after) if isinstance(after, list | tuple) else [after]
-            options["after"] = [*step.options.get("after", ()), *listed]
-        if "id" in kwargs and "id" not in arguments:
-            options["id"] = kwargs.pop("id")
-        if options:
-            step = step._with(options)
-        return step, bind(f"Step '{step.name}'", arguments, args, kwargs)
-
     def _add(
-        self, step: Step[Any, Any], given: dict[str, Any], *, mapped: frozenset[str]
+        self, step: Step[..., object], values: Mapping[str, object], mapped: frozenset[str] = frozenset()
     ) -> StepArtifact | tuple[StepArtifact, ...]:
-        arguments = arguments_of(step.entrypoint)
+        """Add a step with these values for its arguments; `mapped` names those that it gets element by element."""
         key = self._new_key(step)
-        refuse_odd_name("A step", step.name)
-        refuse_odd_name("A step", key)
-        options = StepOptions.of(step.options, what=f"Step '{step.name}'").overridden_by(
-            self.configuration, step.name, key
-        )
-        given = {**options.parameters, **given}
-        for name, value in options.forced_parameters.items():
-            if name not in arguments:
-                raise NotFoundError("parameter", name, known=arguments, within=f"of step '{key}'")
-            if holds_placeholder(given.get(name)):
-                raise UsageError(
-                    f"Parameter '{name}' of step '{key}' can't be set in the configuration.",
-                    why="In the pipeline it is another step's output.",
-                    hint="Take it out of the configuration.",
-                )
-            given[name] = value
-        if left_out := [n for n, a in arguments.items() if a.is_required and n not in given]:
-            raise missing(f"Step '{step.name}'", left_out)
-        inputs = {
-            name: input_of(key, argument, given[name], known=self.steps, mapped=name in mapped)
-            for name, argument in arguments.items()
-            if name in given
-        }
-        # Defaults are frozen too: the catalog then shows every value that the step ran with.
-        for name, argument in arguments.items():
-            if name not in given and (default := default_input(key, argument)) is not None:
-                inputs[name] = default
-        outputs = outputs_of(step)
+        what = f"Step '{step.name}'"
+        refuse_invalid_name("A step", step.name)
+        refuse_invalid_name("A step", key)
+        options = StepOptions.of(step.options, what=what).overridden_by(self.configuration, step.name, key)
+        outputs = outputs_of(step.entrypoint)
         self.names.add(step.name)
         self.steps[key] = checked(
             StepSpec,
             f"Step '{key}'",
             key=key,
             name=step.name,
-            source=source_of(step, what=f"Step '{step.name}'"),
-            inputs=inputs,
-            outputs=output_specs(
-                step, key, pipeline=self.pipeline.name, materializers=options.output_materializers
+            source=source_of(step, what=what),
+            inputs=self._inputs(
+                step, key, {**options.parameters, **values}, options.forced_parameters, mapped
             ),
-            after=self._after(key, options.after),
-            enable_cache=self.enable_cache if options.enable_cache is None else options.enable_cache,
+            outputs=output_specs(
+                outputs,
+                step=step.name,
+                key=key,
+                pipeline=self.pipeline.name,
+                materializers=options.output_materializers,
+            ),
+            after=self._upstream_keys(key, options.after),
+            enable_cache=value_or(options.enable_cache, self.enable_cache),
             retry=options.retry,
             timeout=options.timeout,
             resources=options.resources,
@@ -185,48 +165,84 @@ class Trace:
             return StepArtifact(key, None, None, bool(mapped), self.steps)
         return artifacts[0] if len(artifacts) == 1 else artifacts
 
-    def _unrolled(self, step: Step[Any, Any], given: dict[str, Any], over: list[str]) -> Any:
-        """Map over lists that are known now: one step for each element."""
-        lengths = {name: len(given[name]) for name in over}
+    def _inputs(
+        self,
+        step: Step[..., object],
+        key: str,
+        values: dict[str, object],
+        forced: Mapping[str, object],
+        mapped: frozenset[str],
+    ) -> dict[str, Input]:
+        """Return the inputs of one call: values of the call, of the configuration (`forced`), and defaults."""
+        arguments = arguments_of(step.entrypoint)
+        for name, value in forced.items():
+            if name not in arguments:
+                raise NotFoundError("parameter", name, known=arguments, within=f"of step '{key}'")
+            if holds_placeholder(values.get(name)):
+                raise UsageError(
+                    f"Parameter '{name}' of step '{key}' can't be set in the configuration.",
+                    why="In the pipeline, it is another step's output.",
+                    hint="Remove it from the configuration.",
+                )
+            values[name] = value
+        _refuse_missing(f"Step '{step.name}'", arguments, values)
+        inputs = {
+            name: input_of(key, argument, values[name], owner=self.steps, mapped=name in mapped)
+            for name, argument in arguments.items()
+            if name in values
+        }
+        # Defaults are stored too, so that the catalog shows every value that the step ran with.
+        for name, argument in arguments.items():
+            if name not in values and (default := default_input(key, argument)) is not None:
+                inputs[name] = default
+        return inputs
+
+    def _unrolled(
+        self, step: Step[..., object], values: Mapping[str, object], lists: Mapping[str, Sequence[object]]
+    ) -> object:
+        """Map over lists whose elements are known now: add one step for each element."""
+        lengths = {name: len(elements) for name, elements in lists.items()}
         if len(set(lengths.values())) != 1:
             shown = ", ".join(f"'{n}' has {length}" for n, length in lengths.items())
             raise UsageError(
-                f"Step '{step.name}' is mapped over lists of different lengths: {shown} elements."
+                f"Step '{step.name}' is mapped over lists of different lengths: {shown} elements.",
+                hint="Give a list that isn't to be split as `unmapped(...)`.",
             )
-        results = [
-            self._add(step, {**given, **{n: given[n][i] for n in over}}, mapped=frozenset())
-            for i in range(lengths[over[0]])
+        rows = [
+            self._add(step, {**values, **dict(zip(lists, elements, strict=True))})
+            for elements in zip(*lists.values(), strict=True)
         ]
-        if len(outputs_of(step)) <= 1:
-            return results
-        return tuple(list(column) for column in zip(*results, strict=True))
+        if len(outputs_of(step.entrypoint)) <= 1:
+            return rows
+        columns = zip(*(row for row in rows if isinstance(row, tuple)), strict=True)
+        return tuple(list(column) for column in columns)
 
-    def _new_key(self, step: Step[Any, Any]) -> str:
-        chosen = step.options.get("id")
-        if chosen is None:
-            name = step.name
+    def _new_key(self, step: Step[..., object]) -> str:
+        name = step.name
+        key = step.options.get("id")
+        if key is None:
             key = name
             while key in self.steps:
-                # Counted on from the last one, so that a thousand calls of one step don't try a million keys.
+                # Counts on from the last number, so that a thousand calls of one step don't try a million keys.
                 self._counts[name] = count = self._counts.get(name, 1) + 1
                 key = f"{name}_{count}"
-            return key
-        if chosen in self.steps:
+        elif key in self.steps:
             raise UsageError(
-                f"Two steps of pipeline '{self.pipeline.name}' have the ID '{chosen}'.",
-                hint="Give each its own, or leave `id` away.",
+                f"Two steps of pipeline '{self.pipeline.name}' have the ID '{key}'.",
+                hint="Give each its own ID, or leave out `id`.",
             )
-        return str(chosen)
+        return key
 
-    def _after(self, key: str, upstream: Sequence[object]) -> list[str]:
+    def _upstream_keys(self, key: str, upstream: Sequence[object]) -> list[str]:
+        """Return the keys of the steps that `after=` names by results of step calls or by keys."""
         keys = []
-        for one in upstream:
-            for item in one if isinstance(one, list | tuple) else [one]:
+        for results in upstream:
+            for item in results if isinstance(results, list | tuple) else [results]:
                 earlier = item.step_key if isinstance(item, StepArtifact) else item
                 if not isinstance(earlier, str):
                     raise UsageError(
                         f"Step '{key}' can't start after {item!r}.",
-                        hint="Give what an earlier step call returned, or its key.",
+                        hint="Give the result of an earlier step call, or that step's key.",
                     )
                 if isinstance(item, StepArtifact) and item.owner is not self.steps:
                     raise UsageError(
@@ -244,57 +260,107 @@ class Trace:
         return list(dict.fromkeys(keys))
 
 
-def trace_pipeline(
-    pipeline: Pipeline[Any, Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    configuration: Overrides,
+def _bound(
+    step: Step[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+) -> tuple[Step[..., object], dict[str, object]]:
+    """Return the step with the options in its call, and the call's values by argument name."""
+    arguments = arguments_of(step.entrypoint)
+    # `after=` and `id=` in the call are ZenML's way; the typed way is `.after(...)` and `with_options(id=...)`.
+    if "after" in kwargs and "after" not in arguments:
+        after = kwargs.pop("after")
+        step = step.after(*after) if isinstance(after, list | tuple) else step.after(after)
+    if "id" in kwargs and "id" not in arguments and (key := kwargs.pop("id")) is not None:
+        step = step.with_options(id=str(key))
+    return step, bind(f"Step '{step.name}'", arguments, args, kwargs)
+
+
+def _refuse_missing(what: str, arguments: Mapping[str, Argument], values: Mapping[str, object]) -> None:
+    if names := [n for n, a in arguments.items() if a.is_required and n not in values]:
+        raise missing(what, names)
+
+
+def trace_call(
+    pipeline: Pipeline[..., object],
+    args: tuple[object, ...] = (),
+    kwargs: Mapping[str, object] | None = None,
+    *,
+    config_path: str | Path | None = None,
+    parameters: Mapping[str, object] | None = None,
 ) -> PipelineSpec:
-    """Run a pipeline's body with placeholders and return what it says.
+    """Return what a run of this pipeline call would execute, with the place of its code.
 
     Args:
+        pipeline: the pipeline.
+        args, kwargs: the call's arguments.
+        config_path: configuration file; by default the pipeline's own, if it has one.
+        parameters: values that override code and configuration file.
+
+    Raises:
+        UsageError: an argument, an option, the configuration or the body is wrong.
+        NotFoundError: the configuration file doesn't exist, or names a step or parameter that doesn't exist.
+    """
+    path = config_path or pipeline.options.get("config_path")
+    configuration: Overrides = NOTHING
+    if path:
+        from rayform.authoring.configuration import read_configuration
+
+        configuration = read_configuration(path)
+    if parameters:
+        configuration = configuration.with_parameters(parameters)
+    spec = trace_pipeline(pipeline, args, dict(kwargs or {}), configuration)
+    place = code_place(pipeline.entrypoint.__module__)
+    return spec.model_copy(update={"code_root": str(place.root), "import_paths": list(place.import_paths)})
+
+
+def trace_pipeline(
+    pipeline: Pipeline[..., object],
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+    configuration: Overrides,
+) -> PipelineSpec:
+    """Run a pipeline's body with placeholders and return the pipeline that it describes.
+
+    Args:
+        pipeline: the pipeline.
         args, kwargs: the call's arguments.
         configuration: what overrides code; `NOTHING` for none.
 
     Raises:
         UsageError: an argument, an option or the body is wrong.
+        NotFoundError: the configuration names a step or parameter that doesn't exist.
     """
     what = f"Pipeline '{pipeline.name}'"
-    refuse_odd_name("A pipeline", pipeline.name)
+    refuse_invalid_name("A pipeline", pipeline.name)
     arguments = arguments_of(pipeline.entrypoint, kind="Pipeline")
-    given: dict[str, Any] = {
-        **pipeline.options.get("parameters", {}),
-        **bind(what, arguments, args, kwargs),
-    }
+    passed = {**pipeline.options.get("parameters", {}), **bind(what, arguments, args, kwargs)}
     for name, value in configuration.parameters.items():
         if name not in arguments:
             raise NotFoundError("parameter", name, known=arguments, within=f"of pipeline '{pipeline.name}'")
-        given[name] = value
-    if left_out := [n for n, a in arguments.items() if a.is_required and n not in given]:
-        raise missing(what, left_out)
-    values: dict[str, Any] = {}
-    parameters: dict[str, Any] = {}
+        passed[name] = value
+    _refuse_missing(what, arguments, passed)
+    values: dict[str, object] = {}  # what the body gets
+    parameters: dict[str, object] = {}  # what the catalog shows
     for name, argument in arguments.items():
-        if name not in given:
+        if name not in passed:
             values[name] = argument.default
             try:
                 parameters[name] = frozen(argument.default, argument.annotation, what=name)
             except UsageError:
-                parameters[name] = repr(argument.default)  # only the body sees it
+                parameters[name] = repr(argument.default)  # only the body uses it
             continue
-        value = given[name]
-        named = f"Parameter '{name}' of pipeline '{pipeline.name}'"
+        value = passed[name]
         version_id = stored_version_id(value)
         if version_id is not None:
             values[name], parameters[name] = value, {"artifact_version_id": version_id}
             continue
+        named = f"Parameter '{name}' of pipeline '{pipeline.name}'"
         values[name] = validated(value, argument.annotation, what=named)
         parameters[name] = frozen(values[name], argument.annotation, what=named)
 
     trace = Trace(pipeline, configuration)
     token = current_trace.set(trace)
     try:
-        returned = pipeline.entrypoint(**values)
+        result = pipeline.entrypoint(**values)
     finally:
         current_trace.reset(token)
     if not trace.steps:
@@ -304,24 +370,13 @@ def trace_pipeline(
             hint="Call at least one step in it.",
         )
     _refuse_unknown_steps(trace)
-    return _pipeline_spec(trace, parameters, returned)
+    return _pipeline_spec(trace, parameters, result)
 
 
-def _pipeline_spec(trace: Trace, parameters: dict[str, Any], returned: Any) -> PipelineSpec:
+def _pipeline_spec(trace: Trace, parameters: Mapping[str, object], result: object) -> PipelineSpec:
     pipeline, configuration = trace.pipeline, trace.configuration
     options = pipeline.options
     what = f"Pipeline '{pipeline.name}'"
-
-    def chosen(name: str) -> Any:
-        configured = getattr(configuration, name)
-        return options.get(name) if configured is None else configured
-
-    def hook(name: str) -> SourceRef | None:
-        given = options.get(name)
-        return (
-            None if given is None else hook_source(given, what=f"Hook {name} of {what[0].lower()}{what[1:]}")
-        )
-
     return checked(
         PipelineSpec,
         what,
@@ -329,26 +384,27 @@ def _pipeline_spec(trace: Trace, parameters: dict[str, Any], returned: Any) -> P
         source=source_of(pipeline, what=what),
         parameters=parameters,
         steps=list(trace.steps.values()),
-        outputs=_returned(what, returned),
-        # A step's own setting goes before the pipeline's, so the pipeline's only counts where all agree.
+        outputs=_returned_outputs(what, result),
+        # A step's own setting overrides the pipeline's, so this is only false if it is false for all steps.
         enable_cache=any(step.enable_cache for step in trace.steps.values()),
-        model=model_spec(chosen("model"), what=what),
-        image=image_spec(chosen("image"), what=what),
+        model=model_spec(value_or(configuration.model, options.get("model")), what=what),
+        image=image_spec(value_or(configuration.image, options.get("image")), what=what),
         environment=checked_environment(
             what, {**options.get("environment", {}), **configuration.environment}
         ),
         tags=checked_tags(what, options.get("tags", ()), configuration.tags),
-        run_name=chosen("run_name"),
+        run_name=value_or(configuration.run_name, options.get("run_name")),
         settings={**options.get("settings", {}), **configuration.settings},
-        on_success=hook("on_success"),
-        on_failure=hook("on_failure"),
+        on_success=hook_source("on_success", options.get("on_success"), what=what),
+        on_failure=hook_source("on_failure", options.get("on_failure"), what=what),
     )
 
 
-def _returned(what: str, returned: Any) -> list[tuple[str, str]]:
+def _returned_outputs(what: str, result: object) -> list[tuple[str, str]]:
+    """Return step key and output name of each output in the result of a pipeline's body."""
     outputs = []
 
-    def collect(value: Any) -> None:
+    def collect(value: object) -> None:
         if isinstance(value, StepArtifact):
             if value.output_name is not None:
                 outputs.append((value.step_key, value.output_name))
@@ -360,17 +416,17 @@ def _returned(what: str, returned: Any) -> list[tuple[str, str]]:
                 collect(item)
         elif value is not None and stored_version_id(value) is None:
             raise UsageError(
-                f"{what} returns a {type(value).__name__}.",
+                f"{what} returns a value of type {type(value).__name__}.",
                 why="A pipeline returns outputs of its steps, or nothing.",
                 hint="Make the value in a step and return that step's output.",
             )
 
-    collect(returned)
+    collect(result)
     return outputs
 
 
 def _refuse_unknown_steps(trace: Trace) -> None:
-    known = {*trace.steps, *trace.names}
+    names = {*trace.steps, *trace.names}
     for name in trace.configuration.steps:
-        if name not in known:
-            raise NotFoundError("step", name, known=known, within=f"in pipeline '{trace.pipeline.name}'")
+        if name not in names:
+            raise NotFoundError("step", name, known=names, within=f"in pipeline '{trace.pipeline.name}'")

@@ -48,9 +48,8 @@ def run(
       rayform run train.py:training -p epochs=3 -p 'layers=[64, 32]'
       rayform run project.pipelines:nightly --config nightly.yaml --stack cloud
     """
-    from rayform.launching.find import find_pipeline
-    from rayform.launching.run import RunOptions
-    from rayform.launching.start import run_pipeline
+    from rayform.launching.run import RunOptions, run_pipeline
+    from rayform.launching.target import find_pipeline
 
     pipeline = find_pipeline(target)
     options = RunOptions(
@@ -72,7 +71,7 @@ def parsed_parameters(given: tuple[str, ...], pipeline: Any) -> dict[str, Any]:
     """
     import yaml
 
-    from rayform.authoring.annotations import arguments_of, concrete_type
+    from rayform.authoring.signatures import arguments_of, concrete_type
     from rayform_core.errors import UsageError
 
     arguments = arguments_of(pipeline.entrypoint, kind="Pipeline")

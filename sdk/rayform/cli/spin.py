@@ -26,9 +26,9 @@ def spin(run: str, step: str, debug: bool, stack: str | None) -> None:
       rayform spin 0193 'fit[2]'
       rayform spin 0193 evaluate --debug
     """
-    from rayform.launching.run import open_stack
     from rayform.launching.spin import spin_step
     from rayform.reading.client import Client
+    from rayform.stacks.open import open_stack
 
     opened = open_stack(stack)
     client = Client(stack=opened)

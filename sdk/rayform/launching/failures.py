@@ -1,4 +1,4 @@
-"""How a failed run looks in a person's script: their own traceback, and no frames of Rayform."""
+"""How a failed run looks in a user's script: the user's own traceback, and no frames of Rayform."""
 
 from __future__ import annotations
 
@@ -23,18 +23,22 @@ __all__ = ["SHOWN_ERRORS", "failed_run_error", "keep_tracebacks_short", "loading
 
 _LONGEST_LINE = 200
 SHOWN_ERRORS = 5
-"""Failed steps whose errors are shown; a wide map may fail a thousand times in one way."""
+"""Failed steps whose errors are shown; a wide map may fail a thousand times in the same way."""
 
 
 @contextlib.contextmanager
 def loading(what: str) -> Iterator[None]:
-    """Load a person's code in here: what its top level raises becomes an error with their own frames alone.
+    """Turn what a user's code raises while it loads into an error that shows only the user's own frames.
 
     Args:
-        what: how to call the code, such as `"'train.py'"`.
+        what: how the error names the code, such as `"'train.py'"`.
 
     Raises:
-        RayformError: loading it failed.
+        RayformError: the code's top level raised.
+
+    Example:
+        >>> with loading("'train.py'"):  # doctest: +SKIP
+        ...     import train
     """
     try:
         yield
@@ -42,7 +46,7 @@ def loading(what: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         raise RayformError(
-            f"{what} can't be loaded.", why=person_traceback(error).rstrip(), hint="Mend it and try again."
+            f"{what} can't be loaded.", why=person_traceback(error).rstrip(), hint="Fix it and try again."
         ) from error
 
 
@@ -52,74 +56,78 @@ def failed_run_error(
     """Return the error of a run that ended without success.
 
     Args:
+        request: what was run.
+        outcome: how it ended.
         shown: whether the progress display has shown the steps' tracebacks already.
-        in_images: whether the stack runs steps in images of their own.
+        in_images: whether the stack runs each step in an image that is built for it.
     """
     name = request.run_name
     if outcome.status is RunStatus.STOPPED:
         return PipelineFailedError(
             f"Run '{name}' was stopped.", hint=f"`rayform runs resume {name}` runs what is missing."
         )
-    told = list(outcome.errors.items())[:SHOWN_ERRORS]
+    errors = list(outcome.errors.items())[:SHOWN_ERRORS]
     whys = [
-        f"Step '{key}' raised {e.type}: {_first_line(e.message) if shown else e.message}" for key, e in told
+        f"Step '{key}' raised {e.type}: {_first_line(e.message) if shown else e.message}" for key, e in errors
     ]
-    if more := len(outcome.errors) - len(told):
+    if more := len(outcome.errors) - len(errors):
         whys.append(f"… and {more} more: rayform runs describe {name}")
     if not shown:
-        whys += [e.traceback for _, e in told if e.traceback]
-    # A spun step's run can be resumed too, but goes on with the whole pipeline then.
+        whys += [e.traceback for _, e in errors if e.traceback]
+    # The run of a spun step can be resumed too, but would then go on with the whole pipeline.
     again = f"`rayform runs resume {name}` runs only what is missing" if not request.only else "spin it again"
-    hint = f"Mend it, then {again}."
-    lacking = [key.partition("[")[0] for key, e in told if e.type == "ModuleNotFoundError"]
+    hint = f"Fix it, then {again}."
+    lacking = [key.partition("[")[0] for key, e in errors if e.type == "ModuleNotFoundError"]
     if lacking and in_images:
         hint = (
-            "Name what a step imports in its image, as in @pipeline(image=ImageSpec(requirements=['numpy'])), and "
-            "start a new run: a resumed one keeps its images."
+            "Add what the step imports to its image, as in "
+            "@pipeline(image=ImageSpec(requirements=['numpy'])), and start a new run: a resumed run keeps its images."
         )
-    elif wanted := _requirements(request.spec, lacking):
+    elif requirements := _requirements(request.spec, lacking):
         hint = (
             "This stack runs steps in your own environment and builds no images: "
-            f"`pip install {shlex.join(wanted)}`, then {again}."
+            f"`pip install {shlex.join(requirements)}`, then {again}."
         )
     return PipelineFailedError(f"Run '{name}' {outcome.status}.", why="\n".join(whys) or None, hint=hint)
 
 
 def _requirements(spec: PipelineSpec, keys: Collection[str]) -> list[str]:
-    """Return, as pip's arguments, what the images of these steps would have had installed."""
-    found: dict[str, None] = {}
+    """Return, as pip's arguments, what the images of these steps would install."""
+    arguments: dict[str, None] = {}
     for step in spec.steps:
         image = step.image or spec.image
-        wanted = image.requirements if image is not None and step.key in keys else None
-        if isinstance(wanted, str):
-            found.update(dict.fromkeys(["-e", "."] if wanted == "pyproject" else ["-r", wanted]))
+        requirements = image.requirements if image is not None and step.key in keys else None
+        if isinstance(requirements, str):
+            arguments.update(
+                dict.fromkeys(["-e", "."] if requirements == "pyproject" else ["-r", requirements])
+            )
         else:
-            found.update(dict.fromkeys(wanted or ()))
-    return list(found)
+            arguments.update(dict.fromkeys(requirements or ()))
+    return list(arguments)
 
 
 def _first_line(message: str) -> str:
-    """Return enough of a message to know it again, where all of it stands a few lines above."""
+    """Return enough of a message to recognize it; the display shows all of it a few lines above."""
     line = message.partition("\n")[0]
     return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…"
 
 
 def keep_tracebacks_short() -> None:
-    """Let an error of Rayform that a script doesn't catch show only the script's own frames.
+    """Make a Rayform error that a script doesn't catch show only the script's own frames.
 
-    The interpreter's hook is wrapped once; other errors, and other people's hooks, stay as they are.
+    This wraps the interpreter's `sys.excepthook` once. Other errors go to the hook that was there before.
     """
     if getattr(sys.excepthook, "_rayform", False):
         return
-    earlier = sys.excepthook
+    previous_hook = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if isinstance(error, RayformError):
-            sys.stderr.write(readable(error, trace))
+            sys.stderr.write(_readable(error, trace))
         elif isinstance(error, KeyboardInterrupt) and _is_within_rayform(trace):
-            sys.stderr.write("Interrupted.\n")  # the run has said how to go on
+            sys.stderr.write("Interrupted.\n")  # the run's display has shown how to go on
         else:
-            earlier(kind, error, trace)
+            previous_hook(kind, error, trace)
 
     hook._rayform = True  # type: ignore[attr-defined]
     sys.excepthook = hook
@@ -130,10 +138,10 @@ def _is_within_rayform(trace: TracebackType | None) -> bool:
     return bool(frames) and is_framework_file(frames[-1].filename)
 
 
-def readable(error: RayformError, trace: TracebackType | None) -> str:
-    """Write an error with the frames of a person's own code, without Rayform's.
+def _readable(error: RayformError, trace: TracebackType | None) -> str:
+    """Write an error with the frames of the user's own code, without Rayform's.
 
-    A failed run shows no frames at all: what matters are those of the step, which it has shown.
+    A failed run shows no frames at all: the frames that matter are the step's, and those were shown.
     """
     lines: list[str] = []
     if not isinstance(error, PipelineFailedError):

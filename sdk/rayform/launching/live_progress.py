@@ -1,4 +1,4 @@
-"""The live list of steps on a terminal, drawn by rich; loaded only where there is a terminal."""
+"""The live list of steps on a terminal, drawn by rich; loaded only if there is a terminal."""
 
 from __future__ import annotations
 
@@ -40,11 +40,28 @@ _WORST_FIRST = (
     StepStatus.COMPLETED,
     StepStatus.CACHED,
 )
-_AT_WORK = (StepStatus.RUNNING, StepStatus.RETRYING)
+_RUNNING = (StepStatus.RUNNING, StepStatus.RETRYING)
 
 
 class LiveProgress(Progress):
     """Steps with their state, redrawn in place; their output scrolls above. See `Progress`."""
+
+    console: Console
+    """Writes to the terminal; never changes."""
+    lock: threading.Lock
+    """Held to read or change the state below, since rich draws from a thread of its own."""
+    status: dict[str, StepStatus]
+    """State of each step; changes with each event of a step."""
+    took: dict[str, str]
+    """What stands next to a step that ended: how long it took, or the run that its outputs come from."""
+    instances: dict[str, dict[int, StepStatus]]
+    """State of each instance of each mapped step; grows as they start."""
+    phases: dict[str, float]
+    """Phases that go on, such as building an image, and when each began, in seconds since the epoch."""
+    spinner: Spinner
+    """Mark of a running step; it turns with each redraw."""
+    live: Live
+    """Redraws the list from `begin` to `finish`."""
 
     def __init__(
         self, spec: PipelineSpec, run_name: str, stack_name: str, out: IO[str] | None = None
@@ -52,10 +69,10 @@ class LiveProgress(Progress):
         super().__init__(spec, run_name, stack_name, out)
         self.console = Console(file=self.out, highlight=False, soft_wrap=True)
         self.lock = threading.Lock()
-        self.status: dict[str, StepStatus] = {s.key: StepStatus.PENDING for s in spec.steps}
-        self.took: dict[str, str] = {}
-        self.instances: dict[str, dict[int, StepStatus]] = {}
-        self.phases: dict[str, float] = {}
+        self.status = {s.key: StepStatus.PENDING for s in spec.steps}
+        self.took = {}
+        self.instances = {}
+        self.phases = {}
         self.spinner = Spinner("dots", style="yellow")
         self.live = Live(
             console=self.console, get_renderable=self.render, refresh_per_second=8, transient=True
@@ -95,7 +112,7 @@ class LiveProgress(Progress):
                 self._settle(self.upstream.get(key, ()))
                 if event.map_index is not None:
                     self.instances.setdefault(key, {})[event.map_index] = event.step_status
-                    if event.step_status in _AT_WORK:
+                    if event.step_status in _RUNNING:
                         self.status[key] = StepStatus.RUNNING
                 else:
                     self.status[key] = event.step_status
@@ -105,10 +122,10 @@ class LiveProgress(Progress):
                     self.took[key] = duration(seconds)
 
     def _settle(self, keys: Iterable[str]) -> None:
-        """Give mapped steps the state of their instances, once what waited for them goes on."""
+        """Give mapped steps the worst state of their instances, once steps that waited for them go on."""
         for key in keys:
             states = set(self.instances.get(key, {}).values())
-            if not states or states & {*_AT_WORK, StepStatus.PENDING}:
+            if not states or states & {*_RUNNING, StepStatus.PENDING}:
                 continue
             worst = next((s for s in _WORST_FIRST if s in states), StepStatus.COMPLETED)
             self.status[key] = worst
@@ -131,7 +148,7 @@ class LiveProgress(Progress):
         for key in shown:
             status = self.status[key]
             began = self.started.get((key, None))
-            if status in _AT_WORK:
+            if status in _RUNNING:
                 mark: RenderableType = self.spinner
                 note = duration(now - began) if began is not None else ""
             else:
@@ -140,23 +157,23 @@ class LiveProgress(Progress):
             if key in self.instances:
                 done = Counter(self.instances[key].values())
                 note = ", ".join(f"{count} {status}" for status, count in sorted(done.items())) + f"  {note}"
-            table.add_row(mark, Text(key, "bold" if status in _AT_WORK else ""), Text(f"{note}", "dim"))
+            table.add_row(mark, Text(key, "bold" if status in _RUNNING else ""), Text(f"{note}", "dim"))
         if len(shown) < len(self.status):
             counted = Counter(self.status.values())
             table.add_row("", Text("…"), Text(", ".join(f"{n} {s}" for s, n in counted.items()), "dim"))
         return table
 
     def _shown(self, room: int) -> list[str]:
-        """Return the steps that fit: those at work first, then what waits, then what ended last."""
+        """Return the steps that fit: running ones first, then failed, then waiting, then those that ended last."""
         if len(self.status) <= room:
             return list(self.status)
         order = list(self.status)
-        at_work = [k for k in order if self.status[k] in _AT_WORK]
+        running = [k for k in order if self.status[k] in _RUNNING]
         failed = [k for k in order if self.status[k] is StepStatus.FAILED]
-        rest = [k for k in order if k not in at_work and k not in failed]
+        rest = [k for k in order if k not in running and k not in failed]
         waiting = [k for k in rest if self.status[k] is StepStatus.PENDING]
         ended = [k for k in rest if self.status[k] is not StepStatus.PENDING]
-        chosen = set((at_work + failed + waiting[:3] + ended[::-1] + waiting[3:])[: room - 1])
+        chosen = set((running + failed + waiting[:3] + ended[::-1] + waiting[3:])[: room - 1])
         return [k for k in order if k in chosen]
 
     def finish(self, outcome: RunOutcome | None) -> None:

@@ -1,15 +1,15 @@
-"""Shows a run while it goes on: a live list of steps on a terminal, plain lines elsewhere."""
+"""What a run's display shows, as text: plain lines for events, the end, and the cache."""
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, NamedTuple
 
+from rayform.authoring.signatures import UNNAMED_OUTPUT
 from rayform.launching.failures import SHOWN_ERRORS
 from rayform_runtime.catalog.entities import RunStatus, StepStatus
 from rayform_runtime.execution.interface import CacheDecision, RunEvent, RunOutcome
@@ -17,7 +17,15 @@ from rayform_runtime.execution.interface import CacheDecision, RunEvent, RunOutc
 if TYPE_CHECKING:
     from rayform_runtime.spec import PipelineSpec
 
-__all__ = ["PlainProgress", "Progress", "cache_table", "duration", "progress_for"]
+__all__ = [
+    "OutputKey",
+    "PlainProgress",
+    "Progress",
+    "cache_table",
+    "closing_lines",
+    "duration",
+    "event_lines",
+]
 
 _STEP_WORDS = {
     StepStatus.COMPLETED: "completed",
@@ -28,14 +36,31 @@ _STEP_WORDS = {
     StepStatus.RUNNING: "started",
     StepStatus.INTERRUPTED: "interrupted",
 }
+_PREPOSITIONS = {StepStatus.COMPLETED: "in", StepStatus.FAILED: "after"}
+"""What stands before the time that a step took."""
 _ENDS = frozenset(_STEP_WORDS) - {StepStatus.RUNNING}
 _SHOWN_OUTPUTS = 20
 _SHOWN_INSTANCES = 20
-"""Instances of a mapped step that are named one by one; more are only counted."""
+"""Instances of a mapped step that have a line each; more are only counted."""
+
+
+class OutputKey(NamedTuple):
+    """One output of a run: the step's key and the output's name."""
+
+    step_key: str
+    name: str
+
+
+class _CachedInstances(NamedTuple):
+    """Cached instances of one mapped step that share a line: the run that they come from, and how many."""
+
+    step_key: str
+    from_run: str
+    number: int
 
 
 def duration(seconds: float) -> str:
-    """Write a time span for people: `0.2 s`, `12 s`, `3 min 5 s`, `2 h 4 min`.
+    """Write a time span for people: `0.23 s`, `12 s`, `3 min 5 s`, `2 h 4 min`.
 
     Example:
         >>> duration(0.234), duration(185)
@@ -52,14 +77,33 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Gets a run's events. The base collects what the end of a run needs; subclasses show things.
+    """Receives a run's events. This base collects what the end of a run needs; subclasses show things.
 
     Args:
         spec: the pipeline.
         run_name: the run.
         stack_name: the stack that it runs on.
-        out: where to write; standard error unless told, so that a script's own output stays clean.
+        out: where to write; by default standard error, so that a script's own output stays clean.
     """
+
+    spec: PipelineSpec
+    """The pipeline, or the part of it that runs; never changes."""
+    run_name: str
+    """Name of the run; never changes."""
+    stack_name: str
+    """Stack that it runs on; never changes."""
+    out: IO[str]
+    """Where the display writes; never changes."""
+    summaries: dict[OutputKey, str]
+    """One short line for each output; grows as steps end."""
+    started: dict[tuple[str, int | None], float]
+    """When each step, or instance of a mapped step, last started, in seconds since the epoch."""
+    upstream: dict[str, set[str]]
+    """Steps that each step waits for; never changes."""
+    began: float
+    """When the display began, in seconds since the epoch; never changes."""
+    width: int
+    """Characters of the longest step key; never changes."""
 
     def __init__(
         self, spec: PipelineSpec, run_name: str, stack_name: str, out: IO[str] | None = None
@@ -68,17 +112,17 @@ class Progress:
         self.run_name = run_name
         self.stack_name = stack_name
         self.out = out or sys.stderr
-        self.summaries: dict[tuple[str, str], str] = {}
-        self.started: dict[tuple[str, int | None], float] = {}
+        self.summaries = {}
+        self.started = {}
         self.upstream = {s.key: s.upstream for s in spec.steps}
         self.began = time.time()
         self.width = max((len(s.key) for s in spec.steps), default=0)
 
     def __call__(self, event: RunEvent) -> None:
-        """Take an event; never raises, since a closed terminal is no reason to end a run."""
+        """Show an event. Never raises, since a closed terminal is no reason to end a run."""
         if event.step_key is not None and event.map_index is None:
             for output, summary in event.summaries.items():
-                self.summaries[event.step_key, output] = summary
+                self.summaries[OutputKey(event.step_key, output)] = summary
         seconds = event.seconds
         if event.kind == "step" and event.step_key is not None:
             instance = (event.step_key, event.map_index)
@@ -92,42 +136,45 @@ class Progress:
             self.show = lambda event, seconds: None  # type: ignore[method-assign]
 
     def begin(self) -> None:
-        """Say what starts."""
+        """Show what starts."""
 
     def show(self, event: RunEvent, seconds: float | None) -> None:
         """Show one event."""
 
     def finish(self, outcome: RunOutcome | None) -> None:
-        """Say how it ended; `None` where it ended by an error of Rayform's own."""
+        """Show how the run ended; `None` if an error of Rayform ended it."""
 
-    def final_outputs(self) -> list[tuple[str, str]]:
-        """Return step key and output name of what the pipeline returns, or else of its last steps."""
-        wanted = [(key, output) for key, output in self.spec.outputs]
-        if not wanted:
-            fed = {key for step in self.spec.steps for key in step.upstream}
-            wanted = [(s.key, o.name) for s in self.spec.steps if s.key not in fed for o in s.outputs]
-        return list(dict.fromkeys(wanted))
+    def final_outputs(self) -> list[OutputKey]:
+        """Return the outputs that the pipeline returns; if it returns none, those of its last steps."""
+        outputs = [OutputKey(*output) for output in self.spec.outputs]
+        if not outputs:
+            upstream: set[str] = set().union(*self.upstream.values())
+            last_steps = [step for step in self.spec.steps if step.key not in upstream]
+            outputs = [OutputKey(step.key, output.name) for step in last_steps for output in step.outputs]
+        return list(dict.fromkeys(outputs))
 
     def final_values(self) -> list[tuple[str, str]]:
-        """Return `step.output` and a summary of each final output that has one."""
+        """Return `step` or `step.output`, and the summary, of each final output that has one."""
         return [
-            (key if output == "output" else f"{key}.{output}", self.summaries[key, output])
-            for key, output in self.final_outputs()
-            if (key, output) in self.summaries
+            (step if name == UNNAMED_OUTPUT else f"{step}.{name}", self.summaries[OutputKey(step, name)])
+            for step, name in self.final_outputs()
+            if (step, name) in self.summaries
         ]
 
 
 class PlainProgress(Progress):
-    """Plain lines, one an event: for files, pipes and continuous integration."""
+    """Plain lines, one for each event: for files, pipes and continuous integration."""
 
-    _cached: tuple[str, str, int] | None = None
-    """A mapped step whose cached instances are being counted: key, earlier run, how many."""
+    _cached: _CachedInstances | None = None
+    """Cached instances that have no line yet; written once another event comes."""
+    _instances: dict[str, Counter[StepStatus]]
+    """How the instances of each mapped step ended; a step leaves once its total is written."""
 
     def __init__(
         self, spec: PipelineSpec, run_name: str, stack_name: str, out: IO[str] | None = None
     ) -> None:
         super().__init__(spec, run_name, stack_name, out)
-        self._instances: dict[str, Counter[StepStatus]] = {}
+        self._instances = {}
 
     def _write(self, text: str) -> None:
         self.out.write(text + "\n")
@@ -136,17 +183,17 @@ class PlainProgress(Progress):
     def _count_cached(self, event: RunEvent) -> bool:
         """Count a cached instance of a mapped step instead of giving it a line of its own."""
         is_instance = event.step_status is StepStatus.CACHED and event.map_index is not None
+        from_run = (event.cache.from_run if event.cache else None) or ""
         counted = self._cached
-        earlier = (event.cache.from_run if event.cache else None) or ""
-        if is_instance and counted and counted[:2] == (event.step_key, earlier):
-            self._cached = (*counted[:2], counted[2] + 1)
+        if is_instance and counted and counted[:2] == (event.step_key, from_run):
+            self._cached = counted._replace(number=counted.number + 1)
             return True
         if counted:
             self._cached = None
-            key, run, count = counted
-            self._write(f"  {key:<{self.width}}  {count} cached" + (f" from run {run}" if run else ""))
+            source = f" from run {counted.from_run}" if counted.from_run else ""
+            self._write(f"  {counted.step_key:<{self.width}}  {counted.number} cached{source}")
         if is_instance:
-            self._cached = (event.step_key or "", earlier, 1)
+            self._cached = _CachedInstances(event.step_key or "", from_run, 1)
         return is_instance
 
     def begin(self) -> None:
@@ -165,12 +212,12 @@ class PlainProgress(Progress):
                 self._write(line)
 
     def _close_maps(self, keys: Iterable[str]) -> None:
-        """Say how the instances of mapped steps ended, where not each had a line of its own."""
+        """Write how the instances of mapped steps ended, unless each had a line of its own."""
         for key in keys:
             ended = self._instances.pop(key, Counter())
             if sum(ended.values()) > _SHOWN_INSTANCES and set(ended) != {StepStatus.CACHED}:
-                said = ", ".join(f"{count} {status}" for status, count in sorted(ended.items()))
-                self._write(f"  {key:<{self.width}}  {said}")
+                total = ", ".join(f"{count} {status}" for status, count in sorted(ended.items()))
+                self._write(f"  {key:<{self.width}}  {total}")
 
     def finish(self, outcome: RunOutcome | None) -> None:
         if self._cached and outcome is not None:
@@ -181,57 +228,70 @@ class PlainProgress(Progress):
 
 
 def event_lines(event: RunEvent, seconds: float | None, width: int) -> list[str]:
-    """Write an event as lines of text; none for what says nothing new."""
+    """Write an event as lines of text; none for an event that says nothing new.
+
+    Args:
+        event: the event.
+        seconds: how long the step ran, if it ended.
+        width: characters of the column that holds the step's name.
+    """
+    write = _LINES_BY_KIND.get(event.kind)
+    if write is None:
+        return []
     name = event.step_key or "run"
-    if event.map_index is not None:
-        name = f"{name}[{event.map_index}]"
-    if event.kind == "log":
-        return [f"[{name}] {line}" for line in event.text.rstrip("\n").split("\n")]
-    if event.kind == "step" and event.step_status is not None:
-        if event.map_index is not None and (
-            event.map_index >= _SHOWN_INSTANCES
-            or event.step_status in (StepStatus.RUNNING, StepStatus.PENDING)
-        ):
-            if not event.step_status.is_successful and event.step_status is StepStatus.FAILED:
-                return [f"  {name:<{width}}  failed  {event.text}".rstrip()]
-            return []
-        word = _STEP_WORDS.get(event.step_status)
-        if word is None:
-            return []
-        parts = [f"  {name:<{width}}  {word}"]
-        if event.step_status is StepStatus.COMPLETED and seconds is not None:
-            parts.append(f"in {duration(seconds)}")
-        elif event.step_status is StepStatus.FAILED and seconds is not None:
-            parts.append(f"after {duration(seconds)}")
-        elif event.step_status is StepStatus.CACHED and event.cache and event.cache.from_run:
-            parts.append(f"from run {event.cache.from_run}")
-        lines = [" ".join(parts)]
-        if event.step_status is not StepStatus.CACHED and event.text.strip():
-            lines += [f"    {line}" for line in event.text.rstrip("\n").split("\n")]
-        return lines
-    if event.kind == "phase":
-        ended = f" ({duration(event.seconds)})" if event.seconds is not None else " …"
-        whose = f"{name:<{width}}  " if event.step_key is not None else ""
-        return [f"  {whose}{event.text}{ended}"]
-    if event.kind == "restart":
-        return [f"  {name:<{width}}  tries again: {event.text}"]
-    return []
+    return write(event, name if event.map_index is None else f"{name}[{event.map_index}]", seconds, width)
+
+
+def _log_lines(event: RunEvent, name: str, seconds: float | None, width: int) -> list[str]:
+    return [f"[{name}] {line}" for line in event.text.rstrip("\n").split("\n")]
+
+
+def _step_lines(event: RunEvent, name: str, seconds: float | None, width: int) -> list[str]:
+    status = event.step_status
+    word = None if status is None else _STEP_WORDS.get(status)
+    if word is None:
+        return []
+    column = f"  {name:<{width}}  "
+    index = event.map_index
+    if index is not None and (index >= _SHOWN_INSTANCES or status is StepStatus.RUNNING):
+        # One of many: only a failure gets a line.
+        return [f"{column}failed  {event.text}".rstrip()] if status is StepStatus.FAILED else []
+    note = ""
+    if status is StepStatus.CACHED:
+        note = f" from run {event.cache.from_run}" if event.cache and event.cache.from_run else ""
+    elif seconds is not None and status in _PREPOSITIONS:
+        note = f" {_PREPOSITIONS[status]} {duration(seconds)}"
+    lines = [f"{column}{word}{note}"]
+    if status is not StepStatus.CACHED and event.text.strip():
+        lines += [f"    {line}" for line in event.text.rstrip("\n").split("\n")]
+    return lines
+
+
+def _phase_lines(event: RunEvent, name: str, seconds: float | None, width: int) -> list[str]:
+    end = " …" if event.seconds is None else f" ({duration(event.seconds)})"
+    column = "" if event.step_key is None else f"{name:<{width}}  "
+    return [f"  {column}{event.text}{end}"]
+
+
+def _restart_lines(event: RunEvent, name: str, seconds: float | None, width: int) -> list[str]:
+    return [f"  {name:<{width}}  tries again: {event.text}"]
+
+
+_LINES_BY_KIND = {"log": _log_lines, "step": _step_lines, "phase": _phase_lines, "restart": _restart_lines}
 
 
 def closing_lines(progress: Progress, outcome: RunOutcome | None) -> list[str]:
-    """Write how a run ended: errors with the person's own tracebacks, then values of the last outputs."""
+    """Write how a run ended: errors with the user's own tracebacks, then values of the last outputs."""
     if outcome is None:
         return []
     lines: list[str] = []
-    told = list(outcome.errors.items())[:SHOWN_ERRORS]
-    for key, error in told:
-        lines.append("")
-        lines.append(f"Step '{key}' failed:")
+    errors = list(outcome.errors.items())[:SHOWN_ERRORS]
+    for key, error in errors:
         text = error.traceback.rstrip("\n") or f"{error.type}: {error.message}"
-        lines += [f"  {line}" for line in text.split("\n")]
-    if outcome.errors:
+        lines += ["", f"Step '{key}' failed:", *(f"  {line}" for line in text.split("\n"))]
+    if errors:
         lines.append("")
-    if more := len(outcome.errors) - len(told):
+    if more := len(outcome.errors) - len(errors):
         lines += [f"{more} more failed: rayform runs describe {progress.run_name}", ""]
     if outcome.status is RunStatus.RUNNING:
         return [
@@ -240,12 +300,12 @@ def closing_lines(progress: Progress, outcome: RunOutcome | None) -> list[str]:
         ]
     took = duration(time.time() - progress.began)
     lines.append(f"Run {progress.run_name} {outcome.status} in {took}")
-    outputs = progress.final_values() if outcome.status is RunStatus.COMPLETED else []
-    shown = outputs[:_SHOWN_OUTPUTS]
+    values = progress.final_values() if outcome.status is RunStatus.COMPLETED else []
+    shown = values[:_SHOWN_OUTPUTS]
     width = max((len(name) for name, _ in shown), default=0)
     lines += [f"  {name:<{width}}  {summary}" for name, summary in shown]
-    if len(outputs) > len(shown):
-        lines.append(f"  … and {len(outputs) - len(shown)} more: rayform runs describe {progress.run_name}")
+    if more := len(values) - len(shown):
+        lines.append(f"  … and {more} more: rayform runs describe {progress.run_name}")
     return lines
 
 
@@ -265,19 +325,3 @@ def cache_table(spec: PipelineSpec, decisions: Mapping[str, CacheDecision]) -> l
         rows.append((step.key, "hit" if decision.hit else "miss", why))
     key_width = max(len(r[0]) for r in rows)
     return [f"{key:<{key_width}}  {hit:<5}  {why}".rstrip() for key, hit, why in rows]
-
-
-def progress_for(spec: PipelineSpec, run_name: str, stack_name: str, out: IO[str] | None = None) -> Progress:
-    """Return what shows a run: silent for `RAYFORM_PROGRESS=off`, live on a terminal, else plain lines."""
-    terminal = out or sys.stderr
-    wanted = os.environ.get("RAYFORM_PROGRESS", "auto").lower()
-    if wanted in ("off", "none", "0", "quiet"):
-        return Progress(spec, run_name, stack_name, terminal)
-    dumb = os.environ.get("TERM", "") in ("", "dumb")
-    if wanted == "plain" or (wanted != "live" and (dumb or not terminal.isatty())):
-        return PlainProgress(spec, run_name, stack_name, terminal)
-    from rayform.launching.live_progress import LiveProgress
-
-    live: Any = LiveProgress(spec, run_name, stack_name, terminal)
-    assert isinstance(live, Progress)
-    return live

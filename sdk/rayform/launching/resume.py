@@ -1,4 +1,4 @@
-"""Stops runs and takes them up again."""
+"""Stopping a run, and resuming one that ended without success."""
 
 from __future__ import annotations
 
@@ -15,33 +15,34 @@ __all__ = ["resume_on_own_stack", "resume_run", "stop_run"]
 
 
 def stop_run(client: Client, run: RunView) -> None:
-    """End everything of a run that is at work, and nothing else. A run that has ended is left as it is."""
+    """Stop everything of a run that is running, and nothing else. A run that has ended stays as it is."""
     if not run.status.is_finished:
         client.active_stack.orchestrator.stop(run.id, client.active_stack)
 
 
 def resume_on_own_stack(client: Client, run: RunView, *, no_cache: bool = False) -> RunView:
-    """Go on with a run on the stack that it began on, whichever stack of the same catalog `client` is of.
+    """Resume a run on the stack that it began on, even if `client` uses another stack with the same catalog.
 
-    See `resume_run` for the rest.
+    See `resume_run` for the arguments, and for what else is raised.
 
     Raises:
-        NotFoundError: its stack isn't registered; names its neighbours.
+        NotFoundError: the run's stack isn't registered; names the nearest ones.
         ConflictError: the stack of that name has another catalog by now.
     """
-    _check_may_go_on(run)
-    if not _is_of(run, client.active_stack_model):
-        run = _seen_from_own_stack(client, run)
+    _refuse_unresumable(run)
+    if not _began_on(run, client.active_stack_model):
+        run = _from_own_stack(client, run)
     return resume_run(run.client, run, no_cache=no_cache)
 
 
-def _seen_from_own_stack(client: Client, run: RunView) -> RunView:
+def _from_own_stack(client: Client, run: RunView) -> RunView:
+    """Return the run as a client of its own stack sees it."""
     from rayform.reading.client import Client
     from rayform.stacks import stack_names
 
     if run.stack_name not in (known := stack_names()):
         error = NotFoundError("stack", run.stack_name, known=known, why=f"Run '{run.name}' began on it.")
-        renamed = f"Where it has another name now, go on there: rayform runs resume {run.name} --stack NAME"
+        renamed = f"If it has another name now: rayform runs resume {run.name} --stack NAME"
         error.hint = f"{error.hint} {renamed}" if error.hint else renamed
         raise error
     try:
@@ -50,59 +51,64 @@ def _seen_from_own_stack(client: Client, run: RunView) -> RunView:
         if error.kind != "run":
             raise
         raise ConflictError(
-            f"Run '{run.name}' is of stack '{run.stack_name}', whose catalog doesn't hold it.",
-            why=f"It is in the catalog of stack '{client.active_stack_model.name}'.",
-            hint=f"Give stack '{run.stack_name}' that catalog, or run the pipeline anew.",
+            f"Run '{run.name}' began on stack '{run.stack_name}', whose catalog doesn't hold it.",
+            why=f"The run is in the catalog of stack '{client.active_stack_model.name}'.",
+            hint=f"Give stack '{run.stack_name}' that catalog, or run the pipeline again.",
         ) from error
 
 
-def _is_of(run: RunView, stack: StackSpec) -> bool:
-    """Whether a run began on a stack: under that name, or with the same parts under another."""
+def _began_on(run: RunView, stack: StackSpec) -> bool:
+    """Whether a run began on a stack: one of that name, or one with the same parts under another name."""
     if run.stack_name == stack.name:
         return True
-    began_on = run.recorded_stack
-    if stack.reference is not None and began_on.get("reference") == stack.reference:
+    recorded = run.recorded_stack
+    if stack.reference is not None and recorded.get("reference") == stack.reference:
         return True
-    parts: object = stack.model_dump(mode="json")["components"]
-    return bool(began_on.get("components") == parts)
+    components: object = stack.model_dump(mode="json")["components"]
+    return bool(recorded.get("components") == components)
 
 
 def resume_run(client: Client, run: RunView, *, no_cache: bool = False) -> RunView:
-    """Go on with a run that ended without success, under its own ID: only what is missing is run.
+    """Resume a run that ended without success, under its own ID: only what is missing is run.
 
-    Blocks until it ends, and shows it.
+    Blocks until the run ends, and shows its progress.
 
     Args:
-        client: of the stack that it ran on.
+        client: a client of the stack that the run began on.
         run: the run.
-        no_cache: run every missing step rather than look for its results in the cache.
+        no_cache: run every missing step instead of looking for its results in the cache; by default the cache
+            is used.
+
+    Returns:
+        the run, as it stands at its end.
 
     Raises:
-        ConflictError: it is at work, it completed, or it began on another stack.
+        ConflictError: the run is running, it completed, or it began on another stack.
+        IntegrityError: its stored pipeline can't be read.
         PipelineFailedError: it failed again.
     """
     from pydantic import ValidationError
 
-    from rayform.launching.run import execute
+    from rayform.launching.execution import execute
     from rayform.launching.spin import with_current_code
     from rayform_runtime.execution.interface import RunRequest
     from rayform_runtime.spec import PipelineSpec
 
-    _check_may_go_on(run)
+    _refuse_unresumable(run)
     stack = client.active_stack_model
-    if not _is_of(run, stack):
+    if not _began_on(run, stack):
         raise ConflictError(
-            f"Run '{run.name}' is of stack '{run.stack_name}', not of '{stack.name}'.",
-            why="A run goes on where it began. Nothing was changed.",
-            hint=f"Go on there: rayform runs resume {run.name}",
+            f"Run '{run.name}' began on stack '{run.stack_name}', not on '{stack.name}'.",
+            why="A run can only be resumed on the stack where it began. Nothing was changed.",
+            hint=f"Resume it there: rayform runs resume {run.name}",
         )
     try:
         spec = PipelineSpec.model_validate(run.config)
     except ValidationError as error:
         raise IntegrityError(
-            f"What run '{run.name}' executed can't be read.",
-            why=f"{error.error_count()} fields of its stored pipeline are wrong.",
-            hint="It was written by another version of Rayform; run the pipeline anew.",
+            f"The stored pipeline of run '{run.name}' can't be read.",
+            why=f"{error.error_count()} of its fields are wrong.",
+            hint="Another version of Rayform wrote it; run the pipeline again.",
         ) from error
     request = RunRequest(
         run_id=run.id, run_name=run.name, spec=with_current_code(spec), resume=True, no_cache=no_cache
@@ -110,9 +116,9 @@ def resume_run(client: Client, run: RunView, *, no_cache: bool = False) -> RunVi
     return execute(request, client.active_stack)
 
 
-def _check_may_go_on(run: RunView) -> None:
+def _refuse_unresumable(run: RunView) -> None:
     if not run.status.is_finished:
-        raise ConflictError(f"Run '{run.name}' is at work.", hint=f"Watch it: rayform runs follow {run.name}")
+        raise ConflictError(f"Run '{run.name}' is running.", hint=f"Watch it: rayform runs follow {run.name}")
     if run.status.value == "completed":
         raise ConflictError(
             f"Run '{run.name}' completed, so there is nothing to resume.",

@@ -1,4 +1,4 @@
-"""Runs that start from an earlier run: one step of it alone, with today's code."""
+"""Spinning: one step of an earlier run, run again alone and with the code as it is now."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ __all__ = ["spin_step", "with_current_code"]
 def with_current_code(spec: PipelineSpec) -> PipelineSpec:
     """Return the spec of an earlier run with the digests of the code as it is now.
 
-    A person resumes a run, or runs a step again, after mending the code. Results of the new code under the
-    old code's digest would later be taken from the cache as if the old code had made them.
+    Users resume a run, or spin a step, after they fixed the code. Results of the new code must not be stored under
+    the old code's digest: the cache would later return them as results of the old code.
+
+    Args:
+        spec: the earlier run's pipeline.
 
     Raises:
         NotFoundError: a step's function is gone from its module.
@@ -45,21 +48,24 @@ def with_current_code(spec: PipelineSpec) -> PipelineSpec:
 def spin_step(run: RunView, key: str, stack: Stack, *, debug: bool = False) -> RunView:
     """Run one step of an earlier run again, alone, on the inputs that it had.
 
-    It makes a run of its own, so that nothing of the earlier run changes.
+    This makes a new run; the earlier run stays as it is.
 
     Args:
         run: the earlier run.
-        key: the step's key in the pipeline; of a mapped step all its instances run, of `key[2]` that one.
+        key: the step's key in the pipeline. For a mapped step, `key` runs all instances and `key[2]` only that one.
         stack: the stack that the earlier run was on.
-        debug: run it in this process and open pdb where it raises.
+        debug: run the step in this process and open pdb where it raises; by default it runs in a worker.
+
+    Returns:
+        the new run.
 
     Raises:
-        NotFoundError: the run has no such step, or never came to that instance of it.
-        UsageError: an instance was asked for of a step that isn't mapped.
+        NotFoundError: the run has no such step, or never started that instance of it.
+        UsageError: `key` names an instance, and the step isn't mapped.
         PipelineFailedError: the step failed.
     """
     from rayform.authoring.code_facts import environment_facts, git_facts, user_name
-    from rayform.launching.run import execute
+    from rayform.launching.execution import execute
 
     spec = PipelineSpec.model_validate(run.config)
     key, index = _step_and_instance(key, spec, run, stack)
@@ -84,20 +90,20 @@ def spin_step(run: RunView, key: str, stack: Stack, *, debug: bool = False) -> R
 
 
 def _step_and_instance(name: str, spec: PipelineSpec, run: RunView, stack: Stack) -> tuple[str, int | None]:
-    """Take `fit` or `fit[2]` apart, as `rayform runs describe` and errors write them."""
+    """Split `fit[2]` into step key and instance, as `rayform runs describe` and errors write them."""
     keys = [step.key for step in spec.steps]
-    found = re.fullmatch(r"(.+)\[(\d{1,9})\]", name)
-    key = found[1] if found and name not in keys else name
+    parts = re.fullmatch(r"(.+)\[(\d{1,9})\]", name)
+    key = parts[1] if parts and name not in keys else name
     if key not in keys:
         raise NotFoundError("step", name, known=keys, within=f"in run '{run.name}'")
-    if found is None or key == name:
+    if parts is None or key == name:
         return key, None
     if not spec.step(key).is_mapped:
         raise UsageError(
-            f"Step '{key}' isn't mapped, and has no instance {found[2]}.", hint=f"Name it '{key}'."
+            f"Step '{key}' isn't mapped, so it has no instance {parts[2]}.", hint=f"Write '{key}'."
         )
     indices = [s.map_index for s in stack.catalog.list_step_runs(run.id) if s.key == key]
-    if int(found[2]) not in indices:
-        known = [f"{key}[{index}]" for index in indices]
-        raise NotFoundError("step", name, known=known, within=f"in run '{run.name}'")
-    return key, int(found[2])
+    if int(parts[2]) not in indices:
+        instances = [f"{key}[{index}]" for index in indices]
+        raise NotFoundError("step", name, known=instances, within=f"in run '{run.name}'")
+    return key, int(parts[2])

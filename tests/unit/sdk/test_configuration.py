@@ -114,7 +114,9 @@ def test_python_objects_in_yaml_are_refused(tmp_path: Path) -> None:
 
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     """YAML itself would let the last one win in silence."""
-    with pytest.raises(UsageError, match=r"config\.yaml:3: 'retry' stands here twice. It was set in line 1"):
+    with pytest.raises(
+        UsageError, match=r"config\.yaml:3: 'retry' stands here twice. Line 1 sets it already"
+    ):
         read_configuration(written(tmp_path, "retry: 1\ntags: []\nretry: 2\n"))
 
 

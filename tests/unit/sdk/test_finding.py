@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rayform.launching.find import find_pipeline
+from rayform.launching.target import find_pipeline
 from rayform_core.errors import NotFoundError, RayformError, UsageError
 
 ONE = """

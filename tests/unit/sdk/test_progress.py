@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from rayform.launching.execution import progress_for
 from rayform.launching.live_progress import LiveProgress
-from rayform.launching.progress import PlainProgress, Progress, cache_table, duration, progress_for
+from rayform.launching.progress import PlainProgress, Progress, cache_table, duration
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.entities import RunStatus, StepError, StepStatus
 from rayform_runtime.execution.interface import CacheDecision, RunEvent, RunOutcome

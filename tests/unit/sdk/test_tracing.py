@@ -447,7 +447,7 @@ def test_a_pipeline_returns_outputs_alone() -> None:
         announce()
         return 3
 
-    with pytest.raises(UsageError, match="returns a int"):
+    with pytest.raises(UsageError, match="returns a value of type int"):
         spec_of(bad)
 
 
@@ -483,7 +483,7 @@ def test_two_outputs_of_one_name_are_refused() -> None:
     def twice() -> tuple[Annotated[int, "a"], Annotated[int, "a"]]:
         return 1, 2
 
-    with pytest.raises(UsageError, match="two of its outputs 'a'"):
+    with pytest.raises(UsageError, match="two outputs named 'a'"):
         spec_of(pipeline(lambda: twice()))
 
 
@@ -568,7 +568,7 @@ def test_pipeline_context_is_there_in_the_body_alone() -> None:
 
     spec_of(body)
     assert (seen[0].name, seen[0].enable_cache, seen[0].tags) == ("body", True, ("t",))
-    with pytest.raises(UsageError, match="no pipeline here"):
+    with pytest.raises(UsageError, match="outside of a pipeline's body"):
         get_pipeline_context()
 
 

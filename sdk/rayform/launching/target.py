@@ -1,4 +1,4 @@
-"""Finds the pipeline that `rayform run FILE_OR_MODULE[:PIPELINE]` names."""
+"""The target of `rayform run FILE_OR_MODULE[:PIPELINE]`: loads the file or module and finds its pipeline."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import sys
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from rayform.authoring.pipelines import Pipeline
 from rayform.launching.failures import loading
@@ -15,32 +14,33 @@ from rayform_core.errors import NotFoundError, UsageError
 from rayform_runtime.usercode.loading import SCRIPT_MODULE
 from rayform_runtime.usercode.scripts import ends_quietly, import_without_running
 
-__all__ = ["find_pipeline", "load_target"]
+__all__ = ["find_pipeline"]
 
 
-def find_pipeline(target: str) -> Pipeline[Any, Any]:
+def find_pipeline(target: str) -> Pipeline[..., object]:
     """Load a file or module and return its pipeline.
 
     Args:
-        target: `path/to/file.py`, `package.module`, either with `:pipeline` behind it. The pipeline is named
-            by its variable or by its own name; it may be left out where there is only one.
+        target: `path/to/file.py` or `package.module`, with or without `:pipeline` at its end. The pipeline is named
+            by its variable or by its own name; the name may be left out if there is only one.
 
     Raises:
         NotFoundError: there is no such file, module or pipeline.
-        UsageError: there are several pipelines and none is named.
-        RayformError: the code's top level raised; shows the person's own traceback.
+        UsageError: there are several pipelines and the target names none.
+        RayformError: the code's top level raised; the error shows the user's own traceback.
     """
-    place, _, wanted = target.partition(":")
+    place, _, name = target.partition(":")
     with loading(f"'{place}'"):
-        module = load_target(place)
-    found = {name: value for name, value in vars(module).items() if isinstance(value, Pipeline)}
-    own = {name: value for name, value in found.items() if value.__module__ == module.__name__}
-    if wanted:
-        for name, value in found.items():
-            if wanted in (name, value.name):
-                return value
-        raise NotFoundError("pipeline", wanted, known=found, within=f"in '{place}'")
-    candidates = list({id(p): (n, p) for n, p in (own or found).items()}.values())
+        module = _load(place)
+    pipelines = {n: value for n, value in vars(module).items() if isinstance(value, Pipeline)}
+    if name:
+        for variable, pipeline in pipelines.items():
+            if name in (variable, pipeline.name):
+                return pipeline
+        raise NotFoundError("pipeline", name, known=pipelines, within=f"in '{place}'")
+    own = {n: p for n, p in pipelines.items() if p.__module__ == module.__name__}
+    # A pipeline with two variables counts once.
+    candidates = list({id(p): (n, p) for n, p in (own or pipelines).items()}.values())
     if not candidates:
         raise UsageError(
             f"'{place}' has no pipeline.",
@@ -48,7 +48,7 @@ def find_pipeline(target: str) -> Pipeline[Any, Any]:
             hint="Decorate one, or name the file that has one.",
         )
     if len(candidates) > 1:
-        names = [name for name, _ in candidates]
+        names = [n for n, _ in candidates]
         raise UsageError(
             f"'{place}' has {len(names)} pipelines: {', '.join(names)}.",
             hint=f"Name one: {place}:{names[0]}.",
@@ -56,11 +56,11 @@ def find_pipeline(target: str) -> Pipeline[Any, Any]:
     return candidates[0][1]
 
 
-def load_target(place: str) -> ModuleType:
+def _load(place: str) -> ModuleType:
     """Load a file as `import` would, or a module by its name.
 
-    The block under `if __name__ == "__main__"` isn't run, and a pipeline that the top level calls isn't
-    started: the command line decides what runs.
+    The block under `if __name__ == "__main__"` doesn't run, and a pipeline that the top level calls doesn't
+    start: the command line decides what runs.
     """
     path = Path(place)
     if place.endswith(".py") or path.is_file() or "/" in place:
@@ -70,12 +70,12 @@ def load_target(place: str) -> ModuleType:
     if "" not in sys.path:
         sys.path.insert(0, "")  # modules of the working folder, as `python -m` sees them
     try:
-        found = importlib.util.find_spec(place)
+        spec = importlib.util.find_spec(place)
     except (ModuleNotFoundError, ValueError):
-        found = None
-    if found is None:
-        known = [p.name for p in Path().glob("*.py")]
-        raise NotFoundError("file or module", place, known=known)
+        spec = None
+    if spec is None:
+        files = [p.name for p in Path().glob("*.py")]
+        raise NotFoundError("file or module", place, known=files)
     return import_without_running(place)
 
 
@@ -84,8 +84,8 @@ def _load_file(path: Path) -> ModuleType:
         raise UsageError(f"'{path}' is a folder.", hint="Name a file in it, or a module.")
     if not path.is_file():
         folder = path.parent
-        known = [str(p) for p in folder.glob("*.py")] if folder.is_dir() else []
-        raise NotFoundError("file", str(path), known=known)
+        files = [str(p) for p in folder.glob("*.py")] if folder.is_dir() else []
+        raise NotFoundError("file", str(path), known=files)
     path = path.absolute()
     folder, parts = path.parent, [path.stem]
     if path.stem == "__init__":
@@ -100,7 +100,7 @@ def _load_file(path: Path) -> ModuleType:
     if loaded is not None and getattr(loaded, "__file__", None) == str(path):
         return loaded
     if loaded is not None or not all(p.isidentifier() for p in parts) or name in sys.stdlib_module_names:
-        name = SCRIPT_MODULE  # its own name is another module's, or none's: workers load it by its file
+        name = SCRIPT_MODULE  # its name is taken or can't be imported: workers load it by its file
     if path.suffix == ".ipynb":
         raise UsageError(
             f"'{path}' is a notebook.",

@@ -1,0 +1,151 @@
+"""Executes a run: traces the pipeline call, launches it on a stack, shows its progress, returns the run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from typing import IO, TYPE_CHECKING
+from uuid import UUID
+
+from rayform.authoring.code_facts import BackgroundGitFacts, code_place, environment_facts, user_name
+from rayform.authoring.tracing import trace_call
+from rayform.launching.cached_values import cached_summaries
+from rayform.launching.failures import failed_run_error, keep_tracebacks_short
+from rayform.launching.progress import PlainProgress, Progress, cache_table
+from rayform.stacks.open import open_stack
+from rayform_core.errors import UsageError
+from rayform_core.ids import new_id
+from rayform_runtime.catalog.entities import RunStatus
+from rayform_runtime.components import ComponentKind, Stack
+from rayform_runtime.execution.interface import RunRequest
+from rayform_runtime.execution.local.early_start import discard_early_launcher
+
+if TYPE_CHECKING:
+    from rayform.authoring.pipelines import Pipeline
+    from rayform.launching.run import RunOptions
+    from rayform.reading.views import RunView
+    from rayform_runtime.spec import PipelineSpec
+
+__all__ = ["execute", "launch", "progress_for"]
+
+
+def launch(
+    pipeline: Pipeline[..., object],
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+    options: RunOptions,
+) -> RunView:
+    """Do what `rayform.launching.run.run_pipeline` promises, once the workers start."""
+    keep_tracebacks_short()
+    # Git takes as long as the rest of the launch, so it is asked first.
+    git_facts = BackgroundGitFacts(code_place(pipeline.entrypoint.__module__).root)
+    stack = open_stack(options.stack)
+    if stack.component(ComponentKind.ORCHESTRATOR).flavor != "local":
+        discard_early_launcher()
+    stack.orchestrator.warm_up()
+    spec = trace_call(pipeline, args, kwargs, config_path=options.config_path, parameters=options.parameters)
+    run_id = new_id()
+    request = RunRequest(
+        run_id=run_id,
+        run_name=_run_name(spec, run_id),
+        spec=spec,
+        no_cache=options.no_cache,
+        detach=options.detach,
+        explain_cache=options.explain_cache,
+        code_soon=git_facts,  # a run on this machine starts without waiting for them
+        environment=environment_facts(),
+        user=user_name(),
+    )
+    return execute(request, stack)
+
+
+def execute(request: RunRequest, stack: Stack) -> RunView:
+    """Launch a request on a stack, show its progress, and return the run.
+
+    `rayform runs resume` and `rayform spin` call this too, with requests of their own.
+
+    Raises:
+        PipelineFailedError: the run ended without success.
+        KeyboardInterrupt: Ctrl-C stopped it.
+    """
+    shown_spec = request.spec
+    if request.only is not None:
+        shown_spec = shown_spec.model_copy(
+            update={"steps": [s for s in shown_spec.steps if s.key in request.only], "outputs": []}
+        )
+    # A debugger has the terminal to itself: no list is redrawn around it.
+    show = PlainProgress if request.debug else progress_for
+    progress = show(shown_spec, request.run_name, stack.name)
+    progress.begin()
+    try:
+        outcome = stack.orchestrator.run(request, stack, progress)
+    except KeyboardInterrupt:
+        progress.finish(None)
+        progress.out.write(
+            f"Run {request.run_name} stopped; `rayform runs resume {request.run_name}` runs what is missing.\n"
+        )
+        raise
+    except BaseException:
+        progress.finish(None)
+        raise
+    is_silent = type(progress) is Progress
+    if outcome.status is RunStatus.COMPLETED and not is_silent:
+        unseen = [output for output in progress.final_outputs() if output not in progress.summaries]
+        if unseen:
+            progress.summaries.update(cached_summaries(stack, request.run_id, unseen))
+    progress.finish(outcome)
+    if request.explain_cache:
+        progress.out.write("\n" + "\n".join(cache_table(request.spec, outcome.cache)) + "\n")
+    if outcome.status not in (RunStatus.COMPLETED, RunStatus.RUNNING):
+        raise failed_run_error(
+            request,
+            outcome,
+            shown=not is_silent,
+            in_images=ComponentKind.CONTAINER_REGISTRY in stack.spec.components,
+        )
+    from rayform.reading.client import Client
+
+    return Client(stack=stack).get_pipeline_run(request.run_id)
+
+
+def progress_for(spec: PipelineSpec, run_name: str, stack_name: str, out: IO[str] | None = None) -> Progress:
+    """Return the display of a run: none for `RAYFORM_PROGRESS=off`, live on a terminal, else plain lines."""
+    out = out or sys.stderr
+    mode = os.environ.get("RAYFORM_PROGRESS", "auto").lower()
+    if mode in ("off", "none", "0", "quiet"):
+        return Progress(spec, run_name, stack_name, out)
+    is_dumb = os.environ.get("TERM", "") in ("", "dumb")
+    if mode == "plain" or (mode != "live" and (is_dumb or not out.isatty())):
+        return PlainProgress(spec, run_name, stack_name, out)
+    from rayform.launching.live_progress import LiveProgress
+
+    return LiveProgress(spec, run_name, stack_name, out)
+
+
+def _run_name(spec: PipelineSpec, run_id: UUID) -> str:
+    """Return a run's name: the pipeline's template filled in, or `<pipeline>-<date>-<time>-<short ID>`.
+
+    Raises:
+        UsageError: the template has an unknown placeholder, or gives a name that isn't valid.
+    """
+    now = datetime.now()  # local time, since people read it
+    facts = {
+        "pipeline": spec.name,
+        "date": now.strftime("%Y_%m_%d"),
+        "time": now.strftime("%H_%M_%S"),
+        "id": run_id.hex[-6:],
+    }
+    template = spec.run_name or "{pipeline}-{date}-{time}-{id}"
+    try:
+        name = template.format_map(facts)
+    except (KeyError, ValueError, IndexError, AttributeError) as error:
+        raise UsageError(
+            f"The run name '{template}' can't be filled in.",
+            why=f"{type(error).__name__}: {error}.",
+            hint=f"Placeholders that exist: {', '.join('{' + f + '}' for f in facts)}.",
+        ) from None
+    if not name.strip() or len(name) > 255 or any(ord(c) < 32 for c in name):
+        raise UsageError(f"{name!r} is not a valid run name.", hint="Use 1 to 255 printable characters.")
+    return name
