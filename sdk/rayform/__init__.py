@@ -1,7 +1,7 @@
 """Rayform: turns a stack definition into real infrastructure and runs machine-learning pipelines on it.
 
-Everything that a person imports stands here and is resolved on first use, so that `import rayform` costs a
-few milliseconds.
+Users import everything from here. Each name is resolved on first use, so that `import rayform` takes only a few
+milliseconds.
 """
 
 from __future__ import annotations

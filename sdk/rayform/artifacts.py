@@ -1,4 +1,4 @@
-"""Artifacts from a person's own code: save and load values, register data that is there, say more about it."""
+"""Artifacts in user code: save and load values, register data that already exists, add metadata."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from rayform.running_step import running_model_version, running_step
 from rayform_core.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
+    from rayform.reading.client import Client
     from rayform.reading.views import ArtifactVersionView
+    from rayform_runtime.artifacts.materializers.base import Materializer
     from rayform_runtime.catalog.entities import ArtifactVersion, ModelStage
+    from rayform_runtime.catalog.interface import Catalog
+    from rayform_runtime.context import StepContext
     from rayform_runtime.spec import ArtifactType
 
 __all__ = [
@@ -23,37 +27,37 @@ __all__ = [
 
 
 def save_artifact(
-    data: Any,
+    data: object,
     name: str,
     *,
     version: str | int | None = None,
     artifact_type: ArtifactType | str | None = None,
     tags: Sequence[str] | None = None,
-    user_metadata: Mapping[str, Any] | None = None,
-    materializer: type[Any] | str | None = None,
+    user_metadata: Mapping[str, object] | None = None,
+    materializer: type[Materializer] | str | None = None,
     visualizations: Mapping[str, str | bytes] | None = None,
 ) -> ArtifactVersionView:
-    """Save a value as a new version of an artifact, from inside or outside a step.
+    """Save a value as a new version of an artifact, inside or outside a step.
 
-    In a step whose run works on a model, the version is linked to that.
+    In a step whose run works on a model, the version is linked to the model.
 
     Args:
-        data: the value; a materializer must take its type.
-        name: the artifact.
-        version: a version name of your own; the next number unless told.
-        artifact_type: what it is to people; the materializer says unless told.
-        tags: tags of the version.
-        user_metadata: metadata of the version.
-        materializer: class that saves and loads it; looked up by type unless told.
-        visualizations: pictures of it, content by file name; the suffix says the kind (`.html`, `.png`, `.jpg`,
-            `.csv`, `.md`, `.json`).
+        data: the value; a materializer must handle its type.
+        name: name of the artifact.
+        version: name of the version; by default the next number.
+        artifact_type: kind of artifact, such as `"model"`; by default the materializer's.
+        tags: tags of the version; none by default.
+        user_metadata: metadata of the version; none by default.
+        materializer: class that saves and loads the value, or its import path; by default looked up by type.
+        visualizations: content by file name; the suffix names the kind (`.html`, `.png`, `.jpg`, `.csv`, `.md`,
+            `.json`). None by default.
 
     Returns:
-        The version.
+        the version.
 
     Raises:
         ConflictError: the version exists already. Its data is not touched.
-        UsageError: no materializer takes the type, or the metadata isn't of types that are kept.
+        UsageError: no materializer handles the type, or the metadata holds a type that can't be stored.
 
     Example:
         >>> save_artifact({"accuracy": 0.97}, "report", tags=["nightly"])  # doctest: +SKIP
@@ -64,9 +68,9 @@ def save_artifact(
     from rayform_runtime.catalog.entities import NewArtifactVersion
     from rayform_runtime.catalog.metadata import encode
 
-    _check(name, tags)
+    _refuse_invalid(name, tags)
     metadata = dict(user_metadata or {})
-    encode(metadata)  # refuses what can't be kept, before anything is written
+    encode(metadata)  # raises before anything is written if a value can't be stored
     client = Client()
     if version is not None:
         _refuse_existing(client.catalog, name, str(version))
@@ -93,24 +97,27 @@ def save_artifact(
         visualizations=saved.visualizations,
     )
     try:
-        made = client.catalog.create_artifact_version(record, model_version_id=running_model_version())
+        created = client.catalog.create_artifact_version(record, model_version_id=running_model_version())
     except BaseException:
-        # Without its row the data is garbage; prune would find it, but it is ours to clean up.
+        # Without its row, the data is garbage. Delete it now; otherwise `prune` would find it later.
         client.artifact_store.delete(saved.uri)
         raise
-    return _view(made, client)
+    return _view(created, client)
 
 
 def load_artifact(name_or_id: str | UUID, version: str | int | None = None) -> Any:
-    """Load a value.
+    """Load the value of an artifact version.
 
     Args:
         name_or_id: an artifact's name, or a version's UUID or a unique prefix of it.
-        version: with a name, its version; the latest unless told.
+        version: the version of the artifact with this name; by default the latest.
+
+    Returns:
+        the value.
 
     Raises:
-        NotFoundError: there is none; names its neighbours.
-        IntegrityError: its data is gone, or isn't what was committed.
+        NotFoundError: there is no such version; names the nearest ones.
+        IntegrityError: the data is gone, or differs from what was saved.
 
     Example:
         >>> load_artifact("report", 3)  # doctest: +SKIP
@@ -127,24 +134,27 @@ def register_artifact(
     version: str | int | None = None,
     artifact_type: ArtifactType | str | None = None,
     tags: Sequence[str] | None = None,
-    artifact_metadata: Mapping[str, Any] | None = None,
+    artifact_metadata: Mapping[str, object] | None = None,
 ) -> ArtifactVersionView:
-    """Make a version of data that already lies in the active stack's artifact store.
+    """Make an artifact version of data that is already in the active stack's artifact store.
 
-    The data stays where it is and is never removed by Rayform. Loading the version gives a `Path` to it, or to a
-    local copy of it.
+    The data stays where it is, and Rayform never removes it. Loading the version returns a `Path` to the data, or to
+    a local copy of it.
 
     Args:
-        folder_or_file_uri: its URI, or its path below the store's root.
-        name: the artifact.
-        version: a version name of your own; the next number unless told.
-        artifact_type: what it is to people; `data` unless told.
-        tags: tags of the version.
-        artifact_metadata: metadata of the version.
+        folder_or_file_uri: URI of the data, or its path below the store's root.
+        name: name of the artifact.
+        version: name of the version; by default the next number.
+        artifact_type: kind of artifact, such as `"model"`; `"data"` by default.
+        tags: tags of the version; none by default.
+        artifact_metadata: metadata of the version; none by default.
+
+    Returns:
+        the version.
 
     Raises:
-        NotFoundError: nothing lies there.
-        UsageError: it lies outside of the store.
+        NotFoundError: there is no data at this place.
+        UsageError: the place is outside of the store.
         ConflictError: the version exists already.
 
     Example:
@@ -155,7 +165,7 @@ def register_artifact(
     from rayform_runtime.artifacts.registered_data import MATERIALIZER, describe_data
     from rayform_runtime.catalog.entities import NewArtifactVersion
 
-    _check(name, tags)
+    _refuse_invalid(name, tags)
     client = Client()
     data = describe_data(client.artifact_store, folder_or_file_uri)
     record = NewArtifactVersion(
@@ -172,12 +182,12 @@ def register_artifact(
         metadata={"files": data.files, **dict(artifact_metadata or {})},
         external=True,
     )
-    made = client.catalog.create_artifact_version(record, model_version_id=running_model_version())
-    return _view(made, client)
+    created = client.catalog.create_artifact_version(record, model_version_id=running_model_version())
+    return _view(created, client)
 
 
 def log_metadata(
-    metadata: Mapping[str, Any],
+    metadata: Mapping[str, object],
     *,
     step_id: str | UUID | None = None,
     step_name: str | None = None,
@@ -191,25 +201,26 @@ def log_metadata(
     infer_artifact: bool = False,
     infer_model: bool = False,
 ) -> None:
-    """Add metadata to a step, run, artifact version or model version; what it has already stays.
+    """Add metadata to a step run, run, artifact version, model or model version.
 
-    Inside a step, without any further argument, it goes to the step run.
+    Metadata of other names stays. Inside a step, with no other argument, the metadata goes to the step run. The other
+    arguments name the thing that it goes to; none is set by default.
 
     Args:
         metadata: numbers, strings, bools, lists, dicts, datetimes, URIs, sizes, by name.
-        step_id: to this step run.
-        step_name, run_id_name_or_prefix: to this step of this run.
-        run_id_name_or_prefix: alone, to this run.
-        artifact_version_id: to this artifact version.
-        artifact_name, artifact_version: to this version of this artifact, the latest unless told.
-        infer_artifact: inside a step, to its output called `artifact_name` (its only one unless told).
-        model_version_id: to this model version.
-        model_name, model_version: to this version (or stage) of this model; without a version to the model.
-        infer_model: inside a step, to the model version that it works on.
+        step_id: this step run.
+        step_name: this step of the run that `run_id_name_or_prefix` names.
+        run_id_name_or_prefix: without `step_name`, this run.
+        artifact_version_id: this artifact version.
+        artifact_name, artifact_version: this version of this artifact; by default the latest.
+        infer_artifact: inside a step, its output called `artifact_name`; by default its only output.
+        model_version_id: this model version.
+        model_name, model_version: this version (or stage) of this model; without a version, the model itself.
+        infer_model: inside a step, the model version that it works on.
 
     Raises:
-        UsageError: the arguments don't name one thing, or a value is of a type that isn't kept.
-        NotFoundError: there is no such thing.
+        UsageError: the arguments name nothing or several things, or a value has a type that can't be stored.
+        NotFoundError: the named thing doesn't exist.
 
     Example:
         >>> log_metadata({"accuracy": 0.97}, model_name="digits", model_version="production")  # doctest: +SKIP
@@ -217,7 +228,10 @@ def log_metadata(
     from rayform_runtime.catalog.metadata import encode
 
     if not isinstance(metadata, Mapping):
-        raise UsageError(f"Metadata is a dict, and {type(metadata).__name__} is none.")
+        raise UsageError(
+            f"log_metadata got metadata of type {type(metadata).__name__}.",
+            hint="Give a dict: names and values.",
+        )
     encode(metadata)
     subjects = [
         name
@@ -233,7 +247,8 @@ def log_metadata(
     ]
     if len(subjects) > 1:
         raise UsageError(
-            f"log_metadata can't tell where to log: the arguments name {' and '.join(subjects)}.",
+            f"The arguments of log_metadata name {' and '.join(subjects)}.",
+            why="One call adds metadata to one thing.",
             hint="Call it once for each.",
         )
     step = running_step()
@@ -244,15 +259,16 @@ def log_metadata(
     elif not subjects:
         if step is None:
             raise UsageError(
-                "log_metadata is called outside of a step and doesn't say what the metadata belongs to.",
+                "log_metadata is called outside of a step and names nothing that the metadata belongs to.",
                 hint="Name it, for instance with artifact_name=…, model_name=… or run_id_name_or_prefix=….",
             )
         step.add_step_metadata(metadata)
     else:
         from rayform.reading.client import Client
 
+        client = Client()
         subject, subject_id = _subject(
-            Client(),
+            client,
             step_id=step_id,
             step_name=step_name,
             run=run_id_name_or_prefix,
@@ -263,52 +279,71 @@ def log_metadata(
             model_name=model_name,
             model_version=model_version,
         )
-        Client().log_to(subject, subject_id, metadata)
+        client.log_to(subject, subject_id, metadata)
 
 
-def _in_a_step(step: Any | None, argument: str) -> Any:
+def _in_a_step(step: StepContext | None, argument: str) -> StepContext:
     if step is None:
         raise UsageError(
             f"log_metadata({argument}=True) works only inside a running step.",
-            hint="Outside, name the artifact or model version.",
+            hint="Outside of a step, name the artifact or model version.",
         )
     return step
 
 
-def _subject(client: Any, **named: Any) -> tuple[str, UUID]:
+def _subject(
+    client: Client,
+    *,
+    step_id: str | UUID | None,
+    step_name: str | None,
+    run: str | UUID | None,
+    artifact_version_id: str | UUID | None,
+    artifact_name: str | None,
+    artifact_version: str | int | None,
+    model_version_id: str | UUID | None,
+    model_name: str | None,
+    model_version: str | int | ModelStage | None,
+) -> tuple[str, UUID]:
+    """Return kind and ID of the thing that the arguments of `log_metadata` name."""
     from rayform.reading.listing import as_uuid
 
-    if named["step_id"]:
-        return "step_run", as_uuid(named["step_id"], "step run")
-    if named["step_name"]:
-        if not named["run"]:
-            raise UsageError("log_metadata(step_name=…) needs run_id_name_or_prefix=… too.")
-        return "step_run", client.get_pipeline_run(named["run"]).steps[named["step_name"]].id
-    if named["run"]:
-        return "run", client.get_pipeline_run(named["run"]).id
-    if named["model_version_id"]:
-        return "model_version", as_uuid(named["model_version_id"], "model version")
-    if named["model_name"]:
-        if named["model_version"] is None:
-            return "model", client.get_model(named["model_name"]).id
-        return "model_version", client.get_model_version(named["model_name"], named["model_version"]).id
-    if named["artifact_version_id"]:
-        return "artifact_version", client.get_artifact_version(named["artifact_version_id"]).id
-    if named["artifact_name"]:
-        found = client.get_artifact_version(named["artifact_name"], named["artifact_version"])
-        return "artifact_version", found.id
-    raise UsageError("log_metadata got a version without the name of its artifact or model.")
+    if step_id:
+        return "step_run", as_uuid(step_id, "step run")
+    if step_name:
+        if not run:
+            raise UsageError("log_metadata got step_name=… and no run.", hint="Add run_id_name_or_prefix=….")
+        return "step_run", client.get_pipeline_run(run).steps[step_name].id
+    if run:
+        return "run", client.get_pipeline_run(run).id
+    if model_version_id:
+        return "model_version", as_uuid(model_version_id, "model version")
+    if model_name:
+        if model_version is None:
+            return "model", client.get_model(model_name).id
+        return "model_version", client.get_model_version(model_name, model_version).id
+    if artifact_version_id:
+        return "artifact_version", client.get_artifact_version(artifact_version_id).id
+    if artifact_name:
+        return "artifact_version", client.get_artifact_version(artifact_name, artifact_version).id
+    raise UsageError(
+        "log_metadata got a version without the name of its artifact or model.",
+        hint="Add artifact_name=… or model_name=….",
+    )
 
 
-def _check(name: str, tags: Sequence[str] | None) -> None:
+def _refuse_invalid(name: str, tags: Sequence[str] | None) -> None:
     if not isinstance(name, str) or not name.strip():
-        raise UsageError(f"An artifact needs a name, and {name!r} is none.")
+        raise UsageError(
+            f"An artifact needs a name, and {name!r} is not one.", hint="Give a text that isn't empty."
+        )
     if isinstance(tags, str):
-        raise UsageError(f"The tags of artifact '{name}' are one string.", hint=f"Write tags=['{tags}'].")
+        raise UsageError(
+            f"The tags of artifact '{name}' are one string.", hint=f"Give a list: tags=['{tags}']."
+        )
 
 
-def _refuse_existing(catalog: Any, name: str, version: str) -> None:
-    """Refuse a version that exists before its data is written; the catalog decides for good afterwards."""
+def _refuse_existing(catalog: Catalog, name: str, version: str) -> None:
+    """Refuse a version that exists, before data is written; the catalog checks again when the row is written."""
     from rayform_core.errors import ConflictError
 
     try:
@@ -316,8 +351,8 @@ def _refuse_existing(catalog: Any, name: str, version: str) -> None:
     except NotFoundError:
         return
     raise ConflictError(
-        f"Artifact '{name}' has a version '{version}' already.",
-        hint="Leave `version` out for the next number, or take another name.",
+        f"Artifact '{name}' already has a version '{version}'.",
+        hint="Leave out `version` to get the next number, or choose another name.",
     )
 
 
@@ -334,7 +369,7 @@ def _type_name(artifact_type: ArtifactType | str | None) -> str | None:
         ) from None
 
 
-def _view(record: ArtifactVersion, client: Any) -> ArtifactVersionView:
+def _view(record: ArtifactVersion, client: Client) -> ArtifactVersionView:
     from rayform.reading.views import ArtifactVersionView
 
     return ArtifactVersionView(record, client)

@@ -1,4 +1,4 @@
-"""Who works on this machine, for histories."""
+"""The user of this machine, whom the catalog's history names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["current_user"]
 
 
 def current_user() -> str | None:
-    """Return the login name of the person, or `None` where the system knows none (as in some containers)."""
+    """Return the login name of the user; `None` if the system has none (as in some containers)."""
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):

@@ -1,11 +1,11 @@
-"""Loggers for steps and for Rayform itself: plain lines on standard error, which a run captures per step."""
+"""Loggers for steps and for Rayform itself: plain lines on standard error, which a run captures for each step."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
-from typing import Any
+from typing import TextIO
 
 from rayform_core.errors import UsageError, nearest
 
@@ -14,8 +14,8 @@ __all__ = ["get_logger"]
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
-class _CurrentStderr(logging.StreamHandler[Any]):
-    """Writes to what `sys.stderr` is at that moment: a worker swaps it for each step."""
+class _CurrentStderr(logging.StreamHandler[TextIO]):
+    """Writes to the current `sys.stderr`, since a worker replaces that for each step."""
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
@@ -28,14 +28,14 @@ class _CurrentStderr(logging.StreamHandler[Any]):
 def get_logger(name: str) -> logging.Logger:
     """Return a logger whose lines reach the terminal, and in a step the step's log.
 
-    The level is `$RAYFORM_LOGGING_VERBOSITY` (`DEBUG`, `INFO`, `WARNING`, `ERROR`, `CRITICAL`), `INFO` unless set.
-    Handlers that a person's program puts on the root logger are left alone, and get no line twice.
+    The level is `$RAYFORM_LOGGING_VERBOSITY` (`DEBUG`, `INFO`, `WARNING`, `ERROR`, `CRITICAL`); `INFO` by default.
+    The lines don't go to handlers on the root logger, so none is written twice.
 
     Args:
         name: usually `__name__`.
 
     Raises:
-        UsageError: the variable names no level.
+        UsageError: the variable doesn't hold a valid level.
 
     Example:
         >>> get_logger(__name__).info("Read %d rows", 1797)
@@ -51,13 +51,13 @@ def get_logger(name: str) -> logging.Logger:
 
 
 def _level() -> int:
-    wanted = os.environ.get("RAYFORM_LOGGING_VERBOSITY", "").strip().upper() or "INFO"
-    if wanted == "WARN":
-        wanted = "WARNING"
-    if wanted not in _LEVELS:
-        close = nearest(wanted, _LEVELS)
+    level = os.environ.get("RAYFORM_LOGGING_VERBOSITY", "").strip().upper() or "INFO"
+    if level == "WARN":
+        level = "WARNING"
+    if level not in _LEVELS:
+        close = nearest(level, _LEVELS)
         raise UsageError(
-            f"RAYFORM_LOGGING_VERBOSITY is '{wanted}', which is no level.",
-            hint=f"Did you mean {close[0]}?" if close else f"Levels: {', '.join(_LEVELS)}.",
+            f"RAYFORM_LOGGING_VERBOSITY is '{level}', which is not a valid level.",
+            hint=f"Did you mean {close[0]}?" if close else f"Set one of {', '.join(_LEVELS)}.",
         )
-    return int(getattr(logging, wanted))
+    return int(getattr(logging, level))

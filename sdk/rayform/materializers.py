@@ -1,4 +1,8 @@
-"""What a person needs to store types of their own: `from rayform.materializers import Materializer`."""
+"""The public import path of materializers, to store user-defined types.
+
+Example:
+    >>> from rayform.materializers import Materializer
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Projects made from the templates that ship with Rayform."""
+"""New projects, copied from the templates that ship with Rayform."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ __all__ = ["make_project"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _PLAIN_NAMES = {"gitignore": ".gitignore"}
-"""Files that bear another name in the template, since the build would obey them there."""
+"""Files that have another name in the template, since the build would obey them there."""
 
 
 def make_project(folder: Path, template: str) -> list[Path]:
-    """Copy a template into a folder, which is made where it is missing.
+    """Copy a template into a folder; create the folder if it is missing.
+
+    Args:
+        folder: the new project's folder.
+        template: name of the template.
 
     Returns:
-        the paths that were written, relative to the folder.
+        the paths of the new files, relative to the folder.
 
     Raises:
         NotFoundError: there is no such template.
-        ConflictError: a file is there already; nothing was written.
+        ConflictError: a file exists already; nothing was written.
+        PrerequisiteError: the folder can't be written.
     """
     source = _TEMPLATES / template
     if not source.is_dir():
@@ -32,11 +37,12 @@ def make_project(folder: Path, template: str) -> list[Path]:
         for path in sorted(source.rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts
     }
-    taken = [str(name) for name in files if (folder / name).exists()]
-    if taken:
+    existing = [str(name) for name in files if (folder / name).exists()]
+    if existing:
         raise ConflictError(
-            f"'{folder}' has {', '.join(taken)} already.",
-            hint="Choose an empty folder, or move them away. Nothing was written.",
+            f"'{folder}' already has {', '.join(existing)}.",
+            why="Nothing was written.",
+            hint="Choose an empty folder, or move these files away.",
         )
     try:
         for name, path in files.items():

@@ -1,4 +1,4 @@
-"""Bytes as people read them."""
+"""Sizes in bytes, written for people."""
 
 from __future__ import annotations
 

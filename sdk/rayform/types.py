@@ -1,4 +1,4 @@
-"""Strings that are pictures: return one from a step to show it with the artifact.
+"""Strings that are visualizations: return one from a step to show it with the artifact.
 
 Example:
     >>> HTMLString("<b>fine</b>").kind
