@@ -1,4 +1,4 @@
-"""The user of this machine, whom the catalog's history names."""
+"""The user of this machine, for the catalog's history."""
 
 from __future__ import annotations
 

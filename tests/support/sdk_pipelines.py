@@ -20,7 +20,7 @@ from rayform import (
 
 
 class Options(BaseModel):
-    """A parameter of a person's own."""
+    """A user-defined type of a parameter."""
 
     depth: int = 1
     names: tuple[str, ...] = ()
@@ -28,7 +28,7 @@ class Options(BaseModel):
 
 @dataclass
 class Point:
-    """A value of a person's own."""
+    """A user-defined type of a value."""
 
     x: int
     y: float
@@ -109,11 +109,11 @@ def sum_of_squares(count: int = 4) -> int:
 
 @pipeline
 def many_ways(count: int = 7) -> None:
-    found = numbers(count)
-    whole, rest = divide.map(found, by=unmapped(found))
+    values = numbers(count)
+    whole, rest = divide.map(values, by=unmapped(values))
     pair(whole, rest)
     add([square(2), square(3)])
-    add.with_options(id="again")(square.map(square.map(found)))
+    add.with_options(id="again")(square.map(square.map(values)))
 
 
 @pipeline

@@ -1,7 +1,7 @@
 """What people are meant to write: checked by mypy and pyright in `test_typing.py`, never run.
 
 `assert_type` says what an editor shows. Lines that must be refused carry `# type: ignore`/`# pyright: ignore`,
-and both checkers are told to complain about an ignore that isn't needed. (mypy doesn't hold the elements of a
+and both checkers report an ignore that isn't needed. (mypy doesn't hold the elements of a
 mapped list against the step's first argument; pyright does.)
 """
 
@@ -27,7 +27,7 @@ from rayform import (
 
 @dataclass
 class Network:
-    """A person's own type."""
+    """A user-defined type."""
 
     layers: list[int]
 

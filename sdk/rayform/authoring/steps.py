@@ -78,16 +78,13 @@ class Step(Generic[P, R_co]):
                 hint="Call it in a `def`, and decorate that.",
             )
         if code.co_flags & (_CO_GENERATOR | _CO_COROUTINE | _CO_ASYNC_GENERATOR):
-            kind = "a generator" if code.co_flags & _CO_GENERATOR else "an async function"
-            hint = (
-                "Return a list, so that it can be saved."
-                if kind == "a generator"
-                else "Make it a plain function that calls `asyncio.run(...)`."
-            )
+            is_generator = code.co_flags & _CO_GENERATOR
             raise UsageError(
-                f"Step '{func.__name__}' is {kind}.",
+                f"Step '{func.__name__}' is {'a generator' if is_generator else 'an async function'}.",
                 why="A step's result is saved as an artifact, and this call returns before there is a result.",
-                hint=hint,
+                hint="Return a list, so that it can be saved."
+                if is_generator
+                else "Make it a plain function that calls `asyncio.run(...)`.",
             )
         self.entrypoint = func
         self.options = cast("WrittenStepOptions", {k: v for k, v in (options or {}).items() if v is not None})
@@ -145,9 +142,9 @@ class Step(Generic[P, R_co]):
     def map(self: Step[..., object], *args: object, **kwargs: object) -> object:
         """Run the step once for each element of a list, and join the results into a list again.
 
-        Each argument that is a step's output is split, one element to each instance. Several such arguments are
-        split in step with each other and must have the same length, which need not be known before the run. Lists
-        written in the pipeline's body work too. Each instance gets `unmapped(x)` and plain values as a whole.
+        Each argument that is a step's output is split: each instance gets one element of it. Several such arguments
+        must have the same length; the length need not be known before the run. Lists written in the pipeline's body
+        work too. Each instance gets `unmapped(x)` and plain values as a whole.
 
         Returns:
             a list for each output. Give it to a step that joins it, or to another `map`.

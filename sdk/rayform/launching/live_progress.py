@@ -90,36 +90,41 @@ class LiveProgress(Progress):
         self.live.start()
 
     def show(self, event: RunEvent, seconds: float | None) -> None:
-        key = event.step_key
         if event.kind == "log":
             for line in event_lines(event, seconds, self.width):
                 name, _, text = line.partition("] ")
                 self.console.print(Text.assemble((name + "] ", "dim cyan"), text))
-        elif event.kind == "phase":
-            text = event.text if key is None else f"{key}: {event.text}"
-            with self.lock:
-                if event.seconds is None:
-                    self.phases[text] = event.at.timestamp()
-                else:
-                    self.phases.pop(text, None)
-            if event.seconds is not None:
-                self.console.print(Text(f"  {text} ({duration(event.seconds)})", "dim"))
         elif event.kind == "restart":
             for line in event_lines(event, seconds, self.width):
                 self.console.print(Text(line, "yellow"))
-        elif event.kind == "step" and key is not None and event.step_status is not None:
+        elif event.kind == "phase":
+            self._show_phase(event)
+        elif event.kind == "step" and event.step_key is not None and event.step_status is not None:
             with self.lock:
-                self._settle(self.upstream.get(key, ()))
-                if event.map_index is not None:
-                    self.instances.setdefault(key, {})[event.map_index] = event.step_status
-                    if event.step_status in _RUNNING:
-                        self.status[key] = StepStatus.RUNNING
-                else:
-                    self.status[key] = event.step_status
+                self._settle(self.upstream.get(event.step_key, ()))
+                self._set_status(event.step_key, event.step_status, event.map_index)
                 if event.step_status is StepStatus.CACHED and event.cache and event.cache.from_run:
-                    self.took[key] = f"from run {event.cache.from_run}"
+                    self.took[event.step_key] = f"from run {event.cache.from_run}"
                 elif seconds is not None and event.map_index is None:
-                    self.took[key] = duration(seconds)
+                    self.took[event.step_key] = duration(seconds)
+
+    def _show_phase(self, event: RunEvent) -> None:
+        text = event.text if event.step_key is None else f"{event.step_key}: {event.text}"
+        with self.lock:
+            if event.seconds is None:
+                self.phases[text] = event.at.timestamp()
+            else:
+                self.phases.pop(text, None)
+        if event.seconds is not None:
+            self.console.print(Text(f"  {text} ({duration(event.seconds)})", "dim"))
+
+    def _set_status(self, key: str, status: StepStatus, map_index: int | None) -> None:
+        if map_index is None:
+            self.status[key] = status
+            return
+        self.instances.setdefault(key, {})[map_index] = status
+        if status in _RUNNING:
+            self.status[key] = StepStatus.RUNNING
 
     def _settle(self, keys: Iterable[str]) -> None:
         """Give mapped steps the worst state of their instances, once steps that waited for them go on."""
@@ -167,14 +172,18 @@ class LiveProgress(Progress):
         """Return the steps that fit: running ones first, then failed, then waiting, then those that ended last."""
         if len(self.status) <= room:
             return list(self.status)
-        order = list(self.status)
-        running = [k for k in order if self.status[k] in _RUNNING]
-        failed = [k for k in order if self.status[k] is StepStatus.FAILED]
-        rest = [k for k in order if k not in running and k not in failed]
-        waiting = [k for k in rest if self.status[k] is StepStatus.PENDING]
-        ended = [k for k in rest if self.status[k] is not StepStatus.PENDING]
-        chosen = set((running + failed + waiting[:3] + ended[::-1] + waiting[3:])[: room - 1])
-        return [k for k in order if k in chosen]
+        running, failed, waiting, ended = [], [], [], []
+        for key, status in self.status.items():
+            if status in _RUNNING:
+                running.append(key)
+            elif status is StepStatus.FAILED:
+                failed.append(key)
+            elif status is StepStatus.PENDING:
+                waiting.append(key)
+            else:
+                ended.append(key)
+        fitting = set((running + failed + waiting[:3] + ended[::-1] + waiting[3:])[: room - 1])
+        return [key for key in self.status if key in fitting]
 
     def finish(self, outcome: RunOutcome | None) -> None:
         self.live.stop()

@@ -1,4 +1,4 @@
-"""What a run's display shows, as text: plain lines for events, the end, and the cache."""
+"""The display of a run: its base, plain lines, and the texts that all displays share."""
 
 from __future__ import annotations
 

@@ -40,8 +40,8 @@ def _from_own_stack(client: Client, run: RunView) -> RunView:
     from rayform.reading.client import Client
     from rayform.stacks import stack_names
 
-    if run.stack_name not in (known := stack_names()):
-        error = NotFoundError("stack", run.stack_name, known=known, why=f"Run '{run.name}' began on it.")
+    if run.stack_name not in (names := stack_names()):
+        error = NotFoundError("stack", run.stack_name, known=names, why=f"Run '{run.name}' began on it.")
         renamed = f"If it has another name now: rayform runs resume {run.name} --stack NAME"
         error.hint = f"{error.hint} {renamed}" if error.hint else renamed
         raise error

@@ -80,12 +80,7 @@ def _load(place: str) -> ModuleType:
 
 
 def _load_file(path: Path) -> ModuleType:
-    if path.is_dir():
-        raise UsageError(f"'{path}' is a folder.", hint="Name a file in it, or a module.")
-    if not path.is_file():
-        folder = path.parent
-        files = [str(p) for p in folder.glob("*.py")] if folder.is_dir() else []
-        raise NotFoundError("file", str(path), known=files)
+    _refuse_unreadable(path)
     path = path.absolute()
     folder, parts = path.parent, [path.stem]
     if path.stem == "__init__":
@@ -99,19 +94,33 @@ def _load_file(path: Path) -> ModuleType:
     loaded = sys.modules.get(name)
     if loaded is not None and getattr(loaded, "__file__", None) == str(path):
         return loaded
+    if len(parts) > 1:
+        import_without_running(".".join(parts[:-1]))
     if loaded is not None or not all(p.isidentifier() for p in parts) or name in sys.stdlib_module_names:
-        name = SCRIPT_MODULE  # its name is taken or can't be imported: workers load it by its file
+        name = SCRIPT_MODULE  # its name is another module's or can't be imported: workers load it by its file
+    return _execute_file(name, path)
+
+
+def _refuse_unreadable(path: Path) -> None:
+    if path.is_dir():
+        raise UsageError(f"'{path}' is a folder.", hint="Name a file in it, or a module.")
+    if not path.is_file():
+        folder = path.parent
+        files = [str(p) for p in folder.glob("*.py")] if folder.is_dir() else []
+        raise NotFoundError("file", str(path), known=files)
     if path.suffix == ".ipynb":
         raise UsageError(
             f"'{path}' is a notebook.",
             hint="Call the pipeline in one of its cells, or export it: jupyter nbconvert --to script.",
         )
+
+
+def _execute_file(name: str, path: Path) -> ModuleType:
+    """Execute a file as the module `name`; if that fails, `sys.modules` stays as it was."""
     # A script may have any suffix, or none.
     spec = importlib.util.spec_from_file_location(name, path, loader=SourceFileLoader(name, str(path)))
     if spec is None or spec.loader is None:
-        raise UsageError(f"'{path}' can't be run as Python.")
-    if len(parts) > 1:
-        import_without_running(".".join(parts[:-1]))
+        raise UsageError(f"'{path}' can't be run as Python.", hint="Name a Python file.")
     module = importlib.util.module_from_spec(spec)
     previous = sys.modules.get(name)
     sys.modules[name] = module

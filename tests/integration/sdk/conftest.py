@@ -1,4 +1,4 @@
-"""A fresh default stack for each test, and scripts run as a person would."""
+"""A fresh default stack for each test, and scripts run as a user would."""
 
 from __future__ import annotations
 

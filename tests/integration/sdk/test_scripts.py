@@ -71,8 +71,8 @@ if __name__ == "__main__":
 def runs(command: Command) -> list[dict[str, object]]:
     """Return all runs, newest first."""
     listed = json.loads(command("rayform", "runs", "list", "--json").stdout)
-    found: list[dict[str, object]] = listed["items"] if isinstance(listed, dict) else listed
-    return found
+    items: list[dict[str, object]] = listed["items"] if isinstance(listed, dict) else listed
+    return items
 
 
 @pytest.mark.parametrize("text", [GUARDED, UNGUARDED], ids=["guarded", "unguarded"])
@@ -91,7 +91,7 @@ def test_a_script_runs_with_python_and_with_rayform_run(tmp_path: Path, command:
 
 
 def test_a_script_runs_from_another_folder_with_modules_beside_it(tmp_path: Path, command: Command) -> None:
-    """A script imports what lies beside it, wherever it is started from."""
+    """A script imports modules next to it, wherever it is started from."""
     folder = tmp_path / "deep" / "project"
     (folder / "parts").mkdir(parents=True)
     (folder / "parts" / "__init__.py").write_text("")

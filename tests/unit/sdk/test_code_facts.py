@@ -1,4 +1,4 @@
-"""Where code lies, and what git says of it."""
+"""Where a pipeline's code is, and what git says about it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_package_is_imported_from_above_it(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_notebook_belongs_to_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A module without a file has its code where the person works."""
+    """A module without a file has its code in the working folder."""
     monkeypatch.chdir(tmp_path)
     assert code_place("no_such_module").root == tmp_path
 

@@ -1,4 +1,4 @@
-"""Configuration files: what they may say, and how mistakes are told."""
+"""Configuration files: the keys that exist, and how mistakes are reported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def written(folder: Path, text: str) -> Path:
 
 def test_a_whole_configuration_is_read(tmp_path: Path) -> None:
     """Every key of a pipeline and a step can be set, short forms too."""
-    found = read_configuration(
+    configuration = read_configuration(
         written(
             tmp_path,
             """
@@ -47,9 +47,9 @@ steps:
 """,
         )
     )
-    assert found.retry is not None and found.retry.max_retries == 2
-    assert found.image is not None and found.image.base_image == "python:3.11"
-    train = found.steps["train"]
+    assert configuration.retry is not None and configuration.retry.max_retries == 2
+    assert configuration.image is not None and configuration.image.base_image == "python:3.11"
+    train = configuration.steps["train"]
     assert train.retry is not None and train.retry.backoff == 3
     assert train.image is not None and train.image.requirements == ["torch"]
     assert train.parameters == {"rate": 0.1}
@@ -61,7 +61,7 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_each_unknown_key_is_named_with_its_line_and_the_nearest(tmp_path: Path) -> None:
-    """All unknown keys are told at once, each with file, line and the right key."""
+    """All unknown keys are reported at once, each with file, line and the right key."""
     path = written(
         tmp_path,
         "parametrs:\n  a: 1\n"
@@ -94,14 +94,14 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None
 
 
 def test_broken_yaml_names_the_line(tmp_path: Path) -> None:
-    """What YAML can't parse is told with its line."""
+    """An error in the YAML is reported with its line."""
     with pytest.raises(UsageError, match=r"config\.yaml:2: this isn't valid YAML"):
         read_configuration(written(tmp_path, "tags: [a\nretry: 1\n"))
 
 
 @pytest.mark.parametrize("text", ["[" * 5000, "parameters: {day: 2026-13-45}\n"])
 def test_yaml_that_breaks_its_reader_is_refused(tmp_path: Path, text: str) -> None:
-    """Endless nesting and dates that don't exist are the person's mistakes, not ours."""
+    """Endless nesting and dates that don't exist are the user's mistakes, not Rayform's."""
     with pytest.raises(UsageError, match=r"nested too deep|month must be in"):
         read_configuration(written(tmp_path, text))
 
@@ -121,7 +121,7 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_names_its_neighbours(tmp_path: Path) -> None:
-    """A mistyped path shows what lies beside it."""
+    """For a mistyped path, the error names the nearest file."""
     written(tmp_path, "")
     with pytest.raises(NotFoundError, match=r"config\.yaml"):
         read_configuration(tmp_path / "confg.yaml")

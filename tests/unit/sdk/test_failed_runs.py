@@ -1,4 +1,4 @@
-"""What a person is told of a run that failed."""
+"""The error of a run that failed."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from rayform_runtime.spec import ImageSpec, PipelineSpec, SourceRef, StepSpec
 
 
 @pytest.mark.parametrize(
-    ("kind", "in_images", "wanted"),
+    ("kind", "in_images", "message"),
     [
         ("ModuleNotFoundError", True, r"ImageSpec\(requirements=.*new run"),
         ("ModuleNotFoundError", False, "rayform runs resume r"),
         ("ValueError", True, "rayform runs resume r"),
     ],
 )
-def test_a_module_that_an_image_lacks_is_told_with_the_way_to_bring_it_in(
-    kind: str, in_images: bool, wanted: str
+def test_for_a_module_that_an_image_lacks_the_hint_names_the_image(
+    kind: str, in_images: bool, message: str
 ) -> None:
-    """A resume keeps the images, so that it isn't what helps."""
+    """A resumed run keeps its images, so the hint asks for a new run."""
     request: Any = SimpleNamespace(run_name="r", only=None, spec=SimpleNamespace(steps=[], image=None))
     outcome = RunOutcome(new_id(), RunStatus.FAILED, {"s": StepError(kind, "No module named 'numpy'")})
     error = failed_run_error(request, outcome, shown=True, in_images=in_images)
-    with pytest.raises(type(error), match=wanted):
+    with pytest.raises(type(error), match=message):
         raise error
 
 
@@ -42,7 +42,7 @@ def test_a_module_that_an_image_lacks_is_told_with_the_way_to_bring_it_in(
     ],
 )
 @pytest.mark.parametrize(
-    ("of_step", "of_pipeline", "wanted"),
+    ("of_step", "of_pipeline", "requirements"),
     [
         (["numpy", "scikit-learn>=1.5"], None, "numpy 'scikit-learn>=1.5'"),
         (None, ["numpy"], "numpy"),
@@ -50,10 +50,10 @@ def test_a_module_that_an_image_lacks_is_told_with_the_way_to_bring_it_in(
         (None, "pyproject", "-e ."),
     ],
 )
-def test_a_stack_without_images_asks_for_what_they_would_have_had(
-    only: Any, key: str, again: str, of_step: Any, of_pipeline: Any, wanted: str
+def test_a_stack_without_images_asks_to_install_their_requirements(
+    only: Any, key: str, again: str, of_step: Any, of_pipeline: Any, requirements: str
 ) -> None:
-    """Where no image is built, its requirements are the person's own to install."""
+    """If the stack builds no images, the user installs their requirements."""
     source = SourceRef(module="m", qualname="s")
     image, shared = (r and ImageSpec(requirements=r) for r in (of_step, of_pipeline))
     other = ImageSpec(requirements=["other"])
@@ -68,5 +68,5 @@ def test_a_stack_without_images_asks_for_what_they_would_have_had(
     error = failed_run_error(request, RunOutcome(new_id(), RunStatus.FAILED, errors), shown=True)
     assert error.hint == (
         "This stack runs steps in your own environment and builds no images: "
-        f"`pip install {wanted}`, then {again}."
+        f"`pip install {requirements}`, then {again}."
     )

@@ -1,4 +1,4 @@
-"""How a run is shown."""
+"""The displays of a run."""
 
 from __future__ import annotations
 
@@ -198,13 +198,13 @@ def test_a_closed_terminal_does_not_end_the_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "kind"), [("off", Progress), ("plain", PlainProgress), ("auto", PlainProgress)]
+    ("mode", "kind"), [("off", Progress), ("plain", PlainProgress), ("auto", PlainProgress)]
 )
 def test_the_variable_chooses_how_much_is_shown(
-    monkeypatch: pytest.MonkeyPatch, wanted: str, kind: type[Progress]
+    monkeypatch: pytest.MonkeyPatch, mode: str, kind: type[Progress]
 ) -> None:
     """`RAYFORM_PROGRESS` chooses; what is no terminal gets plain lines."""
-    monkeypatch.setenv("RAYFORM_PROGRESS", wanted)
+    monkeypatch.setenv("RAYFORM_PROGRESS", mode)
     assert type(progress_for(spec("load"), "r", "default", io.StringIO())) is kind
 
 
@@ -232,7 +232,7 @@ def test_durations_are_written_for_people(seconds: float, text: str) -> None:
 
 
 def test_many_final_values_are_cut() -> None:
-    """After twenty final values only their number is told."""
+    """After twenty final values only their number is shown."""
     source = StepSpec(key="x", name="x", source=SOURCE)
     steps = [
         source.model_copy(
@@ -253,7 +253,7 @@ def test_many_final_values_are_cut() -> None:
 
 
 def test_many_failures_are_cut() -> None:
-    """The first five failed steps show their tracebacks; of the rest only their number is told."""
+    """The first five failed steps show their tracebacks; for the rest only their number is shown."""
     text = io.StringIO()
     progress = PlainProgress(spec("a"), "the-run", "default", text)
     errors = {f"a[{i}]": StepError("ValueError", f"bad {i}", f"ValueError: bad {i}\n") for i in range(40)}

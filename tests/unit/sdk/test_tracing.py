@@ -132,8 +132,8 @@ def test_unmapped_arguments_go_whole_to_each_instance() -> None:
 
     @pipeline
     def body() -> None:
-        found = numbers()
-        scale.map(found, by=unmapped(found))
+        values = numbers()
+        scale.map(values, by=unmapped(values))
 
     inputs = spec_of(body).step("scale").inputs
     assert isinstance(inputs["value"], MapInput) and isinstance(inputs["by"], StepInput)
@@ -362,16 +362,16 @@ def test_configuration_cannot_replace_a_steps_output() -> None:
 def test_options_in_code_reach_the_spec() -> None:
     """Options of `@step` and `with_options` stand in the spec; the original step keeps its own."""
 
-    def told(error: BaseException) -> None:
+    def report(error: BaseException) -> None:
         pass
 
     @step(name="named", retry=RetryPolicy(max_retries=2, delay=1), timeout=5, environment={"A": "b"})
     def plain(value: int) -> int:
         return value
 
-    other = plain.with_options(retry=0, on_failure=told, image="python:3.11", resources={"gpus": 0.5})
+    other = plain.with_options(retry=0, on_failure=report, image="python:3.11", resources={"gpus": 0.5})
 
-    @pipeline(image="base", on_failure=told)
+    @pipeline(image="base", on_failure=report)
     def body() -> None:
         plain(1)
         other(2)
@@ -462,7 +462,7 @@ def test_outputs_that_gather_must_be_single_outputs() -> None:
 
 
 def test_output_of_another_trace_is_refused() -> None:
-    """A placeholder that a person kept from another pipeline leads nowhere."""
+    """A placeholder that comes from another pipeline is refused."""
     kept: list[Any] = []
 
     @pipeline
@@ -547,10 +547,10 @@ def test_materializers_reach_outputs_by_name() -> None:
 
     both = split.with_options(output_materializers=Mine)
     one = split.with_options(output_materializers={"low": Mine})
-    found = [o.materializer is not None for o in spec_of(pipeline(lambda: both([1]))).steps[0].outputs]
-    assert found == [True, True]
-    found = [o.materializer is not None for o in spec_of(pipeline(lambda: one([1]))).steps[0].outputs]
-    assert found == [True, False]
+    chosen = [o.materializer is not None for o in spec_of(pipeline(lambda: both([1]))).steps[0].outputs]
+    assert chosen == [True, True]
+    chosen = [o.materializer is not None for o in spec_of(pipeline(lambda: one([1]))).steps[0].outputs]
+    assert chosen == [True, False]
     with pytest.raises(NotFoundError, match="output 'lwo' of step 'split'"):
         spec_of(pipeline(lambda: split.with_options(output_materializers={"lwo": Mine})([1])))
 
@@ -596,7 +596,7 @@ def test_a_type_without_a_materializer_is_refused_before_anything_runs() -> None
 
 
 def test_wrong_tags_names_and_types_are_refused() -> None:
-    """A text for tags, a name with a slash, an unknown artifact type and a wrong environment are told."""
+    """A text for tags, a name with a slash, an unknown artifact type and a wrong environment are refused."""
     with pytest.raises(UsageError, match=r"Give a list: tags=\['raw'\]"):
         ArtifactConfig(tags="raw")
     with pytest.raises(UsageError, match=r"Give a list: tags=\['raw'\]"):
@@ -624,8 +624,8 @@ def test_optional_text_on_the_command_line_stays_text() -> None:
     def body(count: int, label: str | None, title: str, sizes: list[int]) -> None:
         announce()
 
-    given = ("count=3", "label=2026", "title=0x10", "sizes=[1, 2]")
-    assert parsed_parameters(given, body) == {
+    texts = ("count=3", "label=2026", "title=0x10", "sizes=[1, 2]")
+    assert parsed_parameters(texts, body) == {
         "count": 3,
         "label": "2026",
         "title": "0x10",

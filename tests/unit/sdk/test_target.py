@@ -51,7 +51,7 @@ def test_several_pipelines_need_a_name(tmp_path: Path) -> None:
 
 
 def test_a_pipeline_that_a_file_imports_counts_where_it_has_none(tmp_path: Path) -> None:
-    """`run.py` may import its pipelines from a module beside it."""
+    """`run.py` may import its pipelines from a module next to it."""
     (tmp_path / "job_pipes.py").write_text(ONE.format(name="imported"))
     (tmp_path / "job_c.py").write_text("from job_pipes import imported\n")
     assert find_pipeline("job_c.py").name == "imported"
@@ -83,7 +83,7 @@ def test_a_script_that_calls_its_pipeline_is_loaded_without_running_it(tmp_path:
 
 
 def test_code_that_fails_to_load_shows_its_own_frames(tmp_path: Path) -> None:
-    """What a file's top level raises is shown with the person's frames, and none of Rayform's."""
+    """What a file's top level raises is shown with the user's frames, and none of Rayform's."""
     (tmp_path / "job_broken.py").write_text("def f():\n    raise ValueError('as meant')\nf()\n")
     with pytest.raises(RayformError, match="'job_broken.py' can't be loaded") as caught:
         find_pipeline("job_broken.py")
@@ -103,7 +103,7 @@ def test_a_file_named_like_a_standard_module_is_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("target", "message"),
     [
         ("job_gone.py", "no file 'job_gone.py'. Did you mean .*'job_here.py'"),
         ("job_gone", "no file or module 'job_gone'"),
@@ -112,10 +112,10 @@ def test_a_file_named_like_a_standard_module_is_loaded(tmp_path: Path) -> None:
         ("no.such.module:x", "no file or module"),
     ],
 )
-def test_what_cannot_be_found_is_told(tmp_path: Path, target: str, said: str) -> None:
+def test_a_target_that_does_not_exist_is_refused(tmp_path: Path, target: str, message: str) -> None:
     """Unknown files, modules and empty files are clear errors."""
     (tmp_path / "job_here.py").write_text(ONE.format(name="x"))
     (tmp_path / "job_none.py").write_text("x = 1\n")
     (tmp_path / "folder").mkdir()
-    with pytest.raises((NotFoundError, UsageError), match=said):
+    with pytest.raises((NotFoundError, UsageError), match=message):
         find_pipeline(target)
