@@ -21,7 +21,7 @@ _HIDDEN = "**********"
 
 @lru_cache(maxsize=1024)
 def _adapter(annotation: object) -> TypeAdapter[object]:
-    type_ = cast("type[object]", annotation)  # pydantic takes every annotation, but only types are typed so
+    type_ = cast("type[object]", annotation)  # pydantic accepts every annotation; its stubs ask for a type
     try:
         return TypeAdapter(
             type_, config=ConfigDict(arbitrary_types_allowed=True, ser_json_inf_nan="constants")
@@ -94,7 +94,7 @@ def frozen(value: object, annotation: object, *, what: str) -> object:
     except (PydanticSerializationError, TypeError, ValueError, RecursionError) as error:
         raise UsageError(
             f"{what} can't be a {type(value).__module__}.{type(value).__qualname__}.",
-            why=f"Arguments are stored with the run as JSON, which can't hold this value: {error}.",
+            why=f"It is stored with the run as JSON, which can't hold this value: {error}.",
             hint="Make the value in a step, or save it with `save_artifact(value, name)` and give the step "
             "the stored version.",
         ) from None
@@ -119,7 +119,7 @@ def _finite(value: object) -> object:
 
 
 def _count_not_finite(value: object) -> int:
-    """Count the NaNs and infinities in plain collections and pydantic models; pydantic handles other objects."""
+    """Count the NaNs and infinities in plain collections and pydantic models."""
     if isinstance(value, float):
         return int(not math.isfinite(value))
     if isinstance(value, dict):

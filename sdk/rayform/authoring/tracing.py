@@ -55,9 +55,10 @@ class Trace:
     def __init__(self, pipeline: Pipeline[..., object], configuration: Overrides) -> None:
         self.pipeline = pipeline
         self.configuration = configuration
+        # Steps by key, in the order in which the body calls them; also the owner of their placeholders.
         self.steps: dict[str, StepSpec] = {}
-        self.names: set[str] = set()
-        self._counts: dict[str, int] = {}
+        self.names: set[str] = set()  # of the steps; the configuration may use them instead of keys
+        self._counts: dict[str, int] = {}  # the highest number in the keys of each step's calls
         self.enable_cache = value_or(configuration.enable_cache, pipeline.options.get("enable_cache", True))
 
     # -- called by Step and Pipeline ------------------------------------------------------------------------
@@ -79,9 +80,9 @@ class Trace:
         if lists and outputs:
             name = next(iter(lists))
             raise UsageError(
-                f"Step '{step.name}' is mapped over a list written here ('{name}') and over a step's "
-                f"output ('{next(iter(outputs))}').",
-                why="The output's length is not known before the run.",
+                f"Step '{step.name}' is mapped over a list ('{name}') and over another step's output "
+                f"('{next(iter(outputs))}').",
+                why="Both must have the same length, and the output's length is not known before the run.",
                 hint=f"Give '{name}' as `unmapped(...)` if each instance should get the whole list.",
             )
         if lists:
@@ -89,8 +90,8 @@ class Trace:
         if not outputs and any(stored_version_ids(v) for v in values.values()):
             raise UsageError(
                 f"Step '{step.name}' is mapped over a stored version.",
-                why="The length of a stored list is only known once it is loaded.",
-                hint="Give it to a step that returns it, and map over that step's output.",
+                why="The length of a stored list is not known before it is loaded.",
+                hint="Write a step that takes and returns it, and map over that step's output.",
             )
         if not outputs:
             raise UsageError(
