@@ -181,9 +181,9 @@ def test_a_run_goes_on_on_its_own_stack(project: Path, failed_on_other: dict[str
 
 
 def test_another_stack_than_the_runs_own_is_refused(project: Path, failed_on_other: dict[str, str]) -> None:
-    """Resuming on another stack says which one the run is of, and changes nothing."""
+    """Resuming on another stack names the stack that the run began on, and changes nothing."""
     refused = rayform(project, "runs", "resume", failed_on_other["name"], "--stack", "default")
-    assert (refused.returncode, "of stack 'other', not of 'default'" in refused.stderr) == (4, True)
+    assert (refused.returncode, "began on stack 'other', not on 'default'" in refused.stderr) == (4, True)
     assert newest(project) == failed_on_other
     named = rayform(project, "runs", "resume", failed_on_other["name"], "--stack", "other")
     assert named.returncode == 0, named.stderr
