@@ -7,7 +7,7 @@ is traced (`rayform.authoring.tracing`); they are checked there, since tracing n
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from rayform_core.errors import UsageError
 
@@ -25,7 +25,6 @@ __all__ = ["Step", "current_trace", "step", "unmapped"]
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 A = TypeVar("A")
 A1 = TypeVar("A1")
@@ -63,14 +62,14 @@ def unmapped(value: T) -> T:
     return cast("T", Unmapped(value))
 
 
-class Step(Generic[P, R_co]):
+class Step(Generic[P, R]):
     """A step: what `@step` makes of a function.
 
     Called in a pipeline's body, it adds itself to the pipeline and returns placeholders of its outputs. Called
     anywhere else, it calls its function.
     """
 
-    def __init__(self, func: Callable[P, R_co], options: WrittenStepOptions | None = None) -> None:
+    def __init__(self, func: Callable[P, R], options: WrittenStepOptions | None = None) -> None:
         code = getattr(func, "__code__", None)
         if code is None:
             raise UsageError(
@@ -99,47 +98,47 @@ class Step(Generic[P, R_co]):
         """The step's name: by default the function's."""
         return str(self.options.get("name") or self.entrypoint.__name__)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         trace = current_trace.get()
         if trace is None:
             return self.entrypoint(*args, **kwargs)
-        return cast("R_co", trace.add_step(self, args, kwargs))
+        return cast("R", trace.add_step(self, args, kwargs))
 
     @overload
     def map(
-        self: Step[Concatenate[A, Q], tuple[A1, A2]], first: Sequence[A], /, *args: object, **kwargs: object
+        self: Step[Concatenate[A, Q], tuple[A1, A2]], first: Sequence[A], /, *args: Any, **kwargs: Any
     ) -> tuple[list[A1], list[A2]]: ...
     @overload
     def map(
         self: Step[Concatenate[A, Q], tuple[A1, A2, A3]],
         first: Sequence[A],
         /,
-        *args: object,
-        **kwargs: object,
+        *args: Any,
+        **kwargs: Any,
     ) -> tuple[list[A1], list[A2], list[A3]]: ...
     @overload
     def map(
         self: Step[Concatenate[A, Q], tuple[A1, A2, A3, A4]],
         first: Sequence[A],
         /,
-        *args: object,
-        **kwargs: object,
+        *args: Any,
+        **kwargs: Any,
     ) -> tuple[list[A1], list[A2], list[A3], list[A4]]: ...
     @overload
     def map(
-        self: Step[Concatenate[A, Q], R], first: Sequence[A], /, *args: object, **kwargs: object
+        self: Step[Concatenate[A, Q], R], first: Sequence[A], /, *args: Any, **kwargs: Any
     ) -> list[R]: ...
     @overload
-    def map(self: Step[P, tuple[A1, A2]], **kwargs: object) -> tuple[list[A1], list[A2]]: ...
+    def map(self: Step[P, tuple[A1, A2]], **kwargs: Any) -> tuple[list[A1], list[A2]]: ...
     @overload
-    def map(self: Step[P, tuple[A1, A2, A3]], **kwargs: object) -> tuple[list[A1], list[A2], list[A3]]: ...
+    def map(self: Step[P, tuple[A1, A2, A3]], **kwargs: Any) -> tuple[list[A1], list[A2], list[A3]]: ...
     @overload
     def map(
-        self: Step[P, tuple[A1, A2, A3, A4]], **kwargs: object
+        self: Step[P, tuple[A1, A2, A3, A4]], **kwargs: Any
     ) -> tuple[list[A1], list[A2], list[A3], list[A4]]: ...
     @overload
-    def map(self, **kwargs: object) -> list[R_co]: ...
-    def map(self: Step[..., object], *args: object, **kwargs: object) -> object:
+    def map(self, **kwargs: Any) -> list[R]: ...
+    def map(self, *args: Any, **kwargs: Any) -> Any:
         """Run the step once for each element of a list, and join the results into a list again.
 
         Each argument that is a step's output is split: each instance gets one element of it. Several such arguments
@@ -177,7 +176,7 @@ class Step(Generic[P, R_co]):
                 return value[index]
             return value.value if isinstance(value, Unmapped) else value
 
-        function: Callable[..., object] = self.entrypoint
+        function = cast("Callable[..., object]", self.entrypoint)
         results = [
             function(*(pick(a, i) for a in args), **{k: pick(v, i) for k, v in kwargs.items()})
             for i in range(lengths.pop())
@@ -189,7 +188,7 @@ class Step(Generic[P, R_co]):
             return tuple(list(column) for column in zip(*rows, strict=True))
         return results
 
-    def after(self, *upstream: object) -> Step[P, R_co]:
+    def after(self, *upstream: object) -> Step[P, R]:
         """Return a copy of this step that starts only after `upstream`, without taking data from it.
 
         Args:
@@ -218,7 +217,7 @@ class Step(Generic[P, R_co]):
         parameters: Mapping[str, object] | None = None,
         after: Sequence[object] | None = None,
         settings: Mapping[str, Mapping[str, object]] | None = None,
-    ) -> Step[P, R_co]:
+    ) -> Step[P, R]:
         """Return a copy of this step with other options; this one stays as it is.
 
         Args:

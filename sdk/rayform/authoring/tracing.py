@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rayform.authoring.code_facts import code_place
 from rayform.authoring.inputs import (
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Trace", "trace_call", "trace_pipeline"]
 
+R = TypeVar("R")
+
 
 class Trace:
     """Collects the steps of one pipeline while its body runs.
@@ -63,15 +65,13 @@ class Trace:
 
     # -- called by Step and Pipeline ------------------------------------------------------------------------
     def add_step(
-        self, step: Step[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+        self, step: Step[..., R], args: tuple[object, ...], kwargs: dict[str, object]
     ) -> StepArtifact | tuple[StepArtifact, ...]:
         """Add one call of a step; return placeholders of its outputs."""
         step, values = _bound(step, args, kwargs)
         return self._add(step, values)
 
-    def map_step(
-        self, step: Step[..., object], args: tuple[object, ...], kwargs: dict[str, object]
-    ) -> object:
+    def map_step(self, step: Step[..., R], args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         """Add a step that runs once for each element; see `Step.map`."""
         step, values = _bound(step, args, kwargs)
         lists = {n: v for n, v in values.items() if isinstance(v, list | tuple | range)}
@@ -122,7 +122,7 @@ class Trace:
 
     # -- steps ----------------------------------------------------------------------------------------------
     def _add(
-        self, step: Step[..., object], values: Mapping[str, object], mapped: frozenset[str] = frozenset()
+        self, step: Step[..., R], values: Mapping[str, object], mapped: frozenset[str] = frozenset()
     ) -> StepArtifact | tuple[StepArtifact, ...]:
         """Add a step with these values for its arguments; `mapped` names those that it gets element by element."""
         key = self._new_key(step)
@@ -168,7 +168,7 @@ class Trace:
 
     def _inputs(
         self,
-        step: Step[..., object],
+        step: Step[..., R],
         key: str,
         values: dict[str, object],
         forced: Mapping[str, object],
@@ -199,7 +199,7 @@ class Trace:
         return inputs
 
     def _unrolled(
-        self, step: Step[..., object], values: Mapping[str, object], lists: Mapping[str, Sequence[object]]
+        self, step: Step[..., R], values: Mapping[str, object], lists: Mapping[str, Sequence[object]]
     ) -> object:
         """Map over lists whose elements are known now: add one step for each element."""
         lengths = {name: len(elements) for name, elements in lists.items()}
@@ -218,7 +218,7 @@ class Trace:
         columns = zip(*(row for row in rows if isinstance(row, tuple)), strict=True)
         return tuple(list(column) for column in columns)
 
-    def _new_key(self, step: Step[..., object]) -> str:
+    def _new_key(self, step: Step[..., R]) -> str:
         name = step.name
         key = step.options.get("id")
         if key is None:
@@ -262,8 +262,8 @@ class Trace:
 
 
 def _bound(
-    step: Step[..., object], args: tuple[object, ...], kwargs: dict[str, object]
-) -> tuple[Step[..., object], dict[str, object]]:
+    step: Step[..., R], args: tuple[object, ...], kwargs: dict[str, object]
+) -> tuple[Step[..., R], dict[str, object]]:
     """Return the step with the options in its call, and the call's values by argument name."""
     arguments = arguments_of(step.entrypoint)
     # `after=` and `id=` in the call are ZenML's way; the typed way is `.after(...)` and `with_options(id=...)`.

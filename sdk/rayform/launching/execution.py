@@ -112,16 +112,16 @@ def execute(request: RunRequest, stack: Stack) -> RunView:
 
 def progress_for(spec: PipelineSpec, run_name: str, stack_name: str, out: IO[str] | None = None) -> Progress:
     """Return the display of a run: none for `RAYFORM_PROGRESS=off`, live on a terminal, else plain lines."""
-    out = out or sys.stderr
+    terminal = out or sys.stderr
     mode = os.environ.get("RAYFORM_PROGRESS", "auto").lower()
     if mode in ("off", "none", "0", "quiet"):
-        return Progress(spec, run_name, stack_name, out)
+        return Progress(spec, run_name, stack_name, terminal)
     is_dumb = os.environ.get("TERM", "") in ("", "dumb")
-    if mode == "plain" or (mode != "live" and (is_dumb or not out.isatty())):
-        return PlainProgress(spec, run_name, stack_name, out)
+    if mode == "plain" or (mode != "live" and (is_dumb or not terminal.isatty())):
+        return PlainProgress(spec, run_name, stack_name, terminal)
     from rayform.launching.live_progress import LiveProgress
 
-    return LiveProgress(spec, run_name, stack_name, out)
+    return LiveProgress(spec, run_name, stack_name, terminal)
 
 
 def _run_name(spec: PipelineSpec, run_id: UUID) -> str:

@@ -248,8 +248,7 @@ def _log_lines(event: RunEvent, name: str, seconds: float | None, width: int) ->
 
 def _step_lines(event: RunEvent, name: str, seconds: float | None, width: int) -> list[str]:
     status = event.step_status
-    word = None if status is None else _STEP_WORDS.get(status)
-    if word is None:
+    if status is None or status not in _STEP_WORDS:
         return []
     column = f"  {name:<{width}}  "
     index = event.map_index
@@ -261,7 +260,7 @@ def _step_lines(event: RunEvent, name: str, seconds: float | None, width: int) -
         note = f" from run {event.cache.from_run}" if event.cache and event.cache.from_run else ""
     elif seconds is not None and status in _PREPOSITIONS:
         note = f" {_PREPOSITIONS[status]} {duration(seconds)}"
-    lines = [f"{column}{word}{note}"]
+    lines = [f"{column}{_STEP_WORDS[status]}{note}"]
     if status is not StepStatus.CACHED and event.text.strip():
         lines += [f"    {line}" for line in event.text.rstrip("\n").split("\n")]
     return lines
