@@ -94,7 +94,9 @@ def git_facts(folder: Path) -> CodeFacts:
             command, cwd=folder, capture_output=True, text=True, timeout=_GIT_SECONDS, check=True
         )
     except (OSError, subprocess.SubprocessError):
-        return CodeFacts()  # no git, or a broken repository: nothing to record, and the pipeline can still run
+        return (
+            CodeFacts()
+        )  # no git, or a broken repository: nothing to record, and the pipeline can still run
     commit, branch, is_dirty = None, None, False
     for line in status.stdout.splitlines():
         if line.startswith("# branch.oid ") and not line.endswith("(initial)"):
