@@ -293,7 +293,7 @@ def prune(
             _show_prune(report)
         if report and not dry_run:
             confirm(f"Remove all of this ({human_size(report.size)})?", yes=yes)
-            report = apply_prune(client, report)
+            report = apply_prune(client.catalog, client.artifact_store, report)
     if json_wanted:
         as_json({**plain(report), "size": report.size})
     elif report.removed:

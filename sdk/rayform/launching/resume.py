@@ -31,12 +31,12 @@ def resume_on_own_stack(client: Client, run: RunView, *, no_cache: bool = False)
     """
     _refuse_unresumable(run)
     if not _began_on(run, client.active_stack_model):
-        run = _from_own_stack(client, run)
-    return resume_run(run.client, run, no_cache=no_cache)
+        client, run = _from_own_stack(client, run)
+    return resume_run(client, run, no_cache=no_cache)
 
 
-def _from_own_stack(client: Client, run: RunView) -> RunView:
-    """Return the run as a client of its own stack sees it."""
+def _from_own_stack(client: Client, run: RunView) -> tuple[Client, RunView]:
+    """Return the run's own stack's client, and the run as it sees it."""
     from rayform.reading.client import Client
     from rayform.stacks import stack_names
 
@@ -45,8 +45,9 @@ def _from_own_stack(client: Client, run: RunView) -> RunView:
         renamed = f"If it has another name now: rayform runs resume {run.name} --stack NAME"
         error.hint = f"{error.hint} {renamed}" if error.hint else renamed
         raise error
+    own_client = Client(run.stack_name)
     try:
-        return Client(run.stack_name).get_pipeline_run(run.id)
+        return own_client, own_client.get_pipeline_run(run.id)
     except NotFoundError as error:
         if error.kind != "run":
             raise

@@ -19,7 +19,6 @@ from rayform_core.errors import ConflictError, IntegrityError
 from rayform_runtime.artifacts.stores.interface import LARGEST_EMBEDDED, MANIFEST_NAME
 
 if TYPE_CHECKING:
-    from rayform.reading.client import Client
     from rayform_runtime.artifacts.stores.interface import ArtifactStore, StoredObject
     from rayform_runtime.catalog.entities import ArtifactVersion
     from rayform_runtime.catalog.interface import Catalog
@@ -80,7 +79,8 @@ class PruneReport:
 
 
 def find_prunable(
-    client: Client,
+    catalog: Catalog,
+    store: ArtifactStore,
     *,
     older_than: datetime | None = None,
     keep_runs: bool = True,
@@ -88,9 +88,9 @@ def find_prunable(
     orphans: bool = False,
 ) -> PruneReport:
     """Find what nothing needs; changes nothing. See `Client.prune_artifacts`."""
-    plan = client.catalog.plan_prune(older_than=older_than, keep_runs=keep_runs)
+    plan = catalog.plan_prune(older_than=older_than, keep_runs=keep_runs)
     age = DAY if leftover_age is None else leftover_age
-    leftovers = _find_leftovers(client.artifact_store, client.catalog, age, orphans=orphans)
+    leftovers = _find_leftovers(store, catalog, age, orphans=orphans)
     return PruneReport(tuple(plan.versions), leftovers, plan.kept)
 
 
@@ -172,13 +172,12 @@ def _known(store: ArtifactStore, catalog: Catalog, folders: list[str]) -> set[st
     return known
 
 
-def apply_prune(client: Client, report: PruneReport) -> PruneReport:
+def apply_prune(catalog: Catalog, store: ArtifactStore, report: PruneReport) -> PruneReport:
     """Remove what a report lists, and return what really went.
 
     Rows go before data, so that a crash leaves leftovers, which the next prune finds, and never a version without
     data. What became needed meanwhile stays.
     """
-    store, catalog = client.artifact_store, client.catalog
     gone: list[ArtifactVersion] = []
     for start in range(0, len(report.versions), _BATCH):
         batch = report.versions[start : start + _BATCH]

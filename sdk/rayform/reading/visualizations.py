@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any
 from rayform_core.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from rayform.reading.views import ArtifactVersionView
+    from rayform_runtime.artifacts.stores.interface import ArtifactStore
+    from rayform_runtime.catalog.entities import ArtifactVersion
 
 __all__ = ["read", "show"]
 
 
-def read(version: ArtifactVersionView, name: str | None = None) -> dict[str, tuple[str, str | bytes]]:
-    """Return the kind and content of a version's visualizations, by name; images as bytes, all else as text.
+def read(
+    version: ArtifactVersion, store: ArtifactStore, name: str | None = None
+) -> dict[str, tuple[str, str | bytes]]:
+    """Return the kind and content of a version's visualizations by name: images as bytes, all others as text.
 
     Raises:
-        NotFoundError: it has none of that name, or none at all.
+        NotFoundError: it has no visualization of this name, or none at all.
     """
     chosen = [v for v in version.visualizations if name is None or v.name == name]
     if not chosen:
@@ -28,19 +31,20 @@ def read(version: ArtifactVersionView, name: str | None = None) -> dict[str, tup
             within=f"of artifact '{version.name}' version '{version.version}'",
             known=[v.name for v in version.visualizations],
         )
-    found: dict[str, tuple[str, str | bytes]] = {}
-    record = version.record
-    with version.client.artifact_store.open_local(record.uri, digest=record.digest) as folder:
+    pictures: dict[str, tuple[str, str | bytes]] = {}
+    with store.open_local(version.uri, digest=version.digest) as folder:
         for each in chosen:
             content = (folder / each.path).read_bytes()
             is_text = each.kind != "image" or each.path.endswith(".svg")
-            found[each.name] = (each.kind, content.decode() if is_text else content)
-    return found
+            pictures[each.name] = (each.kind, content.decode() if is_text else content)
+    return pictures
 
 
-def show(version: ArtifactVersionView, name: str | None = None) -> Any:
-    """Show them in a notebook; elsewhere return their content by name. See `ArtifactVersionView.visualize`."""
-    pictures = read(version, name)
+def show(
+    version: ArtifactVersion, store: ArtifactStore, name: str | None = None
+) -> dict[str, str | bytes] | None:
+    """Show visualizations in a notebook; elsewhere return them by name. See `ArtifactVersionView.visualize`."""
+    pictures = read(version, store, name)
     if not _in_notebook():
         return {title: content for title, (_, content) in pictures.items()}
     display: Any = importlib.import_module("IPython.display")

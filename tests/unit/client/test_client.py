@@ -272,6 +272,6 @@ def test_an_unknown_run_names_the_stack_that_was_searched(client: Client) -> Non
     stacks.register_stack("prod")
     with pytest.raises(NotFoundError) as caught:
         client.get_pipeline_run("trainin-monday")
-    assert caught.value.why == "The catalog of stack 'default' was searched, and no other."
+    assert caught.value.why == "Only the catalog of stack 'default' was searched."
     for said in ("Did you mean 'training-monday'?", "'prod'", "--stack NAME"):
         assert said in str(caught.value.hint)

@@ -9,93 +9,54 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from rayform.reading.views.base import View
+from rayform.reading.views.base import Field, View
 
 if TYPE_CHECKING:
-    from rayform.reading.client import Client
+    from rayform.reading.views.reader import Reader
     from rayform.reading.views.runs import RunView, StepRunView
-    from rayform_runtime.catalog.entities import Artifact, ArtifactVersion, Visualization
+    from rayform_runtime.catalog.entities import ArtifactVersion, Visualization
 
 __all__ = ["ArtifactVersionView", "ArtifactView", "Output"]
 
 
-class ArtifactVersionView(View):
+class ArtifactVersionView(View["ArtifactVersion"]):
     """One immutable value of an artifact.
 
     Example:
         >>> Client().get_artifact_version("digits", 3).load()  # doctest: +SKIP
     """
 
-    def __init__(self, record: ArtifactVersion, client: Client) -> None:
-        self.record = record
-        self.client = client
-
-    @property
-    def id(self) -> UUID:
-        """Its UUID."""
-        return self.record.id
-
-    @property
-    def name(self) -> str:
-        """The artifact's name."""
-        return self.record.name
-
-    @property
-    def version(self) -> str:
-        """Its version: a number, or a person's own name."""
-        return self.record.version
-
-    @property
-    def number(self) -> int | None:
-        """Its number, where it was numbered automatically."""
-        return self.record.number
-
-    @property
-    def uri(self) -> str:
-        """Where its data lies."""
-        return self.record.uri
-
-    @property
-    def type(self) -> str:
-        """What it is to people: `data`, `model`, …"""
-        return self.record.artifact_type
-
-    @property
-    def data_type(self) -> str:
-        """Import path of the value's type."""
-        return self.record.type
-
-    @property
-    def materializer(self) -> str:
-        """Import path of what saved it."""
-        return self.record.materializer
-
-    @property
-    def digest(self) -> str:
-        """Digest of its data; equal values have equal ones."""
-        return self.record.digest
-
-    @property
-    def size(self) -> int:
-        """Bytes in the store."""
-        return self.record.size
-
-    @property
-    def created(self) -> datetime:
-        """When it was made."""
-        return self.record.created_at
-
-    @property
-    def tags(self) -> list[str]:
-        """Its tags."""
-        return list(self.record.tags)
+    id: Field[UUID] = Field()
+    """Its UUID."""
+    name: Field[str] = Field()
+    """The artifact's name."""
+    version: Field[str] = Field()
+    """Its version: a number, or a user-defined name."""
+    number: Field[int | None] = Field()
+    """Its number, or `None` if a user named it."""
+    uri: Field[str] = Field()
+    """Where its data is stored."""
+    type: Field[str] = Field("artifact_type")
+    """What kind of artifact it is: `data`, `model`, …"""
+    data_type: Field[str] = Field("type")
+    """Import path of the value's type."""
+    materializer: Field[str] = Field()
+    """Import path of the materializer that saved it."""
+    digest: Field[str] = Field()
+    """Digest of its data; equal data has equal digests."""
+    size: Field[int] = Field()
+    """Bytes that it takes in the store."""
+    created: Field[datetime] = Field("created_at")
+    """When it was made."""
+    tags: Field[list[str]] = Field(copy=list)
+    """Its tags."""
 
     @cached_property
     def run_metadata(self) -> dict[str, Any]:
-        """Its metadata: what materializers found out and what people logged."""
+        """Its metadata: what materializers extracted and what users logged."""
         if self.record.metadata:
             return dict(self.record.metadata)
-        # Lists leave metadata out; one more look gets it.
+        # Lists leave metadata out; read it now.
         return dict(self.client.catalog.get_artifact_version(self.id).metadata)
 
     @property
@@ -105,26 +66,24 @@ class ArtifactVersionView(View):
 
     @property
     def step(self) -> StepRunView | None:
-        """The step run that made it, or `None` where a person saved it, or the run was deleted."""
-        made_by = self.record.producer_step_run_id
-        return self.client.get_run_step(made_by) if made_by else None
+        """The step run that made it; `None` if a user saved it, or if the run was deleted."""
+        step_run_id = self.record.producer_step_run_id
+        return self.client.get_run_step(step_run_id) if step_run_id else None
 
     @property
     def run(self) -> RunView | None:
-        """The run that made it, likewise."""
-        made_in = self.record.producer_run_id
-        return self.client.get_pipeline_run(made_in) if made_in else None
+        """The run that made it; `None` as for `step`."""
+        run_id = self.record.producer_run_id
+        return self.client.get_pipeline_run(run_id) if run_id else None
 
-    @property
-    def visualizations(self) -> tuple[Visualization, ...]:
-        """Pictures of the value that are stored with it."""
-        return self.record.visualizations
+    visualizations: Field[tuple[Visualization, ...]] = Field()
+    """The pictures of the value that are stored with it."""
 
     def load(self) -> Any:
-        """Load the value, verified against its digest.
+        """Load the value and verify its data against the digest.
 
         Raises:
-            IntegrityError: its data is gone, or isn't what was committed.
+            IntegrityError: its data is missing, or differs from what was committed.
             PrerequisiteError: a package that it needs isn't installed.
         """
         return self.client.load_version(self.record)
@@ -153,20 +112,20 @@ class ArtifactVersionView(View):
         self.download(path, overwrite=overwrite)
 
     def visualize(self, name: str | None = None) -> Any:
-        """Show its visualizations in a notebook, or return their text elsewhere.
+        """Show its visualizations in a notebook; elsewhere return their content.
 
         Args:
-            name: of one visualization; all unless told.
+            name: of one visualization; all by default.
 
         Returns:
-            In a notebook nothing; elsewhere a dict of name to text (bytes for images).
+            Nothing in a notebook; elsewhere the content by name, as text (bytes for images).
 
         Raises:
-            NotFoundError: it has no visualization of that name, or none at all.
+            NotFoundError: it has no visualization of this name, or none at all.
         """
         from rayform.reading.visualizations import show
 
-        return show(self, name)
+        return show(self.record, self.client.artifact_store, name)
 
     def log_metadata(self, metadata: Mapping[str, Any]) -> None:
         """Add to its metadata."""
@@ -174,7 +133,7 @@ class ArtifactVersionView(View):
         self.__dict__.pop("run_metadata", None)
         self.record = self.client.catalog.get_artifact_version(self.id)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """See `View.summary`."""
         return {
             "name": self.name,
@@ -190,21 +149,21 @@ class ArtifactVersionView(View):
 
 
 class Output(ArtifactVersionView):
-    """What a step run got or made under one name: nearly always one version, which it then is.
+    """One input or output of a step run: nearly always one artifact version, whose attributes it has.
 
-    It is also a sequence of its versions: `outputs["model"].load()` and, as in ZenML, `outputs["model"][0].load()`.
-    Where a mapped step made several, or a step joins several, `load()` returns the list of values, and the rest
-    is that of the first.
+    It is also a sequence of versions: write `outputs["model"].load()` or, as in ZenML, `outputs["model"][0].load()`.
+    If a mapped step made several versions, or a step joins several, `load()` returns the list of their values, and
+    all other attributes are those of the first version.
     """
 
-    def __init__(self, versions: Sequence[ArtifactVersion], client: Client) -> None:
+    def __init__(self, versions: Sequence[ArtifactVersion], client: Reader) -> None:
         super().__init__(versions[0], client)
         self.versions = tuple(ArtifactVersionView(v, client) for v in versions)
 
     def load(self) -> Any:
-        """Load the value, or the list of values where there are several versions."""
-        loaded = [version.load() for version in self.versions]
-        return loaded[0] if len(loaded) == 1 else loaded
+        """Load the value, or the list of values if there are several versions."""
+        values = [version.load() for version in self.versions]
+        return values[0] if len(values) == 1 else values
 
     def __len__(self) -> int:
         return len(self.versions)
@@ -219,50 +178,29 @@ class Output(ArtifactVersionView):
         return iter(self.versions)
 
 
-class ArtifactView(View):
+class ArtifactView(View["Artifact"]):
     """A named series of versions."""
 
-    def __init__(self, record: Artifact, client: Client) -> None:
-        self.record = record
-        self.client = client
-
-    @property
-    def id(self) -> UUID:
-        """Its UUID."""
-        return self.record.id
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return self.record.name
-
-    @property
-    def tags(self) -> list[str]:
-        """Its tags."""
-        return list(self.record.tags)
-
-    @property
-    def created(self) -> datetime:
-        """When its first version was made."""
-        return self.record.created_at
-
-    @property
-    def latest_version_name(self) -> str | None:
-        """Its newest version."""
-        return self.record.latest_version
-
-    @property
-    def run_metadata(self) -> dict[str, Any]:
-        """Metadata of the artifact itself."""
-        return dict(self.record.metadata)
+    id: Field[UUID] = Field()
+    """Its UUID."""
+    name: Field[str] = Field()
+    """Its name."""
+    tags: Field[list[str]] = Field(copy=list)
+    """Its tags."""
+    created: Field[datetime] = Field("created_at")
+    """When its first version was made."""
+    latest_version_name: Field[str | None] = Field("latest_version")
+    """The name of its newest version."""
+    run_metadata: Field[dict[str, Any]] = Field("metadata", dict)
+    """Metadata of the artifact itself, not of its versions."""
 
     @property
     def versions(self) -> dict[str, ArtifactVersionView]:
         """Its versions by name, newest first."""
-        found = self.client.list_artifact_versions(artifact=self.name, size=10_000)
-        return {version.version: version for version in found}
+        page = self.client.list_artifact_versions(artifact=self.name, size=10_000)
+        return {version.version: version for version in page}
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """See `View.summary`."""
         return {
             "name": self.name,

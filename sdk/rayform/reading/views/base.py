@@ -1,27 +1,32 @@
-"""What all views share: tables for notebooks, pages, and dicts that name the nearest key."""
+"""What all views share: fields of records, tables for notebooks, pages, and dicts that name the nearest key."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Generic, Never, TypeVar, overload
 
 from rayform.reading.notebook import html_pairs, html_table, text_pairs
 from rayform_core.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from rayform.reading.client import Client
+    from rayform.reading.views.reader import Reader
 
-__all__ = ["Names", "Page", "View"]
+__all__ = ["Field", "Names", "Page", "View"]
 
-V = TypeVar("V", bound="View")
+T = TypeVar("T")
+R_co = TypeVar("R_co", covariant=True)
+V = TypeVar("V", bound="View[object]")
 
 
-class View:
-    """A record of the catalog and the client that it came from."""
+class View(Generic[R_co]):
+    """A record of the catalog, and the client that returned it."""
 
-    client: Client
+    def __init__(self, record: R_co, client: Reader) -> None:
+        self.record = record
+        self.client = client
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """Return what a table shows of it, by heading."""
         raise NotImplementedError
 
@@ -38,12 +43,70 @@ class View:
         return hash(getattr(self, "id", None))
 
 
+class Field(Generic[T]):
+    """A read-only property of a view that reads one field of its record.
+
+    The docstring below a field describes it. Editors show that docstring; `help()` reads it from the source.
+
+    Args:
+        name: the record's name of the field; the property's own name by default.
+        copy: makes a copy of the value, so that a user can't change the record.
+    """
+
+    def __init__(self, name: str = "", copy: Callable[..., T] | None = None) -> None:
+        self._name = name
+        self._copy = copy
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._owner, self._property = owner, name
+        self._name = self._name or name
+
+    @overload
+    def __get__(self, view: None, owner: type) -> Field[T]: ...
+    @overload
+    def __get__(self, view: View[object], owner: type) -> T: ...
+    def __get__(self, view: View[object] | None, owner: type) -> T | Field[T]:
+        if view is None:
+            return self
+        value: T = getattr(view.record, self._name)
+        return value if self._copy is None else self._copy(value)
+
+    def __set__(self, view: View[object], value: Never) -> Never:
+        raise AttributeError(f"'{self._property}' of '{type(view).__name__}' can't be set.")
+
+    @property
+    def __doc__(self) -> str | None:  # type: ignore[override]  # read on demand: it needs the source
+        return _field_docstrings(self._owner).get(self._property)
+
+
+def _field_docstrings(view: type) -> dict[str, str]:
+    """Return the docstrings below the fields of a class, by property; empty if its source isn't there."""
+    import ast
+    import inspect
+    import textwrap
+
+    try:
+        definition = ast.parse(textwrap.dedent(inspect.getsource(view))).body[0]
+    except OSError:
+        return {}
+    assert isinstance(definition, ast.ClassDef)
+    return {
+        field.target.id: inspect.cleandoc(text.value.value)
+        for field, text in itertools.pairwise(definition.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+        if isinstance(text.value.value, str)
+    }
+
+
 class Page(Sequence[V], Generic[V]):
     """One page of a list; iterate over it, or over `.items`.
 
     Attributes:
         items: the items.
-        page, size, total: which page, how many items on a full one, how many in all.
+        page: which page this is, from 1.
+        size: how many items a full page has.
+        total: how many items all pages have.
     """
 
     def __init__(self, items: Sequence[V], *, page: int, size: int, total: int) -> None:
@@ -103,4 +166,4 @@ class Names(dict[str, V]):
 
 
 class _MissingNameError(NotFoundError, KeyError):
-    """Both of our tree and what a dict raises."""
+    """A missing key: an error of Rayform, and the `KeyError` that a dict raises."""

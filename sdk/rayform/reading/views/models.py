@@ -9,63 +9,35 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from rayform.reading.views.artifacts import ArtifactVersionView
-from rayform.reading.views.base import View
+from rayform.reading.views.base import Field, View
 from rayform_core.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from rayform.reading.client import Client
     from rayform.reading.views.runs import RunView
-    from rayform_runtime.catalog.entities import Model, ModelStage, ModelVersion, StageChange
+    from rayform_runtime.catalog.entities import ModelStage, StageChange
 
 __all__ = ["ModelVersionView", "ModelView"]
 
 
-class ModelView(View):
+class ModelView(View["Model"]):
     """A named series of model versions."""
 
-    def __init__(self, record: Model, client: Client) -> None:
-        self.record = record
-        self.client = client
-
-    @property
-    def id(self) -> UUID:
-        """Its UUID."""
-        return self.record.id
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return self.record.name
-
-    @property
-    def description(self) -> str | None:
-        """What it is for."""
-        return self.record.description
-
-    @property
-    def license(self) -> str | None:
-        """Its licence."""
-        return self.record.license
-
-    @property
-    def tags(self) -> list[str]:
-        """Its tags."""
-        return list(self.record.tags)
-
-    @property
-    def run_metadata(self) -> dict[str, Any]:
-        """Metadata of the model itself."""
-        return dict(self.record.metadata)
-
-    @property
-    def created(self) -> datetime:
-        """When its first version was made."""
-        return self.record.created_at
-
-    @property
-    def latest_version_name(self) -> str | None:
-        """Its newest version."""
-        return self.record.latest_version
+    id: Field[UUID] = Field()
+    """Its UUID."""
+    name: Field[str] = Field()
+    """Its name."""
+    description: Field[str | None] = Field()
+    """What it is for."""
+    license: Field[str | None] = Field()
+    """Its licence."""
+    tags: Field[list[str]] = Field(copy=list)
+    """Its tags."""
+    run_metadata: Field[dict[str, Any]] = Field("metadata", dict)
+    """Metadata of the model itself, not of its versions."""
+    created: Field[datetime] = Field("created_at")
+    """When its first version was made."""
+    latest_version_name: Field[str | None] = Field("latest_version")
+    """The name of its newest version."""
 
     @property
     def versions(self) -> list[ModelVersionView]:
@@ -81,7 +53,7 @@ class ModelView(View):
         """Return one version; see `Client.get_model_version`."""
         return self.client.get_model_version(self.name, version)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """See `View.summary`."""
         return {
             "name": self.name,
@@ -94,47 +66,23 @@ class ModelView(View):
         }
 
 
-class ModelVersionView(View):
+class ModelVersionView(View["ModelVersion"]):
     """One version of a model."""
 
-    def __init__(self, record: ModelVersion, client: Client) -> None:
-        self.record = record
-        self.client = client
-
-    @property
-    def id(self) -> UUID:
-        """Its UUID."""
-        return self.record.id
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self.record.name
-
-    @property
-    def version(self) -> str:
-        """Its version: a number, or a person's own name."""
-        return self.record.version
-
-    @property
-    def number(self) -> int | None:
-        """Its number, where it was numbered automatically."""
-        return self.record.number
-
-    @property
-    def stage(self) -> ModelStage:
-        """Its stage."""
-        return self.record.stage
-
-    @property
-    def description(self) -> str | None:
-        """What is special about it."""
-        return self.record.description
-
-    @property
-    def tags(self) -> list[str]:
-        """Its tags."""
-        return list(self.record.tags)
+    id: Field[UUID] = Field()
+    """Its UUID."""
+    name: Field[str] = Field()
+    """The model's name."""
+    version: Field[str] = Field()
+    """Its version: a number, or a user-defined name."""
+    number: Field[int | None] = Field()
+    """Its number, or `None` if a user named it."""
+    stage: Field[ModelStage] = Field()
+    """Its stage."""
+    description: Field[str | None] = Field()
+    """What distinguishes it."""
+    tags: Field[list[str]] = Field(copy=list)
+    """Its tags."""
 
     @cached_property
     def run_metadata(self) -> dict[str, Any]:
@@ -143,10 +91,8 @@ class ModelVersionView(View):
             return dict(self.record.metadata)
         return dict(self.client.catalog.get_model_version(self.record.name, self.record.version).metadata)
 
-    @property
-    def created(self) -> datetime:
-        """When it was made."""
-        return self.record.created_at
+    created: Field[datetime] = Field("created_at")
+    """When it was made."""
 
     @property
     def model(self) -> ModelView:
@@ -156,17 +102,17 @@ class ModelVersionView(View):
     @property
     def pipeline_runs(self) -> dict[str, RunView]:
         """The runs that are linked to it, by name."""
-        found = (self.client.get_pipeline_run(run_id) for run_id in self.record.run_ids)
-        return {run.name: run for run in found}
+        runs = (self.client.get_pipeline_run(run_id) for run_id in self.record.run_ids)
+        return {run.name: run for run in runs}
 
     @cached_property
     def artifact_versions(self) -> list[ArtifactVersionView]:
         """The artifact versions that are linked to it, newest first."""
-        found = self.client.catalog.list_model_version_artifacts(self.id)
-        return [ArtifactVersionView(record, self.client) for record in found]
+        records = self.client.catalog.list_model_version_artifacts(self.id)
+        return [ArtifactVersionView(record, self.client) for record in records]
 
     def get_artifact(self, name: str, version: str | int | None = None) -> ArtifactVersionView | None:
-        """Return a linked artifact version, the newest of its name unless told; `None` where none is linked."""
+        """Return a linked artifact version, by default the newest of its name; `None` if none is linked."""
         return self._find(name, version, lambda _: True)
 
     def get_model_artifact(self, name: str, version: str | int | None = None) -> ArtifactVersionView | None:
@@ -178,32 +124,32 @@ class ModelVersionView(View):
         return self._find(name, version, lambda kind: kind not in ("model", "service"))
 
     def _find(
-        self, name: str, version: str | int | None, wanted: Callable[[str], bool]
+        self, name: str, version: str | int | None, accepts_type: Callable[[str], bool]
     ) -> ArtifactVersionView | None:
-        for found in self.artifact_versions:
-            same = found.name == name and (version is None or found.version == str(version))
-            if same and wanted(found.type):
-                return found
+        for artifact in self.artifact_versions:
+            same = artifact.name == name and (version is None or artifact.version == str(version))
+            if same and accepts_type(artifact.type):
+                return artifact
         return None
 
     def load_artifact(self, name: str, version: str | int | None = None) -> Any:
         """Load the value of a linked artifact.
 
         Raises:
-            NotFoundError: none of this name is linked; names its neighbours.
+            NotFoundError: no artifact of this name is linked; names the nearest ones.
         """
-        found = self.get_artifact(name, version)
-        if found is None:
+        artifact = self.get_artifact(name, version)
+        if artifact is None:
             raise NotFoundError(
                 "artifact",
                 name if version is None else f"{name}:{version}",
                 within=f"in version '{self.version}' of model '{self.name}'",
                 known=dict.fromkeys(a.name for a in self.artifact_versions),
             )
-        return found.load()
+        return artifact.load()
 
     def set_stage(self, stage: str | ModelStage, force: bool = False) -> ModelVersionView:
-        """Move it to a stage and return it as it is then; see `Model.set_stage`."""
+        """Move it to a stage and return its new state; see `Model.set_stage`."""
         return self.client.set_model_stage(self, stage, force=force)
 
     def log_metadata(self, metadata: Mapping[str, Any]) -> None:
@@ -212,7 +158,7 @@ class ModelVersionView(View):
         self.__dict__.pop("run_metadata", None)
         self.record = self.client.catalog.get_model_version(self.record.name, self.record.version)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """See `View.summary`."""
         return {
             "model": self.name,

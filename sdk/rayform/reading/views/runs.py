@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
@@ -9,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from rayform.reading.views.artifacts import ArtifactVersionView, Output
-from rayform.reading.views.base import Names, Page, View
+from rayform.reading.views.base import Field, Names, Page, View
 from rayform_core.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
-    from rayform.reading.client import Client
     from rayform.reading.views.models import ModelVersionView
+    from rayform.reading.views.reader import Reader
     from rayform_runtime.catalog.entities import (
         ArtifactVersion,
         Run,
@@ -27,29 +28,23 @@ if TYPE_CHECKING:
 __all__ = ["MappedStepView", "PipelineView", "RunView", "StepRunView"]
 
 
-class StepRunView(View):
+class StepRunView(View["StepRun"]):
     """One execution of a step."""
 
     def __init__(
-        self, record: StepRun, client: Client, known: Mapping[UUID, ArtifactVersion] | None = None
+        self, record: StepRun, client: Reader, loaded: Mapping[UUID, ArtifactVersion] | None = None
     ) -> None:
-        self.record = record
-        self.client = client
-        self._known = known
+        super().__init__(record, client)
+        self._loaded = loaded
 
-    @property
-    def id(self) -> UUID:
-        """Its UUID."""
-        return self.record.id
-
-    @property
-    def name(self) -> str:
-        """Its key in the pipeline."""
-        return self.record.key
+    id: Field[UUID] = Field()
+    """Its UUID."""
+    name: Field[str] = Field("key")
+    """Its key in the pipeline."""
 
     @property
     def status(self) -> StepStatus:
-        """Where it stands."""
+        """Its status."""
         return self.record.status
 
     @property
@@ -57,10 +52,8 @@ class StepRunView(View):
         """Whether its outputs can be used."""
         return self.record.status.is_successful
 
-    @property
-    def error(self) -> StepError | None:
-        """Why it failed."""
-        return self.record.error
+    error: Field[StepError | None] = Field()
+    """Why it failed."""
 
     @property
     def start_time(self) -> datetime | None:
@@ -72,15 +65,10 @@ class StepRunView(View):
         """When it ended."""
         return self.record.ended_at
 
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The values that it was called with that aren't artifacts."""
-        return dict(self.record.parameters)
-
-    @property
-    def run_metadata(self) -> dict[str, Any]:
-        """Its metadata."""
-        return dict(self.record.metadata)
+    parameters: Field[dict[str, Any]] = Field(copy=dict)
+    """The arguments that it was called with, apart from artifacts."""
+    run_metadata: Field[dict[str, Any]] = Field("metadata", dict)
+    """Its metadata."""
 
     @property
     def run(self) -> RunView:
@@ -88,16 +76,16 @@ class StepRunView(View):
         return self.client.get_pipeline_run(self.record.run_id)
 
     def _versions(self, ids: Mapping[str, Sequence[UUID]]) -> dict[str, Output]:
-        wanted = [version_id for group in ids.values() for version_id in group]
-        known = self._known
-        if known is None or any(version_id not in known for version_id in wanted):
-            known = self.client.catalog.get_artifact_versions(wanted)
-        found = {name: [known[i] for i in group if i in known] for name, group in ids.items()}
-        return {name: Output(versions, self.client) for name, versions in found.items() if versions}
+        all_ids = list(itertools.chain.from_iterable(ids.values()))
+        by_id = self._loaded
+        if by_id is None or not by_id.keys() >= set(all_ids):
+            by_id = self.client.catalog.get_artifact_versions(all_ids)
+        versions = {name: [by_id[i] for i in group if i in by_id] for name, group in ids.items()}
+        return {name: Output(group, self.client) for name, group in versions.items() if group}
 
     @cached_property
     def inputs(self) -> dict[str, Output]:
-        """The artifact versions that it got, by argument name."""
+        """The artifact versions that it was called with, by argument name."""
         return self._versions(self.record.inputs)
 
     @cached_property
@@ -123,21 +111,21 @@ class StepRunView(View):
         """
         return self._only(self.outputs, "output")
 
-    def _only(self, found: Mapping[str, Output], what: str) -> Output:
-        if len(found) != 1:
-            names = ", ".join(f"'{name}'" for name in found) or "none"
+    def _only(self, outputs: Mapping[str, Output], what: str) -> Output:
+        if len(outputs) != 1:
+            names = ", ".join(f"'{name}'" for name in outputs) or "none"
             raise UsageError(
-                f"Step '{self.name}' has {len(found)} {what}s, so there is no such thing as its {what}.",
-                why=f"There are: {names}.",
-                hint=f"Name one: .{what}s['NAME'].",
+                f"Step '{self.name}' has {len(outputs)} {what}s, not one.",
+                why=f"Its {what}s: {names}.",
+                hint=f"Name the one you mean: .{what}s['NAME'].",
             )
-        return next(iter(found.values()))
+        return next(iter(outputs.values()))
 
     def logs(self) -> str:
         """Return what it printed and logged."""
         return self.client.step_log(self.record)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """See `View.summary`."""
         return {
             "name": self.name,
@@ -151,7 +139,7 @@ class StepRunView(View):
 
 
 class MappedStepView(StepRunView):
-    """A step that ran once for each element of a list; as a step run, what its instances are together."""
+    """A step that ran once for each element of a list: one view of all its instances."""
 
     def __init__(self, instances: Sequence[StepRunView]) -> None:
         first = instances[0]
@@ -170,10 +158,9 @@ class MappedStepView(StepRunView):
 
     @property
     def end_time(self) -> datetime | None:
-        """When the last instance ended; `None` while one is at work."""
-        ends = [i.end_time for i in self.instances]
-        known = [end for end in ends if end is not None]
-        return max(known) if len(known) == len(ends) else None
+        """When the last instance ended; `None` while one is running."""
+        ends = [i.end_time for i in self.instances if i.end_time is not None]
+        return max(ends) if len(ends) == len(self.instances) else None
 
     @property
     def start_time(self) -> datetime | None:
@@ -202,51 +189,31 @@ class MappedStepView(StepRunView):
         return "".join(i.logs() for i in self.instances)
 
 
-class RunView(View):
+class RunView(View["Run"]):
     """A pipeline run.
 
     Example:
         >>> Client().get_pipeline_run("train-2026").steps["trainer"].outputs["model"].load()  # doctest: +SKIP
     """
 
-    def __init__(self, record: Run, client: Client) -> None:
-        self.record = record
-        self.client = client
-
-    @property
-    def id(self) -> UUID:
-        """Its UUID."""
-        return self.record.id
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return self.record.name
-
-    @property
-    def status(self) -> RunStatus:
-        """Where it stands."""
-        return self.record.status
+    id: Field[UUID] = Field()
+    """Its UUID."""
+    name: Field[str] = Field()
+    """Its name."""
+    status: Field[RunStatus] = Field()
+    """Its status."""
 
     @property
     def pipeline(self) -> PipelineView:
         """Its pipeline."""
         return self.client.get_pipeline(self.record.pipeline)
 
-    @property
-    def pipeline_name(self) -> str:
-        """Its pipeline's name."""
-        return self.record.pipeline
-
-    @property
-    def stack_name(self) -> str:
-        """The stack that it ran on."""
-        return self.record.stack_name
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The pipeline's parameters."""
-        return dict(self.record.parameters)
+    pipeline_name: Field[str] = Field("pipeline")
+    """Its pipeline's name."""
+    stack_name: Field[str] = Field()
+    """The stack that it ran on."""
+    parameters: Field[dict[str, Any]] = Field(copy=dict)
+    """The pipeline's parameters."""
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -260,69 +227,56 @@ class RunView(View):
 
     @property
     def code(self) -> Mapping[str, Any]:
-        """Facts of the code that it ran, such as the git commit."""
+        """Facts about its code, such as the git commit."""
         return self._hydrated.code
 
     @cached_property
     def _hydrated(self) -> Run:
         return self.record if self.record.spec else self.client.catalog.get_run(self.id)
 
-    @property
-    def tags(self) -> list[str]:
-        """Its tags."""
-        return list(self.record.tags)
+    tags: Field[list[str]] = Field(copy=list)
+    """Its tags."""
 
     @property
     def run_metadata(self) -> dict[str, Any]:
         """Its metadata."""
         return dict(self._hydrated.metadata)
 
-    @property
-    def error(self) -> StepError | None:
-        """Why it failed."""
-        return self.record.error
-
-    @property
-    def created(self) -> datetime:
-        """When it was asked for."""
-        return self.record.created_at
-
-    @property
-    def start_time(self) -> datetime | None:
-        """When it began."""
-        return self.record.started_at
-
-    @property
-    def end_time(self) -> datetime | None:
-        """When it ended."""
-        return self.record.ended_at
+    error: Field[StepError | None] = Field()
+    """Why it failed."""
+    created: Field[datetime] = Field("created_at")
+    """When it was created."""
+    start_time: Field[datetime | None] = Field("started_at")
+    """When it began."""
+    end_time: Field[datetime | None] = Field("ended_at")
+    """When it ended."""
 
     @property
     def model_version(self) -> ModelVersionView | None:
-        """The model version that it works on."""
-        mine = self.record.model_version_id
-        return self.client.get_model_version_by_id(mine) if mine else None
+        """The model version that it belongs to."""
+        version_id = self.record.model_version_id
+        return self.client.get_model_version_by_id(version_id) if version_id else None
 
     @cached_property
     def step_runs(self) -> list[StepRunView]:
-        """All its step runs, each instance of a mapped step by itself."""
+        """All its step runs; each instance of a mapped step is one of them."""
         records = self.client.catalog.list_step_runs(self.id)
         ids = {i for r in records for group in (*r.inputs.values(), *r.outputs.values()) for i in group}
-        known = self.client.catalog.get_artifact_versions(sorted(ids))
-        return [StepRunView(record, self.client, known) for record in records]
+        loaded = self.client.catalog.get_artifact_versions(sorted(ids))
+        return [StepRunView(record, self.client, loaded) for record in records]
 
     @cached_property
     def steps(self) -> dict[str, StepRunView]:
-        """Its steps by their key; a mapped one stands for all its instances (`.instances`)."""
+        """Its steps by key; a mapped step is a `MappedStepView` with all its `.instances`."""
         grouped: dict[str, list[StepRunView]] = {}
         for step in self.step_runs:
             grouped.setdefault(step.record.key, []).append(step)
         steps: dict[str, StepRunView] = {}
-        for key, found in grouped.items():
-            if found[0].record.map_index is None:
-                steps[key] = found[-1]
+        for key, group in grouped.items():
+            if group[0].record.map_index is None:
+                steps[key] = group[-1]
             else:  # on a cluster the instances don't start in the order of the list
-                steps[key] = MappedStepView(sorted(found, key=lambda step: step.record.map_index or 0))
+                steps[key] = MappedStepView(sorted(group, key=lambda step: step.record.map_index or 0))
         return Names("step", f"run '{self.name}'", steps)
 
     @property
@@ -331,10 +285,10 @@ class RunView(View):
         return [version for step in self.step_runs for output in step.outputs.values() for version in output]
 
     def refresh(self) -> RunView:
-        """Return the run as it stands now."""
+        """Return the run as it is now."""
         return self.client.get_pipeline_run(self.id)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """See `View.summary`."""
         return {
             "name": self.name,
@@ -348,12 +302,8 @@ class RunView(View):
         }
 
 
-class PipelineView(View):
+class PipelineView(View[Mapping[str, Any]]):
     """A pipeline that has runs."""
-
-    def __init__(self, record: Mapping[str, Any], client: Client) -> None:
-        self.record = record
-        self.client = client
 
     @property
     def name(self) -> str:
@@ -375,29 +325,31 @@ class PipelineView(View):
         """Its newest run.
 
         Raises:
-            NotFoundError: it has none any more.
+            NotFoundError: all its runs were deleted.
         """
-        found = self.client.list_pipeline_runs(pipeline=self.name, size=1)
-        if not found:
+        newest = self.client.list_pipeline_runs(pipeline=self.name, size=1)
+        if not newest:
             raise NotFoundError("run of pipeline", self.name)
-        return found[0]
+        return newest[0]
 
     @property
     def last_successful_run(self) -> RunView:
         """Its newest run that completed.
 
         Raises:
-            NotFoundError: none did.
+            NotFoundError: no run completed.
         """
-        found = self.client.list_pipeline_runs(pipeline=self.name, status="completed", size=1)
-        if not found:
+        newest = self.client.list_pipeline_runs(pipeline=self.name, status="completed", size=1)
+        if not newest:
             raise NotFoundError("completed run of pipeline", self.name)
-        return found[0]
+        return newest[0]
 
-    def get_runs(self, **filters: Any) -> Page[RunView]:
+    def get_runs(
+        self, sort_by: str | None = None, page: int = 1, size: int = 20, **filters: object
+    ) -> Page[RunView]:
         """List its runs; see `Client.list_pipeline_runs`."""
-        return self.client.list_pipeline_runs(pipeline=self.name, **filters)
+        return self.client.list_pipeline_runs(sort_by, page, size, pipeline=self.name, **filters)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """See `View.summary`."""
         return dict(self.record)
