@@ -1,7 +1,7 @@
 """Copies a model version, with its artifacts, from one stack to another.
 
-A model is trained in the cloud and used on a laptop, or the other way round. A copy keeps each artifact version's
-UUID, so that it is the same value wherever it lies, and what it came from can be asked of its own stack.
+For instance to train a model in the cloud and use it on a laptop. A copied artifact version keeps its UUID, so it is
+the same value in every stack, and its lineage can be read in the stack that it came from.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["copy_model_version"]
 
 COPIED_FROM = "copied_from"
-"""Metadata key that says which stack and version a copy was made of."""
+"""Metadata key of a copy: the stack and version that it was copied from."""
 
 
 def copy_model_version(
@@ -30,45 +30,45 @@ def copy_model_version(
 ) -> ModelVersionView:
     """Copy a model version with its tags, metadata and artifacts, and return the copy.
 
-    Data first, rows last: an interrupted copy leaves no half-made version, and is completed by copying again. What
-    was copied before is neither copied nor made twice.
+    Data is copied first and rows are written last. An interrupted copy leaves no incomplete version; copy again to
+    complete it. Artifacts and versions that were copied before aren't copied again.
 
     Args:
         source: a client of the stack that has the version.
-        target: a client of the stack that gets it, where it takes the model's next version number.
+        target: a client of the stack that receives it; there it gets the model's next version number.
         model: name of the model.
-        version: name, number or stage of the version in `source`; the latest unless told.
-        stage: stage that the copy gets in `target`; a version that holds it there is archived.
+        version: name, number or stage of the version in `source`; the latest by default.
+        stage: the copy's stage in `target`; the version that has this stage there is archived.
 
     Raises:
         UsageError: both are the same stack.
         NotFoundError: `source` has no such version.
-        ArtifactMissingError, CorruptArtifactError: an artifact's data is gone or damaged; nothing was recorded.
+        ArtifactMissingError, CorruptArtifactError: an artifact's data is missing or damaged; nothing was recorded.
 
     Example:
         >>> copied = copy_model_version(Client("prod"), Client("default"), "digits", "production")  # doctest: +SKIP
     """
     if source.artifact_store.uri == target.artifact_store.uri:
         raise UsageError(
-            f"Stack '{source.active_stack.name}' and stack '{target.active_stack.name}' share their artifacts.",
-            hint="Name another stack to copy from, or promote the version where it is: rayform model promote.",
+            f"Stack '{source.active_stack.name}' and stack '{target.active_stack.name}' share one artifact store.",
+            hint="Name another stack to copy from, or promote the version itself: rayform model promote.",
         )
-    found = source.get_model_version(model, version)
-    artifacts = source.catalog.list_model_version_artifacts(found.id)
-    known = target.catalog.get_artifact_versions([a.id for a in artifacts])
+    original = source.get_model_version(model, version)
+    artifacts = source.catalog.list_model_version_artifacts(original.id)
+    copied = target.catalog.get_artifact_versions([a.id for a in artifacts])
     for artifact in artifacts:
         if artifact.external:
             raise ConflictError(
                 f"Artifact '{artifact.name}' version {artifact.version} of model '{model}' can't be copied.",
-                why="It is registered data, which lies where its owner put it.",
-                hint="Register the data in the other stack as well, or unlink it from the model version.",
+                why="It is registered data, which Rayform didn't write and doesn't move.",
+                hint="Register the data in the other stack too, or unlink it from the model version.",
             )
-    made = [_copied_data(source, target, a) for a in artifacts if a.id not in known]
-    for new in made:
-        target.catalog.create_artifact_version(new)
-    copy_id = _earlier_copy(target, model, found.id)
+    new = [_copied_data(source, target, a) for a in artifacts if a.id not in copied]
+    for record in new:
+        target.catalog.create_artifact_version(record)
+    copy_id = _earlier_copy(target, model, original.id)
     if copy_id is None:
-        of_model = source.catalog.get_model(found.name)
+        of_model = source.catalog.get_model(original.name)
         target.catalog.create_model(
             of_model.name,
             description=of_model.description,
@@ -79,9 +79,9 @@ def copy_model_version(
         )
         copy_id = target.catalog.create_model_version(
             model,
-            description=found.description,
-            tags=found.tags,
-            metadata={**found.run_metadata, COPIED_FROM: _origin(source, found)},
+            description=original.description,
+            tags=original.tags,
+            metadata={**original.run_metadata, COPIED_FROM: _origin(source, original)},
         ).id
     target.catalog.link_model_version(copy_id, artifact_version_ids=[a.id for a in reversed(artifacts)])
     copy = target.get_model_version_by_id(copy_id)
@@ -97,20 +97,20 @@ def _earlier_copy(target: Client, model: str, source_id: UUID) -> UUID | None:
 
     page = 1
     while True:
-        found = target.catalog.list_model_versions(
+        versions = target.catalog.list_model_versions(
             Query({"model": model}, size=1000, page=page, hydrate=True)
         )
-        for candidate in found.items:
+        for candidate in versions.items:
             origin = candidate.metadata.get(COPIED_FROM)
             if isinstance(origin, dict) and origin.get("id") == str(source_id):
                 return candidate.id
-        if page >= found.pages:
+        if page >= versions.pages:
             return None
         page += 1
 
 
 def _copied_data(source: Client, target: Client, artifact: ArtifactVersion) -> NewArtifactVersion:
-    """Commit the artifact's files in the target store under the same UUID, verified on the way."""
+    """Commit the artifact's files to the target store under the same UUID; reading them verifies them."""
     from rayform_runtime.catalog.entities import NewArtifactVersion
 
     store = source.artifact_store
@@ -133,7 +133,7 @@ def _copied_data(source: Client, target: Client, artifact: ArtifactVersion) -> N
                 visualizations=manifest.visualizations,
             )
         except ConflictError:
-            # A copy that was interrupted before its row committed the very same bytes.
+            # An earlier copy, interrupted before it wrote its row, has committed the same bytes.
             uri = target.artifact_store.uri + artifact.uri.removeprefix(store.uri)
             written = target.artifact_store.read_manifest(uri)
             if written.digest != manifest.digest:

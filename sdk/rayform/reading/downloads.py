@@ -1,4 +1,4 @@
-"""Copies of an artifact's files, as a folder or packed into one file."""
+"""Copies of an artifact's files, as a folder or a zip file."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ __all__ = ["download"]
 
 
 def download(record: ArtifactVersion, store: ArtifactStore, path: Path, *, overwrite: bool = False) -> Path:
-    """Copy a version's files to `path`: a new folder, or one file where it ends in `.zip`.
+    """Copy a version's files to `path`: a new folder, or one file if `path` ends in `.zip`.
 
-    What was at `path` is replaced only once the copy is whole.
+    An existing file or folder is replaced only after the copy is complete.
 
     Raises:
-        ConflictError: it exists, and `overwrite` isn't set.
+        ConflictError: `path` exists, and `overwrite` isn't set.
     """
     path = path.expanduser().absolute()
     if path.exists() and not overwrite:
         raise ConflictError(
             f"'{path}' exists already.",
-            hint="Take another path, or replace it: `--overwrite`, or `overwrite=True` in Python.",
+            hint="Choose another path, or replace it: `--overwrite`, or `overwrite=True` in Python.",
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as aside:
-            copied = Path(aside) / "files"
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
+            copied = Path(temporary) / "files"
             _copy(record, store, copied)
             if path.suffix == ".zip":
-                packed = Path(aside) / "packed.zip"
+                packed = Path(temporary) / "packed.zip"
                 _pack(copied, packed)
                 copied = packed
             if path.exists():
                 _remove(path)
-            os.rename(copied, path)  # noqa: PTH104 - renames a folder or a file alike
+            os.rename(copied, path)  # noqa: PTH104 - renames folders and files
     except OSError as error:
         raise storage_error(error, path) from error
     return path

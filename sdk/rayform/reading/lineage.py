@@ -1,10 +1,10 @@
-"""Lineage of an artifact version: what made it from what, and what was made of it, as tree, JSON or drawing."""
+"""Lineage of an artifact version: what it was made from and what was made from it, as tree, JSON or drawing."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 if TYPE_CHECKING:
@@ -14,10 +14,10 @@ __all__ = ["Lineage"]
 
 
 class Lineage:
-    """Versions and the step runs between them, around one version.
+    """The versions upstream and downstream of one version, and the step runs between them.
 
     Args:
-        graph: what the catalog found.
+        graph: the catalog's answer.
 
     Example:
         >>> print(Client().get_lineage("classifier"))  # doctest: +SKIP
@@ -33,7 +33,7 @@ class Lineage:
 
     @property
     def root(self) -> ArtifactVersion:
-        """The version that was asked for."""
+        """The version whose lineage this is."""
         return self.graph.versions[self.graph.root]
 
     def upstream(self) -> list[ArtifactVersion]:
@@ -41,11 +41,12 @@ class Lineage:
         return self._reach(self._into, "source")
 
     def downstream(self) -> list[ArtifactVersion]:
-        """Return all versions that were made of it, directly or not."""
+        """Return all versions that were made from it, directly or not."""
         return self._reach(self._out_of, "target")
 
     def _reach(self, edges: dict[UUID, list[LineageEdge]], end: str) -> list[ArtifactVersion]:
-        seen, waiting, found = {self.graph.root}, [self.graph.root], []
+        seen, waiting = {self.graph.root}, [self.graph.root]
+        versions: list[ArtifactVersion] = []
         while waiting:
             for edge in edges.get(waiting.pop(), ()):
                 node = getattr(edge, end)
@@ -53,11 +54,11 @@ class Lineage:
                     seen.add(node)
                     waiting.append(node)
                     if node in self.graph.versions:
-                        found.append(self.graph.versions[node])
-        return found
+                        versions.append(self.graph.versions[node])
+        return versions
 
     # -- forms --------------------------------------------------------------------------------------------
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return `{root, versions, step_runs, runs, edges}` as plain JSON; versions and runs by UUID."""
         graph = self.graph
         return {
@@ -106,7 +107,7 @@ class Lineage:
         }
 
     def to_tree(self) -> str:
-        """Return it as an indented tree; what came before above, what came after below."""
+        """Return it as an indented tree: first what the version was made from, then what was made from it."""
         lines = [self._version_line(self.root)]
         branches = [
             *((edge, edge.source, True) for edge in self._into.get(self.graph.root, ())),
@@ -119,7 +120,7 @@ class Lineage:
     def _branches(
         self, first: list[tuple[LineageEdge, UUID, bool]], seen: set[tuple[UUID, bool]]
     ) -> Iterator[str]:
-        # A stack of our own: ten thousand versions in a row must not exhaust Python's.
+        # An explicit stack: a chain of ten thousand versions must not exhaust Python's.
         waiting = [(edge, node, up, "", i == len(first) - 1) for i, (edge, node, up) in enumerate(first)][
             ::-1
         ]
@@ -143,8 +144,8 @@ class Lineage:
         if version is not None:
             return f"{edge.name}: {self._version_line(version)}"
         step = self.graph.step_runs[node]
-        said = "made by" if up else "went into"
-        return f"{said} {self._step_line(step)}"
+        verb = "made by" if up else "went into"
+        return f"{verb} {self._step_line(step)}"
 
     def _version_line(self, version: ArtifactVersion) -> str:
         from rayform.sizes import human_size
@@ -223,7 +224,7 @@ def _quoted(text: str) -> str:
 
 
 def _mermaid(text: str) -> str:
-    """Escape by Mermaid's entity codes."""
+    """Escape text with Mermaid's entity codes."""
     for character, code in (("&", "#amp;"), ('"', "#quot;"), ("<", "#lt;"), (">", "#gt;"), ("\n", "<br/>")):
         text = text.replace(character, code)
     return text

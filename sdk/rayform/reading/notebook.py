@@ -1,16 +1,15 @@
-"""Text and HTML of views, as terminals and notebooks show them."""
+"""Text and HTML of views, for terminals and notebooks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
-from typing import Any
 
 __all__ = ["html_pairs", "html_table", "text_pairs"]
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -22,8 +21,8 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def text_pairs(title: str, pairs: Mapping[str, Any]) -> str:
-    """Return `Title(key=value, …)` with the empty ones left out."""
+def text_pairs(title: str, pairs: Mapping[str, object]) -> str:
+    """Return `Title(key=value, …)` without the empty values."""
     shown = (
         f"{key.replace(' ', '_')}={_text(value)!r}"
         for key, value in pairs.items()
@@ -32,8 +31,8 @@ def text_pairs(title: str, pairs: Mapping[str, Any]) -> str:
     return f"{title}({', '.join(shown)})"
 
 
-def html_pairs(title: str, pairs: Mapping[str, Any]) -> str:
-    """Return one thing as an HTML table of two columns; everything is escaped."""
+def html_pairs(title: str, pairs: Mapping[str, object]) -> str:
+    """Return one item as an HTML table of two columns; everything is escaped."""
     left = "style='text-align:left'"
     rows = "".join(
         f"<tr><th {left}>{escape(key)}</th><td {left}>{escape(_text(value))}</td></tr>"
@@ -42,8 +41,8 @@ def html_pairs(title: str, pairs: Mapping[str, Any]) -> str:
     return f"<table><caption>{escape(title)}</caption><tbody>{rows}</tbody></table>"
 
 
-def html_table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return several things as an HTML table; everything is escaped."""
+def html_table(title: str, rows: Sequence[Mapping[str, object]]) -> str:
+    """Return several items as an HTML table; everything is escaped."""
     if not rows:
         return f"<p>{escape(title)}</p>"
     head = "".join(f"<th>{escape(key)}</th>" for key in rows[0])

@@ -1,9 +1,11 @@
-"""Removes artifact versions that nothing needs, and what uncommitted writes left behind in the store.
+"""Removes artifact versions that nothing needs, and what uncommitted writes left in the store.
 
-What a kept run, a model version or the tag `keep` needs stays: the catalog decides that, twice, when it plans and
-again when it deletes. A leftover is data that a crash left behind, old enough that no run at work can be about to
-commit it: a write without a manifest, or an attempt that lost the race for one. Data with a manifest that this catalog
-doesn't know (an orphan) may be another catalog's that shares the store, so it goes only where a person says so.
+Versions that a kept run, a model version or the tag `keep` needs stay. The catalog decides that twice: when it plans,
+and again when it deletes.
+
+A leftover is data that a crash left in the store: a write without a manifest, or an attempt that lost the race for one.
+It must be so old that no running run can still commit it. Data with a manifest that this catalog doesn't know is an
+orphan. It may belong to another catalog that shares the store, so it is removed only if the user asks for that.
 """
 
 from __future__ import annotations
@@ -30,19 +32,19 @@ _VERSIONS = "versions"
 _STAGING = ".staging"
 _BATCH = 500
 _CLOCK_SKEW = 300.0
-"""Seconds by which the store's clock may be behind that of the run's machine."""
+"""Seconds by which the store's clock may be behind the clock of the run's machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """Objects of one write that was never recorded.
+    """The objects of one write that was never recorded.
 
     Args:
         folder: their folder below the store's root.
         kind: `uncommitted`, `lost attempt` or `orphan`.
-        keys: all of them.
-        size: bytes in all.
-        modified: when the last was written, seconds since 1970.
+        keys: the keys of all its objects.
+        size: bytes of all its objects.
+        modified: when the last object was written, in seconds since 1970.
     """
 
     folder: str
@@ -54,13 +56,13 @@ class Leftover:
 
 @dataclass(frozen=True, slots=True)
 class PruneReport:
-    """What goes, or went.
+    """What a prune would remove, or what it removed.
 
     Args:
         versions: artifact versions that nothing needs.
         leftovers: data in the store that no version refers to.
         kept: how many versions stay.
-        removed: whether it was done.
+        removed: whether the versions and leftovers are already removed.
     """
 
     versions: tuple[ArtifactVersion, ...]
@@ -70,9 +72,9 @@ class PruneReport:
 
     @property
     def size(self) -> int:
-        """Bytes in the store that go."""
-        mine = sum(v.size for v in self.versions if not v.external)
-        return mine + sum(leftover.size for leftover in self.leftovers)
+        """Bytes that it frees in the store."""
+        versions = sum(v.size for v in self.versions if not v.external)
+        return versions + sum(leftover.size for leftover in self.leftovers)
 
     def __bool__(self) -> bool:
         return bool(self.versions or self.leftovers)
@@ -87,7 +89,7 @@ def find_prunable(
     leftover_age: float | None = None,
     orphans: bool = False,
 ) -> PruneReport:
-    """Find what nothing needs; changes nothing. See `Client.prune_artifacts`."""
+    """Find what nothing needs, without changing anything. See `Client.prune_artifacts`."""
     plan = catalog.plan_prune(older_than=older_than, keep_runs=keep_runs)
     age = DAY if leftover_age is None else leftover_age
     leftovers = _find_leftovers(store, catalog, age, orphans=orphans)
@@ -98,35 +100,45 @@ def _find_leftovers(
     store: ArtifactStore, catalog: Catalog, age: float, *, orphans: bool
 ) -> tuple[Leftover, ...]:
     newest_allowed = _newest_allowed(catalog, age)
-    grouped: dict[str, list[StoredObject]] = defaultdict(list)
+    by_folder: dict[str, list[StoredObject]] = defaultdict(list)
     for top in (_VERSIONS, _STAGING):
-        for found in store.list_objects(f"{top}/"):
-            grouped["/".join(found.key.split("/")[:2])].append(found)
-    ours = {folder: objects for folder, objects in grouped.items() if _is_ours(folder)}
-    known = _known(store, catalog, list(ours))
+        for item in store.list_objects(f"{top}/"):
+            by_folder["/".join(item.key.split("/")[:2])].append(item)
+    folders = sorted(folder for folder in by_folder if _is_ours(folder))
+    recorded = _recorded(store, catalog, folders)
     leftovers = []
-    for folder, objects in sorted(ours.items()):
-        committed = any(o.key == f"{folder}/{MANIFEST_NAME}" for o in objects)
-        kind = "uncommitted"
-        if folder in known:
-            kind, objects = "lost attempt", _lost_attempts(store, folder, objects)
-        elif committed:
-            kind = "orphan"
-        if not objects or (kind == "orphan" and not orphans):
+    for folder in folders:
+        leftover = _leftover_in(store, folder, by_folder[folder], is_recorded=folder in recorded)
+        if leftover is None or leftover.modified > newest_allowed:
             continue
-        modified = max(o.modified for o in objects)
-        if modified <= newest_allowed:
-            keys = tuple(o.key for o in objects)
-            leftovers.append(Leftover(folder, kind, keys, sum(o.size for o in objects), modified))
+        if leftover.kind != "orphan" or orphans:
+            leftovers.append(leftover)
     return tuple(leftovers)
 
 
+def _leftover_in(
+    store: ArtifactStore, folder: str, objects: list[StoredObject], *, is_recorded: bool
+) -> Leftover | None:
+    """Return which objects of a folder no version refers to, or `None` if there are none."""
+    if is_recorded:
+        kind, objects = "lost attempt", _lost_attempts(store, folder, objects)
+    elif any(o.key == f"{folder}/{MANIFEST_NAME}" for o in objects):
+        kind = "orphan"
+    else:
+        kind = "uncommitted"
+    if not objects:
+        return None
+    keys = tuple(o.key for o in objects)
+    return Leftover(folder, kind, keys, sum(o.size for o in objects), max(o.modified for o in objects))
+
+
 def _newest_allowed(catalog: Catalog, age: float) -> float:
+    """Return the moment (seconds since 1970) before which a leftover must have been written."""
     newest = time.time() - age
-    at_work = [run.started_at or run.created_at for run in catalog.unfinished_runs()]
-    if at_work:
-        # A run may have written a version and not recorded it yet, however long ago.
-        oldest = min(moment if moment.tzinfo else moment.replace(tzinfo=UTC) for moment in at_work)
+    starts = [run.started_at or run.created_at for run in catalog.unfinished_runs()]
+    if starts:
+        # A running run may have written a version, however long ago, and not have recorded it yet.
+        oldest = min(moment if moment.tzinfo else moment.replace(tzinfo=UTC) for moment in starts)
         newest = min(newest, oldest.timestamp() - _CLOCK_SKEW)
     return newest
 
@@ -134,9 +146,9 @@ def _newest_allowed(catalog: Catalog, age: float) -> float:
 def _lost_attempts(store: ArtifactStore, folder: str, objects: list[StoredObject]) -> list[StoredObject]:
     """Return the objects of a committed version that its manifest doesn't count.
 
-    Only stores in a cloud have them: each writer has a folder of its own there, and the manifest names the
-    winner's. The manifest is read only where there is more than one, or where it is so small that the winner lies in
-    the manifest itself.
+    Only cloud stores have them: there each writer has its own folder, and the manifest names the winner's. The
+    manifest is read only if there are several folders, or if the data is so small that the winner may have put it
+    into the manifest itself.
     """
     data = [o for o in objects if o.key.split("/")[2] != MANIFEST_NAME]
     attempts = {o.key.split("/")[2] for o in data}
@@ -147,14 +159,14 @@ def _lost_attempts(store: ArtifactStore, folder: str, objects: list[StoredObject
     try:
         winner = store.read_manifest(f"{store.uri}/{folder}").folder
     except IntegrityError:
-        return []  # Which data is the winner's can't be told, and a person may restore the manifest.
+        return []  # Without the manifest the winner is unknown, and a user may still restore the manifest.
     if not winner:
         return []
-    return [o for o in objects if o.key.split("/")[2] not in (winner, MANIFEST_NAME)]
+    return [o for o in data if o.key.split("/")[2] != winner]
 
 
 def _is_ours(folder: str) -> bool:
-    """Whether we made a folder of this name; another's data below our root isn't ours to remove."""
+    """Whether Rayform made a folder of this name; other data below the store's root must not be removed."""
     top, _, name = folder.partition("/")
     if top == _STAGING:
         return True
@@ -164,57 +176,66 @@ def _is_ours(folder: str) -> bool:
         return False
 
 
-def _known(store: ArtifactStore, catalog: Catalog, folders: list[str]) -> set[str]:
-    known: set[str] = set()
+def _recorded(store: ArtifactStore, catalog: Catalog, folders: list[str]) -> set[str]:
+    """Return those folders whose data the catalog knows."""
+    recorded: set[str] = set()
     for start in range(0, len(folders), _BATCH):
         uris = {f"{store.uri}/{folder}": folder for folder in folders[start : start + _BATCH]}
-        known.update(uris[uri] for uri in catalog.known_uris(list(uris)))
-    return known
+        recorded.update(uris[uri] for uri in catalog.known_uris(list(uris)))
+    return recorded
 
 
 def apply_prune(catalog: Catalog, store: ArtifactStore, report: PruneReport) -> PruneReport:
-    """Remove what a report lists, and return what really went.
+    """Remove what a report lists, and report what was removed.
 
-    Rows go before data, so that a crash leaves leftovers, which the next prune finds, and never a version without
-    data. What became needed meanwhile stays.
+    Rows are deleted before data. After a crash there may be leftovers, which the next prune finds, but never a
+    version without data. Versions that are needed by now stay.
     """
-    gone: list[ArtifactVersion] = []
-    for start in range(0, len(report.versions), _BATCH):
-        batch = report.versions[start : start + _BATCH]
-        try:
-            catalog.delete_artifact_versions([v.id for v in batch])
-            removed = list(batch)
-        except ConflictError:
-            # One of them is needed now; find out which.
-            removed = [v for v in batch if _deleted(catalog, v)]
-        for version in removed:
+    versions = _delete_versions(catalog, store, report.versions)
+    recorded = _recorded(store, catalog, [leftover.folder for leftover in report.leftovers])
+    leftovers = tuple(lo for lo in report.leftovers if _is_still_unused(store, recorded, lo))
+    for leftover in leftovers:
+        store.delete_objects(_manifest_first(leftover.keys))
+    kept = report.kept + len(report.versions) - len(versions)
+    return PruneReport(versions, leftovers, kept, removed=True)
+
+
+def _delete_versions(
+    catalog: Catalog, store: ArtifactStore, versions: tuple[ArtifactVersion, ...]
+) -> tuple[ArtifactVersion, ...]:
+    """Delete versions with their data, except those that are needed by now; return the deleted ones."""
+    deleted: list[ArtifactVersion] = []
+    for start in range(0, len(versions), _BATCH):
+        batch = versions[start : start + _BATCH]
+        if not _delete_rows(catalog, *batch):
+            batch = tuple(
+                v for v in batch if _delete_rows(catalog, v)
+            )  # all but those that are needed by now
+        for version in batch:
             if not version.external:
                 store.delete(version.uri)
-        gone += removed
-    known = _known(store, catalog, [lo.folder for lo in report.leftovers])
-    swept = tuple(lo for lo in report.leftovers if _still_loose(store, known, lo))
-    for leftover in swept:
-        store.delete_objects(_manifest_first(leftover.keys))
-    kept = report.kept + len(report.versions) - len(gone)
-    return PruneReport(tuple(gone), swept, kept, removed=True)
+        deleted += batch
+    return tuple(deleted)
 
 
-def _still_loose(store: ArtifactStore, known: set[str], leftover: Leftover) -> bool:
-    """Whether nobody committed or recorded the data since it was found."""
-    if leftover.kind == "lost attempt":
-        return True
-    if leftover.kind == "uncommitted" and leftover.folder.startswith(_VERSIONS):
-        return not store.exists(f"{store.uri}/{leftover.folder}")
-    return leftover.folder not in known
-
-
-def _deleted(catalog: Catalog, version: ArtifactVersion) -> bool:
+def _delete_rows(catalog: Catalog, *versions: ArtifactVersion) -> bool:
+    """Delete versions from the catalog and return `True`; delete none of them if one is needed."""
     try:
-        catalog.delete_artifact_versions([version.id])
+        catalog.delete_artifact_versions([v.id for v in versions])
     except ConflictError:
         return False
     return True
 
 
+def _is_still_unused(store: ArtifactStore, recorded: set[str], leftover: Leftover) -> bool:
+    """Whether nothing committed or recorded the data since the report was made."""
+    if leftover.kind == "lost attempt":
+        return True
+    if leftover.kind == "uncommitted" and leftover.folder.startswith(_VERSIONS):
+        return not store.exists(f"{store.uri}/{leftover.folder}")
+    return leftover.folder not in recorded
+
+
 def _manifest_first(keys: tuple[str, ...]) -> list[str]:
+    """Sort a folder's manifest before its data: data without a manifest is a leftover again."""
     return sorted(keys, key=lambda key: not key.endswith("/" + MANIFEST_NAME))

@@ -1,4 +1,4 @@
-"""Shows the pictures that are stored with an artifact version."""
+"""Reads and shows the pictures that are stored with an artifact version."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def read(
     Raises:
         NotFoundError: it has no visualization of this name, or none at all.
     """
-    chosen = [v for v in version.visualizations if name is None or v.name == name]
-    if not chosen:
+    selected = [v for v in version.visualizations if name is None or v.name == name]
+    if not selected:
         raise NotFoundError(
             "visualization",
             name or "(any)",
@@ -33,7 +33,7 @@ def read(
         )
     pictures: dict[str, tuple[str, str | bytes]] = {}
     with store.open_local(version.uri, digest=version.digest) as folder:
-        for each in chosen:
+        for each in selected:
             content = (folder / each.path).read_bytes()
             is_text = each.kind != "image" or each.path.endswith(".svg")
             pictures[each.name] = (each.kind, content.decode() if is_text else content)

@@ -109,7 +109,7 @@ def test_a_damaged_artifact_is_never_copied(
 
 def test_wrong_sources_are_refused(client: Client, elsewhere: Client, trained: ModelVersionView) -> None:
     """A stack isn't copied to itself, and an unknown version is answered with an error of the tree."""
-    with pytest.raises(UsageError, match="share their artifacts"):
+    with pytest.raises(UsageError, match="share one artifact store"):
         copy_model_version(client, client, "digits")
     with pytest.raises(NotFoundError):
         copy_model_version(client, elsewhere, "digits", "7")

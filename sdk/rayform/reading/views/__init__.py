@@ -1,7 +1,7 @@
-"""What `Client` answers with: the catalog's records, with ways to load values and walk to what belongs to them.
+"""What `Client` returns: the catalog's records, with methods that load values and lead to related records.
 
-Names and shapes are ZenML's responses where the idea is the same. Reading them imports no materializer and no
-library of the value's until `.load()`.
+Names and shapes are those of ZenML's responses where the idea is the same. No materializer, and no library that a value
+needs, is imported before `.load()`.
 """
 
 from rayform.reading.views.artifacts import ArtifactVersionView, ArtifactView, Output
