@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the commands themselves; `--check` only says whether it is up to date.
+"""Writes docs/cli.md from the commands; `--check` only checks that it is up to date.
 
 python scripts/make_cli_docs.py [--check]
 """
@@ -19,18 +19,17 @@ TARGET = Path(__file__).parent.parent / "docs" / "cli.md"
 INTRODUCTION = """\
 # Commands
 
-Made from the commands themselves by `scripts/make_cli_docs.py`; don't edit it by hand.
+Generated from the commands by `scripts/make_cli_docs.py`; don't edit it by hand.
 
 - Everything that lists or describes takes `--json` (or `-o json`). A list is
   `{"items": […], "page": 1, "size": 20, "total": 57}`.
 - Lists take `--filter KEY=VALUE` (also `!=`, `>`, `>=`, `<`, `<=`, `~=` for "contains", and `a,b` for "any of"),
   `--sort KEY` (`-KEY` descends), `--page` and `--size`.
-- `--stack NAME` uses another stack than the active one, for that command.
-- A run, artifact version or model is named by its name, its ID, or the start of its ID; a run also
-  by the start of its name.
-- What a command ends with is in [Exit codes](exit-codes.md). `RAYFORM_DEBUG=1` shows the traceback of an error.
+- `--stack NAME` runs the command on this stack instead of the active one.
+- Name a run, artifact version or model by its name, its ID, or a prefix of its ID; a run also by a prefix of its name.
+- [Exit codes](exit-codes.md) explains what a command exits with. `RAYFORM_DEBUG=1` shows the traceback of an error.
 - Shell completion: `rayform completion bash|zsh|fish`.
-- Colour only on terminals; `NO_COLOR=1` turns it off.
+- Output is coloured only on terminals; `NO_COLOR=1` turns colour off.
 """
 
 
@@ -96,13 +95,13 @@ def page() -> str:
 
 def main() -> int:
     """Write the page, or check it."""
-    made = page()
+    text = page()
     if "--check" in sys.argv[1:]:
-        if TARGET.read_text(encoding="utf-8") == made:
+        if TARGET.read_text(encoding="utf-8") == text:
             return 0
         print("docs/cli.md is out of date: run python scripts/make_cli_docs.py", file=sys.stderr)
         return 1
-    TARGET.write_text(made, encoding="utf-8")
+    TARGET.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -1,7 +1,7 @@
 """The command line: `rayform`. One file per command group, each loaded only when it is used.
 
-`COMMANDS` is the one table of what there is. Its help lines stand here, so that `rayform --help` imports no
-group; `tests/unit/cli/test_table.py` compares them with the commands' own.
+`COMMANDS` is the table of all commands. It repeats their help lines so that `rayform --help` imports no command;
+`tests/unit/cli/test_table.py` compares these lines with those of the commands.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import click
@@ -29,56 +28,59 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "catalog": ("rayform.cli.components:catalog", "Register, list, describe, check and delete catalogs."),
     "cluster": (
         "rayform.cli.cluster:cluster",
-        "Reach a stack's Ray cluster: its state, a shell, its dashboard, its logs.",
+        "Inspect a stack's Ray cluster: state, shell, dashboard, logs.",
     ),
     "completion": ("rayform.cli.completion:completion", "Print a completion script for bash, zsh or fish."),
     "container-registry": (
         "rayform.cli.components:container_registry",
         "Register, list, describe, check and delete container registries.",
     ),
-    "flavor": ("rayform.cli.components:flavor", "List the flavors of components."),
+    "flavor": (
+        "rayform.cli.components:flavor",
+        "List the flavors of components, and describe their settings.",
+    ),
     "info": (
         "rayform.cli.info:info",
         "Show versions, paths and the active stack, for bug reports; no secrets.",
     ),
     "localstack": (
         "rayform.cli.localstack:localstack",
-        "Run an emulated cloud whose instances really boot.",
+        "Run an emulated cloud on this machine, with instances that really boot.",
     ),
-    "model": ("rayform.cli.models:model", "List, describe, compare and promote models."),
+    "model": ("rayform.cli.models:model", "List, describe, compare, promote and copy models."),
     "orchestrator": (
         "rayform.cli.components:orchestrator",
         "Register, list, describe, check and delete orchestrators.",
     ),
-    "pipeline": ("rayform.cli.pipelines:pipeline", "List and describe pipelines."),
+    "pipeline": ("rayform.cli.pipelines:pipeline", "List, describe and delete pipelines."),
     "profile": ("rayform.cli.profile:profile", "Group stacks into profiles and switch between them."),
     "runs": ("rayform.cli.runs:runs", "List, describe, follow, resume, stop and delete pipeline runs."),
-    "init": ("rayform.cli.init:init", "Make a project."),
-    "run": ("rayform.cli.run:run", "Run a pipeline of a file or module."),
+    "init": ("rayform.cli.init:init", "Create a project."),
+    "run": ("rayform.cli.run:run", "Run a pipeline from a file or module."),
     "spin": (
         "rayform.cli.spin:spin",
-        "Run one step of an earlier run again, alone, on the inputs that it had.",
+        "Run one step of an earlier run again, with the same inputs.",
     ),
-    "stack": ("rayform.cli.stack:stack", "Register, switch, deploy and destroy stacks."),
+    "stack": ("rayform.cli.stack.registration:stack", "Register, activate, deploy and destroy stacks."),
     "version": ("rayform.cli.info:version", "Print Rayform's version."),
     "terraform": (
         "rayform.cli.terraform:terraform",
-        "Install and configure the Terraform that deploys stacks.",
+        "Install and configure Terraform, which deploys stacks.",
     ),
 }
-"""Command name to (`module:attribute`, help line). Groups within groups are lazy by themselves."""
+"""Command name to (`module:attribute`, help line). A group can have a table of its own."""
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported on use.
+    """A group whose commands are imported when they are used.
 
     Args:
         table: command name to (`module:attribute`, help line).
     """
 
-    def __init__(self, *args: Any, table: dict[str, tuple[str, str]], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.table = table
+    def __init__(self, *, table: dict[str, tuple[str, str]] | None = None, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.table = table or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *self.table})
@@ -124,22 +126,22 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="rayform")
 def rayform() -> None:
-    """Make infrastructure from a stack definition and run machine-learning pipelines on it."""
+    """Run machine-learning pipelines, on this machine or on cloud infrastructure that Rayform deploys."""
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line; the one place that turns errors into exit codes.
+    """Run the command line; only this function turns errors into exit codes.
 
     Args:
-        argv: arguments without the program's name; the process's own unless told.
+        argv: arguments without the program's name; by default those of the process.
     """
     sys.exit(_run(rayform, argv))
 
 
-def _run(command: Callable[..., Any], argv: list[str] | None) -> int:
-    _print_whatever_text()
+def _run(command: click.Command, argv: list[str] | None) -> int:
+    _escape_unprintable_text()
     try:
-        result = command.main(args=argv, prog_name="rayform", standalone_mode=False)  # type: ignore[attr-defined]
+        result = command.main(args=argv, prog_name="rayform", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Exit as stop:
         return stop.exit_code
@@ -153,15 +155,15 @@ def _run(command: Callable[..., Any], argv: list[str] | None) -> int:
         click.echo("Interrupted.", err=True)
         return 130
     except BrokenPipeError:
-        # The reader (`head`, a pager) went away: not an error. Keep the interpreter from flushing into it.
+        # The reader (`head`, a pager) closed the pipe: not an error. Don't let the interpreter flush into it.
         _discard_output()
         return 0
     except OSError as error:
-        known = _known_failure(error)
-        if known is None:
+        explained = _explained(error)
+        if explained is None:
             raise
-        _show(known)
-        return known.exit_code
+        _show(explained)
+        return explained.exit_code
     except RayformError as error:
         _show(error)
         if os.environ.get("RAYFORM_DEBUG"):
@@ -178,10 +180,10 @@ def _show(error: RayformError) -> None:
             click.echo(f"  {title} {lines}", err=True)
 
 
-def _print_whatever_text() -> None:
-    """Let text that the output's encoding lacks, such as half a surrogate pair, appear as `\\ud83d`.
+def _escape_unprintable_text() -> None:
+    """Print characters that the output's encoding lacks, such as half a surrogate pair, as `\\ud83d`.
 
-    Texts of people's own come from exceptions, metadata and names: one character of them must not end a command.
+    Exceptions, metadata and names hold text of users: a single character of it must not end a command.
     """
     if sys.stdout is None:  # `>&-`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - until the process ends
@@ -191,33 +193,35 @@ def _print_whatever_text() -> None:
 
 
 def _discard_output() -> None:
-    """Keep the interpreter from writing at its end what could not be written before."""
+    """Keep the interpreter from writing, when it exits, what could not be written before."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _known_failure(error: OSError) -> RayformError | None:
-    """Return how to tell an error of the system that isn't Rayform's own, or `None` for others."""
+def _explained(error: OSError) -> RayformError | None:
+    """Return an error that explains a failure of the system; `None` if the failure may be a bug of Rayform."""
     if isinstance(error, FileNotFoundError) and _is_in_a_deleted_folder():
-        return PrerequisiteError("The current folder was deleted.", hint="Change to another and try again.")
+        return PrerequisiteError(
+            "The current folder was deleted.", hint="Change to another folder and try again."
+        )
     if _is_of_output(error):
         _discard_output()
         return PrerequisiteError(
             "The output can't be written.",
             why=error.strerror,
-            hint="See that there is room where standard output goes, and try again.",
+            hint="Make sure that standard output has space left, and try again.",
         )
     return None
 
 
 def _is_of_output(error: OSError) -> bool:
-    """Whether what failed is writing to standard output; a step, a store or a catalog fails elsewhere."""
+    """Whether writing to standard output failed, rather than a step, a store or a catalog."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     if trace is not None and trace.tb_frame.f_code is click.echo.__code__:
         return True
     try:
-        sys.stdout.flush()  # what could not be written is kept, and fails again
+        sys.stdout.flush()  # text that could not be written is still buffered, so it fails again
     except OSError:
         return True
     return False

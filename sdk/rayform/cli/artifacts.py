@@ -1,8 +1,9 @@
-"""`rayform artifact`: what runs and people made."""
+"""`rayform artifact`: artifacts, their versions, their lineage and the prune."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,93 +12,78 @@ import click
 
 from rayform.cli import LazyGroup
 from rayform.cli.names import artifact_names
-from rayform.cli.options import confirm, list_options, opened_client, stack_option, yes_option
+from rayform.cli.options import (
+    PageRequest,
+    confirm,
+    opened_client,
+    page_options,
+    stack_option,
+    tag_options,
+    yes_option,
+)
 from rayform.cli.output import (
     DROPPED,
     Column,
-    as_json,
-    emit_list,
     human_time,
     json_option,
     metadata_text,
     plain,
+    plain_fields,
+    print_json,
     print_pairs,
     print_table,
 )
 from rayform.sizes import human_size
 
 if TYPE_CHECKING:
-    from rayform.reading.lineage import Lineage
-    from rayform.reading.pruning import PruneReport
-    from rayform_runtime.catalog.entities import Query
+    from rayform.reading.pruning import Leftover, PruneReport
+    from rayform_runtime.catalog.entities import Artifact, ArtifactVersion, Page, Query
+    from rayform_runtime.catalog.interface import Catalog
 
 __all__ = ["artifact"]
 
 
-@click.group(cls=LazyGroup, table={})
+@click.group(cls=LazyGroup)
 def artifact() -> None:
     """List, describe, download, trace and prune artifacts."""
 
 
-_COLUMNS = [
+_COLUMNS: list[Column[Artifact]] = [
     Column("artifact", lambda a: a.name, shrink=1),
     Column("latest", lambda a: a.latest_version or "-", shrink=2),
     Column("tags", lambda a: ", ".join(a.tags), shrink=3),
     Column("created", lambda a: human_time(a.created_at)),
 ]
-_VERSION_COLUMNS = [
+_VERSION_COLUMNS: list[Column[ArtifactVersion]] = [
     Column("artifact", lambda v: v.name, shrink=1),
     Column("version", lambda v: v.version, shrink=2),
     Column("kind", lambda v: v.artifact_type),
     Column("size", lambda v: human_size(v.size), right=True),
     Column("tags", lambda v: ", ".join(v.tags), shrink=3),
     Column("created", lambda v: human_time(v.created_at, seconds=False), shrink=DROPPED),
-    Column("id", lambda v: str(v.id)[:18]),  # enough to be unique, and taken wherever an ID is
+    Column("id", lambda v: str(v.id)[:18]),  # enough to be unique; every command accepts a prefix of an ID
 ]
 
 
 @artifact.command("list")
-@list_options
-@stack_option
-@json_option
-def list_(query: Query, stack: str | None, json_wanted: bool) -> None:
+@page_options
+def list_(request: PageRequest) -> None:
     """List artifacts."""
-    with opened_client(stack) as client:
-        found = client.catalog.list_artifacts(query)
-    emit_list(
-        found.items,
-        _COLUMNS,
-        json_wanted=json_wanted,
-        total=found.total,
-        page=found.page,
-        size=found.size,
-        empty="No artifacts.",
-    )
+    request.emit(lambda catalog, query: catalog.list_artifacts(query), _COLUMNS, empty="No artifacts.")
 
 
 @artifact.command()
 @click.argument("name", required=False, shell_complete=artifact_names)
-@list_options
-@stack_option
-@json_option
-def versions(name: str | None, query: Query, stack: str | None, json_wanted: bool) -> None:
-    """List artifact versions, of one artifact where NAME is given."""
-    from dataclasses import replace
+@page_options
+def versions(name: str | None, request: PageRequest) -> None:
+    """List the versions of artifact NAME, or of all artifacts."""
 
-    with opened_client(stack) as client:
+    def read(catalog: Catalog, query: Query) -> Page[ArtifactVersion]:
         if name is not None:
-            wanted = client.catalog.get_artifact(name).name
-            query = replace(query, filters={**query.filters, "artifact": wanted})
-        found = client.catalog.list_artifact_versions(replace(query, hydrate=json_wanted))
-    emit_list(
-        found.items,
-        _VERSION_COLUMNS,
-        json_wanted=json_wanted,
-        total=found.total,
-        page=found.page,
-        size=found.size,
-        empty="No artifact versions.",
-    )
+            query = replace(query, filters={**query.filters, "artifact": catalog.get_artifact(name).name})
+        return catalog.list_artifact_versions(replace(query, hydrate=request.json_wanted))
+
+    request.emit(read, _VERSION_COLUMNS, empty="No artifact versions.")
 
 
 @artifact.command()
@@ -106,14 +92,14 @@ def versions(name: str | None, query: Query, stack: str | None, json_wanted: boo
 @stack_option
 @json_option
 def describe(name_or_id: str, version: str | None, stack: str | None, json_wanted: bool) -> None:
-    """Show an artifact version (the latest unless told) by name or ID."""
+    """Show an artifact version (by default the latest), by name or ID."""
     with opened_client(stack) as client:
-        found = client.get_artifact_version(name_or_id, version)
-        record = found.record
-        made_by = found.step
-        run = found.run
+        view = client.get_artifact_version(name_or_id, version)
+        record = view.record
+        step = view.step
+        run = view.run
     if json_wanted:
-        as_json({**plain(record), "metadata": plain(found.run_metadata)})
+        print_json({**plain_fields(record), "metadata": plain(view.run_metadata)})
         return
     print_pairs(
         [
@@ -125,13 +111,13 @@ def describe(name_or_id: str, version: str | None, stack: str | None, json_wante
             ("materializer", record.materializer),
             ("size", human_size(record.size)),
             ("digest", record.digest),
-            ("uri", record.uri + ("  (registered; never removed)" if record.external else "")),
+            ("uri", record.uri + ("  (registered data, never removed)" if record.external else "")),
             ("created", human_time(record.created_at)),
-            ("made by", f"step {made_by.name}" if made_by else ""),
+            ("made by", f"step {step.name}" if step else ""),
             ("in run", run.name if run else ""),
             ("tags", ", ".join(record.tags)),
             ("visualizations", "\n".join(f"{v.name} ({v.kind})" for v in record.visualizations)),
-            ("metadata", metadata_text(found.run_metadata)),
+            ("metadata", metadata_text(view.run_metadata)),
         ]
     )
 
@@ -139,29 +125,29 @@ def describe(name_or_id: str, version: str | None, stack: str | None, json_wante
 @artifact.command()
 @click.argument("name_or_id", shell_complete=artifact_names)
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--version", default=None, help="Its version; the latest unless told.")
-@click.option("--overwrite", is_flag=True, help="Replace what is at PATH.")
+@click.option("--version", default=None, help="The version; the latest by default.")
+@click.option("--overwrite", is_flag=True, help="Replace the file or folder at PATH.")
 @stack_option
 def download(name_or_id: str, path: Path, version: str | None, overwrite: bool, stack: str | None) -> None:
-    """Copy an artifact version's files to PATH: a new folder, or one file where it ends in .zip."""
+    """Copy an artifact version's files to PATH: a new folder, or one file if PATH ends in .zip."""
     with opened_client(stack) as client:
-        found = client.get_artifact_version(name_or_id, version)
-        target = found.download(path, overwrite=overwrite)
-    click.echo(f"{found.name} {found.version} ({human_size(found.size)}) is in {target}")
+        view = client.get_artifact_version(name_or_id, version)
+        target = view.download(path, overwrite=overwrite)
+    click.echo(f"Copied {view.name} {view.version} ({human_size(view.size)}) to {target}")
 
 
 @artifact.command()
 @click.argument("name_or_id", shell_complete=artifact_names)
 @click.argument("version", required=False)
-@click.option("--upstream/--no-upstream", default=True, help="What it was made from.")
-@click.option("--downstream/--no-downstream", default=True, help="What was made of it.")
+@click.option("--upstream/--no-upstream", default=True, help="Show what it was made from.")
+@click.option("--downstream/--no-downstream", default=True, help="Show what was made from it.")
 @click.option(
-    "--depth", type=click.IntRange(min=1), default=None, help="How many steps far; all unless told."
+    "--depth", type=click.IntRange(min=1), default=None, help="How many steps to go each way; all by default."
 )
 @click.option(
-    "--graphviz", "form", flag_value="graphviz", help="As a drawing for Graphviz (pipe into dot -Tsvg)."
+    "--graphviz", "form", flag_value="graphviz", help="Print a Graphviz drawing (pipe it into dot -Tsvg)."
 )
-@click.option("--mermaid", "form", flag_value="mermaid", help="As a drawing for Mermaid.")
+@click.option("--mermaid", "form", flag_value="mermaid", help="Print a Mermaid drawing.")
 @stack_option
 @json_option
 def lineage(
@@ -174,27 +160,22 @@ def lineage(
     stack: str | None,
     json_wanted: bool,
 ) -> None:
-    """Show what made an artifact version, from what, and what was made of it, as a tree."""
+    """Show as a tree what an artifact version was made from, and what was made from it."""
     with opened_client(stack) as client:
-        found = client.get_lineage(name_or_id, version, upstream=upstream, downstream=downstream, depth=depth)
+        graph = client.get_lineage(name_or_id, version, upstream=upstream, downstream=downstream, depth=depth)
     if json_wanted:
-        as_json(found.to_dict())
+        print_json(graph.to_dict())
+    elif form == "graphviz":
+        click.echo(graph.to_graphviz())
     else:
-        click.echo(_drawn(found, form))
-
-
-def _drawn(found: Lineage, form: str | None) -> str:
-    if form == "graphviz":
-        return found.to_graphviz()
-    return found.to_mermaid() if form == "mermaid" else found.to_tree()
+        click.echo(graph.to_mermaid() if form == "mermaid" else graph.to_tree())
 
 
 @artifact.command()
 @click.argument("name_or_id", shell_complete=artifact_names)
 @click.argument("version", required=False)
-@click.option("--name", "new_name", default=None, help="Another name for the artifact.")
-@click.option("--add-tag", "add", multiple=True, help="Tag to add; may be repeated.")
-@click.option("--remove-tag", "remove", multiple=True, help="Tag to remove; may be repeated.")
+@click.option("--name", "new_name", default=None, metavar="NAME", help="New name of the artifact.")
+@tag_options
 @stack_option
 def update(
     name_or_id: str,
@@ -204,37 +185,37 @@ def update(
     remove: Sequence[str],
     stack: str | None,
 ) -> None:
-    """Change an artifact's name, or the tags of a version (of the latest unless told)."""
+    """Change an artifact's name, or the tags of a version (by default of the latest)."""
     from rayform_core.errors import UsageError
 
     if new_name is None and not add and not remove:
-        raise UsageError("Nothing to change was given.", hint="Give --name, --add-tag or --remove-tag.")
+        raise UsageError("There is nothing to change.", hint="Add --name, --add-tag or --remove-tag.")
     with opened_client(stack) as client:
-        found = client.get_artifact_version(name_or_id, version)
+        view = client.get_artifact_version(name_or_id, version)
         if add or remove:
-            found = client.update_artifact_version(found.id, add_tags=add, remove_tags=remove)
-            click.echo(f"{found.name} {found.version} has the tags: {', '.join(found.tags) or 'none'}.")
+            view = client.update_artifact_version(view.id, add_tags=add, remove_tags=remove)
+            click.echo(f"Tags of {view.name} {view.version}: {', '.join(view.tags) or 'none'}.")
         if new_name is not None:
-            client.update_artifact(found.record.artifact_id, new_name=new_name)
-            click.echo(f"Artifact {found.name} is now {new_name}.")
+            client.update_artifact(view.record.artifact_id, new_name=new_name)
+            click.echo(f"Renamed artifact {view.name} to {new_name}.")
 
 
 @artifact.command()
 @click.argument("name_or_id", shell_complete=artifact_names)
 @click.argument("version", required=False)
-@click.option("--force", is_flag=True, help="Also where a model version or a step run refers to it.")
-@click.option("--keep-data", is_flag=True, help="Leave its data in the store.")
+@click.option("--force", is_flag=True, help="Delete it even if a model version or a step run refers to it.")
+@click.option("--keep-data", is_flag=True, help="Keep its data in the store.")
 @yes_option
 @stack_option
 def delete(
     name_or_id: str, version: str | None, force: bool, keep_data: bool, yes: bool, stack: str | None
 ) -> None:
-    """Delete an artifact version (the latest unless told), by name or ID, with its data."""
+    """Delete an artifact version (by default the latest) with its data, by name or ID."""
     with opened_client(stack) as client:
-        found = client.get_artifact_version(name_or_id, version)
-        confirm(f"Delete {found.name} {found.version} ({human_size(found.size)}, {found.id})?", yes=yes)
-        client.delete_artifact_version(found.id, delete_from_artifact_store=not keep_data, force=force)
-        click.echo(f"{found.name} {found.version} is deleted.")
+        view = client.get_artifact_version(name_or_id, version)
+        confirm(f"Delete {view.name} {view.version} ({human_size(view.size)}, {view.id})?", yes=yes)
+        client.delete_artifact_version(view.id, delete_from_artifact_store=not keep_data, force=force)
+        click.echo(f"Deleted {view.name} {view.version}.")
 
 
 @artifact.command()
@@ -243,12 +224,12 @@ def delete(
     type=click.FloatRange(min=0),
     default=None,
     metavar="DAYS",
-    help="Only versions older than this.",
+    help="Remove only versions older than this.",
 )
 @click.option(
     "--ignore-runs",
     is_flag=True,
-    help="Also versions that only runs refer to; models and the tag `keep` still hold.",
+    help="Also remove versions that only runs refer to; models and the tag `keep` still protect theirs.",
 )
 @click.option(
     "--leftover-age",
@@ -256,14 +237,14 @@ def delete(
     default=24.0,
     show_default=True,
     metavar="HOURS",
-    help="How long uncommitted data must have lain in the store.",
+    help="How old uncommitted data must be.",
 )
 @click.option(
     "--orphans",
     is_flag=True,
-    help="Also committed data that this catalog doesn't know; never where another catalog shares the store.",
+    help="Also remove committed data that this catalog doesn't know. Don't use it if another catalog shares the store.",
 )
-@click.option("--dry-run", is_flag=True, help="Only show what would go.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @yes_option
 @stack_option
 @json_option
@@ -277,7 +258,10 @@ def prune(
     stack: str | None,
     json_wanted: bool,
 ) -> None:
-    """Remove versions that nothing needs, and uncommitted leftovers in the store; shows first, then asks."""
+    """Remove artifact versions and leftovers that nothing needs; asks first.
+
+    A leftover is data in the store that a crashed write left behind.
+    """
     from rayform.reading.pruning import apply_prune
 
     before = None if older_than is None else datetime.now(UTC) - timedelta(days=older_than)
@@ -295,24 +279,24 @@ def prune(
             confirm(f"Remove all of this ({human_size(report.size)})?", yes=yes)
             report = apply_prune(client.catalog, client.artifact_store, report)
     if json_wanted:
-        as_json({**plain(report), "size": report.size})
+        print_json({**plain_fields(report), "size": report.size})
     elif report.removed:
         click.echo(
-            f"Removed {len(report.versions)} versions and {len(report.leftovers)} leftovers, "
-            f"{human_size(report.size)}; kept {report.kept} versions."
+            f"Removed {len(report.versions)} versions and {len(report.leftovers)} leftovers "
+            f"({human_size(report.size)}); {report.kept} versions are kept."
         )
 
 
 def _show_prune(report: PruneReport) -> None:
     if not report:
-        click.echo(f"Nothing to prune; all {report.kept} versions are needed.")
+        click.echo(f"There is nothing to prune: all {report.kept} versions are needed.")
         return
     if report.versions:
         click.echo(f"Versions that nothing needs ({report.kept} are kept):")
         print_table(report.versions, _VERSION_COLUMNS)
     if report.leftovers:
         click.echo("Uncommitted leftovers in the store:")
-        columns = [
+        columns: list[Column[Leftover]] = [
             Column("kind", lambda lo: lo.kind),
             Column("folder", lambda lo: lo.folder, shrink=1),
             Column("objects", lambda lo: str(len(lo.keys)), right=True),

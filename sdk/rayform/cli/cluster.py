@@ -1,4 +1,4 @@
-"""`rayform cluster`: the machines behind a stack's orchestrator."""
+"""`rayform cluster`: the machines of a stack's orchestrator."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 
 from rayform.cli import LazyGroup
 from rayform.cli.options import stack_option
-from rayform.cli.output import as_json, json_option
+from rayform.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
     from rayform_runtime.cluster.from_laptop.head import ClusterHead
@@ -32,9 +32,9 @@ _LOGS = {
 }
 
 
-@click.group(cls=LazyGroup, table={})
+@click.group(cls=LazyGroup)
 def cluster() -> None:
-    """Reach a stack's Ray cluster: its state, a shell, its dashboard, its logs."""
+    """Inspect a stack's Ray cluster: state, shell, dashboard, logs."""
 
 
 @contextmanager
@@ -43,48 +43,48 @@ def _head(stack: str | None) -> Iterator[ClusterHead]:
     from rayform_runtime.components import ComponentKind, Stack
     from rayform_runtime.execution.on_ray.orchestrator import RayOrchestrator
 
-    built = Stack(stacks.active_stack(stack))
+    opened = Stack(stacks.active_stack(stack))
     try:
-        orchestrator = built.orchestrator
+        orchestrator = opened.orchestrator
         if not isinstance(orchestrator, RayOrchestrator):
             from rayform_core.errors import UsageError
 
-            flavor = built.component(ComponentKind.ORCHESTRATOR).flavor
+            flavor = opened.component(ComponentKind.ORCHESTRATOR).flavor
             raise UsageError(
-                f"The orchestrator of stack '{built.name}' is of flavor '{flavor}' and has no cluster.",
-                hint="Name a deployed stack with --stack, or make one: rayform stack deploy.",
+                f"Stack '{opened.name}' has no cluster: its orchestrator has flavor '{flavor}'.",
+                hint="Name a deployed stack with --stack, or deploy one: rayform stack deploy.",
             )
         yield orchestrator.head()
     finally:
-        built.close()
+        opened.close()
 
 
 @cluster.command()
 @json_option
 @stack_option
 def status(json_wanted: bool, stack: str | None) -> None:
-    """Show nodes, resources, what runs on them, and the countdown of the autostop."""
+    """Show nodes, their resources, what runs on them, and the countdown of the autostop."""
     from rayform.cli.cluster_view import print_cluster
     from rayform_runtime.cluster.from_laptop.overview import cluster_overview
 
     with _head(stack) as head:
-        found = cluster_overview(head)
+        overview = cluster_overview(head)
     if json_wanted:
-        as_json(found)
-        return
-    print_cluster(found)
+        print_json(overview)
+    else:
+        print_cluster(overview)
 
 
 @cluster.command(context_settings={"ignore_unknown_options": True})
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @stack_option
 def ssh(command: tuple[str, ...], stack: str | None) -> None:
-    """Open a shell on the head, or run COMMAND there; a COMMAND of one word is a line for the shell."""
+    """Open a shell on the head, or run COMMAND there. If COMMAND is one argument, bash runs it as a command line."""
     if len(command) == 1:
         command = ("bash", "-c", *command)
     with _head(stack) as head:
         line = head.target.command(*command, shared=False, options=[] if command else ["-t"])
-        # The prompt of a shell may ask for what a batch must not.
+        # An interactive shell may ask for a password or passphrase; a command must not.
         line = [word for word in line if word != "BatchMode=yes" or command]
         if not command:
             line = _without_dangling_option(line)
@@ -93,7 +93,7 @@ def ssh(command: tuple[str, ...], stack: str | None) -> None:
 
 
 def _without_dangling_option(line: list[str]) -> list[str]:
-    """Remove an `-o` whose value was taken out."""
+    """Remove an `-o` whose value was removed."""
     kept: list[str] = []
     for word, following in zip(line, [*line[1:], ""], strict=True):
         if word == "-o" and following == "-o":
@@ -103,10 +103,10 @@ def _without_dangling_option(line: list[str]) -> list[str]:
 
 
 @cluster.command()
-@click.option("--browser/--no-browser", default=True, help="Open it in the browser.")
+@click.option("--browser/--no-browser", default=True, help="Open the dashboard in the browser.")
 @stack_option
 def dashboard(browser: bool, stack: str | None) -> None:
-    """Open Ray's dashboard through the tunnel, until Ctrl-C."""
+    """Open Ray's dashboard through an SSH tunnel, until Ctrl-C."""
     with _head(stack) as head:
         head.require_ready()
         address = f"http://127.0.0.1:{head.tunnel().local_port}"
@@ -123,12 +123,17 @@ def dashboard(browser: bool, stack: str | None) -> None:
 @cluster.command()
 @click.argument("what", type=click.Choice(sorted(_LOGS)), default="head")
 @click.option(
-    "-n", "--lines", type=click.IntRange(1, 100_000), default=200, show_default=True, help="Last lines."
+    "-n",
+    "--lines",
+    type=click.IntRange(1, 100_000),
+    default=200,
+    show_default=True,
+    help="How many of the last lines.",
 )
-@click.option("-f", "--follow", "follow_", is_flag=True, help="Go on printing until Ctrl-C.")
+@click.option("-f", "--follow", "follow_", is_flag=True, help="Continue printing until Ctrl-C.")
 @stack_option
 def logs(what: str, lines: int, follow_: bool, stack: str | None) -> None:
-    """Print a log of the head: its boot, its watch (autostop), Ray's autoscaler and the like."""
+    """Print a log of the head: its boot, its watch (autostop), Ray's autoscaler and others."""
     with _head(stack) as head:
         words = [
             "sudo",

@@ -1,8 +1,9 @@
-"""How the command line shows a cluster: its head, its nodes and what runs on them, and the countdown."""
+"""Prints a cluster: its head, its nodes and what runs on them, and the countdown of the autostop."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +17,7 @@ __all__ = ["ask_cluster", "print_cluster"]
 
 
 def ask_cluster(head: ClusterHead) -> dict[str, Any]:
-    """Return `cluster_overview`'s facts, or why there are none as `{"unreachable": sentence}`; closes the head."""
+    """Return `cluster_overview`, or the reason why there is none as `{"unreachable": sentence}`; close the head."""
     from rayform_core.errors import RayformError
     from rayform_runtime.cluster.from_laptop.overview import cluster_overview
 
@@ -28,19 +29,19 @@ def ask_cluster(head: ClusterHead) -> dict[str, Any]:
         head.close()
 
 
-def print_cluster(found: dict[str, Any]) -> None:
-    """Print what `cluster_overview` found."""
+def print_cluster(overview: Mapping[str, Any]) -> None:
+    """Print the answer of `cluster_overview`."""
     print_pairs(
         [
-            ("head", "ready" if found["ready"] else f"not ready: {found['phase']}"),
-            ("activity", str(found.get("activity") or "unknown")),
-            ("autostop", countdown(found["autostop"])),
-            ("runs", ", ".join(found["runs"]) or "none"),
-            *([("starting", ", ".join(found["pending_nodes"]))] if found.get("pending_nodes") else []),
-            *([("problem", found["problem"])] if found.get("problem") else []),
+            ("head", "ready" if overview["ready"] else f"not ready: {overview['phase']}"),
+            ("activity", str(overview.get("activity") or "unknown")),
+            ("autostop", countdown(overview["autostop"])),
+            ("runs", ", ".join(overview["runs"]) or "none"),
+            *([("starting", ", ".join(overview["pending_nodes"]))] if overview.get("pending_nodes") else []),
+            *([("problem", overview["problem"])] if overview.get("problem") else []),
         ]
     )
-    columns = [
+    columns: list[Column[Mapping[str, Any]]] = [
         Column("node", lambda n: str(n["address"])),
         Column("role", lambda n: n["role"]),
         Column("state", lambda n: n["state"]),
@@ -49,13 +50,13 @@ def print_cluster(found: dict[str, Any]) -> None:
         Column("memory", lambda n: f"{n['memory'] / 2**30:.1f} GiB", right=True),
         Column("runs", lambda n: _counted(n["runs"]) or "-", shrink=1),
     ]
-    if found["nodes"]:
+    if overview["nodes"]:
         click.echo()
-        print_table(found["nodes"], columns)
+        print_table(overview["nodes"], columns)
 
 
 def _counted(names: list[str]) -> str:
-    """Write names that may stand many times.
+    """Join names; a repeated name appears once, with its count.
 
     Example:
         >>> _counted(["score", "score", "train"])
@@ -64,8 +65,8 @@ def _counted(names: list[str]) -> str:
     return ", ".join(name if count == 1 else f"{name} × {count}" for name, count in Counter(names).items())
 
 
-def countdown(autostop: dict[str, Any]) -> str:
-    """Word the state of the autostop."""
+def countdown(autostop: Mapping[str, Any]) -> str:
+    """Describe the state of the autostop in words."""
     if not autostop.get("enabled", True):
         return "off"
     left = autostop.get("stops_in")

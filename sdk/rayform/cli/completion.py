@@ -1,4 +1,4 @@
-"""`rayform completion`: the script that makes a shell complete Rayform's commands."""
+"""`rayform completion`: the script with which a shell completes Rayform's commands."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ def completion(shell: str) -> None:
 
     from rayform.cli import rayform
 
-    found = get_completion_class(shell)
-    assert found is not None, shell
-    click.echo(found(rayform, {}, "rayform", "_RAYFORM_COMPLETE").source())
+    script = get_completion_class(shell)
+    assert script is not None, shell
+    click.echo(script(rayform, {}, "rayform", "_RAYFORM_COMPLETE").source())

@@ -1,4 +1,4 @@
-"""`rayform info` and `rayform version`: what a bug report needs, and no secret."""
+"""`rayform info` and `rayform version`: facts for bug reports, without secrets."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import os
 import platform
 import sys
 from importlib import metadata
-from typing import Any
 
 import click
 
-from rayform.cli.output import as_json, json_option, print_pairs
+from rayform.cli.output import json_option, print_json, print_pairs
 from rayform_core.version import __version__
 
 __all__ = ["info", "version"]
@@ -19,7 +18,7 @@ _PACKAGES = (
     "pydantic", "sqlalchemy", "click", "ray", "boto3", "google-cloud-storage", "docker", "psycopg",
     "python-terraform", "numpy", "pandas", "torch",
 )  # fmt: skip
-# Named ones alone: another variable of this prefix may hold a secret one day.
+# A list of names, not the prefix RAYFORM_: another variable may hold a secret one day.
 _VARIABLES = (
     "RAYFORM_HOME", "RAYFORM_STACK", "RAYFORM_PROFILE", "RAYFORM_LOGGING_VERBOSITY", "RAYFORM_DEBUG", "NO_COLOR",
 )  # fmt: skip
@@ -30,7 +29,7 @@ _VARIABLES = (
 def version(json_wanted: bool) -> None:
     """Print Rayform's version."""
     if json_wanted:
-        as_json({"version": __version__})
+        print_json({"version": __version__})
     else:
         click.echo(__version__)
 
@@ -41,7 +40,7 @@ def info(json_wanted: bool) -> None:
     """Show versions, paths and the active stack, for bug reports; no secrets."""
     facts = _facts()
     if json_wanted:
-        as_json(facts)
+        print_json(facts)
         return
     pairs = []
     for key, value in facts.items():
@@ -52,12 +51,12 @@ def info(json_wanted: bool) -> None:
     print_pairs(pairs)
 
 
-def _facts() -> dict[str, Any]:
+def _facts() -> dict[str, object]:
     from rayform import stacks
     from rayform_core.errors import RayformError
     from rayform_core.files import home
 
-    facts: dict[str, Any] = {
+    facts: dict[str, object] = {
         "rayform": __version__,
         "python": platform.python_version(),
         "executable": sys.executable,

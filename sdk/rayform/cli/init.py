@@ -1,4 +1,4 @@
-"""`rayform init`: make a working project to start from."""
+"""`rayform init`: creates a working project to start from."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _TEMPLATES = {
 @click.command("init")
 @click.argument("folder", required=False, default=".", metavar="[FOLDER]")
 @click.option(
-    "--template", type=click.Choice(sorted(_TEMPLATES)), help="Start from a working project: starter."
+    "--template", type=click.Choice(sorted(_TEMPLATES)), help="Start from a larger example: starter."
 )
 def init(folder: str, template: str | None) -> None:
-    """Make a project.
+    """Create a project.
 
-    Without a template it writes one small pipeline. No project needs this: any script that imports rayform
-    runs wherever it lies. Files that are there already are never changed.
+    Without a template it writes one small pipeline. You don't need a project to use Rayform: any script that imports
+    rayform runs from any folder. Existing files are never changed.
 
     \b
     Examples:
@@ -32,8 +32,7 @@ def init(folder: str, template: str | None) -> None:
     from rayform.projects import make_project
 
     target = Path(folder).expanduser()
-    made = make_project(target, template or "minimal")
-    for path in made:
+    for path in make_project(target, template or "minimal"):
         click.echo(f"  {path}")
     where = "" if target.resolve() == Path.cwd().resolve() else f"cd {folder} && "
     click.echo(f"\nRun it: {where}python run.py")

@@ -1,4 +1,4 @@
-"""`rayform localstack`: a whole cloud on this machine."""
+"""`rayform localstack`: an emulated cloud on this machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from rayform.cli.output import as_json, json_option
+from rayform.cli.output import json_option, print_json
 from rayform_core.errors import NotFoundError
 
 __all__ = ["localstack"]
@@ -16,10 +16,10 @@ __all__ = ["localstack"]
 
 @click.group()
 def localstack() -> None:
-    """Run an emulated cloud whose instances really boot."""
+    """Run an emulated cloud on this machine, with instances that really boot."""
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     click.echo(f"  {text}", err=True)
 
 
@@ -29,11 +29,13 @@ def _say(text: str) -> None:
     type=click.Choice(["moto", "localstack"]),
     default="moto",
     show_default=True,
-    help="What answers the API: moto, or LocalStack with moto for what it lacks.",
+    help="API server: moto, or LocalStack with moto for the services that LocalStack lacks.",
 )
-@click.option("--region", default="us-east-1", show_default=True, help="Region of the cloud's own services.")
-@click.option("--port", type=click.IntRange(1, 65535), default=None, help="Port of the API, if it is free.")
-@click.option("--no-iam", is_flag=True, help="Let every known caller do everything.")
+@click.option("--region", default="us-east-1", show_default=True, help="Region of the emulated cloud.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=None, help="Port of the API, if that port is free."
+)
+@click.option("--no-iam", is_flag=True, help="Don't check permissions: every known caller may do everything.")
 @click.option(
     "--notice",
     "notice_seconds",
@@ -41,7 +43,7 @@ def _say(text: str) -> None:
     default=120.0,
     show_default=True,
     metavar="SECONDS",
-    help="Time between the notice of a spot interruption and the end.",
+    help="Time between the notice of a spot interruption and the end of the instance.",
 )
 @click.option(
     "--layers",
@@ -50,15 +52,15 @@ def _say(text: str) -> None:
     default=6.0,
     show_default=True,
     metavar="GIB",
-    help="Disk for pushed image layers, kept for the next cloud's pushes; 0 keeps none.",
+    help="Disk space for pushed image layers, which later pushes reuse; 0 keeps none.",
 )
 def up(
     engine: str, region: str, port: int | None, no_iam: bool, notice_seconds: float, layers_gib: float
 ) -> None:
-    """Start the emulated cloud, or take up again what runs of it."""
+    """Start the emulated cloud, or the parts of it that don't run."""
     from rayform_localstack import cloud
 
-    began = time.monotonic()
+    start = time.monotonic()
     state = cloud.up(
         engine,
         region=region,
@@ -66,16 +68,19 @@ def up(
         notice_seconds=notice_seconds,
         port=port,
         layers_limit=int(layers_gib * 2**30),
-        report=_say,
+        report=_report,
     )
-    click.echo(f"The emulated cloud is up ({time.monotonic() - began:.1f} s).")
+    click.echo(f"The emulated cloud is up ({time.monotonic() - start:.1f} s).")
     click.echo(f"  API       {state.endpoint}   (keys: `rayform localstack env`)")
     click.echo(f"  registry  {state.registry}")
 
 
 @localstack.command()
 def env() -> None:
-    """Print shell lines that point AWS tools at the emulated cloud: eval "$(rayform localstack env)"."""
+    """Print shell variables that point AWS tools at the emulated cloud.
+
+    Set them in your shell: eval "$(rayform localstack env)"
+    """
     import shlex
 
     from rayform_localstack.state import CloudState
@@ -96,26 +101,26 @@ def env() -> None:
 @localstack.command()
 @json_option
 def status(json_wanted: bool) -> None:
-    """Show what runs: the API, instances, databases, and how they are scaled down."""
+    """Show the API, instances and databases, and how far they are scaled down."""
     from rayform_localstack import inspection
 
-    found = inspection.status()
+    facts = inspection.status()
     if json_wanted:
-        as_json(found)
+        print_json(facts)
         return
-    if not found.get("cloud"):
-        click.echo("No emulated cloud runs here. Start one: rayform localstack up.")
+    if not facts.get("cloud"):
+        click.echo("There is no emulated cloud. Start one: rayform localstack up.")
         return
-    health = "answers" if found["running"] else "does NOT answer"
-    click.echo(f"Emulated cloud {found['cloud']} ({found['engine']}, {found['region']}): the API {health}.")
-    click.echo(f"  API       {found['endpoint']}")
-    click.echo(f"  registry  {found['registry']}")
-    for name, process in found["processes"].items():
-        state = "runs" if process["alive"] else "is DEAD; `rayform localstack up` starts it again"
+    health = "answers" if facts["running"] else "DOESN'T answer"
+    click.echo(f"Emulated cloud {facts['cloud']} ({facts['engine']}, {facts['region']}): the API {health}.")
+    click.echo(f"  API       {facts['endpoint']}")
+    click.echo(f"  registry  {facts['registry']}")
+    for name, process in facts["processes"].items():
+        state = "runs" if process["alive"] else "is DEAD; start it again: rayform localstack up"
         click.echo(f"  {name:<9} process {process['pid']} {state}")
-    for item in found["instances"]:
+    for item in facts["instances"]:
         _show_instance(item)
-    for item in found["databases"]:
+    for item in facts["databases"]:
         fault = f"  {item['fault']}" if item["fault"] else ""
         click.echo(f"  database {item['id']}  {item['status']}  {item['private_ip']}:{item['port']}{fault}")
 
@@ -125,25 +130,36 @@ def _show_instance(item: dict[str, Any]) -> None:
     name = f" ({item['name']})" if item["name"] else ""
     click.echo(f"  {item['id']}{name}  {item['state']}  {item['type']}  {item['private_ip']}  {item['ssh']}")
     scaled = (
-        f"    {item['cpus']} CPUs, {item['memory_bytes'] / gib:.0f} GiB, {item['gpus']} GPUs by its type; here at "
-        f"most {item['cpu_limit']} CPUs and {item['memory_limit_bytes'] / gib:.1f} GiB"
+        f"    its type has {item['cpus']} CPUs, {item['memory_bytes'] / gib:.0f} GiB, {item['gpus']} GPUs; here it "
+        f"gets at most {item['cpu_limit']} CPUs and {item['memory_limit_bytes'] / gib:.1f} GiB"
     )
-    click.echo(scaled + (", GPUs are logical" if item["gpus"] else ""))
+    click.echo(scaled + (", and GPUs are only simulated" if item["gpus"] else ""))
     boot = item["boot"] or {}
     if boot.get("phase") == "done" and boot.get("code") not in {0, None}:
-        click.echo(f"    user data FAILED with {boot['code']}: rayform localstack logs {item['id']}")
+        click.echo(
+            f"    user data FAILED with exit code {boot['code']}: rayform localstack logs {item['id']}"
+        )
     elif boot:
         click.echo(f"    user data: {'finished' if boot['phase'] == 'done' else 'running'}")
     if item["interruption"]:
-        click.echo(f"    to be {item['interruption']['action']}d at {item['interruption']['time']}")
+        click.echo(
+            f"    spot interruption: {item['interruption']['action']} at {item['interruption']['time']}"
+        )
 
 
 @localstack.command()
 @click.argument("what", default="supervisor", metavar="[api|supervisor|registry|INSTANCE|DATABASE]")
-@click.option("-n", "--lines", type=click.IntRange(1), default=200, show_default=True, help="How many lines.")
-@click.option("-f", "--follow", is_flag=True, help="Go on as lines come, until Ctrl-C.")
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="How many of the last lines.",
+)
+@click.option("-f", "--follow", is_flag=True, help="Continue printing until Ctrl-C.")
 def logs(what: str, lines: int, follow: bool) -> None:
-    """Show a log; an instance's is its console and the output of its user data."""
+    """Print a log; the log of an instance is its console and the output of its user data."""
     from rayform_localstack import inspection
 
     shown = inspection.log_of(what, lines)
@@ -152,7 +168,7 @@ def logs(what: str, lines: int, follow: bool) -> None:
         time.sleep(1)
         text = inspection.log_of(what, lines)
         if text != shown:
-            # Only what is new: the longest end of the old text that the new one begins after.
+            # Print only new lines: those after the last line that was already printed.
             last = shown.splitlines()[-1] if shown.splitlines() else ""
             tail = text.rpartition(last)[2] if last and last in text else text
             click.echo(tail.strip("\n"))
@@ -160,25 +176,25 @@ def logs(what: str, lines: int, follow: bool) -> None:
 
 
 @localstack.command()
-@click.option("--layers", is_flag=True, help="Remove the image layers too that are kept for the next cloud.")
+@click.option("--layers", is_flag=True, help="Also remove the image layers that are kept for later pushes.")
 def down(layers: bool) -> None:
-    """End the emulated cloud: its processes, containers, networks and volumes."""
+    """Remove the emulated cloud: its processes, containers, networks and volumes."""
     from rayform_localstack import cloud
 
-    began = time.monotonic()
-    removed = cloud.down(_say, layers=layers)
+    start = time.monotonic()
+    removed = cloud.down(_report, layers=layers)
     if removed:
-        click.echo(f"The emulated cloud is gone ({time.monotonic() - began:.1f} s).")
+        click.echo(f"Removed the emulated cloud ({time.monotonic() - start:.1f} s).")
     else:
-        click.echo("No emulated cloud ran here.")
+        click.echo("There was no emulated cloud.")
 
 
 @localstack.command()
 def reset() -> None:
-    """Start over with an empty cloud of the same settings."""
+    """Replace the emulated cloud by an empty one with the same settings."""
     from rayform_localstack import cloud
 
-    state = cloud.reset(_say)
+    state = cloud.reset(_report)
     click.echo(f"An empty emulated cloud is up at {state.endpoint}.")
 
 
@@ -190,10 +206,13 @@ def reset() -> None:
     type=click.FloatRange(0),
     default=None,
     metavar="SECONDS",
-    help="Notice time.",
+    help="Time between the notice and the end; by default that of the cloud.",
 )
 def interrupt(instance: str, notice_seconds: float | None) -> None:
-    """Order a spot interruption of INSTANCE: the notice now, the end when its time is up."""
+    """Interrupt the spot instance INSTANCE.
+
+    It gets the notice now, and ends when the notice time is over.
+    """
     from rayform_localstack import faults
 
     click.echo(json.dumps(faults.interrupt(instance, notice_seconds)))
@@ -201,29 +220,29 @@ def interrupt(instance: str, notice_seconds: float | None) -> None:
 
 @localstack.command()
 @click.argument("instance")
-@click.option("--restore", is_flag=True, help="Mend the network instead.")
+@click.option("--restore", is_flag=True, help="Restore the network instead.")
 def cut(instance: str, restore: bool) -> None:
-    """Cut INSTANCE from the network: its packets are lost both ways."""
+    """Cut INSTANCE off from the network: its packets are lost in both directions."""
     from rayform_localstack import faults
 
     faults.cut(instance, restore=restore)
-    click.echo(f"{instance} is {'connected again' if restore else 'cut from the network'}.")
+    click.echo(f"{instance} is {'connected again' if restore else 'cut off from the network'}.")
 
 
 @localstack.command()
 @click.argument("instance")
 def kill(instance: str) -> None:
-    """Let the hardware of INSTANCE fail, unwarned."""
+    """Let the hardware of INSTANCE fail without a warning."""
     from rayform_localstack import faults
 
     faults.kill(instance)
-    click.echo(f"{instance} is killed.")
+    click.echo(f"Killed {instance}.")
 
 
 @localstack.command()
 def build() -> None:
-    """Build the images of the emulated cloud, which `up` would do on first use."""
+    """Build the images of the emulated cloud; otherwise `up` builds them on first use."""
     from rayform_localstack import images
 
-    for name, tag in images.ensure(_say).items():
+    for name, tag in images.ensure(_report).items():
         click.echo(f"{name:<9} {tag}")

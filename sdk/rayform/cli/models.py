@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from operator import itemgetter
+from typing import TYPE_CHECKING
 
 import click
 
 from rayform.cli import LazyGroup
 from rayform.cli.names import model_names
-from rayform.cli.options import confirm, list_options, opened_client, stack_option, yes_option
+from rayform.cli.options import (
+    PageRequest,
+    confirm,
+    opened_client,
+    page_options,
+    stack_option,
+    tag_options,
+    yes_option,
+)
 from rayform.cli.output import (
     Column,
-    as_json,
-    emit_list,
     human_time,
     json_option,
     metadata_text,
     plain,
+    plain_fields,
+    print_json,
     print_pairs,
     print_table,
     styled_status,
@@ -27,24 +36,25 @@ from rayform.cli.output import (
 
 if TYPE_CHECKING:
     from rayform.reading.views import ModelVersionView
-    from rayform_runtime.catalog.entities import Query
+    from rayform_runtime.catalog.entities import Model, ModelVersion, Page, Query, StageChange
+    from rayform_runtime.catalog.interface import Catalog
 
 __all__ = ["model"]
 
 
-@click.group(cls=LazyGroup, table={})
+@click.group(cls=LazyGroup)
 def model() -> None:
-    """List, describe, compare and promote models."""
+    """List, describe, compare, promote and copy models."""
 
 
-_COLUMNS = [
+_COLUMNS: list[Column[Model]] = [
     Column("model", lambda m: m.name, shrink=1),
     Column("latest", lambda m: m.latest_version or "-", shrink=2),
     Column("license", lambda m: m.license or "-", shrink=4),
     Column("tags", lambda m: ", ".join(m.tags), shrink=3),
     Column("created", lambda m: human_time(m.created_at)),
 ]
-_VERSION_COLUMNS = [
+_VERSION_COLUMNS: list[Column[ModelVersion]] = [
     Column("stage", lambda v: v.stage.value),
     Column("model", lambda v: v.name, shrink=1),
     Column("version", lambda v: v.version, shrink=2),
@@ -55,45 +65,24 @@ _VERSION_COLUMNS = [
 
 
 @model.command("list")
-@list_options
-@stack_option
-@json_option
-def list_(query: Query, stack: str | None, json_wanted: bool) -> None:
+@page_options
+def list_(request: PageRequest) -> None:
     """List models."""
-    with opened_client(stack) as client:
-        found = client.catalog.list_models(query)
-    emit_list(
-        found.items,
-        _COLUMNS,
-        json_wanted=json_wanted,
-        total=found.total,
-        page=found.page,
-        size=found.size,
-        empty="No models.",
-    )
+    request.emit(lambda catalog, query: catalog.list_models(query), _COLUMNS, empty="No models.")
 
 
 @model.command()
 @click.argument("name", required=False, shell_complete=model_names)
-@list_options
-@stack_option
-@json_option
-def versions(name: str | None, query: Query, stack: str | None, json_wanted: bool) -> None:
-    """List model versions, of one model where NAME is given."""
-    with opened_client(stack) as client:
+@page_options
+def versions(name: str | None, request: PageRequest) -> None:
+    """List the versions of model NAME, or of all models."""
+
+    def read(catalog: Catalog, query: Query) -> Page[ModelVersion]:
         if name is not None:
-            wanted = client.catalog.get_model(name).name
-            query = replace(query, filters={**query.filters, "model": wanted})
-        found = client.catalog.list_model_versions(replace(query, hydrate=True))
-    emit_list(
-        found.items,
-        _VERSION_COLUMNS,
-        json_wanted=json_wanted,
-        total=found.total,
-        page=found.page,
-        size=found.size,
-        empty="No model versions.",
-    )
+            query = replace(query, filters={**query.filters, "model": catalog.get_model(name).name})
+        return catalog.list_model_versions(replace(query, hydrate=True))
+
+    request.emit(read, _VERSION_COLUMNS, empty="No model versions.")
 
 
 @model.command()
@@ -102,32 +91,32 @@ def versions(name: str | None, query: Query, stack: str | None, json_wanted: boo
 @stack_option
 @json_option
 def describe(name: str, version: str | None, stack: str | None, json_wanted: bool) -> None:
-    """Show a model and its history of promotions, or one VERSION (name, number or stage) of it."""
+    """Show a model and its promotions, or one VERSION (name, number or stage) of it."""
     with opened_client(stack) as client:
         if version is not None:
             _describe_version(client.get_model_version(name, version), json_wanted)
             return
-        found = client.get_model(name)
-        newest = client.catalog.list_model_versions(_versions_of(found.name))
-        changes = found.stage_changes
+        view = client.get_model(name)
+        newest = client.catalog.list_model_versions(_versions_of(view.name)).items
+        changes = view.stage_changes
     if json_wanted:
-        as_json({**plain(found.record), "versions": plain(newest.items), "stage_changes": plain(changes)})
+        print_json({**plain_fields(view.record), "versions": plain(newest), "stage_changes": plain(changes)})
         return
     print_pairs(
         [
-            ("model", found.name),
-            ("id", str(found.id)),
-            ("description", found.description or ""),
-            ("license", found.license or ""),
-            ("tags", ", ".join(found.tags)),
-            ("created", human_time(found.created)),
-            ("metadata", metadata_text(found.run_metadata)),
+            ("model", view.name),
+            ("id", str(view.id)),
+            ("description", view.description or ""),
+            ("license", view.license or ""),
+            ("tags", ", ".join(view.tags)),
+            ("created", human_time(view.created)),
+            ("metadata", metadata_text(view.run_metadata)),
             ("promotions", "\n".join(_change(c) for c in changes)),
         ]
     )
-    if newest.items:
+    if newest:
         click.echo()
-        print_table(newest.items, _VERSION_COLUMNS)
+        print_table(newest, _VERSION_COLUMNS)
 
 
 def _versions_of(name: str) -> Query:
@@ -136,29 +125,29 @@ def _versions_of(name: str) -> Query:
     return Query(filters={"model": name}, size=20, hydrate=True)
 
 
-def _change(change: Any) -> str:
+def _change(change: StageChange) -> str:
     by = f" by {change.user}" if change.user else ""
     return f"{human_time(change.at)}  {change.version}: {change.old.value} → {change.new.value}{by}"
 
 
-def _describe_version(found: ModelVersionView, json_wanted: bool) -> None:
-    artifacts = [a.record for a in found.artifact_versions]
+def _describe_version(view: ModelVersionView, json_wanted: bool) -> None:
+    artifacts = [a.record for a in view.artifact_versions]
     if json_wanted:
-        as_json({**plain(found.record), "artifacts": plain(artifacts)})
+        print_json({**plain_fields(view.record), "artifacts": plain(artifacts)})
         return
-    runs = found.pipeline_runs
+    runs = view.pipeline_runs
     print_pairs(
         [
-            ("model", found.name),
-            ("version", found.version),
-            ("id", str(found.id)),
-            ("stage", styled_status(found.stage.value)),
-            ("description", found.description or ""),
-            ("tags", ", ".join(found.tags)),
-            ("created", human_time(found.created)),
+            ("model", view.name),
+            ("version", view.version),
+            ("id", str(view.id)),
+            ("stage", styled_status(view.stage.value)),
+            ("description", view.description or ""),
+            ("tags", ", ".join(view.tags)),
+            ("created", human_time(view.created)),
             ("runs", "\n".join(runs)),
             ("artifacts", "\n".join(f"{a.name} {a.version} ({a.artifact_type}, {a.id})" for a in artifacts)),
-            ("metadata", metadata_text(found.run_metadata)),
+            ("metadata", metadata_text(view.run_metadata)),
         ]
     )
 
@@ -167,32 +156,32 @@ def _describe_version(found: ModelVersionView, json_wanted: bool) -> None:
 @click.argument("name", shell_complete=model_names)
 @click.argument("version")
 @click.argument("stage", type=click.Choice(["none", "staging", "production", "archived"]))
-@click.option("--force", is_flag=True, help="Archive the version that holds the stage now.")
+@click.option("--force", is_flag=True, help="Archive the version that has this stage now.")
 @stack_option
-def promote(name: str, version: str, stage: str, force: bool, **options: str | None) -> None:
-    """Move a version (name, number or stage) of a model to a STAGE."""
-    with opened_client(options["stack"]) as client:
-        found = client.get_model_version(name, version)
-        changed = found.set_stage(stage, force=force)
-        click.echo(f"{changed.name} {changed.version}: {found.stage.value} → {changed.stage.value}")
+def promote(name: str, version: str, stage: str, force: bool, stack: str | None) -> None:
+    """Move a VERSION (name, number or stage) of a model to a STAGE."""
+    with opened_client(stack) as client:
+        before = client.get_model_version(name, version)
+        after = before.set_stage(stage, force=force)
+        click.echo(f"{after.name} {after.version}: {before.stage.value} → {after.stage.value}")
 
 
 @model.command()
 @click.argument("name", shell_complete=model_names)
 @click.argument("version", required=False)
-@click.option("--from", "source", required=True, metavar="STACK", help="Stack that has the version.")
+@click.option("--from", "source", required=True, metavar="STACK", help="Stack to copy from.")
 @click.option(
     "--stage",
     type=click.Choice(["staging", "production"]),
     default=None,
-    help="Stage that the copy gets; a version that holds it is archived.",
+    help="Stage of the copy; the version that has this stage now is archived.",
 )
 @stack_option
 @json_option
 def copy(
     name: str, version: str | None, source: str, stage: str | None, stack: str | None, json_wanted: bool
 ) -> None:
-    """Copy a version (name, number or stage; the latest unless told), with its artifacts, from another stack."""
+    """Copy a VERSION (name, number or stage; by default the latest) with its artifacts from another stack."""
     from rayform.reading.client import Client
     from rayform.reading.copying import copy_model_version
 
@@ -200,11 +189,11 @@ def copy(
         copied = copy_model_version(origin, target, name, version, stage=stage)
         artifacts = [a.record for a in copied.artifact_versions]
         if json_wanted:
-            as_json({**plain(copied.record), "artifacts": plain(artifacts)})
+            print_json({**plain_fields(copied.record), "artifacts": plain(artifacts)})
             return
         size = sum(a.size for a in artifacts)
         click.echo(
-            f"{copied.name} {copied.version} ({copied.stage.value}) is a copy from stack '{source}': "
+            f"Copied {copied.name} {copied.version} ({copied.stage.value}) from stack '{source}': "
             f"{len(artifacts)} artifact{'s' if len(artifacts) != 1 else ''}, {size:,} bytes."
         )
 
@@ -215,34 +204,25 @@ def copy(
 @stack_option
 @json_option
 def compare(name: str, version: Sequence[str], stack: str | None, json_wanted: bool) -> None:
-    """Put the metadata of model versions (all unless told) side by side."""
+    """Show the metadata of model versions side by side (by default the newest ten)."""
     with opened_client(stack) as client:
         if version:
-            chosen = [client.get_model_version(name, v) for v in version]
+            views = [client.get_model_version(name, v) for v in version]
         else:
-            chosen = list(client.list_model_versions(name, size=10))[::-1]
-    keys = list(dict.fromkeys(key for v in chosen for key in v.run_metadata))
+            views = list(client.list_model_versions(name, size=10))[::-1]
     if json_wanted:
-        as_json(
-            {
-                "model": name,
-                "versions": [
-                    {"version": v.version, "stage": v.stage, "metadata": v.run_metadata} for v in chosen
-                ],
-            }
-        )
+        listed = [{"version": v.version, "stage": v.stage, "metadata": v.run_metadata} for v in views]
+        print_json({"model": name, "versions": listed})
         return
-    rows: list[tuple[str, list[str]]] = [("stage", [v.stage.value for v in chosen])]
-    rows += [(key, [_cell(v.run_metadata, key) for v in chosen]) for key in keys]
-    columns = [Column("", lambda row: row[0], shrink=1)]
-    columns += [
-        Column(v.version, lambda row, i=i: row[1][i], shrink=2, right=True)  # type: ignore[misc]
-        for i, v in enumerate(chosen)
-    ]
+    keys = dict.fromkeys(key for v in views for key in v.run_metadata)
+    rows = [["stage", *(v.stage.value for v in views)]]
+    rows += [[key, *(_cell(v.run_metadata, key) for v in views)] for key in keys]
+    columns: list[Column[list[str]]] = [Column("", itemgetter(0), shrink=1)]
+    columns += [Column(v.version, itemgetter(i), shrink=2, right=True) for i, v in enumerate(views, start=1)]
     print_table(rows, columns)
 
 
-def _cell(metadata: dict[str, Any], key: str) -> str:
+def _cell(metadata: Mapping[str, object], key: str) -> str:
     if key not in metadata:
         return "-"
     value = plain(metadata[key])
@@ -254,11 +234,10 @@ def _cell(metadata: dict[str, Any], key: str) -> str:
 @model.command()
 @click.argument("name", shell_complete=model_names)
 @click.argument("version", required=False)
-@click.option("--name", "new_name", default=None, help="Another name.")
-@click.option("--description", default=None, help="What it is for.")
-@click.option("--license", default=None, help="Its licence (of the model alone).")
-@click.option("--add-tag", "add", multiple=True, help="Tag to add; may be repeated.")
-@click.option("--remove-tag", "remove", multiple=True, help="Tag to remove; may be repeated.")
+@click.option("--name", "new_name", default=None, metavar="NAME", help="New name.")
+@click.option("--description", default=None, help="New description.")
+@click.option("--license", default=None, help="New licence; only a model has one, not a version.")
+@tag_options
 @stack_option
 def update(
     name: str,
@@ -283,32 +262,34 @@ def update(
                 add_tags=add,
                 remove_tags=remove,
             )
-            click.echo(f"Model {new_name or name} is updated.")
+            click.echo(f"Updated model {new_name or name}.")
             return
         if license is not None:
-            raise UsageError("A licence belongs to the model, not to a version of it.")
-        found = client.update_model_version(
+            raise UsageError(
+                "A version of a model can't have a licence of its own.", hint="Leave VERSION out."
+            )
+        view = client.update_model_version(
             name, version, name=new_name, description=description, add_tags=add, remove_tags=remove
         )
-        click.echo(f"Version {found.version} of model {found.name} is updated.")
+        click.echo(f"Updated version {view.version} of model {view.name}.")
 
 
 @model.command()
 @click.argument("name", shell_complete=model_names)
 @click.argument("version", required=False)
-@click.option("--force", is_flag=True, help="Also where it is in staging or production.")
+@click.option("--force", is_flag=True, help="Delete it even if it is in staging or production.")
 @yes_option
 @stack_option
 def delete(name: str, version: str | None, force: bool, yes: bool, stack: str | None) -> None:
     """Delete a model with all its versions, or one VERSION of it; artifacts and runs stay."""
     with opened_client(stack) as client:
         if version is None:
-            found = client.get_model(name)
-            confirm(f"Delete model '{found.name}' with all its versions?", yes=yes)
-            client.delete_model(found.id, force=force)
-            click.echo(f"Model {found.name} is deleted.")
+            model = client.get_model(name)
+            confirm(f"Delete model '{model.name}' with all its versions?", yes=yes)
+            client.delete_model(model.id, force=force)
+            click.echo(f"Deleted model {model.name}.")
             return
-        one = client.get_model_version(name, version)
-        confirm(f"Delete version '{one.version}' of model '{one.name}'?", yes=yes)
-        client.delete_model_version(one.name, one.version, force=force)
-        click.echo(f"Version {one.version} of model {one.name} is deleted.")
+        view = client.get_model_version(name, version)
+        confirm(f"Delete version '{view.version}' of model '{view.name}'?", yes=yes)
+        client.delete_model_version(view.name, view.version, force=force)
+        click.echo(f"Deleted version {view.version} of model {view.name}.")

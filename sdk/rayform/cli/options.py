@@ -1,4 +1,4 @@
-"""Options that many commands share: the stack, filters, order and pages, confirmation."""
+"""Options that many commands share: the stack, the page of a list, tags, confirmation."""
 
 from __future__ import annotations
 
@@ -7,41 +7,55 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from rayform.cli.names import stack_names
+from rayform.cli.output import Column, Json, emit_page, json_option, plain
 from rayform_core.errors import UsageError
 
 if TYPE_CHECKING:
     from rayform.reading.client import Client
+    from rayform_runtime.catalog.entities import Page, Query
+    from rayform_runtime.catalog.interface import Catalog
 
-__all__ = ["confirm", "list_options", "opened_client", "parse_filters", "stack_option", "yes_option"]
+__all__ = [
+    "PageRequest",
+    "confirm",
+    "opened_client",
+    "page_options",
+    "parse_filters",
+    "stack_option",
+    "tag_options",
+    "yes_option",
+]
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 _OPERATORS = {">=": "gte:", "<=": "lte:", "!=": "ne:", "~=": "contains:", ">": "gt:", "<": "lt:", "=": ""}
 _FILTER = re.compile(r"([A-Za-z_][\w.\-]*)\s*(>=|<=|!=|~=|=|>|<)(.*)", re.DOTALL)
 
 
 def stack_option(command: Callable[..., R]) -> Callable[..., R]:
-    """Add `--stack` to a command, which gets the argument `stack` (`None`: the active one)."""
+    """Add `--stack` to a command; it receives the argument `stack` (`None`: the active stack)."""
     return click.option(
         "--stack",
         "stack",
         metavar="NAME",
         default=None,
         shell_complete=stack_names,
-        help="Use this stack rather than the active one.",
+        help="Use this stack instead of the active one.",
     )(command)
 
 
 @contextmanager
 def opened_client(stack: str | None) -> Iterator[Client]:
-    """Give a client of a stack (the active one for `None`) that is closed afterwards.
+    """Open a client of a stack (`None`: the active one), and close it at the end.
 
-    Runs whose process died without saying so are marked as `interrupted` first.
+    First it marks runs as `interrupted` whose process died without recording it.
     """
     from rayform.reading.client import Client
     from rayform_runtime.execution.scheduling.liveness import mark_dead_runs
@@ -51,67 +65,126 @@ def opened_client(stack: str | None) -> Iterator[Client]:
         yield client
 
 
-def parse_filters(given: Sequence[str]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """Which page of a list a command must print, and how.
+
+    Args:
+        query: filters, order, page number and page size.
+        stack: the stack whose catalog has the list; `None` for the active one.
+        json_wanted: print JSON instead of a table.
+    """
+
+    query: Query
+    stack: str | None
+    json_wanted: bool
+
+    def emit(
+        self,
+        read: Callable[[Catalog, Query], Page[T]],
+        columns: Sequence[Column[T]],
+        *,
+        to_plain: Callable[[T], Json] = plain,
+        empty: str,
+    ) -> None:
+        """Read the page from the catalog and print it; see `emit_page`."""
+        with opened_client(self.stack) as client:
+            page = read(client.catalog, self.query)
+        emit_page(page, columns, json_wanted=self.json_wanted, to_plain=to_plain, empty=empty)
+
+
+def page_options(command: Callable[..., R]) -> Callable[..., R]:
+    """Add `--filter`, `--sort`, `--page`, `--size`, `--stack` and `--json`; the command receives `request`."""
+
+    @functools.wraps(command)
+    def with_request(
+        *args: object,
+        filters: tuple[str, ...],
+        sort: str,
+        page: int,
+        size: int,
+        stack: str | None,
+        json_wanted: bool,
+        **kwargs: object,
+    ) -> R:
+        from rayform_runtime.catalog.entities import Query
+
+        query = Query(filters=parse_filters(filters), order=sort, page=page, size=size)
+        return command(*args, request=PageRequest(query, stack, json_wanted), **kwargs)
+
+    decorated = stack_option(json_option(with_request))
+    for option in (
+        click.option(
+            "--size", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Items on a page."
+        ),
+        click.option(
+            "--page", type=click.IntRange(min=1), default=1, show_default=True, help="Page to show."
+        ),
+        click.option(
+            "--sort",
+            default="-created_at",
+            show_default=True,
+            metavar="KEY",
+            help="Sort by KEY; -KEY sorts in descending order.",
+        ),
+        click.option(
+            "--filter",
+            "filters",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Show only matching items; also !=, >, >=, <, <= and ~= (contains). May be repeated.",
+        ),
+    ):
+        decorated = option(decorated)
+    return decorated
+
+
+def parse_filters(texts: Sequence[str]) -> dict[str, str | list[str]]:
     """Turn `key=value` arguments into the filters of a `Query`.
 
-    `=` wants the value, or one of several separated by commas; `!=`, `>`, `>=`, `<`, `<=` compare; `~=` finds
-    text in it.
+    `=` asks for the value, or for one of several separated by commas; `!=`, `>`, `>=`, `<`, `<=` compare; `~=` asks
+    whether the text is contained.
 
     Raises:
-        UsageError: one has no operator.
+        UsageError: an argument has no operator, or repeats a key.
     """
-    filters: dict[str, Any] = {}
-    for text in given:
+    filters: dict[str, str | list[str]] = {}
+    for text in texts:
         match = _FILTER.fullmatch(text)
         if match is None:
-            raise UsageError(f"'{text}' is no filter.", hint="Write key=value, for instance status=failed.")
+            raise UsageError(
+                f"'{text}' is not a valid filter.", hint="Write key=value, for instance status=failed."
+            )
         key, operator, value = match[1], match[2], match[3].strip()
-        wanted: Any = _OPERATORS[operator] + value
+        condition: str | list[str] = _OPERATORS[operator] + value
         if operator == "=" and "," in value:
-            wanted = [part.strip() for part in value.split(",") if part.strip()]
+            condition = [part.strip() for part in value.split(",") if part.strip()]
         if key == "tag" and key in filters:
-            earlier = filters[key] if isinstance(filters[key], list) else [filters[key]]
-            wanted = [*earlier, *(wanted if isinstance(wanted, list) else [wanted])]
+            condition = [*_as_list(filters[key]), *_as_list(condition)]
         elif key in filters:
             raise UsageError(
                 f"The filter '{key}' is given twice.", hint="Give several values with commas: key=a,b."
             )
-        filters[key] = wanted
+        filters[key] = condition
     return filters
 
 
-def list_options(command: Callable[..., R]) -> Callable[..., R]:
-    """Add `--filter`, `--sort`, `--page` and `--size`; the command gets them as `query`, a `Query`."""
+def _as_list(condition: str | list[str]) -> list[str]:
+    return condition if isinstance(condition, list) else [condition]
 
-    @functools.wraps(command)
-    def with_query(*args: Any, filters: tuple[str, ...], sort: str, page: int, size: int, **kwargs: Any) -> R:
-        from rayform_runtime.catalog.entities import Query
 
-        query = Query(filters=parse_filters(filters), order=sort, page=page, size=size)
-        return command(*args, query=query, **kwargs)
-
-    decorated = with_query
-    decorated = click.option(
-        "--size", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Items on a page."
-    )(decorated)
-    decorated = click.option(
-        "--page", type=click.IntRange(min=1), default=1, show_default=True, help="Page to show."
-    )(decorated)
-    decorated = click.option(
-        "--sort", default="-created_at", show_default=True, metavar="KEY", help="Sort by KEY; -KEY descends."
-    )(decorated)
-    return click.option(
-        "--filter",
-        "filters",
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="Only those; also !=, >, >=, <, <= and ~= (contains). May be repeated.",
-    )(decorated)
+def tag_options(command: Callable[..., R]) -> Callable[..., R]:
+    """Add `--add-tag` and `--remove-tag`; the command receives the arguments `add` and `remove`."""
+    remove = click.option(
+        "--remove-tag", "remove", multiple=True, metavar="TAG", help="Remove a tag. May be repeated."
+    )
+    add = click.option("--add-tag", "add", multiple=True, metavar="TAG", help="Add a tag. May be repeated.")
+    return add(remove(command))
 
 
 def yes_option(command: Callable[..., R]) -> Callable[..., R]:
     """Add `--yes`, which answers the question of `confirm`."""
-    return click.option("-y", "--yes", is_flag=True, help="Don't ask.")(command)
+    return click.option("-y", "--yes", is_flag=True, help="Don't ask for confirmation.")(command)
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -125,6 +198,6 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(
-            f"{question} There is no terminal to ask on.", hint="Say --yes to go on without asking."
+            f"{question} There is no terminal to ask on.", hint="Add --yes to continue without being asked."
         )
     click.confirm(question, abort=True, err=True)

@@ -1,7 +1,7 @@
 """What commands print: tables for people, JSON for programs.
 
-The table printer is ours because importing rich takes 90 ms, a third of what `rayform runs list` may take. It
-fits a table to the terminal by shortening the columns that say least, so that the status is always seen.
+Rayform prints its own tables because importing rich takes 90 ms, a third of what `rayform runs list` may take. The
+printer fits a table to the terminal by shortening the least important columns, so that the status is always visible.
 """
 
 from __future__ import annotations
@@ -18,28 +18,35 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from rayform_runtime.catalog.entities import Page
 
 __all__ = [
     "DROPPED",
     "Column",
-    "as_json",
-    "emit_item",
+    "Json",
     "emit_list",
+    "emit_page",
     "human_duration",
     "human_time",
     "json_option",
     "metadata_text",
     "plain",
+    "plain_fields",
+    "print_json",
     "print_pairs",
     "print_table",
     "styled_status",
     "use_colour",
 ]
 
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 R = TypeVar("R")
+T = TypeVar("T")
 
 _STATUS_COLOURS = {
     "completed": "green",
@@ -56,34 +63,34 @@ _STATUS_COLOURS = {
     "archived": "bright_black",
 }
 
-
 DROPPED = 9
+"""From this `Column.shrink` on, a column is left out if the terminal is too narrow."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class Column(Generic[T]):
     """A column of a table.
 
     Args:
         title: its heading.
-        value: gives the cell for an item.
-        shrink: how willingly it is shortened where the terminal is narrow; 0 never. From `DROPPED` on it is left
-            out rather than shortened.
-        right: set to the right, as numbers are.
+        value: returns the cell's text for an item.
+        shrink: columns with the highest number are shortened first if the terminal is too narrow; 0 is never
+            shortened, and from `DROPPED` on the column is left out instead.
+        right: align it to the right, for numbers.
     """
 
     title: str
-    value: Callable[[Any], str]
+    value: Callable[[T], str]
     shrink: int = 0
     right: bool = False
 
 
 def json_option(command: Callable[..., R]) -> Callable[..., R]:
-    """Add `--json` and `-o table|json` to a command, which gets the argument `json_wanted`."""
+    """Add `--json` and `-o table|json` to a command; it receives the argument `json_wanted`."""
 
     @functools.wraps(command)
-    def with_choice(*args: Any, json_flag: bool, output_format: str, **kwargs: Any) -> R:
+    def with_choice(*args: object, json_flag: bool, output_format: str, **kwargs: object) -> R:
         return command(*args, json_wanted=json_flag or output_format == "json", **kwargs)
 
     formats = click.Choice(["table", "json"])
@@ -94,7 +101,7 @@ def json_option(command: Callable[..., R]) -> Callable[..., R]:
         type=formats,
         default="table",
         show_default=True,
-        help="How to print.",
+        help="Output format.",
     )(with_choice)
     return click.option("--json", "json_flag", is_flag=True, help="Print JSON; the same as -o json.")(
         with_option
@@ -102,7 +109,7 @@ def json_option(command: Callable[..., R]) -> Callable[..., R]:
 
 
 def use_colour() -> bool:
-    """Whether standard output is a terminal that wants colour (`NO_COLOR` says no, `FORCE_COLOR` yes)."""
+    """Whether to print in colour: on terminals, unless `NO_COLOR` is set; everywhere if `FORCE_COLOR` is set."""
     if os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("FORCE_COLOR"):
@@ -111,13 +118,13 @@ def use_colour() -> bool:
 
 
 def styled_status(status: str) -> str:
-    """Return a status in its colour, where colour is wanted."""
+    """Return a status, in its colour if `use_colour` says so."""
     colour = _STATUS_COLOURS.get(status)
     return click.style(status, fg=colour) if colour and use_colour() else status
 
 
 def human_time(moment: datetime | None, *, seconds: bool = True) -> str:
-    """Return a moment in local time, to the second, or to the minute."""
+    """Return a moment in local time, with or without seconds."""
     if moment is None:
         return "-"
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -125,7 +132,7 @@ def human_time(moment: datetime | None, *, seconds: bool = True) -> str:
 
 
 def human_duration(start: datetime | None, end: datetime | None) -> str:
-    """Return how long something took, such as `1m 05s`; up to now where it goes on."""
+    """Return how long something took, such as `1m 05s`; up to now if it hasn't ended."""
     if start is None:
         return "-"
     seconds = ((end or datetime.now(start.tzinfo)) - start).total_seconds()
@@ -136,24 +143,32 @@ def human_duration(start: datetime | None, end: datetime | None) -> str:
     return f"{hours}h {minutes:02}m" if hours else f"{minutes}m {rest:02}s"
 
 
-def plain(value: Any) -> Any:
-    """Turn records, UUIDs, moments, typed metadata and the like into what JSON has."""
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+def plain(value: object) -> Json:
+    """Turn records, UUIDs, dates, typed metadata and similar values into JSON types."""
     if isinstance(value, Mapping):
         return {str(plain(key)): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, set | frozenset):
         return sorted((plain(item) for item in value), key=str)
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain_fields(value)
+    return _plain_scalar(value)
+
+
+def plain_fields(record: object) -> dict[str, Json]:
+    """Return the fields of a dataclass as JSON types."""
+    assert is_dataclass(record)
+    return {field.name: plain(getattr(record, field.name)) for field in fields(record)}
+
+
+def _plain_scalar(value: object) -> Json:
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
     if isinstance(value, date):
@@ -163,8 +178,8 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def metadata_text(metadata: Mapping[str, Any]) -> str:
-    """Return metadata as lines of `key: value`, sizes and texts as people read them."""
+def metadata_text(metadata: Mapping[str, object]) -> str:
+    """Return metadata as lines of `key: value`; a value longer than 500 characters is cut."""
     lines = []
     for key, value in metadata.items():
         shown = plain(value)
@@ -173,60 +188,64 @@ def metadata_text(metadata: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def as_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """Print a value as JSON; characters that UTF-8 lacks (half a surrogate pair) are escaped."""
     text = json.dumps(plain(value), indent=2, ensure_ascii=False)
-    # They only stand within strings, where `\ud83d` means the same.
-    click.echo(_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+    # They only occur within strings, where `\ud83d` means the same.
+    click.echo(_SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
 def emit_list(
-    items: Sequence[Any],
-    columns: Sequence[Column],
+    items: Sequence[T],
+    columns: Sequence[Column[T]],
     *,
     json_wanted: bool,
-    to_plain: Callable[[Any], Any] = plain,
-    total: int | None = None,
-    page: int = 1,
-    size: int | None = None,
     empty: str = "Nothing found.",
 ) -> None:
-    """Print a list: a table, or `{"items": […], "page": …, "size": …, "total": …}`.
+    """Print a whole list as its only page; see `emit_page`."""
+    if json_wanted:
+        count = len(items)
+        print_json({"items": plain(items), "page": 1, "size": count, "total": count})
+    elif items:
+        print_table(items, columns)
+    else:
+        click.echo(empty, err=True)
+
+
+def emit_page(
+    page: Page[T],
+    columns: Sequence[Column[T]],
+    *,
+    json_wanted: bool,
+    to_plain: Callable[[T], Json] = plain,
+    empty: str,
+) -> None:
+    """Print one page of a list: a table, or `{"items": […], "page": …, "size": …, "total": …}`.
 
     Args:
-        items: what to print.
+        page: the items to print, and how many there are on all pages.
         columns: the table's columns.
         json_wanted: print JSON.
-        to_plain: turns an item into what JSON has.
-        total: how many there are on all pages.
-        page, size: which page this is.
-        empty: printed to standard error in place of an empty table.
+        to_plain: turns an item into JSON types.
+        empty: printed to standard error instead of an empty table.
     """
-    total = len(items) if total is None else total
     if json_wanted:
-        as_json(
-            {"items": [to_plain(i) for i in items], "page": page, "size": size or len(items), "total": total}
-        )
-        return
-    if not items:
-        click.echo(empty if total == 0 else f"Page {page} is past the last one ({total} in all).", err=True)
-        return
-    print_table(items, columns)
-    if total > len(items):
-        pages = -(-total // (size or len(items)))
-        click.echo(f"Page {page} of {pages}, {total} in all (--page, --size, --filter).", err=True)
-
-
-def emit_item(pairs: Iterable[tuple[str, str]], value: Any, *, json_wanted: bool) -> None:
-    """Print one thing: lines of `key  value`, or `value` as JSON."""
-    if json_wanted:
-        as_json(value)
+        items = [to_plain(item) for item in page.items]
+        print_json({"items": items, "page": page.page, "size": page.size, "total": page.total})
+    elif page.items:
+        print_table(page.items, columns)
+        if page.total > len(page.items):
+            click.echo(
+                f"Page {page.page} of {page.pages}, {page.total} in all (--page, --size, --filter).", err=True
+            )
+    elif page.total:
+        click.echo(f"There is no page {page.page}: the last one is {page.pages}.", err=True)
     else:
-        print_pairs(pairs)
+        click.echo(empty, err=True)
 
 
 def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
-    """Print `key  value` lines, values aligned and their further lines indented."""
+    """Print lines of `key  value` with aligned values; pairs without a value are left out."""
     rows = [(key, text) for key, text in pairs if text != ""]
     width = max((_width(key) for key, _ in rows), default=0)
     for key, text in rows:
@@ -236,27 +255,29 @@ def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
             click.echo(" " * (width + 2) + line, color=use_colour())
 
 
-def print_table(items: Sequence[Any], columns: Sequence[Column]) -> None:
+def print_table(items: Sequence[T], columns: Sequence[Column[T]]) -> None:
     """Print a table that fits the terminal."""
     cells = [[_one_line(column.value(item)) for column in columns] for item in items]
     widths = [
         max(len(column.title), *(_width(row[index]) for row in cells)) for index, column in enumerate(columns)
     ]
     _fit(widths, columns)
-    titles = [column.title for column in columns]
-    for number, row in enumerate([titles, *cells]):
-        parts = []
-        for text, width, column in zip(row, widths, columns, strict=True):
-            if not width:
-                continue
+    click.echo(_bold(_line([column.title for column in columns], widths, columns)), color=use_colour())
+    for row in cells:
+        click.echo(_coloured(_line(row, widths, columns), row, columns), color=use_colour())
+
+
+def _line(row: Sequence[str], widths: Sequence[int], columns: Sequence[Column[T]]) -> str:
+    parts = []
+    for text, width, column in zip(row, widths, columns, strict=True):
+        if width:
             shown = _shorten(text, width)
             padding = " " * (width - _width(shown))
             parts.append(padding + shown if column.right else shown + padding)
-        line = "  ".join(parts).rstrip()
-        click.echo(_bold(line) if number == 0 else _coloured(line, row, columns), color=use_colour())
+    return "  ".join(parts).rstrip()
 
 
-def _coloured(line: str, row: Sequence[str], columns: Sequence[Column]) -> str:
+def _coloured(line: str, row: Sequence[str], columns: Sequence[Column[T]]) -> str:
     if use_colour():
         for text, column in zip(row, columns, strict=True):
             if column.title in ("status", "stage") and text in _STATUS_COLOURS:
@@ -264,8 +285,8 @@ def _coloured(line: str, row: Sequence[str], columns: Sequence[Column]) -> str:
     return line
 
 
-def _fit(widths: list[int], columns: Sequence[Column]) -> None:
-    """Shorten columns, the most willing first, until the table fits."""
+def _fit(widths: list[int], columns: Sequence[Column[T]]) -> None:
+    """Shorten columns until the table fits; those with the highest `shrink` first."""
     room = _room()
     if room is None:
         return
@@ -280,7 +301,7 @@ def _fit(widths: list[int], columns: Sequence[Column]) -> None:
 
 
 def _room() -> int | None:
-    """Return the columns there are, or `None` where a file or a program reads the table."""
+    """Return the terminal's width, or `None` if a file or a program reads the table."""
     if sys.stdout.isatty() or os.environ.get("COLUMNS"):
         return shutil.get_terminal_size((80, 24)).columns
     return None

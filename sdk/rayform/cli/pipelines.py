@@ -9,31 +9,30 @@ import click
 
 from rayform.cli import LazyGroup
 from rayform.cli.names import pipeline_names
-from rayform.cli.options import confirm, list_options, opened_client, stack_option, yes_option
+from rayform.cli.options import PageRequest, confirm, opened_client, page_options, stack_option, yes_option
 from rayform.cli.output import (
     Column,
-    as_json,
-    emit_list,
     human_duration,
     human_time,
     json_option,
     plain,
+    print_json,
     print_pairs,
     print_table,
 )
 
 if TYPE_CHECKING:
-    from rayform_runtime.catalog.entities import Query
+    from rayform.reading.views import RunView
 
 __all__ = ["pipeline"]
 
 
-@click.group(cls=LazyGroup, table={})
+@click.group(cls=LazyGroup)
 def pipeline() -> None:
-    """List and describe pipelines."""
+    """List, describe and delete pipelines."""
 
 
-_COLUMNS: list[Column] = [
+_COLUMNS: list[Column[Mapping[str, Any]]] = [
     Column("last status", lambda p: _status(p)),
     Column("pipeline", lambda p: p["name"], shrink=1),
     Column("runs", lambda p: str(p["runs"]), right=True),
@@ -46,21 +45,11 @@ def _status(record: Mapping[str, Any]) -> str:
 
 
 @pipeline.command("list")
-@list_options
-@stack_option
-@json_option
-def list_(query: Query, stack: str | None, json_wanted: bool) -> None:
+@page_options
+def list_(request: PageRequest) -> None:
     """List the pipelines that have runs."""
-    with opened_client(stack) as client:
-        found = client.catalog.list_pipelines(query)
-    emit_list(
-        found.items,
-        _COLUMNS,
-        json_wanted=json_wanted,
-        total=found.total,
-        page=found.page,
-        size=found.size,
-        empty="No pipelines have run.",
+    request.emit(
+        lambda catalog, query: catalog.list_pipelines(query), _COLUMNS, empty="No pipeline has run yet."
     )
 
 
@@ -69,26 +58,26 @@ def list_(query: Query, stack: str | None, json_wanted: bool) -> None:
 @stack_option
 @json_option
 def describe(name: str, stack: str | None, json_wanted: bool) -> None:
-    """Show a pipeline: its steps as they last were, and its newest runs."""
+    """Show a pipeline: the steps of its newest run, and its newest runs."""
     with opened_client(stack) as client:
-        found = client.get_pipeline(name)
-        newest = found.get_runs(size=10)
+        view = client.get_pipeline(name)
+        newest = view.get_runs(size=10)
         spec = newest[0].config if newest else {}
     steps = spec.get("steps", [])
     if json_wanted:
         listed = [{"id": r.id, "name": r.name, "status": r.status, "created_at": r.created} for r in newest]
-        as_json({**dict(found.record), "steps": steps, "newest_runs": listed})
+        print_json({**view.record, "steps": steps, "newest_runs": listed})
         return
     print_pairs(
         [
-            ("pipeline", found.name),
-            ("runs", str(found.record["runs"])),
+            ("pipeline", view.name),
+            ("runs", str(view.record["runs"])),
             ("source", _source(spec)),
             ("steps", "\n".join(_step_line(step) for step in steps)),
         ]
     )
     click.echo()
-    columns = [
+    columns: list[Column[RunView]] = [
         Column("status", lambda run: run.status.value),
         Column("run", lambda run: run.name, shrink=1),
         Column("started", lambda run: human_time(run.start_time)),
@@ -114,7 +103,7 @@ def _step_line(step: Mapping[str, Any]) -> str:
 def delete(name: str, yes: bool, stack: str | None) -> None:
     """Delete all runs of a pipeline; its artifacts stay."""
     with opened_client(stack) as client:
-        found = client.get_pipeline(name)
-        confirm(f"Delete all {found.record['runs']} runs of pipeline '{name}'?", yes=yes)
+        view = client.get_pipeline(name)
+        confirm(f"Delete all {view.record['runs']} runs of pipeline '{name}'?", yes=yes)
         count = client.delete_pipeline(name)
-        click.echo(f"{count} runs of pipeline '{name}' are deleted.")
+        click.echo(f"Deleted {count} runs of pipeline '{name}'.")

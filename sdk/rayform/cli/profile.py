@@ -1,6 +1,8 @@
-"""`rayform profile`: named groups of stacks, each with its own active stack."""
+"""`rayform profile`: named groups of stacks; each has its own active stack."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import click
 
@@ -14,7 +16,7 @@ from rayform_core.errors import IntegrityError
 __all__ = ["profile"]
 
 
-@click.group(cls=LazyGroup, table={})
+@click.group(cls=LazyGroup)
 def profile() -> None:
     """Group stacks into profiles and switch between them."""
 
@@ -33,11 +35,11 @@ def list_(json_wanted: bool) -> None:
         }
         for name in stacks.list_profiles()
     ]
-    columns = [
+    columns: list[Column[Mapping[str, object]]] = [
         Column("active", lambda row: "*" if row["active"] else ""),
-        Column("name", lambda row: row["name"], shrink=1),
+        Column("name", lambda row: str(row["name"]), shrink=1),
         Column("stacks", lambda row: str(row["stacks"]), right=True),
-        Column("target", lambda row: row["target"] or "aws (not set)", shrink=2),
+        Column("target", lambda row: str(row["target"] or "aws (not set)"), shrink=2),
     ]
     emit_list(rows, columns, json_wanted=json_wanted)
 
@@ -45,18 +47,18 @@ def list_(json_wanted: bool) -> None:
 def _target_of(profile: str) -> str | None:
     try:
         return stacks.profile_target(profile)
-    except IntegrityError as error:  # the others can be listed all the same
-        click.echo(f"Profile '{profile}' can't be read whole: {error}", err=True)
+    except IntegrityError as error:  # list the other profiles anyway
+        click.echo(f"Profile '{profile}' can't be read: {error}", err=True)
         return None
 
 
 @profile.command()
 @click.argument("name")
-@click.option("--set", "activate", is_flag=True, help="Also make it the active profile.")
+@click.option("--set", "activate", is_flag=True, help="Make it the active profile.")
 def create(name: str, activate: bool) -> None:
-    """Make a profile; its stacks are its own."""
+    """Create a profile, a separate group of stacks."""
     stacks.create_profile(name)
-    click.echo(f"Profile '{name}' is made.")
+    click.echo(f"Created profile '{name}'.")
     if activate:
         stacks.set_active_profile(name)
         click.echo(f"Profile '{name}' is active.")
@@ -69,12 +71,14 @@ def set_(name: str) -> None:
     stacks.set_active_profile(name)
     click.echo(f"Profile '{name}' is active.")
     if (active := stacks.active_profile()) != name:
-        click.echo(f"But RAYFORM_PROFILE or this folder sets '{active}' here, which goes first.", err=True)
+        click.echo(
+            f"In this folder '{active}' stays active: RAYFORM_PROFILE or the folder's pin sets it.", err=True
+        )
 
 
 @profile.command()
 @click.argument("target", required=False, metavar="[aws|localstack|FILE]")
-@click.option("--unset", is_flag=True, help="Leave it open again.")
+@click.option("--unset", is_flag=True, help="Remove the setting.")
 def target(target: str | None, unset: bool) -> None:
     """Show or set the cloud that the active profile's new stacks are deployed to."""
     name = stacks.active_profile()

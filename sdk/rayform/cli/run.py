@@ -1,12 +1,16 @@
-"""`rayform run`: run a pipeline of a file or module."""
+"""`rayform run`: runs a pipeline from a file or module."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rayform.cli.options import stack_option
+
+if TYPE_CHECKING:
+    from rayform.authoring.annotations import Argument
+    from rayform.authoring.pipelines import Pipeline
 
 __all__ = ["run"]
 
@@ -19,14 +23,18 @@ __all__ = ["run"]
     "parameters",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Set a parameter of the pipeline; the value is read as YAML. May be given several times.",
+    help="Set a parameter of the pipeline; the value is read as YAML. May be repeated.",
 )
-@click.option("--config", "config", metavar="FILE", help="YAML configuration that overrides code.")
-@click.option("--no-cache", is_flag=True, help="Run every step, whatever earlier runs left.")
 @click.option(
-    "--explain-cache", is_flag=True, help="Say for each step why it was, or wasn't, taken from the cache."
+    "--config", "config", metavar="FILE", help="YAML file with settings that override those in the code."
 )
-@click.option("--detach", is_flag=True, help="Return once a cluster accepted the run.")
+@click.option("--no-cache", is_flag=True, help="Run every step; take no results from the cache.")
+@click.option(
+    "--explain-cache",
+    is_flag=True,
+    help="Explain for each step why its results were or weren't taken from the cache.",
+)
+@click.option("--detach", is_flag=True, help="Return as soon as the cluster accepts the run.")
 @stack_option
 def run(
     target: str,
@@ -37,10 +45,10 @@ def run(
     detach: bool,
     stack: str | None,
 ) -> None:
-    """Run a pipeline of a file or module.
+    """Run a pipeline from a file or module.
 
-    FILE_OR_MODULE is a path such as train.py, or a module such as project.pipelines. Where it has several
-    pipelines, name one: train.py:training.
+    FILE_OR_MODULE is a path such as train.py, or a module such as project.pipelines. If it has several pipelines,
+    name one: train.py:training.
 
     \b
     Examples:
@@ -63,11 +71,11 @@ def run(
     run_pipeline(pipeline, options=options)
 
 
-def parsed_parameters(given: tuple[str, ...], pipeline: Any) -> dict[str, Any]:
-    """Turn `name=value` texts into values: YAML, but plain text for a parameter that is a string.
+def parsed_parameters(texts: tuple[str, ...], pipeline: Pipeline[..., Any]) -> dict[str, object]:
+    """Turn `name=value` texts into values: YAML, or plain text if the parameter is a string.
 
     Raises:
-        UsageError: one has no `=`, is given twice, or isn't YAML.
+        UsageError: a text has no `=`, repeats a name, or isn't YAML.
     """
     import yaml
 
@@ -75,12 +83,12 @@ def parsed_parameters(given: tuple[str, ...], pipeline: Any) -> dict[str, Any]:
     from rayform_core.errors import UsageError
 
     arguments = arguments_of(pipeline.entrypoint, kind="Pipeline")
-    values: dict[str, Any] = {}
-    for text in given:
+    values: dict[str, object] = {}
+    for text in texts:
         name, equals, raw = text.partition("=")
         name = name.strip()
         if not equals or not name:
-            raise UsageError(f"'{text}' is no parameter.", hint="Write -p name=value.")
+            raise UsageError(f"'{text}' is not a valid parameter.", hint="Write -p name=value.")
         if name in values:
             raise UsageError(f"Parameter '{name}' is given twice.")
         argument = arguments.get(name)
@@ -90,7 +98,7 @@ def parsed_parameters(given: tuple[str, ...], pipeline: Any) -> dict[str, Any]:
         try:
             values[name] = yaml.safe_load(raw)
             if argument is not None and not _fits(values[name], argument) and _fits(raw, argument):
-                values[name] = raw  # `str | None` and the like: 2026 is text there
+                values[name] = raw  # for `str | None` and similar types, 2026 is text
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             problem = getattr(error, "problem", None) or str(error)[:200]
             raise UsageError(
@@ -101,7 +109,7 @@ def parsed_parameters(given: tuple[str, ...], pipeline: Any) -> dict[str, Any]:
     return values
 
 
-def _fits(value: Any, argument: Any) -> bool:
+def _fits(value: object, argument: Argument) -> bool:
     from rayform.authoring.parameters import validated
     from rayform_core.errors import UsageError
 

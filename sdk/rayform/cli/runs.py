@@ -1,26 +1,27 @@
-"""`rayform runs`: what ran, how it went, and what to do with it."""
+"""`rayform runs`: pipeline runs, their logs, and what can be done with them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from rayform.cli import LazyGroup
 from rayform.cli.names import run_names
-from rayform.cli.options import confirm, list_options, opened_client, stack_option, yes_option
+from rayform.cli.options import PageRequest, confirm, opened_client, page_options, stack_option, yes_option
 from rayform.cli.output import (
     DROPPED,
     Column,
-    as_json,
-    emit_list,
+    Json,
     human_duration,
     human_time,
     json_option,
     metadata_text,
     plain,
+    plain_fields,
+    print_json,
     print_pairs,
     print_table,
     styled_status,
@@ -28,19 +29,20 @@ from rayform.cli.output import (
 
 if TYPE_CHECKING:
     from rayform.reading.client import Client
-    from rayform_runtime.catalog.entities import Query, Run, StepRun
+    from rayform.reading.views import RunView
+    from rayform_runtime.catalog.entities import Run, StepRun
 
 __all__ = ["runs"]
 
-_IN_LISTS_LEFT_OUT = ("spec", "stack", "code", "environment", "metadata", "pid", "pid_started")
+_OMITTED_IN_LISTS = ("spec", "stack", "code", "environment", "metadata", "pid", "pid_started")
 
 
-@click.group(cls=LazyGroup, table={})
+@click.group(cls=LazyGroup)
 def runs() -> None:
     """List, describe, follow, resume, stop and delete pipeline runs."""
 
 
-_COLUMNS = [
+_COLUMNS: list[Column[Run]] = [
     Column("status", lambda run: run.status.value),
     Column("run", lambda run: run.name, shrink=2),
     Column("pipeline", lambda run: run.pipeline, shrink=DROPPED),
@@ -48,7 +50,7 @@ _COLUMNS = [
     Column("took", lambda run: _took(run), right=True),
     Column("stack", lambda run: run.stack_name, shrink=4),
 ]
-_STEP_COLUMNS = [
+_STEP_COLUMNS: list[Column[StepRun]] = [
     Column("status", lambda step: step.status.value),
     Column("step", lambda step: step_title(step), shrink=2),
     Column("took", lambda step: human_duration(step.started_at, step.ended_at), right=True),
@@ -58,8 +60,8 @@ _STEP_COLUMNS = [
 
 
 def _tries(step: StepRun) -> str:
-    never_began = step.status.value in ("pending", "skipped", "cached")
-    return "-" if never_began else str(step.attempt)
+    not_started = step.status.value in ("pending", "skipped", "cached")
+    return "-" if not_started else str(step.attempt)
 
 
 def _took(run: Run) -> str:
@@ -69,32 +71,21 @@ def _took(run: Run) -> str:
 
 
 def step_title(step: StepRun) -> str:
-    """Return a step run's key, with its place in the list where it is mapped."""
+    """Return a step run's key; for an instance of a mapped step, with its index."""
     return step.key if step.map_index is None else f"{step.key}[{step.map_index}]"
 
 
 @runs.command("list")
-@list_options
-@stack_option
-@json_option
-def list_(query: Query, stack: str | None, json_wanted: bool) -> None:
+@page_options
+def list_(request: PageRequest) -> None:
     """List runs, newest first."""
-    with opened_client(stack) as client:
-        found = client.catalog.list_runs(query)
-    emit_list(
-        found.items,
-        _COLUMNS,
-        json_wanted=json_wanted,
-        to_plain=_listed,
-        total=found.total,
-        page=found.page,
-        size=found.size,
-        empty="No runs.",
+    request.emit(
+        lambda catalog, query: catalog.list_runs(query), _COLUMNS, to_plain=_listed, empty="No runs."
     )
 
 
-def _listed(run: Run) -> object:
-    return {key: value for key, value in plain(run).items() if key not in _IN_LISTS_LEFT_OUT}
+def _listed(run: Run) -> Json:
+    return {key: value for key, value in plain_fields(run).items() if key not in _OMITTED_IN_LISTS}
 
 
 @runs.command()
@@ -102,36 +93,36 @@ def _listed(run: Run) -> object:
 @stack_option
 @json_option
 def describe(run: str, stack: str | None, json_wanted: bool) -> None:
-    """Show a run (by its name, its ID, or the start of either): steps, parameters, errors, metadata."""
+    """Show a run: its steps, parameters, errors and metadata. RUN is its name, its ID, or a prefix of either."""
     with opened_client(stack) as client:
-        found = client.get_pipeline_run(run).record
-        steps = client.catalog.list_step_runs(found.id)
+        record = client.get_pipeline_run(run).record
+        steps = client.catalog.list_step_runs(record.id)
     if json_wanted:
-        as_json({**plain(found), "steps": plain(steps)})
+        print_json({**plain_fields(record), "steps": plain(steps)})
         return
     print_pairs(
         [
-            ("run", found.name),
-            ("id", str(found.id)),
-            ("status", styled_status(found.status.value)),
-            ("pipeline", found.pipeline),
-            ("stack", found.stack_name),
-            ("started", human_time(found.started_at)),
-            ("took", _took(found)),
-            ("user", found.user or ""),
-            ("tags", ", ".join(found.tags)),
-            ("code", metadata_text(found.code)),
-            ("parameters", metadata_text(found.parameters)),
-            ("metadata", metadata_text(found.metadata)),
-            ("error", f"{found.error.type}: {found.error.message}" if found.error else ""),
+            ("run", record.name),
+            ("id", str(record.id)),
+            ("status", styled_status(record.status.value)),
+            ("pipeline", record.pipeline),
+            ("stack", record.stack_name),
+            ("started", human_time(record.started_at)),
+            ("took", _took(record)),
+            ("user", record.user or ""),
+            ("tags", ", ".join(record.tags)),
+            ("code", metadata_text(record.code)),
+            ("parameters", metadata_text(record.parameters)),
+            ("metadata", metadata_text(record.metadata)),
+            ("error", f"{record.error.type}: {record.error.message}" if record.error else ""),
         ]
     )
     if steps:
         click.echo()
         print_table(steps, _STEP_COLUMNS)
     _show_errors(steps)
-    if found.status.value in ("failed", "interrupted", "stopped"):
-        click.echo(f"\nGo on where it ended: rayform runs resume {found.name}")
+    if record.status.value in ("failed", "interrupted", "stopped"):
+        click.echo(f"\nContinue where it ended: rayform runs resume {record.name}")
 
 
 def _show_errors(steps: Sequence[StepRun]) -> None:
@@ -145,64 +136,77 @@ def _show_errors(steps: Sequence[StepRun]) -> None:
 @runs.command()
 @click.argument("run", shell_complete=run_names)
 @click.argument("step", required=False)
-@click.option("-f", "--follow", "follow_", is_flag=True, help="Go on printing until the run ends.")
+@click.option("-f", "--follow", "follow_", is_flag=True, help="Continue printing until the run ends.")
 @stack_option
 def logs(run: str, step: str | None, follow_: bool, stack: str | None) -> None:
-    """Print the logs of a run's steps, or of one step; after all logs, the tracebacks of steps that failed."""
+    """Print the logs of a run's steps or of one STEP, and then the tracebacks of failed steps."""
     with opened_client(stack) as client:
-        found = client.get_pipeline_run(run)
+        view = client.get_pipeline_run(run)
         if step is not None and not follow_:
-            _ = found.steps[step.partition("[")[0]]  # says which steps there are where there is none
+            _ = view.steps[step.partition("[")[0]]  # an unknown step raises an error that names the steps
         printer = _LogPrinter(client, step, prefix=step is None)
-        while True:
-            over = found.status.is_finished
-            steps = client.catalog.list_step_runs(found.id)
+        steps: Sequence[StepRun] = ()
+        for _, steps in _states(client, view, until_end=follow_):
             printer.print_new(steps)
-            if over or not follow_:
-                break
-            time.sleep(0.5)
-            found = found.refresh()
         printer.finish(steps)
 
 
+def _states(client: Client, run: RunView, *, until_end: bool) -> Iterator[tuple[RunView, list[StepRun]]]:
+    """Give a run with its step runs, once, or twice a second until the run ends."""
+    while True:
+        yield run, client.catalog.list_step_runs(run.id)
+        if run.status.is_finished or not until_end:
+            return
+        time.sleep(0.5)
+        run = run.refresh()
+
+
 class _LogPrinter:
-    """Prints what is new in the logs of step runs, each line under its step's name, whole lines only."""
+    """Prints the new lines in the logs of step runs.
+
+    Args:
+        client: of the stack that has the logs.
+        step: print only the logs of this step, or of this instance of a mapped step.
+        prefix: begin each line with the step's name.
+    """
 
     def __init__(self, client: Client, step: str | None, *, prefix: bool) -> None:
         self.client = client
         self.step = step
         self.prefix = prefix
-        self.read: dict[str, int] = {}
-        self.rest: dict[str, bytes] = {}
+        # By step: how many bytes of its log were read, and those of them that are no whole line yet.
+        self._position: dict[str, int] = {}
+        self._rest: dict[str, bytes] = {}
 
     def print_new(self, steps: Sequence[StepRun]) -> None:
+        """Print the lines that were written since the last call."""
         from rayform_core.errors import NotFoundError
         from rayform_runtime.execution.worker.logs import read_log
 
         for step in steps:
             title = step_title(step)
-            if not self._is_wanted(step) or not step.log_uri:
+            if not self._is_selected(step) or not step.log_uri:
                 continue
-            start = self.read.get(title, 0)
+            start = self._position.get(title, 0)
             try:
                 new = read_log(step.log_uri, self.client.artifact_store, start=start)
             except NotFoundError:
                 continue  # nothing was printed yet, or the log is on another machine until the step ends
-            self.read[title] = start + len(new)
-            *lines, self.rest[title] = (self.rest.get(title, b"") + new).split(b"\n")
+            self._position[title] = start + len(new)
+            *lines, self._rest[title] = (self._rest.get(title, b"") + new).split(b"\n")
             self._print(title, lines)
 
     def finish(self, steps: Sequence[StepRun]) -> None:
-        """Print what didn't end in a line break, and then why steps failed."""
-        for title, rest in self.rest.items():
+        """Print last lines without a line break, and then why steps failed."""
+        for title, rest in self._rest.items():
             if rest:
                 self._print(title, [rest])
         for step in steps:
-            if step.error is not None and self._is_wanted(step):
+            if step.error is not None and self._is_selected(step):
                 why = step.error.traceback or f"{step.error.type}: {step.error.message}"
                 self._print(step_title(step), why.rstrip().encode(errors="backslashreplace").split(b"\n"))
 
-    def _is_wanted(self, step: StepRun) -> bool:
+    def _is_selected(self, step: StepRun) -> bool:
         return self.step is None or self.step in (step_title(step), step.key)
 
     def _print(self, title: str, lines: Sequence[bytes]) -> None:
@@ -215,33 +219,29 @@ class _LogPrinter:
 @click.argument("run", shell_complete=run_names)
 @stack_option
 def follow(run: str, stack: str | None) -> None:
-    """Print what happens in a run that is at work, until it ends; ends with the run's own exit code."""
+    """Print the steps and logs of a run until it ends; exits with the run's exit code."""
     from rayform_core.errors import PipelineFailedError
 
     with opened_client(stack) as client:
-        found = client.get_pipeline_run(run)
+        view = client.get_pipeline_run(run)
         printer = _LogPrinter(client, None, prefix=True)
-        seen: dict[str, str] = {}
-        while True:
-            over = found.status.is_finished
-            steps = client.catalog.list_step_runs(found.id)
+        shown: dict[str, str] = {}
+        steps: Sequence[StepRun] = ()
+        for latest, steps in _states(client, view, until_end=True):
+            view = latest
             printer.print_new(steps)
             for step in steps:
                 title, status = step_title(step), step.status.value
-                if seen.get(title) != status:
-                    seen[title] = status
+                if shown.get(title) != status:
+                    shown[title] = status
                     took = f" in {human_duration(step.started_at, step.ended_at)}" if step.ended_at else ""
                     click.echo(f"{title}: {styled_status(status)}{took}")
-            if over:
-                break
-            time.sleep(0.5)
-            found = found.refresh()
         printer.finish(steps)
-        click.echo(f"Run {found.name}: {styled_status(found.status.value)}")
-        if found.status.value != "completed":
+        click.echo(f"Run {view.name}: {styled_status(view.status.value)}")
+        if view.status.value != "completed":
             raise PipelineFailedError(
-                f"Run '{found.name}' ended {found.status.value}.",
-                hint=f"See why: rayform runs describe {found.name}",
+                f"Run '{view.name}' ended {view.status.value}.",
+                hint=f"See why: rayform runs describe {view.name}",
             )
 
 
@@ -250,9 +250,9 @@ def follow(run: str, stack: str | None) -> None:
 @click.option("--no-cache", is_flag=True, help="Run every missing step; take none from the cache.")
 @stack_option
 def resume(run: str, no_cache: bool, stack: str | None) -> None:
-    """Go on with a run that failed, was stopped or was killed: only what is missing is run.
+    """Continue a run that failed, was stopped or was killed; only its missing steps run.
 
-    It goes on on the stack that it began on, whichever is active; another one, given with --stack, is refused.
+    It continues on the stack that it began on, whichever stack is active. With --stack you can only name that stack.
     """
     from rayform.launching.resume import resume_on_own_stack, resume_run
 
@@ -265,16 +265,16 @@ def resume(run: str, no_cache: bool, stack: str | None) -> None:
 @click.argument("run", shell_complete=run_names)
 @stack_option
 def stop(run: str, stack: str | None) -> None:
-    """Stop a run that is at work; what its steps finished is kept."""
+    """Stop a run; the results of its finished steps are kept."""
     from rayform.launching.resume import stop_run
 
     with opened_client(stack) as client:
-        found = client.get_pipeline_run(run)
-        if found.status.is_finished:
-            click.echo(f"Run {found.name} has ended already: {found.status.value}.")
+        view = client.get_pipeline_run(run)
+        if view.status.is_finished:
+            click.echo(f"Run {view.name} has already ended: {view.status.value}.")
             return
-        stop_run(client, found)
-        click.echo(f"Run {found.name} is told to stop.")
+        stop_run(client, view)
+        click.echo(f"Asked run {view.name} to stop.")
 
 
 @runs.command()
@@ -282,9 +282,9 @@ def stop(run: str, stack: str | None) -> None:
 @yes_option
 @stack_option
 def delete(run: str, yes: bool, stack: str | None) -> None:
-    """Delete a finished run and its step runs; its artifacts stay (see artifact prune)."""
+    """Delete a finished run and its step runs; its artifacts stay (see rayform artifact prune)."""
     with opened_client(stack) as client:
-        found = client.get_pipeline_run(run)
-        confirm(f"Delete run '{found.name}'?", yes=yes)
-        client.delete_pipeline_run(found.id)
-        click.echo(f"Run {found.name} is deleted.")
+        view = client.get_pipeline_run(run)
+        confirm(f"Delete run '{view.name}'?", yes=yes)
+        client.delete_pipeline_run(view.id)
+        click.echo(f"Deleted run {view.name}.")

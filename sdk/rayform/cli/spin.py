@@ -1,4 +1,4 @@
-"""`rayform spin`: one step of an earlier run again, alone."""
+"""`rayform spin`: runs one step of an earlier run again."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["spin"]
 @click.command("spin")
 @click.argument("run", metavar="RUN")
 @click.argument("step", metavar="STEP")
-@click.option("--debug", is_flag=True, help="Run it in this process and open pdb where it raises.")
+@click.option("--debug", is_flag=True, help="Run the step in this process and open pdb where it raises.")
 @stack_option
 def spin(run: str, step: str, debug: bool, stack: str | None) -> None:
-    """Run one step of an earlier run again, alone, on the inputs that it had.
+    """Run one step of an earlier run again, with the same inputs.
 
-    RUN is a run's name, its ID, or the start of either; STEP is the step's key in the pipeline. The code is
-    today's. It makes a run of its own and changes nothing of the earlier one.
+    RUN is a run's name, its ID, or a prefix of either; STEP is the step's key in the pipeline. The step runs today's
+    code, in a new run; the earlier run doesn't change.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`rayform terraform`: the Terraform that deploys stacks."""
+"""`rayform terraform`: installs and configures Terraform, which deploys stacks."""
 
 from __future__ import annotations
 
@@ -9,19 +9,27 @@ __all__ = ["terraform"]
 
 @click.group()
 def terraform() -> None:
-    """Install and configure the Terraform that deploys stacks."""
+    """Install and configure Terraform, which deploys stacks."""
 
 
 @terraform.command()
 @click.option(
-    "--version", "release", default=None, metavar="RELEASE", help="Another release than the tested one."
+    "--version",
+    "release",
+    default=None,
+    metavar="RELEASE",
+    help="Install this release; by default the tested one.",
 )
 @click.option(
-    "--from", "source", default=None, metavar="URL", help="Fetch from here; the release site's layout."
+    "--from",
+    "source",
+    default=None,
+    metavar="URL",
+    help="Download from here; same layout as the release site.",
 )
-@click.option("--sha256", default=None, metavar="HEX", help="The checksum that the archive must have.")
+@click.option("--sha256", default=None, metavar="HEX", help="Checksum that the archive must have.")
 def install(release: str | None, source: str | None, sha256: str | None) -> None:
-    """Fetch a pinned release and verify its checksum."""
+    """Download a pinned release of Terraform and verify its checksum."""
     from rayform_provisioner.terraform.install import PINNED, RELEASES
     from rayform_provisioner.terraform.install import install as fetch
 
@@ -31,7 +39,7 @@ def install(release: str | None, source: str | None, sha256: str | None) -> None
 
 @terraform.command()
 def version() -> None:
-    """Show which Terraform is used, and from where it takes providers."""
+    """Show which Terraform is used, and where it gets its providers."""
     from rayform_provisioner.terraform.settings import TerraformSettings
 
     settings = TerraformSettings()
@@ -42,13 +50,14 @@ def version() -> None:
 
 @terraform.command()
 @click.option(
-    "--binary", default=None, metavar="PATH", help="Terraform or OpenTofu to use; empty for the default."
+    "--binary", default=None, metavar="PATH", help="Terraform or OpenTofu binary; empty for the default."
 )
+@click.option("--mirror", default=None, metavar="PATH|URL", help="Mirror of providers; empty for none.")
 @click.option(
-    "--mirror", default=None, metavar="PATH|URL", help="Mirror to take providers from; empty for none."
-)
-@click.option(
-    "--plugin-cache", default=None, metavar="PATH", help="Folder that keeps providers; empty for the default."
+    "--plugin-cache",
+    default=None,
+    metavar="PATH",
+    help="Folder for downloaded providers; empty for the default.",
 )
 def configure(binary: str | None, mirror: str | None, plugin_cache: str | None) -> None:
     """Set the binary, the provider mirror and the plugin cache."""

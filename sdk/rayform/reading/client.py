@@ -7,7 +7,6 @@ items are the views of `rayform.reading.views`. What a method does is in the mod
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rayform.reading import artifacts, metadata, models, runs
@@ -44,25 +43,29 @@ class Client:
         from rayform.running_step import running_stack
         from rayform.stacks.open import open_catalog, open_stack
 
+        # Either the stack's registration, and its catalog if that could be opened alone, or the open stack. `_stack`
+        # opens the stack of a registration on first use.
         self._record: StackRecord | None = None
         self._catalog: Catalog | None = None
+        self._opened: Stack | None = None
         if stack is None:
             stack = running_stack()
         if stack is None or isinstance(stack, str):
-            # The whole stack is opened only if more than its catalog is used.
             self._record = active_record(stack)
             self._catalog = open_catalog(self._record)
             return
         from rayform_runtime.components import Stack
 
-        self._stack = stack if isinstance(stack, Stack) else open_stack(stack)
+        self._opened = stack if isinstance(stack, Stack) else open_stack(stack)
 
-    @cached_property
+    @property
     def _stack(self) -> Stack:
-        from rayform.stacks.open import open_stack
+        if self._opened is None:
+            from rayform.stacks.open import open_stack
 
-        assert self._record is not None
-        return open_stack(get_stack(self._record.name, profile=self._record.profile))
+            assert self._record is not None
+            self._opened = open_stack(get_stack(self._record.name, profile=self._record.profile))
+        return self._opened
 
     def __enter__(self) -> Client:
         return self
@@ -119,7 +122,7 @@ class Client:
         spec = get_stack(name)
         set_active_stack(name)
         self._record = self._catalog = None
-        self._stack = open_stack(spec)
+        self._opened = open_stack(spec)
 
     def list_stacks(self) -> list[StackRecord]:
         """Return the registered stacks of the active profile."""

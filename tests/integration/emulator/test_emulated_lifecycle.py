@@ -199,7 +199,7 @@ def test_the_command_line_runs_a_cloud_and_names_what_it_does_not_know(own_home:
         rayform = str(Path(sys.executable).with_name("rayform"))
         return subprocess.run([rayform, "localstack", *words], capture_output=True, text=True, check=False)
 
-    assert "No emulated cloud runs" in run("status").stdout
+    assert "There is no emulated cloud" in run("status").stdout
     assert run("up").returncode == 0
     try:
         status = json.loads(run("status", "--json").stdout)

@@ -9,7 +9,7 @@ import os
 import pytest
 from support.iam_policies import allowed, role_policies
 
-from rayform.cli.stack_lifecycle import how_to_adopt
+from rayform.cli.stack.lifecycle import how_to_adopt
 from rayform_core.errors import ConflictError
 from rayform_provisioner.aws.clients import client
 from rayform_provisioner.aws.health import health as look

@@ -90,7 +90,7 @@ def test_from_init_to_an_empty_cloud_by_the_command_line(stack_home, both, tmp_p
     ]
 
     assert "Type the" not in rayform(folder, "stack", "destroy", "--target", str(both), code=2)
-    assert "is gone" in rayform(folder, "stack", "destroy", "--yes", "--target", str(both))
+    assert "Destroyed stack" in rayform(folder, "stack", "destroy", "--yes", "--target", str(both))
     left = inventory(
         target, REGION, outputs["reference"], bucket=outputs["bucket"], repository=outputs["registry_name"]
     )

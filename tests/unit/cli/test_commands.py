@@ -356,7 +356,7 @@ def test_prune_shows_before_it_asks(cli: Cli, client: Client) -> None:
     code, out, _ = cli("artifact", "prune", "-y")
     assert code == 0
     assert "Removed 1 versions" in out
-    assert "Nothing to prune" in cli("artifact", "prune", "-y")[1]
+    assert "nothing to prune" in cli("artifact", "prune", "-y")[1]
 
 
 def test_stacks_from_register_to_delete(cli: Cli, tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import subprocess
 import pytest
 from click.testing import CliRunner
 
-from rayform.cli.stack_rescue import new_key as new_key_command
-from rayform.cli.stack_rescue import unlock as unlock_command
-from rayform.cli.stack_status import status as status_command
+from rayform.cli.stack.recovery import new_key as new_key_command
+from rayform.cli.stack.recovery import unlock as unlock_command
+from rayform.cli.stack.status import status as status_command
 from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_core.files import write_atomically
 from rayform_provisioner.clouds import LockInfo
@@ -67,8 +67,8 @@ def test_holder_is_a_living_command_alone(folder):
     ("status", "sentence"),
     [
         ("planned", "never deployed"),
-        ("deploying", "deploy again to go on"),
-        ("destroying", "`rayform stack destroy demo` goes on where it stopped"),
+        ("deploying", "Continue: rayform stack deploy"),
+        ("destroying", "Continue: rayform stack destroy demo"),
     ],
 )
 def test_status_of_an_unfinished_stack_says_how_to_go_on(folder, status, sentence):
@@ -112,7 +112,7 @@ def test_an_existing_key_is_only_replaced_if_the_user_says_so(folder):
     """`rayform stack new-key` asks before it replaces a key, but not before it replaces a lost one."""
     before = folder.begin("eu-central-1", "aws").ssh_public_key
     refused = CliRunner().invoke(new_key_command, ["demo"])
-    assert isinstance(refused.exception, UsageError) and "has its key" in refused.exception.message
+    assert isinstance(refused.exception, UsageError) and "has a key" in refused.exception.message
     assert folder.existing().ssh_public_key == before
     assert CliRunner().invoke(new_key_command, ["demo", "--yes"]).exit_code == 0
     replaced = folder.existing().ssh_public_key
@@ -127,7 +127,7 @@ def test_nobody_holds_the_lock_of_a_state_on_this_machine(folder):
     folder.begin("eu-central-1", "aws")
     result = CliRunner().invoke(unlock_command, ["demo", "--yes"])
     assert result.exit_code == 0
-    assert "Nobody holds the lock of stack 'demo'" in result.output
+    assert "Stack 'demo' isn't locked" in result.output
 
 
 def test_no_key_that_was_set_aside_is_lost(folder):

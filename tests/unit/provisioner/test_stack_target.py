@@ -7,7 +7,7 @@ import json
 import pytest
 
 from rayform import stacks
-from rayform.cli.stack_lifecycle import lifecycle_of
+from rayform.cli.stack.selection import lifecycle_of
 from rayform_core.errors import PrerequisiteError
 from rayform_provisioner.clouds import MissingCredentialsError
 from rayform_provisioner.command import Command
@@ -30,9 +30,9 @@ def folder(tmp_path, monkeypatch):
     return StackFolder("demo")
 
 
-def target_of(flag: str | None = None, *, may_settle: bool = True) -> str:
+def target_of(flag: str | None = None, *, may_move: bool = True) -> str:
     """The cloud that a command goes to."""
-    return lifecycle_of("demo", flag, quiet=True, may_settle=may_settle)[0].target.name
+    return lifecycle_of("demo", flag, quiet=True, may_move=may_move)[0].target.name
 
 
 def begun(folder: StackFolder, target: str, status: str) -> None:
@@ -48,7 +48,7 @@ def test_a_planned_stack_goes_where_the_profile_says_by_now(folder):
     stacks.set_profile_target("localstack")
     assert target_of() == "localstack"
     assert target_of("aws") == "aws"
-    assert target_of(may_settle=False) == "aws"
+    assert target_of(may_move=False) == "aws"
 
 
 def test_the_variable_goes_before_the_profile(folder, monkeypatch):

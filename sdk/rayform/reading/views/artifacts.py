@@ -14,7 +14,11 @@ from rayform.reading.views.base import Field, View
 if TYPE_CHECKING:
     from rayform.reading.views.reader import Reader
     from rayform.reading.views.runs import RunView, StepRunView
-    from rayform_runtime.catalog.entities import ArtifactVersion, Visualization
+    from rayform_runtime.catalog.entities import (
+        Artifact,  # noqa: F401 - a base class names it in quotes
+        ArtifactVersion,
+        Visualization,
+    )
 
 __all__ = ["ArtifactVersionView", "ArtifactView", "Output"]
 

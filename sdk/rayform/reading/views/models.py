@@ -14,7 +14,12 @@ from rayform_core.errors import NotFoundError
 
 if TYPE_CHECKING:
     from rayform.reading.views.runs import RunView
-    from rayform_runtime.catalog.entities import ModelStage, StageChange
+    from rayform_runtime.catalog.entities import (
+        Model,  # noqa: F401 - a base class names it in quotes
+        ModelStage,
+        ModelVersion,  # noqa: F401 - a base class names it in quotes
+        StageChange,
+    )
 
 __all__ = ["ModelVersionView", "ModelView"]
 

@@ -1,8 +1,4 @@
-"""`rayform stack`: registered stacks.
-
-What deploys and destroys them is in `stack_lifecycle.py`, what shows how a deployed one does in `stack_status.py`, what
-gets one out of trouble in `stack_rescue.py`.
-"""
+"""The group `rayform stack`, and its commands on registered stacks."""
 
 from __future__ import annotations
 
@@ -16,61 +12,67 @@ from rayform import stacks
 from rayform.cli import LazyGroup
 from rayform.cli.names import stack_names
 from rayform.cli.options import confirm, yes_option
-from rayform.cli.output import Column, as_json, emit_list, json_option, plain, print_pairs, use_colour
+from rayform.cli.output import Column, emit_list, json_option, plain, print_json, print_pairs, use_colour
 from rayform.stacks import components
 
-__all__ = ["LIFECYCLE", "stack"]
+__all__ = ["DEPLOYED", "stack"]
 
 R = TypeVar("R")
 
-LIFECYCLE: dict[str, tuple[str, str]] = {
-    "init": ("rayform.cli.stack_lifecycle:init", "Write a commented stack definition."),
-    "validate": ("rayform.cli.stack_lifecycle:validate", "Check a stack definition."),
-    "plan": ("rayform.cli.stack_lifecycle:plan", "Show what a deploy would do, and what it would cost."),
-    "deploy": ("rayform.cli.stack_lifecycle:deploy", "Make the cloud what the definition says."),
+DEPLOYED: dict[str, tuple[str, str]] = {
+    "init": ("rayform.cli.stack.lifecycle:init", "Write a commented stack definition."),
+    "validate": ("rayform.cli.stack.lifecycle:validate", "Check a stack definition."),
+    "plan": ("rayform.cli.stack.lifecycle:plan", "Show what a deploy would change, and what it would cost."),
+    "deploy": (
+        "rayform.cli.stack.lifecycle:deploy",
+        "Create or change a stack in the cloud as its definition says.",
+    ),
     "status": (
-        "rayform.cli.stack_status:status",
-        "Show a deployed stack's health, drift, age and cost, its nodes and what runs on them.",
+        "rayform.cli.stack.status:status",
+        "Show a deployed stack's health, drift, age and cost, its nodes, and what runs on them.",
     ),
     "start": (
-        "rayform.cli.cluster_power:start",
-        "Wake a stack's head that stopped itself, and wait until it is ready.",
+        "rayform.cli.stack.power:start",
+        "Start the head of a sleeping stack, and wait until it is ready.",
     ),
     "stop": (
-        "rayform.cli.cluster_power:stop",
-        "End a stack's workers and stop its head; its disk, data and address stay.",
+        "rayform.cli.stack.power:stop",
+        "Remove a stack's workers and stop its head; its disk, data and address stay.",
     ),
-    "outputs": ("rayform.cli.stack_lifecycle:outputs", "Show a deployed stack's outputs."),
+    "outputs": ("rayform.cli.stack.lifecycle:outputs", "Show a deployed stack's outputs."),
     "refresh": (
-        "rayform.cli.stack_lifecycle:refresh",
-        "Read the cloud's present state, and register the stack anew.",
+        "rayform.cli.stack.lifecycle:refresh",
+        "Read the cloud's current state, and update the stack's registration.",
     ),
-    "destroy": ("rayform.cli.stack_lifecycle:destroy", "Remove a deployed stack and all that bears its tag."),
-    "history": ("rayform.cli.stack_lifecycle:history", "Show what was applied to a stack, when and by whom."),
+    "destroy": (
+        "rayform.cli.stack.lifecycle:destroy",
+        "Remove a deployed stack and everything that has its tag.",
+    ),
+    "history": ("rayform.cli.stack.lifecycle:history", "Show what was done to a stack, when and by whom."),
     "unlock": (
-        "rayform.cli.stack_rescue:unlock",
-        "Take away the lock of a command that died on another machine.",
+        "rayform.cli.stack.recovery:unlock",
+        "Remove the lock of a command that died on another machine.",
     ),
     "new-key": (
-        "rayform.cli.stack_rescue:new_key",
-        "Make a new SSH key for a stack whose key is lost or known to others; the next deploy brings it in.",
+        "rayform.cli.stack.recovery:new_key",
+        "Create a new SSH key for a stack whose key is lost or leaked; the next deploy installs it.",
     ),
     "export-terraform": (
-        "rayform.cli.stack_lifecycle:export_terraform",
-        "Write a root module that runs with bare Terraform.",
+        "rayform.cli.stack.lifecycle:export_terraform",
+        "Write a Terraform root module that runs without Rayform.",
     ),
 }
-"""Commands that deploy, look after and destroy: name to (`module:attribute`, help line). They load on use."""
+"""Commands on deployed stacks and definitions: name to (`module:attribute`, help line), imported when used."""
 
 
-@click.group(cls=LazyGroup, table=LIFECYCLE)
+@click.group(cls=LazyGroup, table=DEPLOYED)
 def stack() -> None:
-    """Register, switch, deploy and destroy stacks."""
+    """Register, activate, deploy and destroy stacks."""
 
 
-_COLUMNS = [
+_COLUMNS: list[Column[dict[str, object]]] = [
     Column("active", lambda row: "*" if row["active"] else ""),
-    Column("name", lambda row: row["name"], shrink=1),
+    Column("name", lambda row: str(row["name"]), shrink=1),
     Column("orchestrator", lambda row: _shown(row, "orchestrator"), shrink=3),
     Column("artifact store", lambda row: _shown(row, "artifact-store"), shrink=4),
     Column("registry", lambda row: _shown(row, "container-registry"), shrink=5),
@@ -81,9 +83,9 @@ _COLUMNS = [
 def _shown(row: dict[str, object], kind: str) -> str:
     if row["problem"]:
         return "corrupt"
-    named = row["components"]
-    assert isinstance(named, dict)
-    return str(named.get(kind, "-"))
+    names = row["components"]
+    assert isinstance(names, dict)
+    return str(names.get(kind, "-"))
 
 
 def _row(record: stacks.StackRecord, active: str) -> dict[str, object]:
@@ -98,7 +100,12 @@ def _row(record: stacks.StackRecord, active: str) -> dict[str, object]:
 
 
 @stack.command("list")
-@click.option("--profile", default=None, metavar="NAME", help="Of this profile rather than the active one.")
+@click.option(
+    "--profile",
+    default=None,
+    metavar="NAME",
+    help="List the stacks of this profile instead of the active one.",
+)
 @json_option
 def list_(profile: str | None, json_wanted: bool) -> None:
     """List the registered stacks."""
@@ -120,7 +127,7 @@ def list_(profile: str | None, json_wanted: bool) -> None:
 @click.argument("name", required=False, shell_complete=stack_names)
 @json_option
 def describe(name: str | None, json_wanted: bool) -> None:
-    """Show a stack (the active one unless told) and its components."""
+    """Show a stack (by default the active one) and its components."""
     active = stacks.active_stack_name()
     record = _read(name)
     parts = [components.read_component(kind, part) for kind, part in record.components.items()]
@@ -129,10 +136,10 @@ def describe(name: str | None, json_wanted: bool) -> None:
         row["components"] = {
             p.kind: {"name": p.name, "flavor": p.flavor, "config": plain(p.config)} for p in parts
         }
-        as_json(row)
+        print_json(row)
         return
-    shown = "yes, set by " + active.source if row["active"] else "no"
-    pairs = [("name", record.name), ("profile", record.profile), ("active", shown)]
+    status = "yes, set by " + active.source if row["active"] else "no"
+    pairs = [("name", record.name), ("profile", record.profile), ("active", status)]
     if record.reference:
         pairs.append(("reference", record.reference))
     for part in parts:
@@ -147,36 +154,38 @@ def _read(name: str | None) -> stacks.StackRecord:
 
 @stack.command("set")
 @click.argument("name", shell_complete=stack_names)
-@click.option("--here", is_flag=True, help="Only for this folder and all below it (.rayform/config.yaml).")
+@click.option(
+    "--here", is_flag=True, help="Only in this folder and all folders below it (.rayform/config.yaml)."
+)
 def set_(name: str, here: bool) -> None:
     """Make a stack the active one."""
     path = stacks.set_active_stack(name, here=Path.cwd() if here else None)
     click.echo(f"Stack '{name}' is active" + (f" in {path.parent.parent}." if here else "."))
     active = stacks.active_stack_name()
     if active.name != name:
-        click.echo(f"But {active.source} sets '{active.name}' here, which goes first.", err=True)
+        click.echo(f"In this folder '{active.name}' stays active: {active.source} sets it.", err=True)
 
 
 @stack.command()
 @json_option
 def get(json_wanted: bool) -> None:
-    """Print the active stack's name, and with --json who set it."""
+    """Print the active stack's name; with --json also what set it."""
     active = stacks.active_stack_name()
     stacks.read_stack(active.name)
     if json_wanted:
-        as_json({"name": active.name, "profile": active.profile, "source": active.source})
+        print_json({"name": active.name, "profile": active.profile, "source": active.source})
     else:
         click.echo(active.name, color=use_colour())
 
 
 def _component_options(command: Callable[..., R]) -> Callable[..., R]:
-    for flags, name, shown in (
+    for flags, name, title in (
         (("-c", "--container-registry"), "container_registry", "container registry"),
-        (("-m", "--catalog"), "catalog", "catalog (metadata)"),
+        (("-m", "--catalog"), "catalog", "catalog"),
         (("-a", "--artifact-store"), "artifact_store", "artifact store"),
         (("-o", "--orchestrator"), "orchestrator", "orchestrator"),
     ):
-        command = click.option(*flags, name, metavar="NAME", default=None, help=f"Registered {shown}.")(
+        command = click.option(*flags, name, metavar="NAME", default=None, help=f"A registered {title}.")(
             command
         )
     return command
@@ -185,7 +194,7 @@ def _component_options(command: Callable[..., R]) -> Callable[..., R]:
 @stack.command()
 @click.argument("name")
 @_component_options
-@click.option("--set", "activate", is_flag=True, help="Also make it the active stack.")
+@click.option("--set", "activate", is_flag=True, help="Make it the active stack.")
 def register(
     name: str,
     orchestrator: str | None,
@@ -194,7 +203,7 @@ def register(
     catalog: str | None,
     activate: bool,
 ) -> None:
-    """Register a stack of registered components; the local default ones where none is named."""
+    """Register a stack of registered components; those you leave out are the local default ones."""
     stacks.register_stack(
         name,
         orchestrator=orchestrator or "default",
@@ -202,7 +211,7 @@ def register(
         catalog=catalog or "default",
         container_registry=container_registry,
     )
-    click.echo(f"Stack '{name}' is registered.")
+    click.echo(f"Registered stack '{name}'.")
     if activate:
         stacks.set_active_stack(name)
         click.echo(f"Stack '{name}' is active.")
@@ -211,7 +220,7 @@ def register(
 @stack.command()
 @click.argument("name", required=False, shell_complete=stack_names)
 @_component_options
-@click.option("--no-container-registry", is_flag=True, help="Leave it without a container registry.")
+@click.option("--no-container-registry", is_flag=True, help="Remove the container registry from the stack.")
 def update(
     name: str | None,
     orchestrator: str | None,
@@ -220,7 +229,7 @@ def update(
     catalog: str | None,
     no_container_registry: bool,
 ) -> None:
-    """Give a stack (the active one unless told) other components."""
+    """Change the components of a stack (by default the active one)."""
     record = stacks.update_stack(
         name or stacks.active_stack_name().name,
         remove_container_registry=no_container_registry,
@@ -229,16 +238,16 @@ def update(
         container_registry=container_registry,
         catalog=catalog,
     )
-    click.echo(f"Stack '{record.name}' is updated.")
+    click.echo(f"Updated stack '{record.name}'.")
 
 
 @stack.command()
 @click.argument("name", shell_complete=stack_names)
 @click.argument("new_name")
 def rename(name: str, new_name: str) -> None:
-    """Give a stack another name."""
+    """Rename a stack."""
     stacks.rename_stack(name, new_name)
-    click.echo(f"Stack '{name}' is now '{new_name}'.")
+    click.echo(f"Renamed stack '{name}' to '{new_name}'.")
 
 
 @stack.command()
@@ -247,33 +256,37 @@ def rename(name: str, new_name: str) -> None:
 def copy(name: str, new_name: str) -> None:
     """Register a second stack with the same components."""
     stacks.copy_stack(name, new_name)
-    click.echo(f"Stack '{new_name}' is registered.")
+    click.echo(f"Registered stack '{new_name}'.")
 
 
 @stack.command()
 @click.argument("name", shell_complete=stack_names)
-@click.option("--with-components", is_flag=True, help="Also forget its components that no other stack uses.")
+@click.option(
+    "--with-components",
+    is_flag=True,
+    help="Also remove the registrations of its components that no other stack uses.",
+)
 @yes_option
 def delete(name: str, with_components: bool, yes: bool) -> None:
-    """Forget a stack; what it stands for stays (rayform stack destroy removes that)."""
+    """Remove a stack's registration; its infrastructure stays (rayform stack destroy removes that)."""
     record = stacks.read_stack(name)
     if record.reference:
         click.echo(
-            f"The stack was deployed as '{record.reference}'; its infrastructure stays and goes on costing money. "
+            f"The stack is deployed as '{record.reference}': its infrastructure stays and keeps costing money. "
             f"`rayform stack destroy {name}` removes it.",
             err=True,
         )
-    confirm(f"Forget the stack '{name}'?", yes=yes)
-    for forgotten in stacks.delete_stack(name, with_components=with_components):
-        click.echo(f"Component '{forgotten}' is forgotten.")
-    click.echo(f"Stack '{name}' is forgotten.")
+    confirm(f"Remove the registration of stack '{name}'?", yes=yes)
+    for component in stacks.delete_stack(name, with_components=with_components):
+        click.echo(f"Removed the registration of component '{component}'.")
+    click.echo(f"Removed the registration of stack '{name}'.")
 
 
 @stack.command("export")
 @click.argument("name", required=False, shell_complete=stack_names)
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
 def export_(name: str | None, file: Path | None) -> None:
-    """Write a stack and its components as one YAML file without secrets (to FILE or standard output)."""
+    """Write a stack and its components as YAML, without secrets, to FILE or standard output."""
     text = stacks.export_stack(_read(name).name)
     if file is None:
         click.echo(text, nl=False)
@@ -282,23 +295,23 @@ def export_(name: str | None, file: Path | None) -> None:
     from rayform_core.files import write_atomically
 
     if file.exists():
-        raise ConflictError(f"'{file}' exists already.", hint="Take another name, or remove it.")
+        raise ConflictError(f"'{file}' exists already.", hint="Choose another name, or remove the file.")
     write_atomically(file, text)
-    click.echo(f"Stack '{_read(name).name}' is in {file}.")
+    click.echo(f"Wrote stack '{_read(name).name}' to {file}.")
 
 
 @stack.command("import")
 @click.argument("file", type=click.File("r", encoding="utf-8"))
-@click.option("--name", default=None, help="Name for the stack other than the one in the file.")
+@click.option("--name", default=None, help="Name of the stack; by default the one in the file.")
 def import_(file: TextIO, name: str | None) -> None:
     """Register a stack and its components from an exported FILE (- reads standard input)."""
     record = stacks.import_stack(file.read(), name=name, where=str(file.name))
-    click.echo(f"Stack '{record.name}' is registered.")
+    click.echo(f"Registered stack '{record.name}'.")
 
 
 @stack.command("export-requirements")
 @click.argument("name", required=False, shell_complete=stack_names)
 def export_requirements(name: str | None) -> None:
-    """Print the pip requirements that using a stack needs."""
+    """Print the pip requirements of a stack."""
     for line in stacks.export_requirements(_read(name).name):
         click.echo(line)

@@ -1,7 +1,7 @@
-"""What a deploy does about the head once the cloud is as the definition says.
+"""The last part of a deploy: the head takes over what the deploy changed.
 
-An awake head is waited for and told what changed; one that sleeps is left asleep, since it reads the new settings
-when it wakes.
+The deploy waits for an awake head and sends it the new settings. It leaves a sleeping head asleep: the head reads the
+new settings when it starts.
 """
 
 from __future__ import annotations
@@ -14,36 +14,35 @@ from rayform_core.version import __version__
 
 if TYPE_CHECKING:
     from rayform_provisioner.lifecycle import Lifecycle
+    from rayform_provisioner.reporting import Reporter
     from rayform_runtime.cluster.config import RayOrchestratorConfig
     from rayform_runtime.cluster.from_laptop.head import ClusterHead
 
-__all__ = ["bring_to_head"]
+__all__ = ["update_head"]
 
-_WORDS = {
+_TITLES = {
     "ray_version": "Ray's version",
     "python_version": "Python's version",
-    "head": "the head's own shape",
+    "head": "the head's instance type and disk",
 }
 _ASK_THE_CLOUD_EVERY = 5.0
-_HINT = (
-    "The stack is deployed and registered; `rayform stack status` shows its head, and --no-wait skips this."
-)
+_HINT = "The stack is deployed and registered. See how its head does: rayform stack status. Skip this wait: --no-wait."
 
 
-def bring_to_head(lifecycle: Lifecycle, progress: Any, *, wait: bool, timeout: float = 900) -> bool:
-    """Bring what was deployed to the head.
+def update_head(lifecycle: Lifecycle, progress: Reporter, *, wait: bool, timeout: float = 900) -> bool:
+    """Let the head take over what a deploy changed.
 
     Args:
         lifecycle: of the deployed stack.
-        progress: told what goes on.
-        wait: wait until the head can run pipelines; else only a head that can is told what changed.
+        progress: receives what happens.
+        wait: wait until the head can run pipelines; otherwise update the head only if it already can.
         timeout: seconds to wait at most.
 
     Returns:
         whether the head is awake.
 
     Raises:
-        RemoteError: the head is not ready in time.
+        RemoteError: the head isn't ready in time.
     """
     from rayform_runtime.cluster.config import RayOrchestratorConfig
     from rayform_runtime.cluster.from_laptop.head import ClusterHead
@@ -51,11 +50,11 @@ def bring_to_head(lifecycle: Lifecycle, progress: Any, *, wait: bool, timeout: f
     config = RayOrchestratorConfig.model_validate(lifecycle.registration()["orchestrator"]["config"])
     deadline = time.monotonic() + timeout
     if _asleep(config):
-        lifecycle.learn_host_keys(0)  # of a head that was put to sleep before it was ever reached
+        lifecycle.learn_host_keys(0)  # the head may have gone to sleep before it was ever reached
         return False
     if not lifecycle.learn_host_keys(timeout if wait else 0):
         if wait:
-            raise RemoteError("The head did not report within 15 minutes.", hint=_HINT)
+            raise RemoteError("The head didn't report within 15 minutes.", hint=_HINT)
         return True
     head = ClusterHead(config)
     try:
@@ -63,7 +62,7 @@ def bring_to_head(lifecycle: Lifecycle, progress: Any, *, wait: bool, timeout: f
         if wait and status is None:
             return False
         if status is not None and status["ready"]:
-            _tell_changes(head, status, lifecycle.name, progress)
+            _send_settings(head, status, lifecycle.name, progress)
     finally:
         head.close()
     return True
@@ -76,13 +75,13 @@ def _asleep(config: RayOrchestratorConfig) -> bool:
     try:
         return head_state(config) in ("stopping", "stopped")
     except (NotFoundError, RemoteError):
-        return False  # not known: the head itself is asked next, and says more
+        return False  # unknown; the head itself is asked next, and its answer says more
 
 
 def _ready(
-    head: ClusterHead, config: RayOrchestratorConfig, progress: Any, deadline: float
+    head: ClusterHead, config: RayOrchestratorConfig, progress: Reporter, deadline: float
 ) -> dict[str, Any] | None:
-    """Wait until the head can run pipelines, and return its status; `None` where it went to sleep meanwhile."""
+    """Wait until the head can run pipelines, and return its status; `None` if it goes to sleep meanwhile."""
     shown, why, asked = "", "", time.monotonic()
     while time.monotonic() < deadline:
         try:
@@ -101,40 +100,43 @@ def _ready(
                 shown = str(status["phase"])
                 progress.phase(f"Head: {shown}")
         time.sleep(1)
-    raise RemoteError("The head is not ready after 15 minutes.", why=why or f"It says: {shown}.", hint=_HINT)
+    raise RemoteError(
+        "The head isn't ready after 15 minutes.", why=why or f"Its phase is: {shown}.", hint=_HINT
+    )
 
 
 def _status(head: ClusterHead) -> dict[str, Any] | None:
     try:
         return head.status()
     except RemoteError:
-        return None  # it boots, and reads the new settings then
+        return None  # it is booting, and reads the new settings while it does
 
 
-def _tell_changes(head: ClusterHead, status: dict[str, Any], name: str, progress: Any) -> None:
+def _send_settings(head: ClusterHead, status: dict[str, Any], name: str, progress: Reporter) -> None:
     restart = f"`rayform stack stop {name}`, then `rayform stack start {name}`"
     version = status.get("version")
     if version not in (None, __version__):
         progress.note(
-            f"The head runs Rayform {version} and keeps its worker groups and timers; it takes {__version__} and what "
-            f"changed when it starts next: {restart}."
+            f"The head runs Rayform {version} and keeps its worker groups and timers. It takes over Rayform "
+            f"{__version__} and all changes when it starts next: {restart}."
         )
         return
     try:
-        said = head.take_settings()
+        changes = head.take_settings()
     except RemoteError as error:
-        progress.note(f"The head couldn't be told what changed: {error}")
+        progress.note(f"The head didn't receive its new settings: {error}")
         progress.note(f"It keeps its worker groups and timers until it starts next: {restart}.")
         return
-    if said["taken"]:
-        progress.phase(f"The head took over what changed: {_words(said['taken'])}")
-    if said["waiting"]:
+    if changes["taken"]:
+        progress.phase(f"The head took over: {_titles(changes['taken'])}")
+    if changes["waiting"]:
         progress.note(
-            f"Once no run goes on, the head takes over: {_words(said['waiting'])}. Now, that could end workers in use."
+            f"When no run is running, the head takes over: {_titles(changes['waiting'])}. Now this could end "
+            "workers in use."
         )
-    if said["at_start"]:
-        progress.note(f"Only when the head starts next: {_words(said['at_start'])}. {restart}.")
+    if changes["at_start"]:
+        progress.note(f"When it starts next, the head takes over: {_titles(changes['at_start'])}. {restart}.")
 
 
-def _words(keys: list[str]) -> str:
-    return ", ".join(_WORDS.get(key, key.replace("_", " ")) for key in keys)
+def _titles(keys: list[str]) -> str:
+    return ", ".join(_TITLES.get(key, key.replace("_", " ")) for key in keys)

@@ -1,4 +1,4 @@
-"""`rayform stack status`: how a deployed stack does, and what it is not finished with."""
+"""`rayform stack status`: the state of a deployed stack."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rayform.cli.output import as_json, json_option
-from rayform.cli.stack_lifecycle import lifecycle_of, meant_stack, target_option
+from rayform.cli.output import json_option, print_json
+from rayform.cli.stack.selection import lifecycle_of, selected_stack, target_option
 
 if TYPE_CHECKING:
     from rayform_provisioner.lifecycle import Lifecycle
@@ -21,19 +21,18 @@ __all__ = ["status"]
 @click.command("status")
 @click.argument("name", required=False)
 @click.option(
-    "--no-drift", is_flag=True, help="Don't compare every resource with the definition, which takes a while."
+    "--no-drift", is_flag=True, help="Don't compare each resource with the definition; that takes a while."
 )
 @target_option
 @json_option
 def status(name: str | None, no_drift: bool, target: str | None, json_wanted: bool) -> None:
-    """Show a deployed stack's health, drift, age and cost, its nodes and what runs on them."""
-    lifecycle, progress = lifecycle_of(meant_stack(name), target, quiet=json_wanted)
+    """Show a deployed stack's health, drift, age and cost, its nodes, and what runs on them."""
+    lifecycle, progress = lifecycle_of(selected_stack(name), target, quiet=json_wanted)
     record = lifecycle.folder.existing()
     facts, drift = _look(lifecycle, record, with_drift=not no_drift)
-    if hasattr(progress, "close"):
-        progress.close()
+    progress.close()
     if json_wanted:
-        as_json(facts)
+        print_json(facts)
     else:
         _print_status(lifecycle, record, facts, drift)
 
@@ -41,7 +40,7 @@ def status(name: str | None, no_drift: bool, target: str | None, json_wanted: bo
 def _look(
     lifecycle: Lifecycle, record: StackRecord, *, with_drift: bool
 ) -> tuple[dict[str, Any], PlanSummary | None]:
-    """Return the facts that `--json` prints, and the drift where it was looked for and found out."""
+    """Return the facts that `--json` prints, and the drift if it was looked for and could be read."""
     from rayform_core.errors import RayformError
     from rayform_provisioner.definitions.definition import load_definition
 
@@ -81,14 +80,14 @@ def _look(
 
 
 def _cluster_of(lifecycle: Lifecycle) -> dict[str, Any]:
-    """Ask an awake head for its nodes; one that can't be reached from here is a fact, not a failure."""
+    """Ask an awake head for its nodes; if it can't be reached from here, return the reason."""
     from rayform.cli.cluster_view import ask_cluster
     from rayform_runtime.cluster.config import RayOrchestratorConfig
     from rayform_runtime.cluster.from_laptop.head import ClusterHead
 
     config = RayOrchestratorConfig.model_validate(lifecycle.registration()["orchestrator"]["config"])
     if config.known_hosts and not Path(config.known_hosts).is_file():
-        return {"unreachable": "The head's host key isn't pinned yet; `rayform stack refresh` does it."}
+        return {"unreachable": "The head's host key isn't pinned yet. Pin it: rayform stack refresh."}
     return ask_cluster(ClusterHead(config))
 
 
@@ -97,7 +96,7 @@ def _print_status(
 ) -> None:
     click.echo(f"{record.name} ({record.reference}): {record.status}, {record.target}, {record.region}")
     click.echo(
-        f"  made {_when(record.created)}"
+        f"  created {_when(record.created)}"
         + (f", last deployed {_when(record.deployed)}" if record.deployed else "")
     )
     if record.status != "deployed":
@@ -121,37 +120,40 @@ def _print_status(
 
 
 def _unfinished(holder: Running | None, record: StackRecord) -> str:
-    """Say what goes on with a stack that is not simply deployed, or how to go on."""
+    """Say what is happening to a stack that isn't fully deployed, or how to continue."""
     if holder is not None:
-        return (
-            f"`{holder.operation}` by {holder.who} (process {holder.pid}) runs since {_when(holder.started)}"
-        )
+        by = f"{holder.who} (process {holder.pid})"
+        return f"`{holder.operation}` of {by} has been running since {_when(holder.started)}"
     if record.status == "planned":
-        return "never deployed: nothing of it is in the cloud"
+        return "never deployed: none of it is in the cloud"
     if record.status == "deploying":
-        return f"not finished: deploy again to go on, or `rayform stack destroy {record.name}`"
-    return f"not finished: `rayform stack destroy {record.name}` goes on where it stopped"
+        return (
+            f"not finished. Continue: rayform stack deploy. Or remove it: rayform stack destroy {record.name}"
+        )
+    return f"not finished. Continue: rayform stack destroy {record.name}"
 
 
 def _print_drift(drift: PlanSummary) -> None:
-    from rayform.cli.deploy_progress import print_plan
+    from rayform.cli.stack.progress import print_plan
 
     drift.cost = None
     if drift.changes:
-        click.secho("  Drift: the cloud is not what was deployed. A deploy would:", fg="yellow")
+        click.secho(
+            "  Drift: the cloud has changed since the last deploy. A deploy would do this:", fg="yellow"
+        )
         print_plan(drift)
     else:
         click.echo("  drift               none")
 
 
-def _print_cluster(found: dict[str, Any]) -> None:
+def _print_cluster(overview: dict[str, Any]) -> None:
     from rayform.cli.cluster_view import print_cluster
 
-    if "unreachable" in found:
-        click.secho(f"  cluster             unknown: {found['unreachable']}", fg="yellow")
+    if "unreachable" in overview:
+        click.secho(f"  cluster             unknown: {overview['unreachable']}", fg="yellow")
         return
     click.echo()
-    print_cluster(found)
+    print_cluster(overview)
 
 
 def _when(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a deploy does about the head: leaves one that sleeps asleep, and tells an awake one what changed."""
+"""What a deploy does about the head: it leaves a sleeping one asleep, and sends an awake one its new settings."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from rayform.cli import deployed_head
-from rayform.cli.deployed_head import bring_to_head
+from rayform.cli.stack import head_update
+from rayform.cli.stack.head_update import update_head
 from rayform_core.errors import RemoteError
 from rayform_core.version import __version__
 from rayform_runtime.cluster.from_laptop import head as head_client
@@ -79,8 +79,8 @@ def cloud(monkeypatch):
 
     monkeypatch.setattr(power, "head_state", lambda _: in_turn("states"))
     monkeypatch.setattr(head_client, "ClusterHead", Head)
-    monkeypatch.setattr(deployed_head, "_ASK_THE_CLOUD_EVERY", 0.0)
-    monkeypatch.setattr(deployed_head.time, "sleep", lambda _: None)
+    monkeypatch.setattr(head_update, "_ASK_THE_CLOUD_EVERY", 0.0)
+    monkeypatch.setattr(head_update.time, "sleep", lambda _: None)
     return made
 
 
@@ -89,7 +89,7 @@ def cloud(monkeypatch):
 def test_a_head_that_sleeps_is_not_waited_for(cloud, state, wait):
     """Neither SSH nor the bucket is waited on, and nothing is asked of the head."""
     cloud.states, deployed = (state,), Deployed()
-    assert bring_to_head(deployed, Told(), wait=wait) is False
+    assert update_head(deployed, Told(), wait=wait) is False
     assert deployed.waited == [0] and cloud.asked == 0
 
 
@@ -99,7 +99,7 @@ def test_a_head_that_boots_is_waited_for(cloud, state):
     booting = {"ready": False, "phase": "starting Ray"}
     cloud.states, cloud.statuses = (state,), (RemoteError("refused"), booting, *cloud.statuses)
     deployed, told = Deployed(), Told()
-    assert bring_to_head(deployed, told, wait=True) is True
+    assert update_head(deployed, told, wait=True) is True
     assert told.lines == ["Head: starting Ray", "The head is ready"]
     assert deployed.waited == [900] and cloud.asked == 1
 
@@ -107,24 +107,24 @@ def test_a_head_that_boots_is_waited_for(cloud, state):
 def test_a_head_that_falls_asleep_meanwhile_ends_the_wait(cloud):
     """Autostop may stop the head while a deploy waits for it."""
     cloud.states, cloud.statuses = ("running", "running", "stopped"), (RemoteError("refused"),)
-    assert bring_to_head(Deployed(), Told(), wait=True) is False
+    assert update_head(Deployed(), Told(), wait=True) is False
 
 
 def test_a_cloud_that_does_not_tell_leaves_it_to_the_head(cloud):
     """Without the right to ask for instances a deploy waits as ever."""
     cloud.states = (RemoteError("AWS refuses."),)
-    assert bring_to_head(Deployed(), Told(), wait=True) is True
+    assert update_head(Deployed(), Told(), wait=True) is True
 
 
 def test_without_waiting_only_a_ready_head_is_told(cloud):
     """`--no-wait` passes over a head that boots or has not reported."""
     deployed = Deployed()
     deployed.reported = False
-    assert bring_to_head(deployed, Told(), wait=False) is True
+    assert update_head(deployed, Told(), wait=False) is True
     cloud.statuses = (RemoteError("refused"), *cloud.statuses)
-    assert bring_to_head(Deployed(), Told(), wait=False) is True
+    assert update_head(Deployed(), Told(), wait=False) is True
     assert cloud.asked == 0
-    assert bring_to_head(Deployed(), Told(), wait=False) is True
+    assert update_head(Deployed(), Told(), wait=False) is True
     assert cloud.asked == 1
 
 
@@ -132,20 +132,20 @@ def test_what_the_head_does_with_the_changes_is_said(cloud):
     """What it took, what waits for its runs, and what needs a restart, with the commands."""
     cloud.answer = {"taken": ["autostop"], "waiting": ["worker_groups"], "at_start": ["ray_version"]}
     told = Told()
-    bring_to_head(Deployed(), told, wait=True)
+    update_head(Deployed(), told, wait=True)
     said = "\n".join(told.lines)
-    assert "took over what changed: autostop" in said
-    assert "Once no run goes on, the head takes over: worker groups" in said
-    assert "when the head starts next: Ray's version. `rayform stack stop vision`" in said
+    assert "The head took over: autostop" in said
+    assert "When no run is running, the head takes over: worker groups" in said
+    assert "When it starts next, the head takes over: Ray's version. `rayform stack stop vision`" in said
 
 
 def test_a_head_that_cannot_take_them_keeps_its_settings_and_that_is_said(cloud):
     """An error of the head's, or an older Rayform there, is told with the two commands; the deploy is done."""
     restart = "`rayform stack stop vision`, then `rayform stack start vision`"
     cloud.answer, told = RemoteError("no such bucket"), Told()
-    assert bring_to_head(Deployed(), told, wait=True) is True
+    assert update_head(Deployed(), told, wait=True) is True
     assert "no such bucket" in told.lines[-2] and restart in told.lines[-1]
     cloud.statuses, told = ({"ready": True, "phase": "Ray runs", "version": "0.0.1"},), Told()
-    assert bring_to_head(Deployed(), told, wait=True) is True
+    assert update_head(Deployed(), told, wait=True) is True
     assert "0.0.1" in told.lines[-1] and restart in told.lines[-1]
     assert cloud.asked == 1

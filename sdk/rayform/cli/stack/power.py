@@ -1,4 +1,4 @@
-"""`rayform stack start` and `stop`: wake a deployed stack's head, and put its cluster to sleep."""
+"""`rayform stack start` and `stop`: start and stop the cluster of a deployed stack."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def _orchestrator(name: str | None) -> tuple[str, RayOrchestratorConfig]:
     config = spec.components[ComponentKind.ORCHESTRATOR].validated_config()
     if not isinstance(config, RayOrchestratorConfig) or config.instance_id is None:
         raise UsageError(
-            f"Stack '{spec.name}' has no cluster of its own to start or stop.",
-            hint="Name a deployed stack, or make one: rayform stack deploy.",
+            f"Stack '{spec.name}' has no cluster to start or stop.",
+            hint="Name a deployed stack, or deploy one: rayform stack deploy.",
         )
     return spec.name, config
 
@@ -33,7 +33,7 @@ def _orchestrator(name: str | None) -> tuple[str, RayOrchestratorConfig]:
 @click.command("start")
 @click.argument("name", required=False)
 def start(name: str | None) -> None:
-    """Wake a stack's head that stopped itself, and wait until it is ready."""
+    """Start the head of a sleeping stack, and wait until it is ready."""
     from rayform_runtime.cluster.from_laptop.power import start_head
 
     stack, config = _orchestrator(name)
@@ -45,10 +45,10 @@ def start(name: str | None) -> None:
 @click.argument("name", required=False)
 @yes_option
 def stop(name: str | None, yes: bool) -> None:
-    """End a stack's workers and stop its head; its disk, data and address stay."""
+    """Remove a stack's workers and stop its head; its disk, data and address stay."""
     from rayform_runtime.cluster.from_laptop.power import stop_cluster
 
     stack, config = _orchestrator(name)
-    confirm(f"Stop the cluster of stack '{stack}', and every run on it?", yes=yes)
+    confirm(f"Stop the cluster of stack '{stack}' and every run on it?", yes=yes)
     stop_cluster(config, click.echo)
-    click.echo(f"The cluster of stack '{stack}' is stopped. Wake it: rayform stack start {stack}")
+    click.echo(f"The cluster of stack '{stack}' is stopped. Start it again: rayform stack start {stack}")

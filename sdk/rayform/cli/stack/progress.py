@@ -1,46 +1,56 @@
 # ruff: noqa: E501  (lines of help and output)
-"""What a person sees while Terraform works: a line for each resource that is done, and those in progress below."""
+"""What a user sees while Terraform works: a line for each finished resource, and below them those in progress."""
 
 from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from rayform_provisioner.definitions.costs import CostEstimate
     from rayform_provisioner.terraform.plans import Change, PlanSummary
     from rayform_provisioner.terraform.runner import Event
 
-__all__ = ["DeployProgress", "print_plan"]
+__all__ = ["DeployProgress", "print_cost", "print_plan"]
 
 _DOING = {"create": "creating", "update": "changing", "delete": "removing", "read": "reading"}
 _DONE = {"create": "created", "update": "changed", "delete": "removed", "read": "read"}
 _SIGNS = {"create": ("+", "green"), "update": ("~", "yellow"), "delete": ("-", "red"), "replace": ("±", "red"), "import": ("→", "cyan"), "forget": ("·", "cyan")}  # fmt: skip
+_MOST_SHOWN = 8
 
 
 class DeployProgress:
-    """Shows progress on standard error: live lines on a terminal, plain ones elsewhere."""
+    """A `Reporter` that prints to standard error: live lines on a terminal, plain lines elsewhere.
 
-    def __init__(self) -> None:
+    Args:
+        quiet: print nothing.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
         self.started = time.monotonic()
-        self.live = sys.stderr.isatty()
+        self.live = sys.stderr.isatty() and not quiet
+        # Resources in progress: address to action and start. Filled and emptied by `event`.
         self.running: dict[str, tuple[str, float]] = {}
+        # Finished resources, and planned ones. Both are counted by `event`.
         self.done = 0
         self.total = 0
-        self._shown = 0
+        # How many live lines stand below the printed ones. Set by `_draw`, reset by `_clear`.
+        self._live_lines = 0
 
     def phase(self, text: str) -> None:
-        """A new part of the work begins."""
-        self._above(click.style(f"{self._clock()}  {text}", bold=True))
+        """Report that a new part of the work begins."""
+        self._print(click.style(f"{self._clock()}  {text}", bold=True))
 
     def note(self, text: str) -> None:
-        """Something a person should know."""
-        self._above(click.style(f"          {text}", fg="yellow"))
+        """Report something that the user should know."""
+        self._print(click.style(f"          {text}", fg="yellow"))
 
     def event(self, event: Event) -> None:
-        """Something happened to a resource."""
+        """Report what happened to a resource."""
         if event.phase == "planned":
             self.total += 1
             return
@@ -49,67 +59,71 @@ class DeployProgress:
         if event.phase == "start":
             self.running[event.address] = (event.action, time.monotonic())
         elif event.phase in ("complete", "error"):
-            action, since = self.running.pop(event.address, (event.action, time.monotonic()))
-            took = f"{time.monotonic() - since:.0f} s"
+            action, start = self.running.pop(event.address, (event.action, time.monotonic()))
+            duration = f"{time.monotonic() - start:.0f} s"
             self.done += 1
             if event.phase == "error":
-                self._above(click.style(f"{self._clock()}  ✗ {event.address}  failed after {took}", fg="red"))
+                self._print(
+                    click.style(f"{self._clock()}  ✗ {event.address}  failed after {duration}", fg="red")
+                )
             else:
-                self._above(f"{self._clock()}  ✓ {event.address}  {_DONE.get(action, action)} in {took}")
+                self._print(f"{self._clock()}  ✓ {event.address}  {_DONE.get(action, action)} in {duration}")
         self._draw()
 
     def close(self) -> None:
-        """Take the live lines away."""
+        """Remove the live lines."""
         self._clear()
 
     def _clock(self) -> str:
         seconds = int(time.monotonic() - self.started)
         return f"{seconds // 60:3d}:{seconds % 60:02d}"
 
-    def _above(self, text: str) -> None:
+    def _print(self, text: str) -> None:
+        if self.quiet:
+            return
         self._clear()
         click.echo(text, err=True)
         self._draw()
 
     def _clear(self) -> None:
-        if self._shown:
-            click.echo(f"\x1b[{self._shown}F\x1b[J", err=True, nl=False)
-            self._shown = 0
+        if self._live_lines:
+            click.echo(f"\x1b[{self._live_lines}F\x1b[J", err=True, nl=False)
+            self._live_lines = 0
 
     def _draw(self) -> None:
         if not self.live or not self.running:
             return
         self._clear()
-        lines = []
-        for address, (action, since) in list(self.running.items())[:8]:
-            lines.append(
-                f"          … {address}  {_DOING.get(action, action)} {time.monotonic() - since:.0f} s"
-            )
-        if len(self.running) > 8:
-            lines.append(f"          … and {len(self.running) - 8} more")
+        lines = [
+            f"          … {address}  {_DOING.get(action, action)} {time.monotonic() - start:.0f} s"
+            for address, (action, start) in list(self.running.items())[:_MOST_SHOWN]
+        ]
+        if len(self.running) > _MOST_SHOWN:
+            lines.append(f"          … and {len(self.running) - _MOST_SHOWN} more")
         lines.append(f"{self._clock()}  {self.done} of {self.total} done")
         click.echo("\n".join(click.style(line, dim=True) for line in lines), err=True)
-        self._shown = len(lines)
+        self._live_lines = len(lines)
 
 
 def print_plan(summary: PlanSummary, *, destroying: bool = False) -> None:
-    """Show a plan: what changes, data at risk, drift, cost."""
+    """Print a plan: what changes, data at risk, drift, cost."""
     for change in summary.changes:
         _print_change(change)
     count = summary.count
     if destroying:
-        gone, forgotten = count("delete"), count("forget")
-        more = f", {forgotten} kept" if forgotten else ""
-        click.echo(f"\n{gone} resources of stack '{summary.name}' ({summary.reference}) go{more}.")
+        kept = f", {count('forget')} are kept" if count("forget") else ""
+        click.echo(
+            f"\n{count('delete')} resources of stack '{summary.name}' ({summary.reference}) will be removed{kept}."
+        )
         for component, content in sorted(summary.holdings.items()):
             click.echo(f"  {component} holds {content}")
     elif summary.changes:
         click.echo(
-            f"\n{count('create')} to make, {count('update')} to change, {count('replace')} to replace, "
+            f"\n{count('create')} to create, {count('update')} to change, {count('replace')} to replace, "
             f"{count('delete')} to remove, {count('import')} to import."
         )
     else:
-        click.echo(f"Stack '{summary.name}' is as it should be: nothing to do.")
+        click.echo(f"Stack '{summary.name}' is up to date: nothing to do.")
     for warning in summary.warnings:
         click.secho(f"Note: {warning}", fg="yellow")
     for risk in summary.data_at_risk if not destroying else []:
@@ -118,15 +132,15 @@ def print_plan(summary: PlanSummary, *, destroying: bool = False) -> None:
         print_cost(summary.cost)
 
 
-def print_cost(cost: Any) -> None:
-    """Show an estimate."""
+def print_cost(cost: CostEstimate) -> None:
+    """Print an estimate of the cost."""
     click.echo(
-        f"Cost, by list prices of {cost.as_of}: ${cost.hourly:.3f} an hour awake (${cost.monthly:,.0f} a month), "
+        f"Cost at list prices of {cost.as_of}: ${cost.hourly:.3f} an hour awake (${cost.monthly:,.0f} a month), "
         f"${cost.hourly_at_most:.2f} an hour with all workers, ${cost.idle_monthly:.2f} a month asleep; "
-        "traffic and stored data not counted."
+        "without traffic and stored data."
     )
     if cost.unknown:
-        click.echo(f"  No price known for: {', '.join(cost.unknown)}.")
+        click.echo(f"  Without a known price: {', '.join(cost.unknown)}.")
 
 
 def _print_change(change: Change) -> None:

@@ -1,0 +1,54 @@
+"""`rayform stack unlock|new-key`: recover from the loss of the machine that managed a stack."""
+
+from __future__ import annotations
+
+import click
+
+from rayform.cli.options import confirm, yes_option
+from rayform.cli.stack.selection import lifecycle_of, selected_stack, target_option
+
+__all__ = ["new_key", "unlock"]
+
+
+@click.command("unlock")
+@click.argument("name", required=False)
+@yes_option
+@target_option
+def unlock(name: str | None, yes: bool, target: str | None) -> None:
+    """Remove the lock of a command that died on another machine.
+
+    The lock of a command that was killed on this machine is removed automatically. Never remove the lock of a command
+    that is still running: two Terraforms at once lose each other's resources.
+    """
+    lifecycle, _ = lifecycle_of(selected_stack(name), target, quiet=True)
+    holder = lifecycle.lock_holder()
+    if holder is None:
+        click.echo(f"Stack '{lifecycle.name}' isn't locked.")
+        return
+    click.echo(f"{holder.who} has held the lock since {holder.created} ({holder.operation}).")
+    confirm("Remove the lock? Answer yes only if that command is no longer running.", yes=yes)
+    lifecycle.unlock(holder)
+    click.echo(
+        f"Removed the lock. The next `rayform stack deploy` or `rayform stack destroy {lifecycle.name}` looks for what "
+        "that command left."
+    )
+
+
+@click.command("new-key")
+@click.argument("name", required=False)
+@yes_option
+@target_option
+def new_key(name: str | None, yes: bool, target: str | None) -> None:
+    """Create a new SSH key for a stack whose key is lost or leaked; the next deploy installs it."""
+    lifecycle, _ = lifecycle_of(selected_stack(name), target, quiet=True)
+    lifecycle.folder.existing()
+    if lifecycle.folder.key_file.exists():
+        confirm(
+            f"Stack '{lifecycle.name}' has a key. Replace it? The cluster can't be reached until the next deploy.",
+            yes=yes,
+        )
+    lifecycle.replace_key()
+    click.echo(f"Wrote {lifecycle.folder.key_file}. The old key, as far as it existed, is next to it.")
+    click.echo(
+        "Next: rayform stack deploy. It replaces the head and ends what runs on the cluster; no data is lost."
+    )
