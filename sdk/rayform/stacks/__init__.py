@@ -1,12 +1,12 @@
 """Registered stacks and profiles, and which stack is active.
 
 A stack is a file in its profile's folder that names one component of each kind. The `default` stack (local
-orchestrator, store and catalog under `$RAYFORM_HOME/local`) is always there and needs no file.
+orchestrator, store and catalog under `$RAYFORM_HOME/local`) always exists and needs no file.
 
-Which stack is active, the first that is set: the `--stack` option or the `name` argument, `$RAYFORM_STACK`,
-the pin of the working folder or the nearest one above it (`rayform stack set NAME --here`), the active stack of
-the profile, `default`. The profile likewise: `$RAYFORM_PROFILE`, the pin, the one set with
-`rayform profile set`, `default`.
+The active stack is the first of these that is set: the `--stack` option or the `name` argument; `$RAYFORM_STACK`; the
+pin in the working folder or in the nearest folder above it (`rayform stack set NAME --here`); the active stack of the
+profile; `default`. The active profile is the first of these: `$RAYFORM_PROFILE`; the pin; the profile that
+`rayform profile set` has set; `default`.
 """
 
 from rayform.stacks.active import (

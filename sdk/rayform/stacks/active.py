@@ -1,4 +1,4 @@
-"""Which stack is active, and who said so."""
+"""Which stack is active, and what set it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,12 @@ __all__ = [
 ]
 
 
+NAMED_HERE = "named here"
+
+
 @dataclass(frozen=True, slots=True)
 class ActiveStack:
-    """The active stack's name and who said so: an option, a variable, a pin file, or the profile."""
+    """The active stack's name, its profile, and what set it: an option, a variable, a pin file, or the profile."""
 
     name: str
     profile: str
@@ -35,29 +38,28 @@ class ActiveStack:
 
 
 def active_stack_name(name: str | None = None) -> ActiveStack:
-    """Return which stack is active and who said so; it may not exist (`read_stack` tells).
+    """Return which stack is active and what set it. The stack may not exist; `read_stack` checks that.
 
     Args:
-        name: a stack that was named for this once, such as by `--stack`.
+        name: a stack that counts as active for this call, such as the value of `--stack`.
     """
     profile = active_profile()
     if name:
-        return ActiveStack(name, profile, "named here")
-    if chosen := os.environ.get("RAYFORM_STACK"):
-        return ActiveStack(chosen, profile, "$RAYFORM_STACK")
-    if (pin := files.find_pin()) and (chosen := read_pointer(pin).get("stack")):
-        return ActiveStack(chosen, profile, str(pin))
-    place = files.profile_file(profile)
-    if chosen := read_pointer(place).get("stack"):
-        return ActiveStack(chosen, profile, f"profile '{profile}'")
+        return ActiveStack(name, profile, NAMED_HERE)
+    if active := os.environ.get("RAYFORM_STACK"):
+        return ActiveStack(active, profile, "$RAYFORM_STACK")
+    if (pin := files.find_pin()) and (active := read_pointer(pin).get("stack")):
+        return ActiveStack(active, profile, str(pin))
+    if active := read_pointer(files.profile_file(profile)).get("stack"):
+        return ActiveStack(active, profile, f"profile '{profile}'")
     return ActiveStack(DEFAULT, profile, "built in")
 
 
 def active_stack(name: str | None = None) -> StackSpec:
-    """Return the active stack, whole.
+    """Return the active stack with its components.
 
     Args:
-        name: a stack to take instead, such as the one of `--stack`.
+        name: a stack to return instead, such as the value of `--stack`.
 
     Raises:
         NotFoundError: the stack, or a component of it, doesn't exist.
@@ -72,13 +74,13 @@ def active_stack(name: str | None = None) -> StackSpec:
 
 
 def active_record(name: str | None = None) -> StackRecord:
-    """Return the active stack as its file holds it; see `active_stack`."""
+    """Return the active stack's registration; see `active_stack`."""
     active = active_stack_name(name)
     try:
         return read_stack(active.name, profile=active.profile)
     except NotFoundError as error:
-        if error.kind == "stack" and active.source != "named here":
-            error.why = f"It is set as the active stack by {active.source}."
+        if error.kind == "stack" and active.source != NAMED_HERE:
+            error.why = f"{active.source} sets it as the active stack."
         raise
 
 
@@ -87,10 +89,10 @@ def set_active_stack(name: str, *, here: Path | None = None) -> Path:
 
     Args:
         name: the stack.
-        here: pin it for this folder and all below it instead.
+        here: set it only in this folder and all folders below it.
 
     Returns:
-        The file that now says so.
+        The file that names it now.
 
     Raises:
         NotFoundError: there is no such stack.
@@ -105,7 +107,7 @@ def set_active_stack(name: str, *, here: Path | None = None) -> Path:
             if path.parent == home():
                 raise UsageError(
                     f"'{here}' can't pin a stack.",
-                    why=f"Its folder '{path.parent}' is the registry itself.",
+                    why=f"Its folder '{path.parent}' holds the registered stacks themselves.",
                     hint=f"Run `rayform stack set {name}` without --here.",
                 )
             pointer = {**read_pointer(path), "stack": name}

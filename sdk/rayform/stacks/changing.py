@@ -1,4 +1,4 @@
-"""Registers, changes, copies and forgets stacks."""
+"""Registers, changes, copies and deletes stacks."""
 
 from __future__ import annotations
 
@@ -32,12 +32,14 @@ def register_stack(
 
     Args:
         name: its name, unique in the profile.
-        orchestrator, artifact_store, catalog: names of registered components; the local ones unless told.
-        container_registry: name of a registered registry; needed where steps run in images.
+        orchestrator: name of a registered orchestrator; the local one by default.
+        artifact_store: name of a registered artifact store; the local one by default.
+        catalog: name of a registered catalog; the local one by default.
+        container_registry: name of a registered registry; needed if steps run in images.
         reference: unique reference of a deployed stack.
 
     Raises:
-        ConflictError: the name is taken.
+        ConflictError: another stack has the name.
         NotFoundError: a component isn't registered.
     """
     with files.registry_lock():
@@ -46,34 +48,35 @@ def register_stack(
         if name in stack_names(profile):
             raise ConflictError(
                 f"There is a stack '{name}' already.",
-                hint=f"Take another name, or change it: rayform stack update {name} …",
+                hint=f"Choose another name, or change that stack: rayform stack update {name} …",
             )
-        named = {
+        names = {
             "orchestrator": orchestrator,
             "artifact-store": artifact_store,
             "container-registry": container_registry,
             "catalog": catalog,
         }
-        record = StackRecord(name, profile, _existing(named), reference)
+        record = StackRecord(name, profile, _existing(names), reference)
         write(record)
     return record
 
 
-def _existing(named: Mapping[str, str | None]) -> dict[str, str]:
-    chosen = {kind: component for kind, component in named.items() if component is not None}
-    for kind, component in chosen.items():
-        components.read_component(kind, component)
-    return chosen
+def _existing(names: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the names that aren't `None`, by kind; each must be the name of a registered component."""
+    existing = {kind: name for kind, name in names.items() if name is not None}
+    for kind, name in existing.items():
+        components.read_component(kind, name)
+    return existing
 
 
 def update_stack(name: str, *, remove_container_registry: bool = False, **changes: str | None) -> StackRecord:
-    """Give a stack other components.
+    """Change the components of a stack.
 
     Args:
         name: the stack.
-        remove_container_registry: leave it without a registry.
+        remove_container_registry: remove its container registry.
         changes: `orchestrator`, `artifact_store`, `container_registry`, `catalog`: names of registered
-            components; those left out, or `None`, stay.
+            components; those that are left out or `None` stay.
 
     Raises:
         UsageError: it is the `default` stack.
@@ -94,19 +97,19 @@ def update_stack(name: str, *, remove_container_registry: bool = False, **change
 
 
 def rename_stack(name: str, new_name: str) -> StackRecord:
-    """Give a stack another name; if it is active it stays so.
+    """Rename a stack; if it is active it stays active.
 
     Raises:
-        ConflictError: the new name is taken, or a pin or variable names it by the old one.
-        UsageError: it is the `default` stack, or the new name is no name.
+        ConflictError: another stack has the new name, or a pin or variable refers to the old name.
+        UsageError: it is the `default` stack, or the new name isn't valid.
     """
     _refuse_default(name, "renamed", "Copy it: rayform stack copy default NAME")
     with files.registry_lock():
         active = active_stack_name()
         if active.name == name and not active.source.startswith("profile "):
             raise ConflictError(
-                f"The stack '{name}' is active by {active.source}, which would then name no stack.",
-                hint=f"Unset it first; afterwards let it name '{new_name}'.",
+                f"The stack '{name}' can't be renamed: {active.source} makes it the active stack.",
+                hint=f"Unset that first; afterwards you can set it to '{new_name}'.",
             )
         record = _copy(name, new_name, keep_reference=True)
         if read_pointer(files.profile_file(record.profile)).get("stack") == name:
@@ -116,10 +119,10 @@ def rename_stack(name: str, new_name: str) -> StackRecord:
 
 
 def copy_stack(name: str, new_name: str) -> StackRecord:
-    """Register a second stack with the same components; it isn't tied to the deployment of the first.
+    """Register a second stack with the same components; the copy doesn't belong to the deployment of the first.
 
     Raises:
-        ConflictError: the new name is taken.
+        ConflictError: another stack has the new name.
     """
     with files.registry_lock():
         return _copy(name, new_name, keep_reference=False)
@@ -129,26 +132,26 @@ def _copy(name: str, new_name: str, *, keep_reference: bool) -> StackRecord:
     old = read_stack(name)
     files.check_name("stack", new_name)
     if new_name in stack_names(old.profile):
-        raise ConflictError(f"There is a stack '{new_name}' already.", hint="Take another name.")
+        raise ConflictError(f"There is a stack '{new_name}' already.", hint="Choose another name.")
     record = StackRecord(new_name, old.profile, old.components, old.reference if keep_reference else None)
     write(record)
     return record
 
 
 def delete_stack(name: str, *, with_components: bool = False) -> list[str]:
-    """Forget a stack. What it stands for (cluster, bucket, database) is left as it is.
+    """Remove a stack's registration. Its infrastructure (cluster, bucket, database) stays.
 
     Args:
         name: the stack.
-        with_components: also forget those of its components that no other stack uses.
+        with_components: also remove the registrations of its components that no other stack uses.
 
     Returns:
-        The forgotten components, as `kind/name`.
+        The removed components, as `kind/name`.
 
     Raises:
-        ConflictError: it is the active stack, or a deployed one whose infrastructure is still there.
+        ConflictError: it is the active stack.
         UsageError: it is the `default` stack.
-        NotFoundError: there is none.
+        NotFoundError: there is no such stack.
     """
     _refuse_default(name, "deleted", None)
     with files.registry_lock():
@@ -159,20 +162,20 @@ def delete_stack(name: str, *, with_components: bool = False) -> list[str]:
             raise ConflictError(
                 f"The stack '{name}' is active.",
                 why=f"It is set by {source}.",
-                hint="Set another first: rayform stack set default",
+                hint="Activate another one first: rayform stack set default",
             )
         files.remove_file(files.stack_file(stack.profile, name))
-        return _forget_unused(stack) if with_components else []
+        return _remove_unused(stack) if with_components else []
 
 
-def _forget_unused(stack: StackRecord) -> list[str]:
-    forgotten = []
+def _remove_unused(stack: StackRecord) -> list[str]:
+    removed = []
     for kind, component in stack.components.items():
         builtin = component == DEFAULT and components.builtin_component(kind) is not None
         if not builtin and not components.users_of_component(kind, component):
             files.remove_file(files.component_file(kind, component))
-            forgotten.append(f"{kind}/{component}")
-    return forgotten
+            removed.append(f"{kind}/{component}")
+    return removed
 
 
 def _refuse_default(name: str, verb: str, hint: str | None) -> None:

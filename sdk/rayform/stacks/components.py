@@ -1,14 +1,14 @@
 """Registered components: named settings of an orchestrator, a store, a registry or a catalog, one file each.
 
-Reading names and flavors stays free of pydantic; settings are validated by their flavor's model where they are
-registered, and again where a stack is built from them.
+Reading names and flavors doesn't import pydantic. The model of a flavor validates settings when they are registered,
+and again when a stack is built from them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from rayform.stacks import files
@@ -34,7 +34,7 @@ __all__ = [
     "write_component",
 ]
 
-_KEYS: dict[str, type | tuple[type, ...]] = {
+_KEYS: files.Keys = {
     "name": str,
     "kind": str,
     "flavor": str,
@@ -46,29 +46,29 @@ DEFAULT = "default"
 
 @dataclass(frozen=True, slots=True)
 class ComponentRecord:
-    """A component as its file holds it.
+    """The registration of a component.
 
     Args:
-        name: unique among its kind.
+        name: unique among the components of its kind.
         kind: `orchestrator`, `artifact-store`, `container-registry` or `catalog`.
-        flavor: which implementation.
-        config: its settings; no secret is ever among them.
-        reference: of the deployed stack that made it, or `None` where a person registered it.
+        flavor: its implementation.
+        config: its settings; they never hold a secret.
+        reference: reference of the deployed stack that it belongs to, or `None` if a user registered it.
         problem: why its file can't be used; then `flavor` and `config` are empty.
     """
 
     name: str
     kind: str
     flavor: str
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, object] = field(default_factory=dict)
     reference: str | None = None
     problem: str | None = None
 
 
 def builtin_component(kind: str) -> ComponentRecord | None:
-    """Return the `default` component of a kind, which needs no file; there is no default registry."""
+    """Return the `default` component of a kind, which needs no file; `None` for container registries."""
     local = home() / "local"
-    builtin: dict[str, tuple[str, dict[str, Any]]] = {
+    builtin: dict[str, tuple[str, dict[str, object]]] = {
         "orchestrator": ("local", {}),
         "artifact-store": ("local", {"path": str(local / "artifacts")}),
         "catalog": ("sqlite", {"path": str(local / "catalog.db")}),
@@ -90,7 +90,7 @@ def read_component(kind: str, name: str) -> ComponentRecord:
     """Return a registered component.
 
     Raises:
-        NotFoundError: there is none of this name; names its neighbours.
+        NotFoundError: there is no such component; names the nearest ones.
         IntegrityError: its file is corrupt.
     """
     kind = files.check_kind(kind)
@@ -106,22 +106,23 @@ def read_component(kind: str, name: str) -> ComponentRecord:
 
 
 def list_components(kind: str | None = None) -> list[ComponentRecord]:
-    """Return all components, of one kind where told; one whose file is corrupt is there with its problem."""
-    found = []
+    """Return all components, or those of one kind; one with a corrupt file is listed with its problem."""
+    records = []
     for each in files.KINDS if kind is None else (files.check_kind(kind),):
         for name in component_names(each):
             try:
-                found.append(read_component(each, name))
+                records.append(read_component(each, name))
             except IntegrityError as error:
-                found.append(ComponentRecord(name, each, "", problem=str(error)))
-    return found
+                records.append(ComponentRecord(name, each, "", problem=str(error)))
+    return records
 
 
 def to_component_spec(record: ComponentRecord) -> ComponentSpec:
-    """Turn a record into what a stack's JSON holds; its settings are validated.
+    """Turn a registration into a part of a stack's JSON, and validate its settings.
 
     Raises:
-        NotFoundError, UsageError: unknown flavor, wrong settings.
+        NotFoundError: the flavor is unknown.
+        UsageError: the settings are wrong.
     """
     from rayform_runtime.components import ComponentKind, ComponentSpec
 
@@ -133,7 +134,7 @@ def to_component_spec(record: ComponentRecord) -> ComponentSpec:
 
 
 def validated(record: ComponentRecord) -> ComponentRecord:
-    """Return the record with its settings parsed, in plain JSON types, without those left unset."""
+    """Return the registration with its settings validated and as JSON types, without unset ones."""
     _refuse_passwords(record)
     model = to_component_spec(record).validated_config()
     parsed = model.model_dump(mode="json", exclude_unset=True)
@@ -150,17 +151,17 @@ def _refuse_passwords(record: ComponentRecord) -> None:
             if secret:
                 raise UsageError(
                     f"Setting '{key}' of {record.kind} '{record.name}' has a password in its URL.",
-                    why="Registered components never hold secrets: their files are shown, exported and copied.",
-                    hint="Leave it out; credentials come from the cloud's own chain, or from `password_env` or "
-                    "`password_secret` where a flavor has them.",
+                    why="Registered components never hold secrets, because their files are shown, exported and copied.",
+                    hint="Leave the password out. Credentials come from the cloud's credential chain, or from "
+                    "`password_env` or `password_secret` if the flavor has them.",
                 )
 
 
 def check_component(record: ComponentRecord) -> None:
-    """Prove that what the component names can be reached and used.
+    """Check that a component can be reached and used.
 
     Raises:
-        RayformError: what is wrong and what to do about it.
+        RayformError: it can't; says why, and what to do.
     """
     from rayform_runtime.components import ComponentKind, Stack, StackSpec
 
@@ -177,7 +178,7 @@ def register_component(
     name: str,
     *,
     flavor: str,
-    config: Mapping[str, Any] | None = None,
+    config: Mapping[str, object] | None = None,
     reference: str | None = None,
     check: bool = True,
 ) -> ComponentRecord:
@@ -185,18 +186,19 @@ def register_component(
 
     Args:
         kind: its kind.
-        name: its name, unique among its kind.
-        flavor: which implementation; see `rayform flavor list`.
+        name: its name, unique among the components of its kind.
+        flavor: its implementation; see `rayform flavor list`.
         config: its settings, validated by the flavor's model.
-        reference: of the deployed stack that made it.
-        check: reach it first, and register nothing where that fails.
+        reference: reference of the deployed stack that it belongs to.
+        check: check first that it can be reached, and register nothing if it can't.
 
     Returns:
-        The record, as `read_component` gives it from now on.
+        The registration.
 
     Raises:
-        ConflictError: the name is taken.
-        UsageError, NotFoundError: wrong name, flavor or settings.
+        ConflictError: another component of this kind has the name.
+        UsageError: the name or the settings are wrong.
+        NotFoundError: the flavor is unknown.
         RayformError: it can't be reached.
 
     Example:
@@ -219,12 +221,12 @@ def _refuse_taken(record: ComponentRecord) -> None:
     if record.name in component_names(record.kind):
         raise ConflictError(
             f"There is a {record.kind} '{record.name}' already.",
-            hint=f"Take another name, or change it: rayform {record.kind} update {record.name} …",
+            hint=f"Choose another name, or change that one: rayform {record.kind} update {record.name} …",
         )
 
 
 def write_component(record: ComponentRecord) -> None:
-    """Write a validated record to its file; the caller holds the registry's lock."""
+    """Write a validated registration to its file; the caller holds the registry's lock."""
     files.write_yaml(
         files.component_file(record.kind, record.name),
         {
@@ -238,9 +240,9 @@ def write_component(record: ComponentRecord) -> None:
 
 
 def update_component(
-    kind: str, name: str, config: Mapping[str, Any], *, check: bool = True
+    kind: str, name: str, config: Mapping[str, object], *, check: bool = True
 ) -> ComponentRecord:
-    """Change some settings of a component; a value of `None` takes one away.
+    """Change some settings of a component; a value of `None` removes a setting.
 
     Raises:
         UsageError: it is built in, or the settings are wrong.
@@ -251,12 +253,12 @@ def update_component(
     merged = {k: v for k, v in {**old.config, **config}.items() if v is not None}
     record = validated(ComponentRecord(old.name, old.kind, old.flavor, merged, old.reference))
     if check:
-        check_component(record)  # before the lock is taken: it may wait for a network
+        check_component(record)  # before taking the lock, since it may wait for a network
     with files.registry_lock():
         if read_component(kind, name) != old:
             raise ConflictError(
-                f"The {old.kind} '{name}' was changed by another process meanwhile.",
-                hint="Look at it and try again.",
+                f"Another process changed the {old.kind} '{name}' meanwhile.",
+                hint=f"See its settings and try again: rayform {old.kind} describe {name}",
             )
         write_component(record)
     return record
@@ -275,12 +277,12 @@ def users_of_component(kind: str, name: str) -> list[str]:
 
 
 def delete_component(kind: str, name: str) -> None:
-    """Forget a component. What it names (bucket, cluster, database) is left as it is.
+    """Remove a component's registration. Its bucket, cluster or database stays.
 
     Raises:
         ConflictError: a stack uses it.
         UsageError: it is built in.
-        NotFoundError: there is none.
+        NotFoundError: there is no such component.
     """
     kind = files.check_kind(kind)
     _refuse_builtin(kind, name)
@@ -291,7 +293,7 @@ def delete_component(kind: str, name: str) -> None:
             raise ConflictError(
                 f"The {kind} '{name}' is in use.",
                 why=f"Stacks that use it: {', '.join(users)}.",
-                hint="Give them another one with `rayform stack update`, or delete them first.",
+                hint="Change these stacks with `rayform stack update`, or delete them first.",
             )
         files.remove_file(files.component_file(kind, name))
 
@@ -300,5 +302,5 @@ def _refuse_builtin(kind: str, name: str) -> None:
     if name == DEFAULT and builtin_component(files.check_kind(kind)):
         raise UsageError(
             f"The {kind} 'default' is built in and can't be changed.",
-            hint=f"Register one of your own: rayform {kind} register NAME --flavor …",
+            hint=f"Register your own: rayform {kind} register NAME --flavor …",
         )

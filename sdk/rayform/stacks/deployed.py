@@ -1,9 +1,8 @@
-"""Stacks that were deployed: registered from the provisioner's outputs, forgotten after a destroy."""
+"""Registrations of deployed stacks: made from the provisioner's outputs, and removed after a destroy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from rayform.stacks import components, files
 from rayform.stacks.profiles import DEFAULT, active_profile, list_profiles, read_pointer, set_profile_stack
@@ -17,11 +16,10 @@ __all__ = [
 ]
 
 
-def register_deployed(name: str, outputs: Mapping[str, Any], *, activate: bool = False) -> StackRecord:
-    """Register a stack that was just deployed, with its components, or bring its registration up to date.
+def register_deployed(name: str, outputs: Mapping[str, object], *, activate: bool = False) -> StackRecord:
+    """Register a stack that was just deployed, with its components, or update its registration.
 
-    Repeating it changes nothing, and a crash half-way is mended by the next call. Its components bear the
-    stack's name and its reference.
+    It is idempotent, also after a crash half-way. The components get the stack's name and reference.
 
     Args:
         name: the stack.
@@ -30,17 +28,17 @@ def register_deployed(name: str, outputs: Mapping[str, Any], *, activate: bool =
             - `reference` (str, needed): the unique stack reference that tags its cloud resources.
             - `orchestrator`, `artifact_store`, `catalog` and `container_registry`, each
               `{"flavor": str, "config": {...}}` with the settings of that flavor's model
-              (`rayform_runtime.*.config`); one that is left out is the local `default`, or for the registry
-              none. No value is a secret.
+              (`rayform_runtime.*.config`). Without a component, the stack uses the local `default` one, and no
+              container registry. No value is a secret.
 
             Other keys are ignored.
         activate: also make it the active stack of the profile.
 
     Returns:
-        The record.
+        The registration.
 
     Raises:
-        ConflictError: the name belongs to a stack or component that this deployment didn't make.
+        ConflictError: a stack or component of another origin has the name.
         UsageError: an output is wrong.
 
     Example:
@@ -57,40 +55,43 @@ def register_deployed(name: str, outputs: Mapping[str, Any], *, activate: bool =
     files.check_name("stack", name)
     reference = outputs.get("reference")
     if not isinstance(reference, str) or not reference:
-        raise UsageError(f"The outputs of stack '{name}' name no reference.")
-    made = []
-    for kind in files.KINDS:
-        body = outputs.get(kind.replace("-", "_"))
-        if body is None:
-            continue
-        if not isinstance(body, Mapping) or not isinstance(body.get("flavor"), str):
-            raise UsageError(f"The output for the {kind} of stack '{name}' names no flavor.")
-        config = {k: v for k, v in dict(body.get("config") or {}).items() if v is not None}
-        made.append(
-            components.validated(components.ComponentRecord(name, kind, body["flavor"], config, reference))
-        )
+        raise UsageError(f"The outputs of stack '{name}' have no reference.")
+    records = [
+        _component_of(name, kind, reference, output)
+        for kind in files.KINDS
+        if (output := outputs.get(kind.replace("-", "_"))) is not None
+    ]
     with files.registry_lock():
         profile = active_profile()
-        _refuse_foreign(name, reference, [record.kind for record in made])
-        for record in made:
+        _refuse_foreign(name, reference, [record.kind for record in records])
+        for record in records:
             components.write_component(record)
-        named = {**dict.fromkeys(NEEDED, DEFAULT), **{r.kind: r.name for r in made}}
-        stack = StackRecord(name, profile, {k: named[k] for k in files.KINDS if k in named}, reference)
+        names = {**dict.fromkeys(NEEDED, DEFAULT), **{r.kind: r.name for r in records}}
+        stack = StackRecord(name, profile, {k: names[k] for k in files.KINDS if k in names}, reference)
         write(stack)
         if activate:
             set_profile_stack(profile, name)
     return stack
 
 
+def _component_of(name: str, kind: str, reference: str, output: object) -> components.ComponentRecord:
+    """Return the validated component that one output of stack `name` describes."""
+    flavor = output.get("flavor") if isinstance(output, Mapping) else None
+    if not isinstance(output, Mapping) or not isinstance(flavor, str):
+        raise UsageError(f"The output for the {kind} of stack '{name}' has no flavor.")
+    config = {key: value for key, value in dict(output.get("config") or {}).items() if value is not None}
+    return components.validated(components.ComponentRecord(name, kind, flavor, config, reference))
+
+
 def refuse_taken_name(name: str, reference: str | None) -> None:
-    """Refuse a name that another registered stack or component has, before anything is deployed under it.
+    """Refuse the name of another registered stack or component, before a deploy uses it.
 
     Args:
         name: the stack to deploy.
-        reference: its unique stack reference; `None` where it was never planned.
+        reference: its unique stack reference; `None` if it was never planned.
 
     Raises:
-        ConflictError: the name belongs to a stack or component that this deployment didn't make.
+        ConflictError: a stack or component of another origin has the name.
     """
     with files.registry_lock():
         _refuse_foreign(name, reference, files.KINDS)
@@ -100,7 +101,7 @@ def _refuse_foreign(name: str, reference: str | None, kinds: Iterable[str]) -> N
     ours = {reference} - {None}
     if name in stack_names(active_profile()) and read_stack(name).reference not in ours:
         raise ConflictError(
-            f"The name '{name}' belongs to another registered stack.",
+            f"Another registered stack has the name '{name}'.",
             hint=f"Rename that one: rayform stack rename {name} OTHER",
         )
     for kind in kinds:
@@ -108,23 +109,23 @@ def _refuse_foreign(name: str, reference: str | None, kinds: Iterable[str]) -> N
             components.read_component(kind, name).reference not in ours
         ):
             raise ConflictError(
-                f"The name '{name}' belongs to another registered {kind}.",
-                hint=f"Delete that one, or deploy under another name: rayform {kind} describe {name}",
+                f"Another registered {kind} has the name '{name}'.",
+                hint=f"Delete that one (see it: rayform {kind} describe {name}), or deploy under another name.",
             )
 
 
 def unregister_deployed(reference: str) -> list[str]:
-    """Forget every stack and component of a deployment, after it was destroyed. Idempotent.
+    """Remove the registrations of a destroyed stack and its components. Idempotent.
 
-    Where one was active, its profile's active stack becomes `default`.
+    If the stack was active in a profile, `default` becomes the active stack there.
 
     Args:
         reference: the unique stack reference.
 
     Returns:
-        The names of the stacks that were forgotten, as `profile/stack`.
+        The names of the removed stacks, as `profile/stack`.
     """
-    forgotten = []
+    removed = []
     with files.registry_lock():
         for profile in list_profiles():
             for stack in list_stacks(profile):
@@ -133,8 +134,8 @@ def unregister_deployed(reference: str) -> list[str]:
                 if read_pointer(files.profile_file(profile)).get("stack") == stack.name:
                     set_profile_stack(profile, DEFAULT)
                 files.remove_file(files.stack_file(profile, stack.name))
-                forgotten.append(f"{profile}/{stack.name}")
+                removed.append(f"{profile}/{stack.name}")
         for record in components.list_components():
             if record.reference == reference and not components.users_of_component(record.kind, record.name):
                 files.remove_file(files.component_file(record.kind, record.name))
-    return forgotten
+    return removed

@@ -1,4 +1,4 @@
-"""Stacks that this process has open: one of each, so that connections and warm workers are shared."""
+"""The open stacks of this process. Each is opened once, so that connections and warm workers are shared."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _lock = threading.Lock()
 
 
 def open_stack(stack: str | StackSpec | None = None) -> Stack:
-    """Return a stack by name, or the active one; opened once a process and closed when it ends."""
+    """Open a stack by name, or the active one. A process opens each stack once and closes it at its end."""
     from rayform_runtime.components import Stack, StackSpec
 
     spec = stack if isinstance(stack, StackSpec) else active_stack(stack)
@@ -34,10 +34,10 @@ def open_stack(stack: str | StackSpec | None = None) -> Stack:
 
 
 def open_catalog(stack: StackRecord) -> Catalog | None:
-    """Return a stack's catalog without opening the rest of it, or `None` where that can't be done.
+    """Open a stack's catalog without the rest of the stack; return `None` if that isn't possible.
 
-    It can where the catalog is a SQLite file: then nothing that reads only the catalog loads pydantic, which
-    halves what commands such as `rayform runs list` take.
+    It is possible if the catalog is a SQLite file. Then a command that only reads the catalog doesn't import pydantic,
+    which halves the duration of commands such as `rayform runs list`.
     """
     component = read_component("catalog", stack.components["catalog"])
     path = component.config.get("path")
@@ -59,7 +59,7 @@ def _close_at_exit() -> None:
 
 
 def close_stacks() -> None:
-    """Release the connections and workers of all stacks that `open_stack` opened."""
+    """Close all open stacks and catalogs, and so release their connections and workers."""
     atexit.unregister(close_stacks)
     with _lock:
         while _stacks:

@@ -1,9 +1,8 @@
-"""Stacks as one YAML document, to carry to another machine."""
+"""Stacks as one YAML document, for other machines."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from rayform.stacks import components, files
 from rayform.stacks.profiles import DEFAULT, active_profile
@@ -16,7 +15,7 @@ __all__ = [
     "import_stack",
 ]
 
-_EXPORT_KEYS: dict[str, type | tuple[type, ...]] = {
+_EXPORT_KEYS: files.Keys = {
     "rayform_stack": int,
     "name": str,
     "components": dict,
@@ -25,7 +24,7 @@ _EXPORT_KEYS: dict[str, type | tuple[type, ...]] = {
 
 
 def export_stack(name: str) -> str:
-    """Return a stack and its components as one YAML document; it holds no secret.
+    """Return a stack and its components as one YAML document, without secrets.
 
     Example:
         >>> print(export_stack("default"))  # doctest: +SKIP
@@ -33,11 +32,11 @@ def export_stack(name: str) -> str:
     import yaml
 
     record = read_stack(name)
-    exported: dict[str, Any] = {}
+    exported: dict[str, object] = {}
     for kind, component_name in record.components.items():
         component = components.read_component(kind, component_name)
         if component == components.builtin_component(kind):
-            # The built-in ones point into this machine's home; elsewhere the name means that machine's own.
+            # A built-in component is in this machine's home folder; on another machine its name means that one's.
             exported[kind] = {"name": DEFAULT}
         else:
             exported[kind] = {
@@ -45,25 +44,26 @@ def export_stack(name: str) -> str:
                 "flavor": component.flavor,
                 "config": dict(component.config),
             }
-    document: dict[str, Any] = {"rayform_stack": 1, "name": name, "components": exported}
+    document: dict[str, object] = {"rayform_stack": 1, "name": name, "components": exported}
     if record.reference:
         document["reference"] = record.reference
     return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
 
 
 def import_stack(text: str, *, name: str | None = None, where: str = "the imported text") -> StackRecord:
-    """Register a stack and its components from what `export_stack` made.
+    """Register a stack and its components from the text of `export_stack`.
 
-    A component that is registered already with the same flavor and settings is used as it is.
+    A component that is already registered with the same flavor and settings is used as it is.
 
     Args:
         text: the YAML.
-        name: a name for the stack other than the exported one.
-        where: what the text came from, for errors.
+        name: the stack's name; by default the exported one.
+        where: where the text comes from, for errors.
 
     Raises:
-        UsageError: it isn't an exported stack, or something in it is wrong.
-        ConflictError: the stack's name, or a component's with other settings, is taken. Nothing was changed.
+        UsageError: the text isn't an exported stack, or a part of it is wrong.
+        ConflictError: another stack has the name, or a component of this name has other settings. Nothing was
+            changed.
     """
     try:
         data = files.parse_yaml(text, where, keys=_EXPORT_KEYS)
@@ -71,50 +71,54 @@ def import_stack(text: str, *, name: str | None = None, where: str = "the import
         raise UsageError(error.message, why=error.why) from error
     if data.get("rayform_stack") != 1:
         raise UsageError(
-            f"{where} is no exported stack of this version.",
-            why=f"It says `rayform_stack: {data.get('rayform_stack')}`, and this version reads 1.",
-            hint="Make one with `rayform stack export NAME`, and upgrade Rayform where it is older.",
+            f"{where} isn't an exported stack that this version of Rayform reads.",
+            why=f"It has `rayform_stack: {data.get('rayform_stack')}`, not 1.",
+            hint="Export it with `rayform stack export NAME`. Use the same version of Rayform on both machines.",
         )
-    chosen = name or str(data.get("name", ""))
-    found = _imported_components(data.get("components", {}), where)
+    name = name or str(data.get("name", ""))
+    records = _imported_components(data.get("components", {}), where)
     with files.registry_lock():
         profile = active_profile()
-        files.check_name("stack", chosen)
-        if chosen in stack_names(profile):
+        files.check_name("stack", name)
+        if name in stack_names(profile):
             raise ConflictError(
-                f"There is a stack '{chosen}' already.", hint="Give another name with --name."
+                f"There is a stack '{name}' already.", hint="Choose another name with --name."
             )
-        new = []
-        for record in found:
-            if record.name not in components.component_names(record.kind):
-                new.append(record)
-            elif (old := components.read_component(record.kind, record.name)) and (
-                (old.flavor, dict(old.config)) != (record.flavor, dict(record.config))
-            ):
-                raise ConflictError(
-                    f"There is a {record.kind} '{record.name}' already, with other settings.",
-                    hint="Rename it in the exported file, or delete the registered one if nothing uses it.",
-                )
-        for record in new:
+        for record in [record for record in records if _is_new(record)]:
             components.write_component(record)
-        stack = StackRecord(chosen, profile, {r.kind: r.name for r in found}, data.get("reference"))
+        stack = StackRecord(name, profile, {r.kind: r.name for r in records}, data.get("reference"))
         write(stack)
     return stack
 
 
-def _imported_components(given: Mapping[Any, Any], where: str) -> list[components.ComponentRecord]:
+def _is_new(record: components.ComponentRecord) -> bool:
+    """Whether an imported component isn't registered yet; refuse one that differs from the registered one."""
+    if record.name not in components.component_names(record.kind):
+        return True
+    old = components.read_component(record.kind, record.name)
+    if (old.flavor, dict(old.config)) != (record.flavor, dict(record.config)):
+        raise ConflictError(
+            f"There is a {record.kind} '{record.name}' already, with other settings.",
+            hint="Rename it in the exported file, or delete the registered one if nothing uses it.",
+        )
+    return False
+
+
+def _imported_components(bodies: Mapping[object, object], where: str) -> list[components.ComponentRecord]:
     records = []
-    for kind, body in given.items():
+    for kind, body in bodies.items():
         if not isinstance(body, dict) or set(body) - {"name", "flavor", "config"} or "name" not in body:
-            raise UsageError(f"{where}: component '{kind}' needs `name`, `flavor` and `config`, and no more.")
+            raise UsageError(
+                f"{where}: component '{kind}' must have `name`, `flavor` and `config`, and no other keys."
+            )
         kind = files.check_kind(str(kind))
-        named = files.check_name(kind, str(body["name"]))
+        component_name = files.check_name(kind, str(body["name"]))
         builtin = components.builtin_component(kind)
-        if named == DEFAULT and builtin:
+        if component_name == DEFAULT and builtin:
             records.append(builtin)
         else:
             record = components.ComponentRecord(
-                named, kind, str(body.get("flavor", "")), dict(body.get("config") or {})
+                component_name, kind, str(body.get("flavor", "")), dict(body.get("config") or {})
             )
             records.append(components.validated(record))
     checked_components({r.kind: r.name for r in records}, where)
@@ -122,7 +126,7 @@ def _imported_components(given: Mapping[Any, Any], where: str) -> list[component
 
 
 def export_requirements(name: str) -> list[str]:
-    """Return the pip requirements that a machine needs to use the stack.
+    """Return the pip requirements of a stack.
 
     Example:
         >>> export_requirements("default")
@@ -136,5 +140,5 @@ def export_requirements(name: str) -> list[str]:
         flavor(ComponentKind(kind), components.read_component(kind, component).flavor).extra
         for kind, component in record.components.items()
     } - {None}
-    chosen = f"[{','.join(sorted(e for e in extras if e))}]" if extras else ""
-    return [f"rayform{chosen}=={__version__}"]
+    selected = f"[{','.join(sorted(e for e in extras if e))}]" if extras else ""
+    return [f"rayform{selected}=={__version__}"]

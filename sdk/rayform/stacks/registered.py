@@ -1,10 +1,10 @@
-"""Registered stacks as their files hold them."""
+"""Reads and writes the registrations of stacks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rayform.stacks import components, files
 from rayform.stacks.profiles import DEFAULT, active_profile
@@ -24,19 +24,19 @@ __all__ = [
     "write",
 ]
 
-_STACK_KEYS: dict[str, type | tuple[type, ...]] = {"name": str, "components": dict, "reference": str}
+_STACK_KEYS: files.Keys = {"name": str, "components": dict, "reference": str}
 NEEDED = ("orchestrator", "artifact-store", "catalog")
 
 
 @dataclass(frozen=True, slots=True)
 class StackRecord:
-    """A stack as its file holds it.
+    """The registration of a stack.
 
     Args:
         name: unique in its profile.
-        profile: the profile that it is in.
+        profile: the stack's profile.
         components: the component's name by kind.
-        reference: unique reference of a deployed stack, which tags its cloud resources.
+        reference: unique reference of a deployed stack, the tag of its cloud resources.
         problem: why its file can't be used; then it has no components.
     """
 
@@ -48,16 +48,16 @@ class StackRecord:
 
 
 def stack_names(profile: str | None = None) -> list[str]:
-    """Return the names of a profile's stacks (the active profile's unless told), `default` first."""
-    found = files.names_in(files.stacks_folder(profile or active_profile()))
-    return [DEFAULT, *(name for name in found if name != DEFAULT)]
+    """Return the names of a profile's stacks (by default the active profile's), `default` first."""
+    names = files.names_in(files.stacks_folder(profile or active_profile()))
+    return [DEFAULT, *(name for name in names if name != DEFAULT)]
 
 
 def read_stack(name: str, *, profile: str | None = None) -> StackRecord:
-    """Return a stack as its file holds it; quick, and without loading its components.
+    """Return a stack's registration; quick, since it doesn't load the components.
 
     Raises:
-        NotFoundError: there is none; names its neighbours.
+        NotFoundError: there is no such stack; names the nearest ones.
         IntegrityError: its file is corrupt.
     """
     profile = profile or active_profile()
@@ -72,34 +72,41 @@ def read_stack(name: str, *, profile: str | None = None) -> StackRecord:
     )
 
 
-def checked_components(named: Mapping[Any, Any], where: str) -> dict[str, str]:
-    for kind, component in named.items():
-        if kind not in files.KINDS or not isinstance(component, str):
+def checked_components(entries: Mapping[object, object], where: str) -> dict[str, str]:
+    """Return the names of a stack's components by kind, in the order of `KINDS`.
+
+    Raises:
+        IntegrityError: an entry isn't a kind and a name, or a needed kind is missing.
+    """
+    names: dict[str, str] = {}
+    for kind, name in entries.items():
+        if kind not in files.KINDS or not isinstance(name, str):
             raise IntegrityError(
-                f"{where}: 'components' holds '{kind}: {component}'.",
-                why="It maps kinds of components to the names of registered ones.",
+                f"{where}: 'components' can't have the entry '{kind}: {name}'.",
+                why="Each entry is a kind of component and the name of a registered component.",
                 hint=f"Kinds: {', '.join(files.KINDS)}.",
             )
-    missing = [kind for kind in NEEDED if kind not in named]
+        names[str(kind)] = name
+    missing = [kind for kind in NEEDED if kind not in names]
     if missing:
         raise IntegrityError(f"{where}: the stack has no {' and no '.join(missing)}.")
-    return {kind: named[kind] for kind in files.KINDS if kind in named}
+    return {kind: names[kind] for kind in files.KINDS if kind in names}
 
 
 def list_stacks(profile: str | None = None) -> list[StackRecord]:
-    """Return a profile's stacks; one whose file is corrupt is there with its problem."""
+    """Return a profile's stacks; one with a corrupt file is listed with its problem."""
     profile = profile or active_profile()
-    found = []
+    records = []
     for name in stack_names(profile):
         try:
-            found.append(read_stack(name, profile=profile))
+            records.append(read_stack(name, profile=profile))
         except IntegrityError as error:
-            found.append(StackRecord(name, profile, problem=str(error)))
-    return found
+            records.append(StackRecord(name, profile, problem=str(error)))
+    return records
 
 
 def get_stack(name: str, *, profile: str | None = None) -> StackSpec:
-    """Return a stack, whole: with its components' settings validated.
+    """Return a stack with its components, whose settings are validated.
 
     Raises:
         NotFoundError: the stack, or a component of it, doesn't exist.
@@ -117,6 +124,7 @@ def get_stack(name: str, *, profile: str | None = None) -> StackSpec:
 
 
 def write(record: StackRecord) -> None:
+    """Write a stack's registration; the caller holds the registry's lock."""
     files.write_yaml(
         files.stack_file(record.profile, record.name),
         {"name": record.name, "components": dict(record.components), "reference": record.reference},

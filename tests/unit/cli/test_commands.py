@@ -157,7 +157,7 @@ def test_filters(cli: Cli, seeded: dict[str, Any], filters: list[str], names: in
         (["catalog", "register", "x", "--flavor", "sqlite", "stray"], 2, "stray"),
         (["artifact-store", "register", "../x", "--flavor", "local", "--path", "/tmp/x"], 2, "name"),
         (["profile", "set", "wrk"], 3, "wrk"),
-        (["profile", "delete", "default", "-y"], 2, "always"),
+        (["profile", "delete", "default", "-y"], 2, "built in"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

@@ -76,7 +76,7 @@ def test_pin_is_never_the_registry_itself(rayform_home: Path, monkeypatch: pytes
     home = rayform_home.parent / ".rayform"
     monkeypatch.setenv("RAYFORM_HOME", str(home))
     stacks.register_stack("a")
-    with pytest.raises(UsageError, match="registry itself"):
+    with pytest.raises(UsageError, match="holds the registered stacks"):
         stacks.set_active_stack("a", here=home.parent)
 
 
@@ -102,7 +102,7 @@ def test_unknown_stack_names_its_neighbours() -> None:
 def test_active_stack_that_is_gone_says_who_named_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing active stack is blamed on the variable that names it."""
     monkeypatch.setenv("RAYFORM_STACK", "gone")
-    with pytest.raises(NotFoundError, match=r"set as the active stack by \$RAYFORM_STACK"):
+    with pytest.raises(NotFoundError, match=r"\$RAYFORM_STACK sets it as the active stack"):
         stacks.active_stack()
 
 

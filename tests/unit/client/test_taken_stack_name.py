@@ -22,7 +22,7 @@ def test_free_name():
 def test_name_of_another_deployment(reference):
     """The name of another stack is refused, whether this one was planned or not."""
     stacks.register_deployed("prod", {"reference": "prod-11111111"})
-    with pytest.raises(ConflictError, match="belongs to another registered stack"):
+    with pytest.raises(ConflictError, match="Another registered stack has the name"):
         stacks.refuse_taken_name("prod", reference)
 
 
