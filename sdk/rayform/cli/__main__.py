@@ -1,4 +1,4 @@
-"""`python -m rayform.cli`: the command line where the `rayform` script isn't on the path."""
+"""`python -m rayform.cli`: runs the command line if the `rayform` script isn't on PATH."""
 
 from rayform.cli import main
 

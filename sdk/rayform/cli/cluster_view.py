@@ -72,7 +72,7 @@ def countdown(autostop: Mapping[str, Any]) -> str:
     left = autostop.get("stops_in")
     if left is None:
         minutes = autostop.get("idle_minutes", "?")
-        shown = f"{minutes:g}" if isinstance(minutes, int | float) else minutes
-        return f"after {shown} idle minutes; not counting now"
+        text = f"{minutes:g}" if isinstance(minutes, int | float) else minutes
+        return f"after {text} idle minutes; not counting now"
     minutes, seconds = divmod(int(left), 60)
     return f"stops in {minutes} min {seconds:02d} s"

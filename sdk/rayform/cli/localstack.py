@@ -162,17 +162,17 @@ def logs(what: str, lines: int, follow: bool) -> None:
     """Print a log; the log of an instance is its console and the output of its user data."""
     from rayform_localstack import inspection
 
-    shown = inspection.log_of(what, lines)
-    click.echo(shown, nl=not shown.endswith("\n"))
+    log = inspection.log_of(what, lines)
+    click.echo(log, nl=not log.endswith("\n"))
     while follow:
         time.sleep(1)
         text = inspection.log_of(what, lines)
-        if text != shown:
+        if text != log:
             # Print only new lines: those after the last line that was already printed.
-            last = shown.splitlines()[-1] if shown.splitlines() else ""
+            last = log.splitlines()[-1] if log.splitlines() else ""
             tail = text.rpartition(last)[2] if last and last in text else text
             click.echo(tail.strip("\n"))
-            shown = text
+            log = text
 
 
 @localstack.command()

@@ -182,8 +182,8 @@ def metadata_text(metadata: Mapping[str, object]) -> str:
     """Return metadata as lines of `key: value`; a value longer than 500 characters is cut."""
     lines = []
     for key, value in metadata.items():
-        shown = plain(value)
-        text = shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)
+        json_value = plain(value)
+        text = json_value if isinstance(json_value, str) else json.dumps(json_value, ensure_ascii=False)
         lines.append(f"{key}: {text if len(text) <= 500 else text[:499] + '…'}")
     return "\n".join(lines)
 
@@ -271,9 +271,9 @@ def _line(row: Sequence[str], widths: Sequence[int], columns: Sequence[Column[T]
     parts = []
     for text, width, column in zip(row, widths, columns, strict=True):
         if width:
-            shown = _shorten(text, width)
-            padding = " " * (width - _width(shown))
-            parts.append(padding + shown if column.right else shown + padding)
+            text = _shorten(text, width)
+            padding = " " * (width - _width(text))
+            parts.append(padding + text if column.right else text + padding)
     return "  ".join(parts).rstrip()
 
 

@@ -79,7 +79,7 @@ def parsed_parameters(texts: tuple[str, ...], pipeline: Pipeline[..., Any]) -> d
     """
     import yaml
 
-    from rayform.authoring.signatures import arguments_of, concrete_type
+    from rayform.authoring.signatures import arguments_of
     from rayform_core.errors import UsageError
 
     arguments = arguments_of(pipeline.entrypoint, kind="Pipeline")
@@ -91,14 +91,8 @@ def parsed_parameters(texts: tuple[str, ...], pipeline: Pipeline[..., Any]) -> d
             raise UsageError(f"'{text}' is not a valid parameter.", hint="Write -p name=value.")
         if name in values:
             raise UsageError(f"Parameter '{name}' is given twice.")
-        argument = arguments.get(name)
-        if argument is not None and concrete_type(argument.annotation) is str:
-            values[name] = raw
-            continue
         try:
-            values[name] = yaml.safe_load(raw)
-            if argument is not None and not _fits(values[name], argument) and _fits(raw, argument):
-                values[name] = raw  # for `str | None` and similar types, 2026 is text
+            values[name] = _parsed(raw, arguments.get(name))
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             problem = getattr(error, "problem", None) or str(error)[:200]
             raise UsageError(
@@ -107,6 +101,21 @@ def parsed_parameters(texts: tuple[str, ...], pipeline: Pipeline[..., Any]) -> d
                 hint="Write a number, a word, or a list such as [1, 2].",
             ) from None
     return values
+
+
+def _parsed(raw: str, argument: Argument | None) -> object:
+    """Return the value of a text: what YAML reads, or the text itself if that is what the argument takes."""
+    import yaml
+
+    from rayform.authoring.annotations import concrete_type
+
+    if argument is None:
+        return yaml.safe_load(raw)
+    if concrete_type(argument.annotation) is str:
+        return raw
+    value = yaml.safe_load(raw)
+    # For `str | None` and similar types, 2026 is text.
+    return raw if not _fits(value, argument) and _fits(raw, argument) else value
 
 
 def _fits(value: object, argument: Argument) -> bool:

@@ -225,15 +225,15 @@ def follow(run: str, stack: str | None) -> None:
     with opened_client(stack) as client:
         view = client.get_pipeline_run(run)
         printer = _LogPrinter(client, None, prefix=True)
-        shown: dict[str, str] = {}
+        printed: dict[str, str] = {}
         steps: Sequence[StepRun] = ()
         for latest, steps in _states(client, view, until_end=True):
             view = latest
             printer.print_new(steps)
             for step in steps:
                 title, status = step_title(step), step.status.value
-                if shown.get(title) != status:
-                    shown[title] = status
+                if printed.get(title) != status:
+                    printed[title] = status
                     took = f" in {human_duration(step.started_at, step.ended_at)}" if step.ended_at else ""
                     click.echo(f"{title}: {styled_status(status)}{took}")
         printer.finish(steps)

@@ -66,26 +66,29 @@ def copy_model_version(
     new = [_copied_data(source, target, a) for a in artifacts if a.id not in copied]
     for record in new:
         target.catalog.create_artifact_version(record)
-    copy_id = _earlier_copy(target, model, original.id)
-    if copy_id is None:
-        of_model = source.catalog.get_model(original.name)
-        target.catalog.create_model(
-            of_model.name,
-            description=of_model.description,
-            license=of_model.license,
-            tags=of_model.tags,
-            metadata=of_model.metadata,
-            exist_ok=True,
-        )
-        copy_id = target.catalog.create_model_version(
-            model,
-            description=original.description,
-            tags=original.tags,
-            metadata={**original.run_metadata, COPIED_FROM: _origin(source, original)},
-        ).id
+    copy_id = _earlier_copy(target, model, original.id) or _create_copy(source, target, original)
     target.catalog.link_model_version(copy_id, artifact_version_ids=[a.id for a in reversed(artifacts)])
     copy = target.get_model_version_by_id(copy_id)
     return copy.set_stage(stage, force=True) if stage is not None else copy
+
+
+def _create_copy(source: Client, target: Client, original: ModelVersionView) -> UUID:
+    """Create the version in `target`, and its model if that doesn't exist there; return the version's UUID."""
+    model = source.catalog.get_model(original.name)
+    target.catalog.create_model(
+        model.name,
+        description=model.description,
+        license=model.license,
+        tags=model.tags,
+        metadata=model.metadata,
+        exist_ok=True,
+    )
+    return target.catalog.create_model_version(
+        model.name,
+        description=original.description,
+        tags=original.tags,
+        metadata={**original.run_metadata, COPIED_FROM: _origin(source, original)},
+    ).id
 
 
 def _origin(source: Client, version: ModelVersionView) -> dict[str, str]:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 if TYPE_CHECKING:
     from rayform_runtime.catalog.entities import ArtifactVersion, LineageEdge, LineageGraph, StepRun
 
 __all__ = ["Lineage"]
+
+
+class _Branch(NamedTuple):
+    """An edge of the tree, and the node that it leads to: `up` towards what the root was made from, or down."""
+
+    edge: LineageEdge
+    node: UUID
+    up: bool
 
 
 class Lineage:
@@ -108,43 +116,35 @@ class Lineage:
 
     def to_tree(self) -> str:
         """Return it as an indented tree: first what the version was made from, then what was made from it."""
-        lines = [self._version_line(self.root)]
-        branches = [
-            *((edge, edge.source, True) for edge in self._into.get(self.graph.root, ())),
-            *((edge, edge.target, False) for edge in self._out_of.get(self.graph.root, ())),
-        ]
-        seen: set[tuple[UUID, bool]] = {(self.graph.root, True), (self.graph.root, False)}
-        lines.extend(self._branches(branches, seen))
-        return "\n".join(lines)
+        root = self.graph.root
+        first = [*self._branches(root, up=True), *self._branches(root, up=False)]
+        return "\n".join([self._version_line(self.root), *self._lines(first)])
 
-    def _branches(
-        self, first: list[tuple[LineageEdge, UUID, bool]], seen: set[tuple[UUID, bool]]
-    ) -> Iterator[str]:
+    def _branches(self, node: UUID, *, up: bool) -> list[_Branch]:
+        edges = self._into if up else self._out_of
+        return [_Branch(edge, edge.source if up else edge.target, up) for edge in edges.get(node, ())]
+
+    def _lines(self, first: list[_Branch]) -> Iterator[str]:
+        """Yield the lines of the tree below its root; a node that appears again isn't followed again."""
+        seen = {(self.graph.root, True), (self.graph.root, False)}
         # An explicit stack: a chain of ten thousand versions must not exhaust Python's.
-        waiting = [(edge, node, up, "", i == len(first) - 1) for i, (edge, node, up) in enumerate(first)][
-            ::-1
-        ]
+        waiting = _indented(first, "")
         while waiting:
-            edge, node, up, indent, last = waiting.pop()
-            again = (node, up) in seen
-            line = self._node_line(edge, node, up) + ("  (see above)" if again else "")
-            yield indent + ("└─ " if last else "├─ ") + line
-            if again:
-                continue
-            seen.add((node, up))
-            further = self._into.get(node, ()) if up else self._out_of.get(node, ())
-            below = indent + ("   " if last else "│  ")
-            children = [(e, e.source if up else e.target, up) for e in further]
-            waiting.extend(
-                [(e, n, u, below, i == len(children) - 1) for i, (e, n, u) in enumerate(children)][::-1]
-            )
+            branch, indent, is_last = waiting.pop()
+            again = (branch.node, branch.up) in seen
+            line = self._node_line(branch) + ("  (see above)" if again else "")
+            yield indent + ("└─ " if is_last else "├─ ") + line
+            if not again:
+                seen.add((branch.node, branch.up))
+                below = indent + ("   " if is_last else "│  ")
+                waiting += _indented(self._branches(branch.node, up=branch.up), below)
 
-    def _node_line(self, edge: LineageEdge, node: UUID, up: bool) -> str:
-        version = self.graph.versions.get(node)
+    def _node_line(self, branch: _Branch) -> str:
+        version = self.graph.versions.get(branch.node)
         if version is not None:
-            return f"{edge.name}: {self._version_line(version)}"
-        step = self.graph.step_runs[node]
-        verb = "made by" if up else "went into"
+            return f"{branch.edge.name}: {self._version_line(version)}"
+        step = self.graph.step_runs[branch.node]
+        verb = "made by" if branch.up else "went into"
         return f"{verb} {self._step_line(step)}"
 
     def _version_line(self, version: ArtifactVersion) -> str:
@@ -216,6 +216,12 @@ class Lineage:
         from html import escape
 
         return f"<pre>{escape(self.to_tree())}</pre>"
+
+
+def _indented(branches: list[_Branch], indent: str) -> list[tuple[_Branch, str, bool]]:
+    """Return branches with their indent and whether each is the last one; the first branch is popped first."""
+    last = len(branches) - 1
+    return [(branch, indent, i == last) for i, branch in enumerate(branches)][::-1]
 
 
 def _quoted(text: str) -> str:

@@ -23,12 +23,12 @@ def _text(value: object) -> str:
 
 def text_pairs(title: str, pairs: Mapping[str, object]) -> str:
     """Return `Title(key=value, …)` without the empty values."""
-    shown = (
+    fields = (
         f"{key.replace(' ', '_')}={_text(value)!r}"
         for key, value in pairs.items()
         if value not in (None, [], {})
     )
-    return f"{title}({', '.join(shown)})"
+    return f"{title}({', '.join(fields)})"
 
 
 def html_pairs(title: str, pairs: Mapping[str, object]) -> str:

@@ -42,8 +42,8 @@ def _name_other_stacks(client: Reader, error: NotFoundError) -> None:
     """If there are other stacks, add to the error that only this stack's catalog was searched."""
     with contextlib.suppress(RayformError):  # the error itself is what counts
         if others := [f"'{other}'" for other in stack_names() if other != client.stack_name]:
-            shown = ", ".join(others[:5]) + (", …" if len(others) > 5 else "")
-            hint = f"For a run of another stack ({shown}) add `--stack NAME`, in Python `Client(NAME)`."
+            names = ", ".join(others[:5]) + (", …" if len(others) > 5 else "")
+            hint = f"For a run of another stack ({names}) add `--stack NAME`, in Python `Client(NAME)`."
             error.why = f"Only the catalog of stack '{client.stack_name}' was searched."
             error.hint = f"{error.hint} {hint}" if error.hint else hint
 

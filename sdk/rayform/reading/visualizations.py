@@ -49,13 +49,18 @@ def show(
         return {title: content for title, (_, content) in pictures.items()}
     display: Any = importlib.import_module("IPython.display")
 
-    shown = {"html": display.HTML, "markdown": display.Markdown, "csv": display.Pretty, "json": display.Code}
+    displays = {
+        "html": display.HTML,
+        "markdown": display.Markdown,
+        "csv": display.Pretty,
+        "json": display.Code,
+    }
     for title, (kind, content) in pictures.items():
         if kind == "image":
             picture = display.SVG if title.endswith(".svg") else display.Image
             display.display(picture(data=content))
         else:
-            display.display(shown[kind](content))
+            display.display(displays[kind](content))
     return None
 
 

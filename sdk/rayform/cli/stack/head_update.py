@@ -75,33 +75,33 @@ def _asleep(config: RayOrchestratorConfig) -> bool:
     try:
         return head_state(config) in ("stopping", "stopped")
     except (NotFoundError, RemoteError):
-        return False  # unknown; the head itself is asked next, and its answer says more
+        return False  # unknown; the head is asked next, and its answer says more
 
 
 def _ready(
     head: ClusterHead, config: RayOrchestratorConfig, progress: Reporter, deadline: float
 ) -> dict[str, Any] | None:
     """Wait until the head can run pipelines, and return its status; `None` if it goes to sleep meanwhile."""
-    shown, why, asked = "", "", time.monotonic()
+    phase, why, last_asked = "", "", time.monotonic()
     while time.monotonic() < deadline:
         try:
             status = head.status()
         except RemoteError as error:
             why = str(error)
-            if time.monotonic() - asked > _ASK_THE_CLOUD_EVERY:
+            if time.monotonic() - last_asked > _ASK_THE_CLOUD_EVERY:
                 if _asleep(config):
                     return None
-                asked = time.monotonic()
+                last_asked = time.monotonic()
         else:
             if status["ready"]:
                 progress.phase("The head is ready")
                 return status
-            if status["phase"] != shown:
-                shown = str(status["phase"])
-                progress.phase(f"Head: {shown}")
+            if status["phase"] != phase:
+                phase = str(status["phase"])
+                progress.phase(f"Head: {phase}")
         time.sleep(1)
     raise RemoteError(
-        "The head isn't ready after 15 minutes.", why=why or f"Its phase is: {shown}.", hint=_HINT
+        "The head isn't ready after 15 minutes.", why=why or f"Its phase is: {phase}.", hint=_HINT
     )
 
 

@@ -1,4 +1,4 @@
-"""A first pipeline. Run it with `python run.py`, again to see the cache, or with `rayform run run.py -p name=you`."""
+"""A first pipeline. Run it twice with `python run.py` to see the cache. Or: `rayform run run.py -p name=you`."""
 
 from typing import Annotated
 
@@ -7,19 +7,19 @@ from rayform import pipeline, step
 
 @step
 def greet(name: str) -> Annotated[str, "greeting"]:
-    """What a step returns is saved as an artifact: here one named "greeting"."""
+    """Return a greeting. The return value of a step is saved as an artifact, here with the name "greeting"."""
     return f"Hello, {name}!"
 
 
 @step
 def shout(greeting: str) -> Annotated[str, "shouted"]:
-    """A step that takes another step's output."""
+    """Return a greeting in capital letters. Its argument is the output of another step."""
     return greeting.upper()
 
 
 @pipeline
 def hello(name: str = "world") -> None:
-    """Wires the steps."""
+    """Pass the output of one step to the next."""
     shout(greet(name))
 
 

@@ -1,4 +1,4 @@
-"""Train and predict: `python run.py`, or `rayform run pipelines.py:training -p trees=200`."""
+"""Trains and predicts. Run it with `python run.py`, or run one pipeline with `rayform run pipelines.py:training`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pipelines import inference, training
 
 
 def main() -> None:
-    """Run both pipelines on the active stack and show what came out."""
+    """Run both pipelines on the active stack and print their results."""
     trained = training.with_options(config_path="training.yaml")()
     print(f"Accuracy: {trained.steps['evaluate'].outputs['accuracy'].load():.3f}")
 

@@ -1,4 +1,4 @@
-"""Steps: each is a plain function, which can be called and tested as one."""
+"""Steps: plain functions, which you can call and test as such."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rayform import ArtifactConfig, ArtifactType, get_step_context, log_metadata
 
 @step
 def load_data() -> Annotated[pd.DataFrame, "wines"]:
-    """Load 178 chemical analyses of wines of three growers; put your own data here."""
+    """Load chemical analyses of 178 wines from three growers. Replace them by your own data."""
     return load_wine(as_frame=True).frame
 
 
@@ -24,7 +24,7 @@ def load_data() -> Annotated[pd.DataFrame, "wines"]:
 def split_data(
     wines: pd.DataFrame, test_share: float, seed: int = 0
 ) -> tuple[Annotated[pd.DataFrame, "train"], Annotated[pd.DataFrame, "test"]]:
-    """Keep a share of the rows for testing."""
+    """Set a share of the rows aside for testing."""
     train, test = train_test_split(wines, test_size=test_share, random_state=seed, stratify=wines["target"])
     return train, test
 
@@ -40,7 +40,7 @@ def train_model(
 
 @step
 def evaluate(classifier: ClassifierMixin, test: pd.DataFrame) -> Annotated[float, "accuracy"]:
-    """Measure how many test rows the classifier gets right."""
+    """Measure the share of test rows that the classifier gets right."""
     accuracy = float(accuracy_score(test["target"], classifier.predict(test.drop(columns="target"))))
     log_metadata({"accuracy": accuracy}, infer_model=True)
     return accuracy
@@ -50,7 +50,7 @@ def evaluate(classifier: ClassifierMixin, test: pd.DataFrame) -> Annotated[float
 def promote(accuracy: float, at_least: float) -> Annotated[bool, "promoted"]:
     """Put this version of the model into production if it is good enough."""
     if accuracy < at_least:
-        print(f"Not promoted: accuracy {accuracy:.3f} is less than {at_least}.")
+        print(f"Not promoted: the accuracy {accuracy:.3f} is less than {at_least}.")
         return False
     get_step_context().model.set_stage("production", force=True)
     return True

@@ -1,4 +1,4 @@
-"""Outside of a pipeline a step is just its function, so tests need no Rayform."""
+"""Outside a pipeline a step is a plain function, so its tests don't need Rayform."""
 
 from __future__ import annotations
 
