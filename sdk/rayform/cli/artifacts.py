@@ -295,7 +295,7 @@ def _show_prune(report: PruneReport) -> None:
         click.echo(f"Versions that nothing needs ({report.kept} are kept):")
         print_table(report.versions, _VERSION_COLUMNS)
     if report.leftovers:
-        click.echo("Uncommitted leftovers in the store:")
+        click.echo("Leftovers in the store:")
         columns: list[Column[Leftover]] = [
             Column("kind", lambda lo: lo.kind),
             Column("folder", lambda lo: lo.folder, shrink=1),

@@ -23,7 +23,7 @@ _COLUMNS: list[Column[components.ComponentRecord]] = [
     Column("name", lambda c: c.name, shrink=1),
     Column("flavor", lambda c: c.flavor or "corrupt"),
     Column("settings", lambda c: ", ".join(f"{k}={v}" for k, v in c.config.items()), shrink=3),
-    Column("deployed by", lambda c: c.reference or "-", shrink=2),
+    Column("deployed as", lambda c: c.reference or "-", shrink=2),
 ]
 _WITH_SETTINGS = {"ignore_unknown_options": True, "allow_extra_args": True}
 
@@ -119,7 +119,7 @@ def _group(kind: str) -> click.Group:
                 ("kind", record.kind),
                 ("flavor", record.flavor),
                 *((key, str(value)) for key, value in record.config.items()),
-                ("deployed by", record.reference or ""),
+                ("deployed as", record.reference or ""),
                 ("stacks", ", ".join(users) or "none"),
             ]
         )

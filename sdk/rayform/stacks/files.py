@@ -58,7 +58,7 @@ def check_name(what: str, name: str) -> str:
     """Return `name` if it can be the name of a stack, component or profile, and thus of its file.
 
     Args:
-        what: what it is the name of, for the error's text.
+        what: the kind of thing that has the name, for the error's text.
         name: lower-case letters, digits, `-`, `_` and `.`, beginning with a letter or digit; at most 63 characters.
 
     Raises:
@@ -67,7 +67,7 @@ def check_name(what: str, name: str) -> str:
     if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
         suggestion = re.sub(r"[^a-z0-9\-_.]+", "-", name.lower()).strip("-_.")[:_LONGEST_NAME]
         raise UsageError(
-            f"'{name}' is not a valid name of a {what}.",
+            f"'{name}' is not a valid {what} name.",
             why="A name has lower-case letters, digits, '-', '_' and '.', begins with a letter or digit, and has "
             f"at most {_LONGEST_NAME} characters.",
             hint=f"For instance '{suggestion}'." if suggestion else None,
