@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import click
@@ -217,9 +216,12 @@ def compare(name: str, version: Sequence[str], stack: str | None, json_wanted: b
     keys = dict.fromkeys(key for v in views for key in v.run_metadata)
     rows = [["stage", *(v.stage.value for v in views)]]
     rows += [[key, *(_cell(v.run_metadata, key) for v in views)] for key in keys]
-    columns: list[Column[list[str]]] = [Column("", itemgetter(0), shrink=1)]
-    columns += [Column(v.version, itemgetter(i), shrink=2, right=True) for i, v in enumerate(views, start=1)]
+    columns = [_column(i, title) for i, title in enumerate(["", *(v.version for v in views)])]
     print_table(rows, columns)
+
+
+def _column(index: int, title: str) -> Column[list[str]]:
+    return Column(title, lambda row: row[index], shrink=2 if index else 1, right=index > 0)
 
 
 def _cell(metadata: Mapping[str, object], key: str) -> str:
