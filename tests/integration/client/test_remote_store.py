@@ -73,7 +73,7 @@ def test_save_load_register_and_prune(bucket: str, moto_url: str) -> None:
 
 @pytest.mark.parametrize("data", [None, b"", b'{"schema": 99}'], ids=["gone", "empty", "newer"])
 def test_a_damaged_manifest_keeps_prune_from_nothing_else(bucket: str, data: bytes | None) -> None:
-    """What lies beside a manifest that can't be read is left alone, and all other leftovers go."""
+    """Data next to a manifest that can't be read is left alone, and all other leftovers go."""
     kept = save_artifact([1], "values", tags=["keep"])
     with Client() as client:
         store = client.artifact_store

@@ -54,6 +54,6 @@ def test_nodes_on_their_way_are_put_into_words():
 
 
 def test_the_autostop_counts_in_whole_minutes_where_it_can():
-    """Settings come as decimals from the machine, and are shown as a person would write them."""
+    """Settings come as decimals from the machine, and are shown as a user would write them."""
     assert cluster_view.countdown({"idle_minutes": 60.0}).startswith("after 60 idle minutes")
     assert cluster_view.countdown({"idle_minutes": 0.5}).startswith("after 0.5 idle minutes")

@@ -184,7 +184,7 @@ def test_errors_name_what_to_do_and_end_with_their_code(
 
 
 def test_describe_a_run(cli: Cli, seeded: dict[str, Any]) -> None:
-    """A run shows its steps; a failed one also the person's traceback and how to go on."""
+    """A run shows its steps; a failed one also the user's traceback and how to continue."""
     _, out, _ = cli("runs", "describe", "train-1")
     assert "score[2]" in out
     failed = from_json(cli, "runs", "list", "--filter", "status=failed")["items"][0]
@@ -197,7 +197,7 @@ def test_describe_a_run(cli: Cli, seeded: dict[str, Any]) -> None:
 
 
 def test_logs(cli: Cli, seeded: dict[str, Any]) -> None:
-    """Logs are printed under their step's name, or alone where one step is named; -f ends with the run."""
+    """Logs are printed under their step's name, or alone if one step is named; -f ends with the run."""
     assert (
         cli("runs", "logs", "train-1")[1] == "loader | loading\nloader | loaded 3 rows\ntrainer | epoch 1\n"
     )
@@ -340,7 +340,7 @@ def test_artifact_download_update_delete(cli: Cli, seeded: dict[str, Any], tmp_p
 
 
 def test_prune_shows_before_it_asks(cli: Cli, client: Client) -> None:
-    """Prune lists what would go, asks unless told, and then removes exactly that."""
+    """Prune lists what would go, asks first without --yes, and then removes exactly that."""
     from rayform.artifacts import save_artifact
 
     seed_training_run(client)

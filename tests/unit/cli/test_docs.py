@@ -66,7 +66,7 @@ def test_every_page_is_in_the_navigation_and_exists() -> None:
 
 
 def test_the_first_page_leads_to_every_other() -> None:
-    """Who reads the pages as files has no navigation beside them: `docs/index.md` links them all."""
+    """`docs/index.md` links all pages, for readers of the files, who have no navigation."""
     linked = set(re.findall(r"\]\(([^)#\s]+)", (DOCS / "index.md").read_text()))
     assert {page for page in navigation() if page.endswith(".md")} - {"index.md"} <= linked
 

@@ -16,8 +16,8 @@ from rayform_runtime.cluster.from_laptop import power
 NOTHING: dict[str, list[str]] = {"taken": [], "waiting": [], "at_start": []}
 
 
-class Told:
-    """Remembers what a person is told."""
+class Reported:
+    """Keeps the lines that are reported to the user."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -46,7 +46,7 @@ class Deployed:
 
 
 class Cloud:
-    """What the cloud and the head say, in turn; the last one stays."""
+    """What the cloud and the head answer, one after the other; the last answer stays."""
 
     states = ("running",)
     statuses: tuple[Any, ...] = ({"ready": True, "phase": "Ray runs", "version": __version__},)
@@ -56,7 +56,7 @@ class Cloud:
 
 @pytest.fixture
 def cloud(monkeypatch):
-    """A cloud and a head of the test's own, at the boundaries of EC2 and SSH."""
+    """A fake cloud and a fake head, at the boundaries of EC2 and SSH."""
     made = Cloud()
 
     def in_turn(what: str) -> Any:
@@ -89,63 +89,63 @@ def cloud(monkeypatch):
 def test_a_head_that_sleeps_is_not_waited_for(cloud, state, wait):
     """Neither SSH nor the bucket is waited on, and nothing is asked of the head."""
     cloud.states, deployed = (state,), Deployed()
-    assert update_head(deployed, Told(), wait=wait) is False
+    assert update_head(deployed, Reported(), wait=wait) is False
     assert deployed.waited == [0] and cloud.asked == 0
 
 
 @pytest.mark.parametrize("state", ["pending", "running"])
 def test_a_head_that_boots_is_waited_for(cloud, state):
-    """One that refuses SSH and then boots is waited for until it is ready."""
+    """The deploy waits for a head that refuses SSH and then boots, until it is ready."""
     booting = {"ready": False, "phase": "starting Ray"}
     cloud.states, cloud.statuses = (state,), (RemoteError("refused"), booting, *cloud.statuses)
-    deployed, told = Deployed(), Told()
-    assert update_head(deployed, told, wait=True) is True
-    assert told.lines == ["Head: starting Ray", "The head is ready"]
+    deployed, reported = Deployed(), Reported()
+    assert update_head(deployed, reported, wait=True) is True
+    assert reported.lines == ["Head: starting Ray", "The head is ready"]
     assert deployed.waited == [900] and cloud.asked == 1
 
 
 def test_a_head_that_falls_asleep_meanwhile_ends_the_wait(cloud):
     """Autostop may stop the head while a deploy waits for it."""
     cloud.states, cloud.statuses = ("running", "running", "stopped"), (RemoteError("refused"),)
-    assert update_head(Deployed(), Told(), wait=True) is False
+    assert update_head(Deployed(), Reported(), wait=True) is False
 
 
 def test_a_cloud_that_does_not_tell_leaves_it_to_the_head(cloud):
     """Without the right to ask for instances a deploy waits as ever."""
     cloud.states = (RemoteError("AWS refuses."),)
-    assert update_head(Deployed(), Told(), wait=True) is True
+    assert update_head(Deployed(), Reported(), wait=True) is True
 
 
-def test_without_waiting_only_a_ready_head_is_told(cloud):
-    """`--no-wait` passes over a head that boots or has not reported."""
+def test_without_waiting_only_a_ready_head_is_reported(cloud):
+    """`--no-wait` skips a head that boots or has not reported."""
     deployed = Deployed()
     deployed.reported = False
-    assert update_head(deployed, Told(), wait=False) is True
+    assert update_head(deployed, Reported(), wait=False) is True
     cloud.statuses = (RemoteError("refused"), *cloud.statuses)
-    assert update_head(Deployed(), Told(), wait=False) is True
+    assert update_head(Deployed(), Reported(), wait=False) is True
     assert cloud.asked == 0
-    assert update_head(Deployed(), Told(), wait=False) is True
+    assert update_head(Deployed(), Reported(), wait=False) is True
     assert cloud.asked == 1
 
 
 def test_what_the_head_does_with_the_changes_is_said(cloud):
     """What it took, what waits for its runs, and what needs a restart, with the commands."""
     cloud.answer = {"taken": ["autostop"], "waiting": ["worker_groups"], "at_start": ["ray_version"]}
-    told = Told()
-    update_head(Deployed(), told, wait=True)
-    said = "\n".join(told.lines)
-    assert "The head took over: autostop" in said
-    assert "When no run is running, the head takes over: worker groups" in said
-    assert "When it starts next, the head takes over: Ray's version. `rayform stack stop vision`" in said
+    reported = Reported()
+    update_head(Deployed(), reported, wait=True)
+    text = "\n".join(reported.lines)
+    assert "The head took over: autostop" in text
+    assert "When no run is running, the head takes over: worker groups" in text
+    assert "When it starts next, the head takes over: Ray's version. `rayform stack stop vision`" in text
 
 
 def test_a_head_that_cannot_take_them_keeps_its_settings_and_that_is_said(cloud):
-    """An error of the head's, or an older Rayform there, is told with the two commands; the deploy is done."""
+    """An error of the head's, or an older Rayform there, is reported with the two commands; the deploy succeeds."""
     restart = "`rayform stack stop vision`, then `rayform stack start vision`"
-    cloud.answer, told = RemoteError("no such bucket"), Told()
-    assert update_head(Deployed(), told, wait=True) is True
-    assert "no such bucket" in told.lines[-2] and restart in told.lines[-1]
-    cloud.statuses, told = ({"ready": True, "phase": "Ray runs", "version": "0.0.1"},), Told()
-    assert update_head(Deployed(), told, wait=True) is True
-    assert "0.0.1" in told.lines[-1] and restart in told.lines[-1]
+    cloud.answer, reported = RemoteError("no such bucket"), Reported()
+    assert update_head(Deployed(), reported, wait=True) is True
+    assert "no such bucket" in reported.lines[-2] and restart in reported.lines[-1]
+    cloud.statuses, reported = ({"ready": True, "phase": "Ray runs", "version": "0.0.1"},), Reported()
+    assert update_head(Deployed(), reported, wait=True) is True
+    assert "0.0.1" in reported.lines[-1] and restart in reported.lines[-1]
     assert cloud.asked == 1

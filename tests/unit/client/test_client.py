@@ -57,7 +57,7 @@ def test_mapped_outputs_are_in_the_order_of_the_list(client: Client) -> None:
 
 
 def test_unknown_names_are_answered_with_near_ones(client: Client) -> None:
-    """Unknown steps, outputs, artifacts and runs name their neighbours; steps raise `KeyError` too."""
+    """Unknown steps, outputs, artifacts and runs name the nearest ones; steps raise `KeyError` too."""
     seed_training_run(client)
     run = client.get_pipeline_run("train-1")
     with pytest.raises(NotFoundError, match="Did you mean 'trainer'"):
@@ -73,7 +73,7 @@ def test_unknown_names_are_answered_with_near_ones(client: Client) -> None:
 
 
 def test_filters_order_and_pages(client: Client) -> None:
-    """Lists filter, sort and page, newest first unless told."""
+    """Lists filter, sort and page, newest first by default."""
     for number in range(5):
         seeder = Seeder(client, f"run-{number}", pipeline="even" if number % 2 == 0 else "odd")
         seeder.finish(RunStatus.FAILED if number == 4 else RunStatus.COMPLETED)
@@ -131,7 +131,7 @@ def test_delete_guards(client: Client) -> None:
 
 
 def test_data_that_is_gone_is_an_error(client: Client) -> None:
-    """A version whose data was removed behind our back says so on load, and still describes itself."""
+    """A version whose data was removed behind Rayform's back says so on load, and still describes itself."""
     seeded = seed_training_run(client)
     client.artifact_store.delete(seeded["report"].uri)
     version = client.get_artifact_version("report")
@@ -141,7 +141,7 @@ def test_data_that_is_gone_is_an_error(client: Client) -> None:
 
 
 def test_download_as_folder_and_zip(client: Client, tmp_path: Path) -> None:
-    """Files are copied to a new folder or packed; nothing is overwritten unless told."""
+    """Files are copied to a new folder or packed; nothing is overwritten by default."""
     import zipfile
 
     seed_training_run(client)
@@ -221,7 +221,7 @@ def test_prune_keeps_what_is_needed(client: Client) -> None:
 
 
 def test_prune_sweeps_uncommitted_leftovers(client: Client) -> None:
-    """Data without a row goes once it is old and no run is at work; other people's folders never."""
+    """Data without a row goes once it is old and no run is running; folders that Rayform didn't make never."""
     unknown_here = seed_training_run(client)["report"]
     store = client.artifact_store
     orphan = f"versions/{uuid4()}/value.json"

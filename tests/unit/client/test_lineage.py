@@ -12,7 +12,7 @@ from rayform.reading.client import Client
 
 
 def test_upstream_and_downstream(client: Client) -> None:
-    """What a version was made from and what was made of it are told apart."""
+    """What a version was made from and what was made from it are distinguished."""
     seeded = seed_training_run(client)
     lineage = client.get_lineage(seeded["model"].id)
     assert [v.name for v in lineage.upstream()] == ["data"]

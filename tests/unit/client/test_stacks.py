@@ -253,7 +253,7 @@ def test_settings_are_validated_and_hold_no_password() -> None:
 
 
 def test_update_component_keeps_what_isnt_named() -> None:
-    """An update changes the named settings alone, and `None` takes one away."""
+    """An update changes the named settings alone, and `None` removes one."""
     components.register_component(
         "artifact-store", "s", flavor="s3", config={"bucket": "abc", "region": "r"}, check=False
     )
