@@ -9,8 +9,8 @@ import click
 from rayform.cli.options import stack_option
 
 if TYPE_CHECKING:
-    from rayform.authoring.annotations import Argument
     from rayform.authoring.pipelines import Pipeline
+    from rayform.authoring.signatures import Argument
 
 __all__ = ["run"]
 
@@ -107,7 +107,7 @@ def _parsed(raw: str, argument: Argument | None) -> object:
     """Return the value of a text: what YAML reads, or the text itself if that is what the argument takes."""
     import yaml
 
-    from rayform.authoring.annotations import concrete_type
+    from rayform.authoring.signatures import concrete_type
 
     if argument is None:
         return yaml.safe_load(raw)
