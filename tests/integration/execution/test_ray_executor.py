@@ -12,7 +12,8 @@ from support.ray_steps import task
 from rayform_core.errors import UsageError
 from rayform_runtime.catalog.entities import StepStatus
 from rayform_runtime.execution.interface import RunEvent, StepResult, StepTask
-from rayform_runtime.execution.on_ray import executor as ray_executor
+from rayform_runtime.execution.on_ray import tasks
+from rayform_runtime.execution.on_ray.messages import Printed
 from rayform_runtime.spec import PipelineSpec, Resources, SourceRef, StepSpec
 
 pytestmark = [
@@ -78,24 +79,25 @@ def test_a_task_starts_prints_and_ends_in_that_order(executor):
 
 def test_a_result_waits_for_the_lines_that_were_sent_before_it(executor, monkeypatch):
     """Lines that are still on their way when Ray has brought the result come before it all the same."""
-    monkeypatch.setattr(ray_executor, "_END_OF_LINES", 60.0)
+    monkeypatch.setattr(tasks, "_END_OF_LINES", 60.0)
     pass_on, held = executor._line._on_message, []
 
-    def slow(number, said):
-        held.append((number, said)) if said["kind"] == "log" else pass_on(number, said)
+    def slow(number, message):
+        is_output = isinstance(message.content, Printed)
+        held.append((number, message)) if is_output else pass_on(number, message)
 
     monkeypatch.setattr(executor._line, "_on_message", slow)
     given = task(act="print")
     executor.submit(given)
     happened = []
     deadline = time.monotonic() + 60
-    while executor._tasks[given.step_run_id].outcome is None:
+    while executor._tasks[given.step_run_id].attempt.outcome is None:
         assert time.monotonic() < deadline
         happened += executor.wait(0.1)
     happened += executor.wait(0.2)
     assert held and not [i for i in happened if isinstance(i, StepResult)]
-    for number, said in held:
-        pass_on(number, said)
+    for number, message in held:
+        pass_on(number, message)
     happened += collect(executor, [given.step_run_id])
     printed = "\n".join(i.text for i in happened if isinstance(i, RunEvent) and i.kind == "log")
     assert set(printed.splitlines()) == {"to stdout", "to stderr", "from a library"}
@@ -257,18 +259,16 @@ def phases_of(name, happened):
     return [i for i in happened if isinstance(i, RunEvent) and i.kind == "phase" and i.step_key == name]
 
 
-def test_status_calls_that_time_out_restart_nothing(executor):
+def test_status_calls_that_time_out_restart_nothing(executor, monkeypatch):
     """Twenty-five questions without an answer, while a step runs, neither restart it nor fail the run."""
-    from rayform_runtime.execution.on_ray.nodes import ClusterView
-
     release = threading.Event()
 
-    class Silent(ClusterView):
-        def ask(self):
-            release.wait(60)
-            return []
+    def silence():
+        release.wait(60)
+        return []
 
-    before, executor._view = executor._view, Silent(timeout=0.02)
+    monkeypatch.setattr(executor._view, "ask", silence)
+    monkeypatch.setattr(executor._view, "_timeout", 0.02)
     try:
         running = task("long", act="sleep", timeout=3.0)
         executor.submit(running)
@@ -280,7 +280,6 @@ def test_status_calls_that_time_out_restart_nothing(executor):
         assert not [i for i in happened if isinstance(i, RunEvent) and i.kind == "restart"]
         assert [i.error.type for i in happened if isinstance(i, StepResult)] == ["Timeout"]
     finally:
-        executor._view = before
         release.set()
 
 

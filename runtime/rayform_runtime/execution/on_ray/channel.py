@@ -1,18 +1,17 @@
-"""The line on which a step's worker tells its scheduler, live, that it started and what it prints.
+"""The live line: on it a step's worker reports to its scheduler that it started, and what it prints.
 
-Ray carries the task there and the result back; it has no cheap way to say "started" or to pass lines on while
-a task runs (its state API is polled, its log monitor tails files and mixes tasks, streaming generators would
-take the main thread away from the step). So each worker keeps one TCP connection to the scheduler's process.
+Ray carries the task there and the result back. It has no cheap way to report a start or to pass lines on while
+a task runs: its state API is polled, its log monitor tails files and mixes tasks, and streaming generators would
+take the main thread away from the step. So each worker keeps one TCP connection to the scheduler's process.
 
 The line is a convenience and never decides anything: a worker that can't reach it runs its step all the same,
 and a step is lost only when Ray says so. Both ends prove that they know the run's random key before a byte of
-content is read (`multiprocessing.connection`'s HMAC challenge); messages are JSON, never pickles.
+content is read (`multiprocessing.connection`'s HMAC challenge). Messages are JSON, never pickles.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import secrets
@@ -23,7 +22,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
-from typing import Any
+
+from rayform_runtime.execution.on_ray.messages import WorkerMessage, decode, encode
 
 __all__ = ["ChannelAddress", "ChannelClient", "ChannelServer"]
 
@@ -48,15 +48,15 @@ class ChannelServer:
     """The scheduler's end.
 
     Args:
-        host: the address to bind: loopback for a local Ray, the node's private one in a cluster.
-        on_message: called with `(connection number, message)` from the connection's own thread.
-        on_closed: called with the connection number once its worker is gone.
+        host: the address to bind: loopback for a local Ray, the node's private address in a cluster.
+        on_message: called with the connection's number and a message, from the connection's own thread.
+        on_closed: called with the connection's number once its worker is gone.
     """
 
     def __init__(
         self,
         host: str,
-        on_message: Callable[[int, dict[str, Any]], None],
+        on_message: Callable[[int, WorkerMessage], None],
         on_closed: Callable[[int], None],
     ) -> None:
         self._on_message = on_message
@@ -97,11 +97,9 @@ class ChannelServer:
             self._open[number] = connection
         try:
             while True:
-                message = json.loads(connection.recv_bytes(_LARGEST_MESSAGE))
-                if isinstance(message, dict):
-                    self._on_message(number, message)
+                self._on_message(number, decode(connection.recv_bytes(_LARGEST_MESSAGE)))
         except (OSError, EOFError, ValueError):
-            pass  # The worker ended, or was told to: Ray says what became of its task.
+            pass  # The worker ended or was stopped: Ray reports what became of its task.
         finally:
             with self._lock:
                 self._open.pop(number, None)
@@ -124,7 +122,7 @@ class ChannelServer:
 
 
 class ChannelClient:
-    """The worker's end; sends nothing, silently, once the line is cut.
+    """The worker's end. Once the line is cut, it drops messages silently.
 
     Args:
         address: the scheduler's end.
@@ -152,13 +150,13 @@ class ChannelClient:
         """Whether messages still get through."""
         return self._connection is not None
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: WorkerMessage) -> None:
         """Send one message, whole, in the order of the calls."""
         with self._lock:
             if self._connection is None:
                 return
             try:
-                self._connection.send_bytes(json.dumps(message).encode())
+                self._connection.send_bytes(encode(message))
             except OSError:
                 self._connection = None
 
@@ -175,5 +173,5 @@ def _clear_timeout(connection: Connection) -> None:
     with socket.socket(fileno=os.dup(connection.fileno())) as peer:
         forever = struct.pack("ll", 0, 0)
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, forever)
-        # A scheduler that stops reading must not hold a step up for ever.
+        # A scheduler that stops reading must not block a step for ever.
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 30, 0))

@@ -1,46 +1,44 @@
-"""Runs steps as Ray tasks: on a Ray of our own on this machine, or from a cluster's head, in step images.
+"""Runs steps as Ray tasks: on a local Ray that Rayform starts, or from a cluster's head, in step images.
 
-Who decides what: Ray places a task and says when it is lost; nothing else ever restarts one. What is asked of
-the cluster beside that (nodes, free resources) only words a message, so a status call that times out, or
-twenty-five of them, changes nothing.
+Ray decides where a task runs and when it is lost; nothing else ever restarts one. The executor asks the cluster
+for nodes and free resources only to word its messages, so a status call that times out, or twenty-five of them,
+changes nothing.
 
-A task whose node or worker process died is given to another node by this executor, as a `restart` event with
-the cause; the attempt number and the person's `retry` policy stay the scheduler's. Output IDs are the same in
-every try, so a zombie on a node that was only cut off can't commit a second result.
+The executor submits a task again when its node or worker process died, and reports that as a `restart` event
+with the cause; the attempt number and the user's `retry` policy stay the scheduler's. Output IDs are the same in
+every try, so a worker on a node that was only cut off can't commit a second result.
 """
 
 from __future__ import annotations
 
-import pickle
 import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from rayform_runtime.catalog.entities import StepError, StepStatus
 from rayform_runtime.cluster.machine.node_groups import NodeGroup
 from rayform_runtime.execution.interface import Executor, RunEvent, StepResult, Task
 from rayform_runtime.execution.on_ray.channel import ChannelServer
-from rayform_runtime.execution.on_ray.failures import Failure, explain
-from rayform_runtime.execution.on_ray.local_ray import (
-    RayletMessages,
-    connect_to_cluster,
-    start_local_ray,
-    stop_local_ray,
-)
+from rayform_runtime.execution.on_ray.failures import Failure
+from rayform_runtime.execution.on_ray.launcher import TaskLauncher, cancel
+from rayform_runtime.execution.on_ray.local_ray import connect_to_cluster, start_local_ray, stop_local_ray
 from rayform_runtime.execution.on_ray.logs import StepLogs
-from rayform_runtime.execution.on_ray.nodes import ClusterView
-from rayform_runtime.execution.on_ray.placement import (
-    check_placeable,
-    ray_options,
-    ray_resources,
-    waiting_for,
+from rayform_runtime.execution.on_ray.losses import LossReports
+from rayform_runtime.execution.on_ray.messages import (
+    Exiting,
+    NoMoreOutput,
+    Printed,
+    Started,
+    StepTry,
+    WorkerMessage,
 )
-from rayform_runtime.execution.on_ray.waits import StepWaits
-from rayform_runtime.execution.on_ray.worker import CodeBundleRef, Order, container_end, run_task
+from rayform_runtime.execution.on_ray.nodes import ClusterView
+from rayform_runtime.execution.on_ray.placement import check_placeable, ray_resources
+from rayform_runtime.execution.on_ray.tasks import Outcome, RunningTask
+from rayform_runtime.execution.on_ray.waits import QueueReports
+from rayform_runtime.execution.on_ray.worker import CodeBundleRef
 from rayform_runtime.spec import PipelineSpec
 
 if TYPE_CHECKING:
@@ -50,71 +48,31 @@ __all__ = ["WORKER_ENTRY", "RayExecutor"]
 
 WORKER_ENTRY = "rayform_runtime.execution.worker.step_runner:run_step"
 NODE_LOSSES = 4
-"""How many lost nodes one step outlives; a spot group that loses more in a row needs a person."""
+"""How many lost nodes one step outlives; if a spot group loses more in a row, a user has to look at it."""
 PROCESS_DEATHS = 1
-"""A killed worker is tried once more; code that crashes natively does so again, and is told."""
-_PLACEMENT_NOTICE = 2.0
-_END_OF_LINES = 1.0
+"""How many dead worker processes one step outlives; code that crashes natively crashes again, and is reported."""
 _LOOK_EVERY = 0.1
 """Seconds between looks at timeouts and queued steps; a look walks all tasks."""
 
 
-@dataclass(slots=True)
-class _Running:
-    task: Task
-    wanted: Mapping[str, float]
-    timeout: float | None
-    submitted: float
-    ref: Any = None
-    tries: int = 1
-    node_losses: int = 0
-    process_deaths: int = 0
-    started: float | None = None
-    announced: bool = False
-    node: str | None = None
-    pid: int | None = None
-    container: str | None = None
-    connection: int | None = None
-    messages: int = 0
-    messages_sent: int | None = None
-    lines_ended: bool = False
-    exit_code: int | None = None
-    cancelled: bool = False
-    timed_out: bool = False
-    waiting_text: str | None = None
-    outcome: tuple[Any, BaseException | None] | None = None
-    outcome_at: float = 0.0
+class _Received(NamedTuple):
+    """A worker's message."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Message:
     connection: int
-    content: Mapping[str, Any] | None
+    message: WorkerMessage
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    step_run_id: str
-    ref: Any
-    value: Any
-    messages: int | None
-    error: BaseException | None
+class _Disconnected(NamedTuple):
+    """The end of a worker's connection."""
+
+    connection: int
 
 
-@dataclass(slots=True)
-class _Handles:
-    """Ray's remote function with options applied; making one costs more than calling it."""
+class _Ended(NamedTuple):
+    """The end of a try."""
 
-    function: Any
-    by_options: dict[tuple[Any, ...], Any] = field(default_factory=dict)
-
-
-@cache
-def _remote_function() -> Any:
-    """Return `run_task` as Ray's; one a process, since each that is made anew is sent to the cluster anew."""
-    import ray
-
-    return ray.remote(run_task)
+    about: StepTry
+    outcome: Outcome
 
 
 class RayExecutor(Executor):
@@ -122,15 +80,15 @@ class RayExecutor(Executor):
 
     Args:
         address: `None` starts a local Ray; else what `ray.init` joins (`"auto"` on a head).
-        images: image reference by step key, where steps run in images.
-        code: the project's code bundle, where workers don't share this machine's disk.
+        images: image reference by step key, for the steps that run in images.
+        code: the project's code bundle, for workers that don't share this machine's disk.
         groups: worker groups that the cluster's autoscaler may grow.
         host: address that workers reach this process at; loopback for a local Ray.
         entry: import path of the worker function, or the function.
-        cpus, gpus: of a local Ray; the machine's unless told.
+        cpus, gpus: of a local Ray; the machine's by default.
         environment: variables that every worker gets (region, endpoints of an emulated cloud); no secrets.
-        view: what words the messages about nodes; for tests.
-        log_store: bucket that logs are copied to while steps run; they stay on this machine unless given.
+        view: the cluster's nodes, for messages; tests pass their own.
+        log_store: bucket that logs are copied to while steps run; `None` keeps them on this machine.
     """
 
     def __init__(
@@ -148,70 +106,77 @@ class RayExecutor(Executor):
         view: ClusterView | None = None,
         log_store: ArtifactStore | None = None,
     ) -> None:
-        import ray
-
-        self._images = dict(images or {})
-        self._code = code
+        self._owns_ray = _join_ray(address, cpus, gpus)
+        """Whether this executor started or joined Ray, and so leaves it in `close`; never changes."""
         self._groups = tuple(groups)
-        self._entry = entry
-        self._environment = dict(environment or {})
-        self._owns_ray = False
-        if not ray.is_initialized():
-            if address is None:
-                start_local_ray(cpus=cpus, gpus=gpus)
-            else:
-                connect_to_cluster(address)
-            self._owns_ray = True
-        self._raylet = RayletMessages()
-        self._raylet.install()
+        """Worker groups that the cluster may grow; never changes."""
         self._view = view or ClusterView()
-        self._logs = StepLogs(log_store)
-        self._inbox: queue.SimpleQueue[_Message | _Outcome] = queue.SimpleQueue()
+        """The cluster's nodes; refreshes itself in the background."""
+        self._inbox: queue.SimpleQueue[_Received | _Disconnected | _Ended] = queue.SimpleQueue()
+        """What other threads report. `wait` empties it: only its thread changes anything below."""
         self._line = ChannelServer(
             host,
-            lambda number, content: self._inbox.put(_Message(number, content)),
-            lambda number: self._inbox.put(_Message(number, None)),
+            lambda connection, message: self._inbox.put(_Received(connection, message)),
+            lambda connection: self._inbox.put(_Disconnected(connection)),
         )
-        self._tasks: dict[str, _Running] = {}
+        """Where workers report to; open until `close`."""
+        self._launcher = TaskLauncher(
+            entry,
+            images=images or {},
+            code=code,
+            environment=environment or {},
+            on_end=lambda about, outcome: self._inbox.put(_Ended(about, outcome)),
+        )
+        """Submits tasks; remembers Ray's function for each step."""
+        self._losses = LossReports(self._view)
+        """Explains lost tasks; collects the raylets' messages."""
+        self._queue_reports = QueueReports(self._view, self._groups)
+        """What queued steps wait for; changes when a step has waited for a while, starts or ends."""
+        self._logs = StepLogs(log_store)
+        """The steps' logs; grows with every message that has output."""
+        self._tasks: dict[str, RunningTask] = {}
+        """The tasks without a result, by step run ID: from `submit` until their result is handed out."""
         self._ended: list[str] = []
-        self._handles = _Handles(_remote_function())
-        self._entry_handle = entry if isinstance(entry, str) else ray.put(entry)
-        self._waits = StepWaits()
+        """Those of `_tasks` that have an outcome, whose output may still be on its way."""
+        self._happened: list[Task | StepResult | RunEvent] = []
+        """What the next `wait` returns; handed out and replaced by an empty list each time."""
         self._looked_at = 0.0
+        """When timeouts and queued steps were looked at last, on the monotonic clock."""
         self._closed = False
+        """Whether `close` was called."""
 
     # -- Executor -----------------------------------------------------------------------------------------
     def check(self, spec: PipelineSpec) -> None:
         check_placeable(spec, self._view.nodes(fresh=True), self._groups)
 
     def submit(self, task: Task) -> None:
-        running = _Running(task, ray_resources(task.step.resources), task.step.timeout, time.monotonic())
-        self._tasks[task.step_run_id] = running
-        self._launch(running)
+        resources = ray_resources(task.step.resources)
+        attempt = self._launcher.launch(task, resources, 1, self._line.address)
+        self._tasks[task.step_run_id] = RunningTask(task, resources, attempt)
 
     def wait(self, timeout: float) -> list[Task | StepResult | RunEvent]:
-        happened: list[Task | StepResult | RunEvent] = []
         deadline = time.monotonic() + timeout
-        while not happened:
+        while not self._happened:
             now = time.monotonic()
             pause = max(0.0, min(deadline, self._next_check(now)) - now)
             try:
-                self._take(self._inbox.get(timeout=pause) if pause else self._inbox.get_nowait(), happened)
+                self._take(self._inbox.get(timeout=pause) if pause else self._inbox.get_nowait())
                 while True:
-                    self._take(self._inbox.get_nowait(), happened)
+                    self._take(self._inbox.get_nowait())
             except queue.Empty:
                 pass
-            self._settle(happened)
-            self._look_around(happened)
+            self._settle()
+            self._look_around()
             if time.monotonic() >= deadline:
                 break
+        happened, self._happened = self._happened, []
         return happened
 
     def cancel(self, step_run_id: str) -> None:
         running = self._tasks.get(step_run_id)
         if running is not None and not running.cancelled:
             running.cancelled = True
-            self._cancel_ref(running)
+            cancel(running.attempt)
 
     def log_uri(self, run_id: str, step_run_id: str) -> str | None:
         return self._logs.uri(run_id, step_run_id)
@@ -220,8 +185,8 @@ class RayExecutor(Executor):
         if self._closed:
             return
         self._closed = True
-        for running in list(self._tasks.values()):
-            self._cancel_ref(running)
+        for running in self._tasks.values():
+            cancel(running.attempt)
         self._tasks.clear()
         self._line.close()
         self._view.close()
@@ -229,281 +194,152 @@ class RayExecutor(Executor):
         if self._owns_ray:
             stop_local_ray(kill=kill)
 
-    # -- launching ----------------------------------------------------------------------------------------
-    def _launch(self, running: _Running) -> None:
-        task = running.task
-        name = self._entry if isinstance(self._entry, str) else None
-        order = pickle.dumps(Order(task, name, self._line.address, self._code, running.tries), 5)
-        function = () if name else (self._entry_handle,)
-        ref = self._handle(task, running.wanted).remote(order, *function)
-        running.ref = ref
-        running.submitted = time.monotonic()
-        step_run_id = task.step_run_id
-        inbox = self._inbox
-
-        def ended(future: Any) -> None:
-            result, messages, error = None, None, future.exception()
-            if error is None:
-                try:
-                    result, messages = pickle.loads(future.result())  # noqa: S301 - of our own worker
-                except BaseException as unreadable:  # noqa: BLE001 - raised here it would reach nobody
-                    error = unreadable
-            inbox.put(_Outcome(step_run_id, ref, result, messages, error))
-
-        ref.future().add_done_callback(ended)
-
-    def _handle(self, task: Task, wanted: Mapping[str, float]) -> Any:
-        key = task.step.key
-        resources = tuple(sorted(wanted.items()))
-        known = self._handles.by_options.get((key, resources))
-        if known is not None:
-            return known
-        # A try elsewhere is this executor's decision and an event; Ray's own retries are silent.
-        options = {"name": key, "max_retries": 0, **ray_options(wanted)}
-        if runtime_env := self._runtime_env(task, key, wanted):
-            options["runtime_env"] = runtime_env
-        handle = self._handles.function.options(**options)
-        self._handles.by_options[key, resources] = handle
-        return handle
-
-    def _runtime_env(self, task: Task, key: str, wanted: Mapping[str, float]) -> dict[str, Any] | None:
-        image = self._images.get(key)
-        environment = {
-            **self._environment,
-            **task.pipeline.environment,
-            **task.step.environment,
-        }
-        if image is None:
-            return {"env_vars": environment} if environment else None
-        asked: dict[str, Any] = {"image": image, "environment": environment}
-        if memory := wanted.get("memory"):
-            asked["memory"] = int(memory)
-        return {"rayform_image": asked}
-
-    def _cancel_ref(self, running: _Running) -> None:
-        import ray
-        from ray.exceptions import RayError
-
-        try:
-            ray.cancel(running.ref, force=True, recursive=True)
-        except (ValueError, RayError):
-            pass  # It ended meanwhile; its outcome is on the way.
-
     # -- what comes in ------------------------------------------------------------------------------------
-    def _take(self, item: _Message | _Outcome, happened: list[Task | StepResult | RunEvent]) -> None:
-        if isinstance(item, _Outcome):
-            running = self._tasks.get(item.step_run_id)
-            if running is not None and running.ref is item.ref:
-                running.outcome = (item.value, item.error)
-                running.messages_sent = item.messages
-                running.outcome_at = time.monotonic()
-                self._ended.append(item.step_run_id)
-            return
-        if item.content is None:
-            for running in self._tasks.values():
-                if running.connection == item.connection:
-                    running.lines_ended = True
-            return
-        running = self._tasks.get(str(item.content.get("step")))
-        if running is None or item.content.get("try") != running.tries:
-            return  # Unknown, or the last words of a try that Ray has given up.
-        match item.content.get("kind"):
-            case "start":
-                running.connection = item.connection
-                running.node, running.pid = item.content.get("node"), item.content.get("pid")
-                running.container = item.content.get("container")
-                running.lines_ended = False
-                running.exit_code = None
-                running.messages = 0
-                self._announce(running, happened)
-            case "log":
-                running.messages += 1
-                text = str(item.content.get("text", ""))
-                self._logs.write(running.task.run_id, running.task.step_run_id, text)
-                happened.append(self._event(running, "log", text))
-            case "exit":
-                code = item.content.get("code")
-                running.exit_code = code if isinstance(code, int) else None
-            case "end" if running.connection == item.connection:
-                running.lines_ended = True
-            case _:
-                pass
+    def _take(self, item: _Received | _Disconnected | _Ended) -> None:
+        match item:
+            case _Received(connection, message):
+                self._receive(connection, message)
+            case _Disconnected(connection):
+                for running in self._tasks.values():
+                    if running.attempt.connection == connection:
+                        running.attempt.output_ended = True
+            case _Ended(about, outcome):
+                ended = self._present_try(about)
+                if ended is not None:
+                    ended.attempt.outcome = outcome
+                    ended.attempt.outcome_at = time.monotonic()
+                    self._ended.append(about.step_run_id)
 
-    def _announce(self, running: _Running, happened: list[Task | StepResult | RunEvent]) -> None:
-        running.started = time.monotonic()
-        self._stop_waiting(running, happened)
+    def _present_try(self, about: StepTry) -> RunningTask | None:
+        """Return a task, or `None` if the executor has given up that try or doesn't know the task."""
+        running = self._tasks.get(about.step_run_id)
+        return running if running is not None and running.attempt.number == about.number else None
+
+    def _receive(self, connection: int, message: WorkerMessage) -> None:
+        running = self._present_try(message.about)
+        if running is None:
+            return
+        attempt = running.attempt
+        match message.content:
+            case Started() as worker:
+                attempt.connection, attempt.worker = connection, worker
+                self._announce(running)
+            case Printed(text):
+                attempt.messages += 1
+                self._logs.write(running.task.run_id, running.step_run_id, text)
+                self._happened.append(running.event("log", text))
+            case Exiting(code):
+                attempt.exit_code = code
+            case NoMoreOutput() if attempt.connection == connection:
+                attempt.output_ended = True
+
+    def _announce(self, running: RunningTask) -> None:
+        running.attempt.started = time.monotonic()
+        self._happened += self._queue_reports.end(running)
         if not running.announced:
             running.announced = True
-            happened.append(running.task)
+            self._happened.append(running.task)
 
-    def _settle(self, happened: list[Task | StepResult | RunEvent]) -> None:
-        """Hand back the tasks that ended, once the lines that they printed have come too."""
+    # -- tasks that ended ---------------------------------------------------------------------------------
+    def _settle(self) -> None:
+        """Finish the tasks that ended, once the lines that they printed have arrived too."""
         if not self._ended:
             return
-        waiting: list[str] = []
         now = time.monotonic()
-        for step_run_id in self._ended:
+        ended, self._ended = self._ended, []
+        for step_run_id in ended:
             running = self._tasks.get(step_run_id)
-            if running is None or running.outcome is None:
+            if running is None or running.attempt.outcome is None:
                 continue
-            if running.messages_sent is not None:
-                lines_due = running.messages < running.messages_sent and not running.lines_ended
+            if running.attempt.awaits_output(now):
+                self._ended.append(step_run_id)
             else:
-                lines_due = running.connection is not None and not running.lines_ended
-            if lines_due and now - running.outcome_at < _END_OF_LINES:
-                waiting.append(step_run_id)
-                continue
-            self._finish(running, happened)
-        self._ended = waiting
+                self._finish(running, running.attempt.outcome)
 
-    def _finish(self, running: _Running, happened: list[Task | StepResult | RunEvent]) -> None:
-        assert running.outcome is not None
-        value, error = running.outcome
-        step_run_id = running.task.step_run_id
-        if isinstance(value, StepResult):
-            self._announce(running, happened)
-            self._forget(running)
-            happened.append(value)
-            return
-        if running.timed_out:
-            text = f"The step ran longer than its timeout of {running.timeout:g} s and was stopped."
-            self._give_up(running, Failure(StepError("Timeout", text)), happened)
-            return
-        if running.cancelled:
-            self._stop_waiting(running, happened)
-            self._forget(running)
-            stopped = StepError("Stopped", "The step was stopped.")
-            happened.append(
-                StepResult(step_run_id, StepStatus.STOPPED, error=stopped, ended_at=datetime.now(UTC))
+    def _finish(self, running: RunningTask, outcome: Outcome) -> None:
+        if isinstance(outcome.result, StepResult):
+            self._announce(running)
+            self._hand_out(running, outcome.result)
+        elif running.timed_out:
+            text = f"The step ran longer than its timeout of {running.task.step.timeout:g} s and was stopped."
+            self._give_up(running, Failure(StepError("Timeout", text)))
+        elif running.cancelled:
+            self._happened += self._queue_reports.end(running)
+            error = StepError("Stopped", "The step was stopped.")
+            self._hand_out(
+                running,
+                StepResult(running.step_run_id, StepStatus.STOPPED, error=error, ended_at=datetime.now(UTC)),
             )
-            return
-        assert error is not None
-        node = self._view.death_of(running.node)
-        detail = "" if node else self._raylet.about(running.pid)
-        end = None
-        if node is None and running.container is not None:
-            end, answers = self._container_end(running)
-            if not answers:
-                # The worker's connection breaks before the cluster takes its node for dead.
-                node = self._view.death_of(running.node) or self._view.silence_of(running.node)
-        failure = explain(error, exit_code=running.exit_code, detail=detail, node=node, container=end)
-        if failure.elsewhere and running.node_losses < NODE_LOSSES:
-            running.node_losses += 1
-            self._try_again(running, failure, happened)
-        elif failure.process_died and running.process_deaths < PROCESS_DEATHS:
-            running.process_deaths += 1
-            self._try_again(running, failure, happened)
         else:
-            self._give_up(running, failure, happened)
+            assert outcome.error is not None
+            failure = self._losses.explain(running.attempt, outcome.error)
+            if failure.elsewhere and running.node_losses < NODE_LOSSES:
+                running.node_losses += 1
+                self._try_again(running, failure)
+            elif failure.process_died and running.process_deaths < PROCESS_DEATHS:
+                running.process_deaths += 1
+                self._try_again(running, failure)
+            else:
+                self._give_up(running, failure)
 
-    def _forget(self, running: _Running) -> None:
-        task = running.task
-        del self._tasks[task.step_run_id]
-        self._logs.end(task.run_id, task.step_run_id)
+    def _try_again(self, running: RunningTask, failure: Failure) -> None:
+        number = running.attempt.number + 1
+        text = f"{failure.error.message} The step starts again (try {number})."
+        self._happened.append(running.event("restart", text))
+        running.attempt = self._launcher.launch(running.task, running.resources, number, self._line.address)
 
-    def _container_end(self, running: _Running) -> tuple[Mapping[str, Any] | None, bool]:
-        """Ask the node how the step's container ended; and return whether the node answers at all."""
-        if running.node is None:
-            return None, True
-        import ray
-        from ray.exceptions import RayError
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        there = NodeAffinitySchedulingStrategy(running.node, soft=False)
-        remote: Any = ray.remote(container_end)
-        ask = remote.options(num_cpus=0, max_retries=0, scheduling_strategy=there)
-        try:
-            found: Mapping[str, Any] | None = ray.get(ask.remote(running.container), timeout=15)
-        except RayError:
-            return None, False
-        return found, True
-
-    def _try_again(
-        self, running: _Running, failure: Failure, happened: list[Task | StepResult | RunEvent]
-    ) -> None:
-        running.tries += 1
-        text = f"{failure.error.message} The step starts again (try {running.tries})."
-        happened.append(self._event(running, "restart", text))
-        running.outcome = None
-        running.started = None
-        running.connection = None
-        running.node = running.pid = running.exit_code = running.container = None
-        running.lines_ended = False
-        running.messages, running.messages_sent = 0, None
-        self._launch(running)
-
-    def _give_up(
-        self, running: _Running, failure: Failure, happened: list[Task | StepResult | RunEvent]
-    ) -> None:
-        self._announce(running, happened)
-        step_run_id = running.task.step_run_id
-        self._forget(running)
-        happened.append(
+    def _give_up(self, running: RunningTask, failure: Failure) -> None:
+        self._announce(running)
+        self._hand_out(
+            running,
             StepResult(
-                step_run_id,
+                running.step_run_id,
                 StepStatus.FAILED,
                 error=failure.error,
                 retryable=failure.retryable,
                 lost=True,
                 ended_at=datetime.now(UTC),
-            )
+            ),
         )
+
+    def _hand_out(self, running: RunningTask, result: StepResult) -> None:
+        """Return a result from `wait`, and forget the task."""
+        del self._tasks[running.step_run_id]
+        self._logs.end(running.task.run_id, running.step_run_id)
+        self._happened.append(result)
 
     # -- time ---------------------------------------------------------------------------------------------
     def _next_check(self, now: float) -> float:
-        """When something must be looked at though no message came."""
+        """Return when something must be looked at even if nothing is reported, on the monotonic clock."""
         if self._ended:
             return now + 0.05
         return self._looked_at + _LOOK_EVERY if self._tasks else now + 3600.0
 
-    def _look_around(self, happened: list[Task | StepResult | RunEvent]) -> None:
+    def _look_around(self) -> None:
         now = time.monotonic()
         if now - self._looked_at >= _LOOK_EVERY:
             self._looked_at = now
             self._enforce_timeouts(now)
-            self._tell_waiting(now, happened)
+            self._happened += self._queue_reports.begin(self._tasks.values(), now)
 
     def _enforce_timeouts(self, now: float) -> None:
         for running in self._tasks.values():
-            if running.started is None or running.timeout is None or running.timed_out or running.outcome:
+            attempt, timeout = running.attempt, running.task.step.timeout
+            if timeout is None or attempt.started is None or running.timed_out or attempt.outcome:
                 continue
-            if now >= running.started + running.timeout:
+            if now >= attempt.started + timeout:
                 running.timed_out = True
-                self._cancel_ref(running)
+                cancel(attempt)
 
-    def _tell_waiting(self, now: float, happened: list[Task | StepResult | RunEvent]) -> None:
-        """Say, once, what a step waits for that has been queued for a while."""
-        texts: dict[str, str] = {}
-        for running in self._tasks.values():
-            due = running.started is None and running.outcome is None and running.waiting_text is None
-            if not due or now < running.submitted + _PLACEMENT_NOTICE:
-                continue
-            key, instance = running.task.step.key, running.task.step_run_id
-            if key not in texts:
-                texts[key] = waiting_for(running.wanted, self._view.nodes(), self._groups)
-            running.waiting_text = texts[key]
-            if self._waits.begin(key, texts[key], instance, running.submitted):
-                happened.append(self._phase(running, texts[key]))
 
-    def _stop_waiting(self, running: _Running, happened: list[Task | StepResult | RunEvent]) -> None:
-        text, running.waiting_text = running.waiting_text, None
-        if text is None:
-            return
-        since = self._waits.end(running.task.step.key, text, running.task.step_run_id)
-        if since is not None:
-            happened.append(self._phase(running, text, seconds=time.monotonic() - since))
+def _join_ray(address: str | None, cpus: float | None, gpus: float | None) -> bool:
+    """Start or join Ray if this process isn't joined to one yet; return whether it was done here."""
+    import ray
 
-    def _phase(self, running: _Running, text: str, seconds: float | None = None) -> RunEvent:
-        """Return an event of the step, not of one of its instances."""
-        return replace(self._event(running, "phase", text), map_index=None, seconds=seconds)
-
-    def _event(self, running: _Running, kind: str, text: str) -> RunEvent:
-        task = running.task
-        return RunEvent(
-            kind=kind,
-            at=datetime.now(UTC),
-            run_id=task.run_id,
-            step_key=task.step.key,
-            map_index=task.map_index,
-            text=text,
-        )
+    if ray.is_initialized():
+        return False
+    if address is None:
+        start_local_ray(cpus=cpus, gpus=gpus)
+    else:
+        connect_to_cluster(address)
+    return True

@@ -1,4 +1,4 @@
-"""A Ray of our own on this machine: started for a run, quiet, reachable from this machine alone, ended with it."""
+"""A Ray on this machine for one run: quiet, reachable from this machine alone, and ended with the run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 import secrets
 import threading
 from collections import deque
-from typing import Any
+from collections.abc import Mapping
 
 from rayform_core.errors import PrerequisiteError, RemoteError
 
@@ -17,46 +17,42 @@ __all__ = ["RayletMessages", "connect_to_cluster", "start_local_ray", "stop_loca
 
 
 class RayletMessages:
-    """Keeps what the raylets say of dead workers, which Ray would print across the run's progress."""
+    """Collects what the raylets report about dead workers.
+
+    Ray would print it across the run's progress; from now on this process doesn't.
+    """
 
     def __init__(self) -> None:
         self._recent: deque[str] = deque(maxlen=200)
         self._changed = threading.Condition()
-
-    def install(self) -> None:
-        """Take the place of Ray's printing of such messages in this process."""
         import ray._private.worker as ray_worker
 
-        # Ray has no public way to get these; where the name moves they are printed again, nothing else.
+        # Ray has no public way to get these. If the name moves, Ray prints them again, and that is all.
         if hasattr(ray_worker, "print_to_stdstream"):
-            ray_worker.print_to_stdstream = self._take
+            ray_worker.print_to_stdstream = self._collect
 
-    def _take(self, data: dict[str, Any], *_: Any, **__: Any) -> None:
+    def _collect(self, data: Mapping[str, object], *_: object, **__: object) -> None:
+        lines = data.get("lines")
         with self._changed:
-            self._recent.append("\n".join(map(str, data.get("lines", []))))
+            self._recent.append("\n".join(map(str, lines)) if isinstance(lines, list) else "")
             self._changed.notify_all()
 
-    def about(self, pid: int | None, *, timeout: float = 0.5) -> str:
-        """Return the last message about the worker with this process ID, waiting shortly for it to come."""
-        if pid is None:
-            return ""
-        wanted = re.compile(rf"Worker PID: {pid}\b")
-        found: list[str] = []
+    def about(self, pid: int, *, timeout: float = 0.5) -> str:
+        """Return the last message about the worker with this process ID; wait shortly if there is none yet."""
+        pattern = re.compile(rf"Worker PID: {pid}\b")
 
-        def said() -> bool:
-            found[:] = [m for m in self._recent if wanted.search(m)]
-            return bool(found)
+        def last() -> str:
+            return next((message for message in reversed(self._recent) if pattern.search(message)), "")
 
         with self._changed:
-            self._changed.wait_for(said, timeout)
-        return found[-1] if found else ""
+            return self._changed.wait_for(last, timeout)
 
 
 def start_local_ray(*, cpus: float | None = None, gpus: float | None = None) -> None:
     """Start a Ray that listens on loopback, with a token of its own and no dashboard, and join it.
 
-    Must be called from a thread that lives as long as the Ray: the kernel ends Ray's processes with the thread
-    that started them, so that even `kill -9` leaves none.
+    Call it from a thread that lives as long as this Ray: the kernel ends Ray's processes with the thread that
+    started them, so that even `kill -9` leaves none.
 
     Raises:
         PrerequisiteError: it doesn't start.
@@ -67,7 +63,7 @@ def start_local_ray(*, cpus: float | None = None, gpus: float | None = None) -> 
     import ray
     import ray._raylet as raylet
 
-    # Where the person's own code imported Ray before, it has read its settings already.
+    # If the user's code has imported Ray before, Ray has read its settings already.
     raylet.Config.initialize("")  # type: ignore[attr-defined]
     raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
     try:
@@ -87,7 +83,7 @@ def start_local_ray(*, cpus: float | None = None, gpus: float | None = None) -> 
         raise PrerequisiteError(
             "A local Ray could not be started.",
             why=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
-            hint="Look into /tmp/ray/session_latest/logs, or use an orchestrator of flavor 'local'.",
+            hint="Read the logs in /tmp/ray/session_latest/logs, or use an orchestrator of flavor 'local'.",
         ) from error
 
 
@@ -111,20 +107,20 @@ def connect_to_cluster(address: str) -> None:
 
 
 def stop_local_ray(*, kill: bool) -> None:
-    """Leave Ray, ending what was started here; with `kill` without asking the processes first."""
+    """Leave Ray, and end what was started here; with `kill` without asking the processes first."""
     import ray
     import ray._private.worker as ray_worker
 
     node = getattr(ray_worker, "_global_node", None)
     if kill and node is not None and node.is_head():
-        # Asking nicely gives each process some seconds; leaving first and killing then hangs on no RPC.
-        ask_nicely = node.kill_all_processes
-        node.kill_all_processes = lambda **_: ask_nicely(check_alive=False, allow_graceful=False)
+        # A graceful end gives each process some seconds. Killing after leaving can't hang on an RPC.
+        end_processes = node.kill_all_processes
+        node.kill_all_processes = lambda **_: end_processes(check_alive=False, allow_graceful=False)
     ray.shutdown()
 
 
 def _quiet() -> None:
-    # Nothing leaves the machine, and Ray's own words don't mix with the run's.
+    # Nothing leaves the machine, and Ray's messages don't mix with the run's.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_LOG_TO_DRIVER_EVENT_LEVEL", "ERROR")

@@ -1,6 +1,6 @@
-"""Passes on what a Ray worker's steps print, line by line, from one pipe and one thread for all of its steps.
+"""Passes on what a Ray worker's steps print, line by line. All steps of a worker share one pipe and one thread.
 
-A pipe and a thread for each step cost a step of a few milliseconds a tenth of them.
+A pipe and a thread for each step would make a step of a few milliseconds a tenth slower.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import select
 import struct
 import termios
 import threading
-from typing import Any
 
 from rayform_runtime.execution.on_ray.channel import ChannelClient
+from rayform_runtime.execution.on_ray.messages import Printed, StepTry, WorkerMessage
 
 __all__ = ["OutputPassing"]
 
@@ -23,62 +23,63 @@ _PATIENCE = 1.0
 
 
 class OutputPassing:
-    """Sends what is written to descriptors 1 and 2 between `begin` and `end`, by whichever library or child."""
+    """Sends what is written to descriptors 1 and 2 between `begin` and `end`, by Python, any library or any child."""
 
-    _known: OutputPassing | None = None
+    _of_process: OutputPassing | None = None
 
     def __init__(self) -> None:
         self._pid = os.getpid()
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
         self._lock = threading.Lock()
-        self._client: ChannelClient | None = None
-        self._told: dict[str, Any] = {}
+        self._target: tuple[ChannelClient, StepTry] | None = None
+        """Where output goes and which step it belongs to; `None` between steps."""
         self._rest = b""
+        """The begun last line, which waits for its end."""
         self.sent = 0
         """How many messages were sent since `begin`."""
         threading.Thread(target=self._work, name="rayform-output", daemon=True).start()
 
     @classmethod
     def of_this_process(cls) -> OutputPassing:
-        """Return the one of this process; made with the first step, and anew in a fork, which has no threads."""
-        if cls._known is None or cls._known._pid != os.getpid():
-            cls._known = cls()
-        return cls._known
+        """Return this process's own. A fork makes another one, since it has no threads."""
+        if cls._of_process is None or cls._of_process._pid != os.getpid():
+            cls._of_process = cls()
+        return cls._of_process
 
-    def begin(self, client: ChannelClient, told: dict[str, Any]) -> None:
-        """Lead both descriptors here, and send what comes from now on.
+    def begin(self, client: ChannelClient, about: StepTry) -> None:
+        """Lead both descriptors here, and send what is written from now on.
 
         Args:
-            client: where to.
-            told: what each message says of the step.
+            client: where to send it.
+            about: the step that prints it.
         """
         with self._lock:
-            self._pass_on(self._waiting())  # what a child of an earlier step printed after its end
+            self._pass_on(self._waiting())  # what a child of an earlier step printed after that step's end
             if self._rest:
                 self._send(self._rest)
             self._rest = b""
-            self._client, self._told = client, told
+            self._target = client, about
             self.sent = 0
         for descriptor in (1, 2):
             os.dup2(self._writer, descriptor)
 
     def end(self) -> None:
-        """Send what was written until now, and then nothing more; the caller has put the descriptors back."""
+        """Send what was written until now, and then nothing more. The caller has put the descriptors back."""
         if not self._lock.acquire(timeout=_PATIENCE):
-            return  # the scheduler has stopped reading; the thread goes on with what it has
+            return  # the scheduler has stopped reading; the thread continues with what it has
         try:
             self._pass_on(self._waiting())
             if self._rest:
                 self._send(self._rest)
-            self._client, self._rest = None, b""
+            self._target, self._rest = None, b""
         finally:
             self._lock.release()
 
     def _waiting(self) -> int:
-        """How many bytes lie in the pipe: a child that prints without end must not keep its step from ending."""
-        found: int = struct.unpack("i", fcntl.ioctl(self._reader, termios.FIONREAD, b"\0" * 4))[0]
-        return found
+        """Return how many bytes are in the pipe: a child that prints without end must not keep its step from ending."""
+        count: int = struct.unpack("i", fcntl.ioctl(self._reader, termios.FIONREAD, b"\0" * 4))[0]
+        return count
 
     def _work(self) -> None:
         poll = select.poll()
@@ -93,9 +94,9 @@ class OutputPassing:
             try:
                 chunk = os.read(self._reader, min(most, _BATCH_BYTES))
             except BlockingIOError:
-                return  # the other thread had it
+                return  # the other thread has read it
             most -= len(chunk)
-            if self._client is None:
+            if self._target is None:
                 continue
             whole, newline, self._rest = (self._rest + chunk).rpartition(b"\n")
             if newline:
@@ -106,9 +107,10 @@ class OutputPassing:
                 self._rest = self._rest[length:]
 
     def _send(self, text: bytes) -> None:
-        if self._client is not None:
+        if self._target is not None:
+            client, about = self._target
             self.sent += 1
-            self._client.send({**self._told, "kind": "log", "text": text.decode(errors="replace")})
+            client.send(WorkerMessage(about, Printed(text.decode(errors="replace"))))
 
 
 def _length_in_characters(text: bytes) -> int:
@@ -120,7 +122,7 @@ def _length_in_characters(text: bytes) -> int:
     """
     for back in range(1, min(4, len(text)) + 1):
         first = text[-back]
-        if first & 0xC0 != 0x80:  # no byte that goes on with a character
-            wanted = 1 + (first >= 0xC0) + (first >= 0xE0) + (first >= 0xF0)
-            return len(text) - back if wanted > back else len(text)
+        if first & 0xC0 != 0x80:  # the first byte of a character
+            length = 1 + (first >= 0xC0) + (first >= 0xE0) + (first >= 0xF0)
+            return len(text) - back if length > back else len(text)
     return len(text)

@@ -1,6 +1,6 @@
-"""What runs inside a Ray worker: one step, with its output passed on while it runs.
+"""What runs inside a Ray worker: one step, whose output is passed on while it runs.
 
-`run_task` is the function that Ray ships, by reference: a step's image holds the same Rayform as the head.
+Ray ships `run_task` by reference: a step's image holds the same Rayform as the head.
 """
 
 from __future__ import annotations
@@ -16,11 +16,20 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from rayform_runtime.execution.interface import StepResult, StepTask, Task
 from rayform_runtime.execution.on_ray.channel import ChannelAddress, ChannelClient
+from rayform_runtime.execution.on_ray.failures import ContainerEnd
+from rayform_runtime.execution.on_ray.messages import (
+    Exiting,
+    NoMoreOutput,
+    Started,
+    StepTry,
+    WorkerMessage,
+)
 from rayform_runtime.execution.on_ray.output import OutputPassing
 
 __all__ = ["CodeBundleRef", "Order", "container_end", "run_task"]
@@ -40,15 +49,15 @@ class CodeBundleRef:
 class Order:
     """What the scheduler sends to a Ray worker.
 
-    It travels as bytes of its own pickling, and the result too: Ray takes bytes as they are, where five arguments
-    cost a third of a millisecond a step.
+    It travels pickled, and so does the result: Ray takes bytes as they are, while five arguments would cost a
+    third of a millisecond a step.
 
     Args:
         task: what to run.
-        entry: import path (`module:name`) of the worker function; `None` where the function itself is sent.
+        entry: import path (`module:name`) of the worker function; `None` if the function itself is sent.
         line: the scheduler's end of the live line.
-        code: the project's code, where it isn't on this machine.
-        try_number: which of the executor's tries this is, for its messages.
+        code: the project's code; `None` if it is on this machine.
+        try_number: which of the executor's tries this is.
     """
 
     task: Task
@@ -57,61 +66,57 @@ class Order:
     code: CodeBundleRef | None
     try_number: int = 1
 
+    @property
+    def about(self) -> StepTry:
+        """Which try of which step run this is, for its messages."""
+        return StepTry(self.task.step_run_id, self.try_number)
+
 
 def run_task(packed: bytes, entry: Callable[[Task], StepResult] | None = None) -> bytes:
     """Run one step in this Ray worker.
 
     Args:
         packed: a pickled `Order`.
-        entry: the worker function, where the order names none.
+        entry: the worker function, if the order names none.
 
     Returns:
         a pickled `(result, messages)`: the step's result, and how many messages with its output are on the line. The
-        scheduler waits for those; telling it their end there, too, cost a step on one machine a third of a millisecond.
+        scheduler waits for that many. A last message on the line instead would cost a local step a third of a
+        millisecond.
     """
     order: Order = pickle.loads(packed)  # noqa: S301 - from the scheduler, as all that Ray sends here
     answer = _run(order, entry or _resolve(order.entry or ""))
     try:
         return pickle.dumps(answer, 5)
     except Exception:  # noqa: BLE001 - metadata of a class that only Ray's own pickler takes, by value
-        import ray.cloudpickle
+        from ray import cloudpickle
 
-        by_value: Any = ray.cloudpickle
+        by_value: Callable[[object], bytes] = cloudpickle.dumps
         try:
-            answer_bytes: bytes = by_value.dumps(answer)
+            return by_value(answer)
         except BaseException:
-            _client(order.line).send(_end_of(order))
+            _send_end(order)
             raise
-        return answer_bytes
 
 
-def _told_of(order: Order) -> dict[str, Any]:
-    return {"step": order.task.step_run_id, "try": order.try_number}
-
-
-def _end_of(order: Order) -> dict[str, Any]:
-    """Return the message that no more output comes, for where Ray carries an error and so no number."""
-    return {**_told_of(order), "kind": "end"}
+def _send_end(order: Order) -> None:
+    """Report that no more output comes; needed when Ray carries an error, and so no number of messages."""
+    _client(order.line).send(WorkerMessage(order.about, NoMoreOutput()))
 
 
 def _run(order: Order, entry: Callable[[Task], StepResult]) -> tuple[StepResult, int]:
     task, code = order.task, order.code
     client = _client(order.line)
-    told = _told_of(order)
-    container = os.environ.get("RAYFORM_STEP_CONTAINER")
-    start = {
-        "kind": "start",
-        "at": time.time(),
-        "pid": os.getpid(),
-        "node": _node_id(),
-        "container": container,
-    }
-    client.send({**told, **start})
+    start = Started(_node_id(), os.getpid(), os.environ.get("RAYFORM_STEP_CONTAINER"))
+    client.send(WorkerMessage(order.about, start))
     if isinstance(task, StepTask) and not client.is_open:
-        task = replace(task, awaits_record=False)  # the scheduler hears of it only when it ends
+        task = replace(task, awaits_record=False)  # the scheduler learns of it only when it ends
     passing = OutputPassing.of_this_process() if client.is_open else None
     try:
-        with _passed_on(passing, client, told), _exit_code_told(passing, client, told):
+        with (
+            _output_passed_on(passing, client, order.about),
+            _exit_code_reported(passing, client, order.about),
+        ):
             if code is not None:
                 from rayform_runtime.usercode.bundle import fetch_bundle
 
@@ -121,13 +126,13 @@ def _run(order: Order, entry: Callable[[Task], StepResult]) -> tuple[StepResult,
                 os.chdir(root)  # as on the laptop, where a step starts in the project
             result = entry(task)
     except BaseException:
-        client.send(_end_of(order))
+        _send_end(order)
         raise
     return result, passing.sent if passing is not None else 0
 
 
-def container_end(name: str, patience: float = 3.0) -> dict[str, Any] | None:
-    """Return how a step's container on this node ended, as `step_container.sh` wrote it down.
+def container_end(name: str, patience: float = 3.0) -> ContainerEnd | None:
+    """Return how a step's container on this node ended, by the file that `step_container.sh` wrote.
 
     Runs as a Ray task on that node, outside of any image.
     """
@@ -135,8 +140,9 @@ def container_end(name: str, patience: float = 3.0) -> dict[str, Any] | None:
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if path.exists():
-            found: dict[str, Any] = json.loads(path.read_text())
-            return found
+            facts = json.loads(path.read_text())
+            code = facts.get("exit_code")
+            return ContainerEnd(None if code is None else int(code), bool(facts.get("oom_killed")))
         time.sleep(0.05)
     return None
 
@@ -144,11 +150,11 @@ def container_end(name: str, patience: float = 3.0) -> dict[str, Any] | None:
 def _client(line: ChannelAddress | None) -> ChannelClient:
     if line is None:
         return _Mute()
-    known = _clients.get((line.host, line.port))
-    if known is None or not known.is_open:
+    client = _clients.get((line.host, line.port))
+    if client is None or not client.is_open:
         _clients.clear()  # A worker serves one scheduler at a time; lines to earlier ones are dead.
-        known = _clients[line.host, line.port] = ChannelClient(line)
-    return known
+        client = _clients[line.host, line.port] = ChannelClient(line)
+    return client
 
 
 class _Mute(ChannelClient):
@@ -159,8 +165,7 @@ class _Mute(ChannelClient):
 
 def _resolve(entry: str) -> Callable[[Task], StepResult]:
     module, _, name = entry.partition(":")
-    found: Callable[[Task], StepResult] = getattr(importlib.import_module(module), name)
-    return found
+    return cast("Callable[[Task], StepResult]", getattr(importlib.import_module(module), name))
 
 
 @cache
@@ -171,21 +176,21 @@ def _node_id() -> str:
 
 
 @contextlib.contextmanager
-def _exit_code_told(
-    passing: OutputPassing | None, client: ChannelClient, told: dict[str, Any]
+def _exit_code_reported(
+    passing: OutputPassing | None, client: ChannelClient, about: StepTry
 ) -> Iterator[None]:
-    """Say the code with which a step ends its process by `os._exit`; Ray only sees a broken connection."""
+    """Report the code with which a step ends its process by `os._exit`; Ray only sees a broken connection."""
     leave, worker = os._exit, os.getpid()
 
-    def leave_and_tell(status: int) -> None:
+    def report_and_leave(status: int) -> None:
         # A child that the step forked ends itself alone, and a thread may have held the line when it was forked.
         if os.getpid() == worker:
             if passing is not None:
                 passing.end()
-            client.send({**told, "kind": "exit", "code": status})
+            client.send(WorkerMessage(about, Exiting(status)))
         leave(status)
 
-    os._exit = leave_and_tell  # type: ignore[assignment]
+    os._exit = report_and_leave  # type: ignore[assignment] # typed as never returning
     try:
         yield
     finally:
@@ -193,14 +198,14 @@ def _exit_code_told(
 
 
 @contextlib.contextmanager
-def _passed_on(passing: OutputPassing | None, client: ChannelClient, told: dict[str, Any]) -> Iterator[None]:
+def _output_passed_on(passing: OutputPassing | None, client: ChannelClient, about: StepTry) -> Iterator[None]:
     """Send all that is written to descriptors 1 and 2 meanwhile, by Python or by any library or child."""
     if passing is None:
         yield
         return
     saved = [(fd, os.dup(fd)) for fd in (1, 2)]
     _flush()
-    passing.begin(client, told)
+    passing.begin(client, about)
     streams = _line_buffered()
     try:
         yield
@@ -216,17 +221,17 @@ def _passed_on(passing: OutputPassing | None, client: ChannelClient, told: dict[
 
 
 def _flush() -> None:
-    streams: tuple[Any, ...] = (sys.stdout, sys.stderr)
-    for stream in streams:
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none at all
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or `None`
             stream.flush()
 
 
-def _line_buffered() -> list[tuple[Any, bool]]:
+def _line_buffered() -> list[tuple[TextIOWrapper, bool]]:
+    """Let Python's streams pass each line on at once; return them with their setting before."""
     changed = []
-    streams: tuple[Any, ...] = (sys.stdout, sys.stderr)
-    for stream in streams:
+    for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure") and not stream.closed:
-            changed.append((stream, bool(getattr(stream, "line_buffering", False))))
-            stream.reconfigure(line_buffering=True)
+            text = cast(TextIOWrapper, stream)
+            changed.append((text, bool(getattr(stream, "line_buffering", False))))
+            text.reconfigure(line_buffering=True)
     return changed
