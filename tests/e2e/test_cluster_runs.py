@@ -228,6 +228,7 @@ def test_a_killed_laptop_stops_nothing_and_stop_stops_all(rayform, cluster):
 def test_a_running_head_takes_over_what_a_deploy_changed(cluster):
     """A timer and a higher minimum take effect without a restart: Ray's autoscaler starts another worker."""
     from rayform_runtime.cluster.from_laptop.head import ClusterHead
+    from rayform_runtime.cluster.machine.answers import SettingsChanges
 
     # A group whose steps no test here runs: its one worker comes of its minimum alone.
     few = cluster.workers()
@@ -239,10 +240,10 @@ def test_a_running_head_takes_over_what_a_deploy_changed(cluster):
     )
     head = ClusterHead(cluster.config)
     try:
-        assert head.take_settings() == {"taken": ["autostop", "worker_groups"], "waiting": [], "at_start": []}
-        eventually(lambda: head.status()["autostop"]["idle_minutes"] == 45, "the watch goes by it", 30)
+        assert head.take_settings() == SettingsChanges(taken=["autostop", "worker_groups"])
+        eventually(lambda: head.status().autostop.idle_minutes == 45, "the watch goes by it", 30)
         eventually(lambda: set(cluster.workers()) - set(few), "the new group has its worker", 60)
-        assert head.take_settings()["taken"] == []
+        assert head.take_settings().taken == []
     finally:
         head.close()
 
@@ -257,7 +258,7 @@ def test_a_head_that_stopped_is_woken(cluster):
     assert cluster.workers() == []
     said = []
     status = start_head(cluster.config, said.append, wait=180)
-    assert status["ready"] and any("Starting" in line for line in said)
+    assert status.ready and any("Starting" in line for line in said)
 
 
 def hurry(cluster):

@@ -167,7 +167,7 @@ class EmulatedCluster:
         self.config = RayOrchestratorConfig(**self.orchestrator())
         head = ClusterHead(self.config)
         try:
-            eventually(lambda: head.status()["ready"], f"the head is ready: {self.boot_log()}", seconds)
+            eventually(lambda: head.status().ready, f"the head is ready: {self.boot_log()}", seconds)
         finally:
             head.close()
 

@@ -11,16 +11,16 @@ class RayOrchestratorConfig(BaseModel):
     """Settings of flavor `ray`.
 
     Args:
-        address: how the cluster's head is reached: `ssh://user@host[:port]` for a cluster behind SSH,
-            `None` for a Ray that is started on this machine for the run.
+        address: address of the cluster's head, as `ssh://user@host[:port]`; `None` starts a Ray on this machine
+            for the run.
         ssh_key: path of the private key for `ssh://`.
         known_hosts: path of the file that the head's host key is checked against.
         region: region of the cloud that the cluster is in, for `rayform stack start` and the like.
         instance_id: the head's instance, likewise.
         stack_reference: tag of the cloud resources.
-        endpoint_url: of the cloud's compute API, for an emulated cloud.
-        base_image: image that step images start from where a step names none; a slim Python image unless told.
-        cpus, gpus: logical CPUs and GPUs of a Ray on this machine; the machine's unless told.
+        endpoint_url: URL of the cloud's compute API, for an emulated cloud.
+        base_image: image that step images start from if a step names none; by default a slim Python image.
+        cpus, gpus: logical CPUs and GPUs of a Ray on this machine; by default the machine's.
     """
 
     model_config = ConfigDict(extra="forbid")

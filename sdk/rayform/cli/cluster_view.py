@@ -22,7 +22,7 @@ def ask_cluster(head: ClusterHead) -> dict[str, Any]:
     from rayform_runtime.cluster.from_laptop.overview import cluster_overview
 
     try:
-        return cluster_overview(head)
+        return dict(cluster_overview(head))
     except RayformError as error:
         return {"unreachable": error.message}
     finally:

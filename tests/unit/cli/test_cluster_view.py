@@ -40,13 +40,8 @@ def test_nodes_on_their_way_are_put_into_words():
     """Ray's report names them by lists; what is of another form is shown as it is."""
     from rayform_runtime.cluster.from_laptop import overview
 
-    class Jobs:
-        def cluster_status(self):
-            return {
-                "autoscalerReport": {"pendingNodes": [["10.42.0.6", "cpu", "uninitialized"], "x", {"a": 1}]}
-            }
-
-    assert overview._pending(Jobs()) == [
+    pending = [["10.42.0.6", "cpu", "uninitialized"], "x", {"a": 1}]
+    assert overview._pending(pending) == [
         "a node of group 'cpu' at 10.42.0.6 (uninitialized)",
         "x",
         '{"a": 1}',

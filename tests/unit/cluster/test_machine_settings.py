@@ -67,10 +67,10 @@ def test_a_machine_without_settings_says_so(tmp_path, monkeypatch):
     path = tmp_path / "stack.json"
     monkeypatch.setenv("RAYFORM_STACK_SETTINGS", str(path))
     assert MachineSettings.read_if_present() is None
-    with pytest.raises(PrerequisiteError, match="no machine of a Rayform cluster"):
+    with pytest.raises(PrerequisiteError, match="doesn't belong to a Rayform cluster"):
         MachineSettings.read()
     path.write_text("{")
-    with pytest.raises(IntegrityError, match="can't be understood"):
+    with pytest.raises(IntegrityError, match="doesn't hold valid settings"):
         MachineSettings.read()
     path.write_text(json.dumps(SETTINGS))
     assert MachineSettings.read().name == "prod"

@@ -64,8 +64,8 @@ def test_what_ends_no_worker_is_taken_at_once(path, value):
     new = changed(path, value)
     merged = merge(OLD, new, busy=True, autoscaled=True)
     assert merged.settings == {**new, "node": NODE}
-    assert merged.taken == [path.partition(".")[0]]
-    assert merged.waiting == merged.at_start == []
+    assert merged.changes.taken == [path.partition(".")[0]]
+    assert merged.changes.waiting == merged.changes.at_start == []
 
 
 @pytest.mark.parametrize(
@@ -82,9 +82,9 @@ def test_what_may_end_workers_waits_for_the_last_run(path, value):
     new = changed(path, value)
     key = path.partition(".")[0]
     busy = merge(OLD, new, busy=True, autoscaled=True)
-    assert (busy.taken, busy.waiting, busy.settings) == ([], [key], OLD)
+    assert (busy.changes.taken, busy.changes.waiting, busy.settings) == ([], [key], OLD)
     idle = merge(OLD, new, busy=False, autoscaled=True)
-    assert (idle.taken, idle.waiting, idle.settings) == ([key], [], {**new, "node": NODE})
+    assert (idle.changes.taken, idle.changes.waiting, idle.settings) == ([key], [], {**new, "node": NODE})
 
 
 def test_the_timer_does_not_wait_with_the_groups():
@@ -92,10 +92,10 @@ def test_the_timer_does_not_wait_with_the_groups():
     new = changed("worker_groups.cpu.max", 1)
     new["autostop"]["idle_minutes"] = 5
     merged = merge(OLD, new, busy=True, autoscaled=True)
-    assert (merged.taken, merged.waiting) == (["autostop"], ["worker_groups"])
+    assert (merged.changes.taken, merged.changes.waiting) == (["autostop"], ["worker_groups"])
     assert merged.settings["worker_groups"] == OLD["worker_groups"]
     again = merge(merged.settings, new, busy=False, autoscaled=True)
-    assert (again.taken, again.settings) == (["worker_groups"], {**new, "node": NODE})
+    assert (again.changes.taken, again.settings) == (["worker_groups"], {**new, "node": NODE})
 
 
 @pytest.mark.parametrize(
@@ -104,22 +104,27 @@ def test_the_timer_does_not_wait_with_the_groups():
 def test_what_is_made_at_boot_waits_for_the_next_start(path, value):
     """Versions, the head's shape and what this version doesn't know stay as they are, and are named."""
     merged = merge(OLD, changed(path, value), busy=False, autoscaled=True)
-    assert (merged.taken, merged.at_start, merged.settings) == ([], [path], OLD)
+    assert (merged.changes.taken, merged.changes.at_start, merged.settings) == ([], [path], OLD)
 
 
 def test_the_first_group_of_a_head_without_autoscaler_waits_for_its_next_start():
     """Ray takes an autoscaler at its start alone."""
     old = {**OLD, "worker_groups": {}}
     merged = merge(old, STACK, busy=False, autoscaled=False)
-    assert (merged.taken, merged.at_start, merged.settings) == ([], ["worker_groups"], old)
+    assert (merged.changes.taken, merged.changes.at_start, merged.settings) == ([], ["worker_groups"], old)
     timer = {**STACK, "worker_groups": {}, "tags": {}, "autostop": {"enabled": False}}
-    assert merge(old, timer, busy=True, autoscaled=False).taken == ["autostop", "tags"]
+    assert merge(old, timer, busy=True, autoscaled=False).changes.taken == ["autostop", "tags"]
 
 
 def test_the_same_settings_change_nothing():
     """A deploy without a change leaves the head as it is."""
     merged = merge(OLD, copy.deepcopy(STACK), busy=True, autoscaled=True)
-    assert (merged.taken, merged.waiting, merged.at_start, merged.settings) == ([], [], [], OLD)
+    assert (merged.changes.taken, merged.changes.waiting, merged.changes.at_start, merged.settings) == (
+        [],
+        [],
+        [],
+        OLD,
+    )
 
 
 def test_a_new_autostop_counts_from_its_coming():

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 from rayform_core.errors import ConflictError, RemoteError
 from rayform_core.version import __version__
 from rayform_runtime.cluster.from_laptop.jobs import JobServer
+from rayform_runtime.cluster.machine.answers import HeadStatus, SettingsChanges
 from rayform_runtime.remote.ssh import SSHTarget
 from rayform_runtime.remote.tunnel import Tunnel
 
@@ -32,7 +32,7 @@ class _Config(Protocol):
 
 
 class ClusterHead:
-    """The head of a stack's cluster. Connects on first use; close it after.
+    """The head of a stack's cluster. It connects on first use; call `close` in the end.
 
     Args:
         config: address, key and known hosts: the stack's orchestrator.
@@ -44,22 +44,16 @@ class ClusterHead:
         self._tunnel: Tunnel | None = None
         self._lock = threading.Lock()
 
-    def status(self) -> dict[str, Any]:
-        """Return what the head says of itself: `ready`, `phase`, versions, autostop, activity.
+    def status(self) -> HeadStatus:
+        """Return the head's status.
 
         Raises:
-            RemoteError: it can't be reached.
+            RemoteError: the head can't be reached.
         """
-        said = self.target.run(
-            "sudo", "-n", "sh", "-c", f"cat {_STATUS} 2>/dev/null || echo '{{}}'", timeout=30
-        )
-        try:
-            found: dict[str, Any] = json.loads(said)
-        except ValueError:
-            found = {}
-        return {"ready": False, "phase": "booting", **found}
+        command = f"cat {_STATUS} 2>/dev/null || echo '{{}}'"
+        return HeadStatus.read(self.target.run("sudo", "-n", "sh", "-c", command, timeout=30))
 
-    def require_ready(self) -> dict[str, Any]:
+    def require_ready(self) -> HeadStatus:
         """Return the status of a head that can run something.
 
         Raises:
@@ -67,33 +61,28 @@ class ClusterHead:
             ConflictError: it runs another version of Rayform than this laptop.
         """
         status = self.status()
-        if not status["ready"]:
+        if not status.ready:
             raise RemoteError(
-                f"The cluster's head isn't ready: {status['phase']}.",
-                hint="Wait for its boot to end (`rayform cluster logs head` shows it).",
+                f"The cluster's head isn't ready: {status.phase}.",
+                hint="Wait until it has booted (`rayform cluster logs head` shows its boot).",
             )
-        if status.get("version") not in (None, __version__):
+        if status.version not in (None, __version__):
             raise ConflictError(
-                f"The cluster runs Rayform {status['version']}, and this machine has {__version__}.",
+                f"The cluster runs Rayform {status.version}, and this machine has {__version__}.",
                 hint="Run `rayform stack deploy` to bring the cluster to this version.",
             )
         return status
 
-    def take_settings(self) -> dict[str, list[str]]:
-        """Let the running head go by what the last deploy changed.
-
-        Returns:
-            keys of the settings: those it took (`taken`), those that wait until its runs have ended (`waiting`), and
-            those that wait until it starts next (`at_start`).
+    def take_settings(self) -> SettingsChanges:
+        """Let the running head go by what the last deploy changed; return what changed, and from when on.
 
         Raises:
-            RemoteError: it can't be reached, or can't read its new settings.
+            RemoteError: the head can't be reached, or can't read its new settings.
         """
-        said = self.target.run(
+        answer = self.target.run(
             "sudo", "-n", HEAD_PYTHON, "-m", "rayform_runtime.cluster.machine", "take-settings", timeout=120
         )
-        found: dict[str, list[str]] = json.loads(said)
-        return found
+        return SettingsChanges.model_validate_json(answer)
 
     @cached_property
     def token(self) -> str:
@@ -112,10 +101,10 @@ class ClusterHead:
         return JobServer(self.tunnel().local_port, self.token)
 
     def follow_file(self, path: str, offset: int, stop: threading.Event) -> Iterator[bytes]:
-        """Give a file's lines from byte `offset` on, as they are written; waits for the file to come to be.
+        """Yield a file's lines from byte `offset` on, as they are written; wait for the file if it doesn't exist.
 
         Raises:
-            RemoteError: the connection broke; go on from where it was.
+            RemoteError: the connection broke; call again with the offset reached.
         """
         yield from self.target.lines(
             "sudo", "-n", "tail", "--quiet", f"--bytes=+{offset + 1}", "--follow=name", "--retry",
@@ -123,7 +112,7 @@ class ClusterHead:
         )  # fmt: skip
 
     def close(self) -> None:
-        """End the tunnel; the shared SSH connection ends by itself after a minute."""
+        """Close the tunnel. The shared SSH connection ends by itself after a minute."""
         with self._lock:
             if self._tunnel is not None:
                 self._tunnel.close()

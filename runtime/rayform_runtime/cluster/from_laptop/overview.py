@@ -3,81 +3,111 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import NotRequired, TypedDict
 
 from rayform_core.errors import RemoteError
 from rayform_runtime.cluster.from_laptop.head import ClusterHead
-from rayform_runtime.cluster.from_laptop.jobs import JobServer
+from rayform_runtime.cluster.from_laptop.jobs import RayNode
 
-__all__ = ["cluster_overview"]
+__all__ = ["AutostopOverview", "ClusterOverview", "NodeOverview", "cluster_overview"]
 
 
-def cluster_overview(head: ClusterHead) -> dict[str, Any]:
-    """Return the state of a cluster as plain data.
+class AutostopOverview(TypedDict):
+    """The autostop; `stops_in` counts seconds, and is `None` while the cluster isn't idle."""
 
-    Returns:
-        `ready`, `phase`, `autostop` (`enabled`, `idle_minutes`, `stops_in` seconds or `None`), `activity`, `nodes`
-        (address, role, state, resources, used, the steps that run there) and the names of the `runs` at work; what
-        can't be asked is left out.
+    enabled: NotRequired[bool]
+    idle_minutes: NotRequired[float]
+    stops_in: float | None
+
+
+class NodeOverview(TypedDict):
+    """One node; `runs` are the names of the steps that run there, `memory` is in bytes."""
+
+    address: str
+    role: str
+    state: str
+    cpus: object
+    gpus: object
+    memory: object
+    cpu_percent: object
+    runs: list[str]
+
+
+class ClusterOverview(TypedDict):
+    """A cluster as `--json` prints it; `problem` says why nodes and runs are missing."""
+
+    ready: bool
+    phase: str
+    version: str | None
+    ray_version: str | None
+    activity: str | None
+    autostop: AutostopOverview
+    nodes: list[NodeOverview]
+    runs: list[str]
+    pending_nodes: NotRequired[list[str]]
+    problem: NotRequired[str]
+
+
+def cluster_overview(head: ClusterHead) -> ClusterOverview:
+    """Return the state of a cluster as plain data; what can't be asked is left out.
 
     Raises:
         RemoteError: the head can't be reached.
     """
-    import time
-
     status = head.status()
-    autostop = dict(status.get("autostop") or {})
-    stops_at = autostop.pop("stops_at", None)
-    autostop["stops_in"] = None if stops_at is None else max(0.0, float(stops_at) - time.time())
-    found: dict[str, Any] = {
-        "ready": bool(status["ready"]),
-        "phase": status["phase"],
-        "version": status.get("version"),
-        "ray_version": status.get("ray_version"),
-        "activity": status.get("activity"),
+    autostop: AutostopOverview = {"stops_in": None}
+    if status.autostop is not None:
+        autostop = {
+            "enabled": status.autostop.enabled,
+            "idle_minutes": status.autostop.idle_minutes,
+            "stops_in": status.autostop.stops_in(),
+        }
+    overview: ClusterOverview = {
+        "ready": status.ready,
+        "phase": status.phase,
+        "version": status.version,
+        "ray_version": status.ray_version,
+        "activity": status.activity,
         "autostop": autostop,
         "nodes": [],
         "runs": [],
     }
-    if not status["ready"]:
-        return found
+    if not status.ready:
+        return overview
     try:
         jobs = head.jobs()
-        alive = [node for node in jobs.nodes() if (node.get("raylet") or {}).get("state") != "DEAD"]
+        alive = [node for node in jobs.nodes() if node.address and node.state != "DEAD"]
         tasks = jobs.running_tasks()
-        found["nodes"] = [_node(node, tasks) for node in alive if node.get("ip")]
-        found["pending_nodes"] = _pending(jobs)
-        at_work = jobs.running_with_metadata("rayform-")
-        found["runs"] = [about.get("rayform_run_name") or job for job, about in at_work.items()]
+        overview["nodes"] = [_node(node, tasks) for node in alive]
+        overview["pending_nodes"] = _pending(jobs.pending_nodes())
+        running = jobs.running_with_metadata("rayform-")
+        overview["runs"] = [about.get("rayform_run_name") or job for job, about in running.items()]
     except RemoteError as error:
-        # A busy job server leaves the rest of the picture standing.
-        found["problem"] = str(error)
-    return found
+        # A job server that is too busy to answer leaves the rest of the picture complete.
+        overview["problem"] = str(error)
+    return overview
 
 
-def _node(node: dict[str, Any], tasks: dict[str, list[str]]) -> dict[str, Any]:
-    raylet = node.get("raylet") or {}
-    total = raylet.get("resourcesTotal") or raylet.get("resources_total") or {}
+def _node(node: RayNode, tasks: Mapping[str, Sequence[str]]) -> NodeOverview:
     return {
-        "address": node.get("ip"),
-        "role": "head" if raylet.get("isHeadNode") or raylet.get("is_head_node") else "worker",
-        "state": str(raylet.get("state", "")).lower(),
-        "cpus": total.get("CPU", 0),
-        "gpus": total.get("GPU", 0),
-        "memory": total.get("memory", 0),
-        "cpu_percent": node.get("cpu"),
-        "runs": sorted(tasks.get(str(raylet.get("nodeId") or raylet.get("node_id")), ())),
+        "address": node.address,
+        "role": "head" if node.is_head else "worker",
+        "state": node.state.lower(),
+        "cpus": node.resources.get("CPU", 0),
+        "gpus": node.resources.get("GPU", 0),
+        "memory": node.resources.get("memory", 0),
+        "cpu_percent": node.cpu_percent,
+        "runs": sorted(tasks.get(node.node_id, ())),
     }
 
 
-def _pending(jobs: JobServer) -> list[str]:
-    report = jobs.cluster_status().get("autoscalerReport") or {}
-    pending = report.get("pendingNodes") or report.get("pending_nodes") or []
-    return [_pending_node(item) for item in pending]
+def _pending(nodes: Sequence[object]) -> list[str]:
+    return [_pending_node(node) for node in nodes]
 
 
-def _pending_node(item: Any) -> str:
-    """Word a node that is on its way; Ray reports `[address, group, state]`."""
+def _pending_node(item: object) -> str:
+    """Word a node that starts; Ray reports `[address, group, state]`."""
     if isinstance(item, str):
         return item
     if isinstance(item, list) and len(item) == 3:

@@ -1,16 +1,16 @@
 """Commands of the cluster's machines, called by user data and by the laptop through SSH.
 
-- `start`: this machine becomes the head.
-- `worker start`: this machine joins as a worker.
-- `watch`: the daemon that `start` leaves behind (autostop, spot notice, Ray's health).
-- `status`: what the head knows, as JSON on one line.
-- `take-settings`: the running head goes by what the last deploy changed; what it took, as JSON on one line.
-- `stop`: workers end, then the head stops itself.
+- `start`: make this machine the head.
+- `worker start`: let this machine join as a worker.
+- `watch`: run the daemon that `start` leaves behind (autostop, spot notice, Ray's health).
+- `status`: print the head's status, as JSON on one line.
+- `take-settings`: let the running head go by what the last deploy changed; print what changed when, as JSON on
+  one line.
+- `stop`: end the workers, then stop the head.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 
 from rayform_core.errors import RayformError
@@ -36,9 +36,9 @@ def main(argv: list[str] | None = None) -> int:
 
                 watch()
             case ["status"]:
-                from rayform_runtime.cluster.machine.status import read_status
+                from rayform_runtime.cluster.machine.status import status_json
 
-                sys.stdout.write(json.dumps(read_status()) + "\n")
+                sys.stdout.write(status_json() + "\n")
             case ["take-settings"]:
                 from rayform_runtime.cluster.machine.autostop import observe
                 from rayform_runtime.cluster.machine.new_settings import take_settings
@@ -46,14 +46,13 @@ def main(argv: list[str] | None = None) -> int:
                 from rayform_runtime.cluster.machine.start import TOKEN_PATH
 
                 activity = observe(MachineSettings.read(), token=TOKEN_PATH.read_text().strip())
-                merged = take_settings(busy=not activity.known or activity.jobs > 0)
-                said = {"taken": merged.taken, "waiting": merged.waiting, "at_start": merged.at_start}
-                sys.stdout.write(json.dumps(said) + "\n")
+                changes = take_settings(busy=not activity.known or activity.jobs > 0)
+                sys.stdout.write(changes.model_dump_json() + "\n")
             case ["stop"]:
                 from rayform_runtime.cluster.machine.autostop import stop_cluster
                 from rayform_runtime.cluster.machine.settings import MachineSettings
 
-                stop_cluster(MachineSettings.read(), why="asked for")
+                stop_cluster(MachineSettings.read(), why="a user stopped it")
             case _:
                 sys.stderr.write("usage: start | worker start | watch | status | take-settings | stop\n")
                 return 2

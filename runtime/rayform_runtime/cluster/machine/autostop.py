@@ -1,8 +1,8 @@
-"""Stops an idle cluster from the head itself: no laptop and no server is needed for it.
+"""Stops an idle cluster from the head itself, without a laptop or a server.
 
-Two timers: Ray's autoscaler ends idle workers first (each group's `idle_timeout_minutes`); once no worker beyond
-the groups' minimum is left, no job runs and nobody is logged in, the head's own `idle_minutes` begin. A job that
-is submitted meanwhile starts them anew.
+There are two timers. Ray's autoscaler ends idle workers first (each group's `idle_timeout_minutes`). Once no worker
+beyond the groups' minimum is left, no job runs and nobody is logged in, the head's own `idle_minutes` begin. A job
+that is submitted meanwhile starts them again.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import subprocess
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
-from typing import Any
 
+from rayform_runtime.cluster.ec2 import EC2, workers
 from rayform_runtime.cluster.machine.instance_metadata import instance_facts
 from rayform_runtime.cluster.machine.settings import MachineSettings
+from rayform_runtime.cluster.ray_answers import at, objects
 
 __all__ = ["Activity", "IdleTimer", "observe", "stop_cluster"]
 
@@ -28,7 +29,7 @@ _RUNNING = ("PENDING", "RUNNING")
 class Activity:
     """What goes on in the cluster.
 
-    `known` is false where Ray didn't answer: an unknown cluster is taken for a busy one, never for an idle one.
+    `known` is false if Ray didn't answer. Such a cluster counts as busy, never as idle.
     """
 
     known: bool
@@ -63,13 +64,13 @@ class IdleTimer:
         self._idle_since = now
 
     def set_idle_seconds(self, idle_seconds: float | None, *, now: float) -> None:
-        """Take another time; the count begins anew, so that a shorter one doesn't stop the head at once."""
+        """Change the time. The count begins again, so that a shorter time doesn't stop the head at once."""
         if idle_seconds != self.idle_seconds:
             self.idle_seconds = idle_seconds
             self._idle_since = now
 
     def look(self, activity: Activity, *, now: float) -> float | None:
-        """Take note of what goes on; return seconds left until the stop, or `None` where none is due."""
+        """Note what goes on; return the seconds that are left until the stop, or `None` if none is due."""
         if not activity.idle:
             self._idle_since = now
             return None
@@ -79,15 +80,16 @@ class IdleTimer:
 
 
 def observe(settings: MachineSettings, *, token: str, dashboard: str = "http://127.0.0.1:8265") -> Activity:
-    """Ask Ray's job server and its node list what goes on, and the system who is logged in."""
+    """Return what goes on, by Ray's job server, its list of nodes, and the system's list of logins."""
     try:
         jobs = _get(f"{dashboard}/api/jobs/", token)
         nodes = _get(f"{dashboard}/nodes?view=summary", token)
     except (OSError, ValueError):
         return Activity(known=False)
-    running = sum(1 for job in jobs if job.get("status") in _RUNNING)
-    summary = (nodes.get("data") or {}).get("summary") or []
-    alive = [n for n in summary if ((n.get("raylet") or {}).get("state")) == "ALIVE"]
+    if not isinstance(jobs, list):
+        return Activity(known=False)
+    running = sum(1 for job in objects(jobs) if job.get("status") in _RUNNING)
+    alive = [node for node in objects(at(nodes, "data", "summary")) if at(node, "raylet", "state") == "ALIVE"]
     workers = max(0, len(alive) - 1 - sum(group.min for group in settings.worker_groups.values()))
     return Activity(True, running, workers, _logins())
 
@@ -95,34 +97,23 @@ def observe(settings: MachineSettings, *, token: str, dashboard: str = "http://1
 def stop_cluster(settings: MachineSettings, *, why: str) -> None:
     """End the workers, then stop this machine. Idempotent.
 
-    The workers go first: their autoscaler stops with the head, and they would run on for nobody.
+    The workers end first: the autoscaler that would end them stops with the head.
     """
     _log.info("Stopping the cluster: %s", why)
-    ec2 = settings.client("ec2")
-    workers = [
-        instance["InstanceId"]
-        for page in ec2.get_paginator("describe_instances").paginate(
-            Filters=[
-                {"Name": "tag:ray-cluster-name", "Values": [settings.reference]},
-                {"Name": "tag:ray-node-type", "Values": ["worker"]},
-                {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]},
-            ]
-        )
-        for reservation in page["Reservations"]
-        for instance in reservation["Instances"]
-    ]
-    if workers:
-        ec2.terminate_instances(InstanceIds=workers)
+    ec2: EC2 = settings.client("ec2")
+    if ids := workers(ec2, settings.reference):
+        ec2.terminate_instances(InstanceIds=ids)
     ec2.stop_instances(InstanceIds=[instance_facts().instance_id])
 
 
-def _get(url: str, token: str) -> Any:
+def _get(url: str, token: str) -> object:
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})  # noqa: S310 - loopback
     with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
-        return json.load(answer)
+        content: object = json.load(answer)
+        return content
 
 
 def _logins() -> int:
-    """Count interactive logins; tunnels have no terminal and don't count: a run's job does."""
+    """Count interactive logins. Tunnels have no terminal and don't count; a run's job counts by itself."""
     done = subprocess.run(["who"], capture_output=True, text=True, check=False)
     return len([line for line in done.stdout.splitlines() if "pts/" in line])

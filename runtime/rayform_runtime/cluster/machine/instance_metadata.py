@@ -1,4 +1,4 @@
-"""Who this machine is, by the instance metadata service (version 2).
+"""The machine's identity, by the instance metadata service (version 2).
 
 Source: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
 """
@@ -19,7 +19,7 @@ _SERVICE = "http://169.254.169.254/latest"
 
 @dataclass(frozen=True, slots=True)
 class InstanceFacts:
-    """The instance's ID and its address inside the network."""
+    """The instance's ID and its private address."""
 
     instance_id: str
     private_ip: str
@@ -39,7 +39,7 @@ def instance_facts() -> InstanceFacts:
 
 
 def spot_notice() -> str | None:
-    """Return the cloud's notice that it takes this spot machine back, or `None` where there is none."""
+    """Return the cloud's notice that it takes this spot machine back, or `None` if there is none."""
     with contextlib.suppress(OSError, ValueError):
         return _get("meta-data/spot/instance-action", _token())
     return None

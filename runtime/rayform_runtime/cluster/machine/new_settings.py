@@ -1,58 +1,55 @@
 """Takes over on a running head what a deploy changed: worker groups and autostop, without a restart.
 
-Ray's autoscaler reads its file anew at each update, and the watch reads the machine's settings at each look. What
-would end workers waits while runs go on: Ray ends the workers of a group that is gone, whose machines are started
-another way, or that has more of them than it may, busy or not. The rest (versions, the head's own shape) is made at
-boot, so it waits until the head starts next.
+Ray's autoscaler reads its file again at each update, and the watch reads the machine's settings at each look.
+Changes that would end workers wait while runs go on: Ray ends the workers of a group that is gone, whose machines
+are started another way, or that has more of them than it may, busy or not. The rest (versions, the head's own shape)
+is made at boot, so it waits until the head starts next.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from rayform_core.errors import IntegrityError, RemoteError
 from rayform_core.files import file_lock, write_atomically
-from rayform_runtime.cluster.machine.autoscaler_config import autoscaler_config
+from rayform_runtime.cluster.machine.answers import SettingsChanges
+from rayform_runtime.cluster.machine.autoscaler_config import autoscaler_config, node_types
 from rayform_runtime.cluster.machine.settings import MachineSettings
 from rayform_runtime.cluster.machine.start import AUTOSCALER_PATH
 
 __all__ = ["SETTINGS_KEY", "Merged", "merge", "settings_wait", "take_settings"]
 
 SETTINGS_KEY = "system/bootstrap/stack.json"
-"""Where the provisioner puts them; its own constant, since neither room knows the other, and a test compares both."""
+"""Where the provisioner puts them. It has a constant of its own, since neither room imports the other; a test
+compares both."""
 _WAITING = Path("/run/rayform/settings_wait")
 _LOCK = Path("/run/rayform/settings.lock")
 _GROUPS = ("worker_groups", "tags")
-"""What the autoscaler's file is made of: taken over together or not at all."""
+"""What the autoscaler's file is made of: the head takes over both or neither."""
 _LIVE = ("autostop",)
 _OF_THE_MACHINE = ("node",)
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What a head makes of new settings.
+    """New settings, as far as a head can go by them.
 
     Args:
-        settings: what it goes by from now on.
-        taken: keys of the settings that changed in them.
-        waiting: keys that change once no run goes on.
-        at_start: keys that change when the head starts next.
+        settings: what the head goes by from now on.
+        changes: which keys changed, and when the head goes by each.
     """
 
-    settings: dict[str, Any]
-    taken: list[str]
-    waiting: list[str]
-    at_start: list[str]
+    settings: dict[str, object]
+    changes: SettingsChanges
 
 
-def merge(old: Mapping[str, Any], new: Mapping[str, Any], *, busy: bool, autoscaled: bool) -> Merged:
-    """Say which of the settings `new` a head that goes by `old` can take over now.
+def merge(old: Mapping[str, object], new: Mapping[str, object], *, busy: bool, autoscaled: bool) -> Merged:
+    """Find out which of the settings `new` a head that goes by `old` can take over now.
 
     Args:
         old: the machine's settings, with its own part under `node`.
@@ -63,26 +60,42 @@ def merge(old: Mapping[str, Any], new: Mapping[str, Any], *, busy: bool, autosca
     Raises:
         IntegrityError: `new` can't be understood.
     """
-    changed = [key for key in sorted({*old, *new} - {*_OF_THE_MACHINE}) if old.get(key) != new.get(key)]
-    whole = {**new, **{key: old[key] for key in _OF_THE_MACHINE if key in old}}
-    try:
-        before, after = (MachineSettings.model_validate(part) for part in (old, whole))
-    except ValidationError as error:
-        raise IntegrityError("The stack's new settings can't be understood.", why=f"{error}") from error
+    complete = _replaced(new, old, _OF_THE_MACHINE)
+    changed = sorted(key for key in {*old, *complete} if old.get(key) != complete.get(key))
+    before, after = _validated(old), _validated(complete)
     groups = [key for key in changed if key in _GROUPS]
     at_start = [key for key in changed if key not in (*_GROUPS, *_LIVE)]
     waiting: list[str] = []
-    if groups and not autoscaled and after.worker_groups:
-        at_start += groups
-    elif groups and busy and _may_end_workers(before, after):
+    if not autoscaled and after.worker_groups:
+        at_start = sorted([*at_start, *groups])
+    elif busy and _may_end_workers(before, after):
         waiting = groups
     kept = {*at_start, *waiting}
-    settings = {key: value for key, value in whole.items() if key not in kept}
-    settings |= {key: old[key] for key in kept if key in old}
-    return Merged(settings, [key for key in changed if key not in kept], waiting, sorted(at_start))
+    taken = [key for key in changed if key not in kept]
+    changes = SettingsChanges(taken=taken, waiting=waiting, at_start=at_start)
+    return Merged(_replaced(complete, old, kept), changes)
 
 
-def take_settings(*, busy: bool) -> Merged:
+def _replaced(
+    settings: Mapping[str, object], other: Mapping[str, object], keys: Iterable[str]
+) -> dict[str, object]:
+    """Return the settings with the values of some keys as `other` has them, or without them if it has none."""
+    rest = {key: value for key, value in settings.items() if key not in keys}
+    return rest | {key: other[key] for key in keys if key in other}
+
+
+def _validated(settings: Mapping[str, object]) -> MachineSettings:
+    try:
+        return MachineSettings.model_validate(settings)
+    except ValidationError as error:
+        raise _not_understood(f"{error}") from error
+
+
+def _not_understood(why: str) -> IntegrityError:
+    return IntegrityError("The head doesn't understand the stack's new settings.", why=why)
+
+
+def take_settings(*, busy: bool) -> SettingsChanges:
     """Fetch the stack's settings and go by them, as far as this machine can without a restart. Idempotent.
 
     Args:
@@ -97,17 +110,17 @@ def take_settings(*, busy: bool) -> Merged:
         path = MachineSettings.path()
         old = json.loads(path.read_text())
         merged = merge(old, _fetched(settings), busy=busy, autoscaled=AUTOSCALER_PATH.exists())
-        if merged.taken:
+        if merged.changes.taken:
             write_atomically(path, json.dumps(merged.settings, indent=2))
         if AUTOSCALER_PATH.exists():
-            # Said again even where nothing changed: a take-over that was killed may have come as far as the other file.
+            # Written even if nothing changed: a call that was killed may have written the other file alone.
             config = autoscaler_config(MachineSettings.model_validate(merged.settings))
             write_atomically(AUTOSCALER_PATH, json.dumps(config, indent=2))
-        if merged.waiting:
+        if merged.changes.waiting:
             _WAITING.touch()
         else:
             _WAITING.unlink(missing_ok=True)
-    return merged
+    return merged.changes
 
 
 def settings_wait() -> bool:
@@ -116,7 +129,7 @@ def settings_wait() -> bool:
 
 
 def _may_end_workers(before: MachineSettings, after: MachineSettings) -> bool:
-    old, new = (autoscaler_config(settings)["available_node_types"] for settings in (before, after))
+    old, new = node_types(before), node_types(after)
     return any(
         name not in new
         or new[name]["node_config"] != group["node_config"]
@@ -125,16 +138,18 @@ def _may_end_workers(before: MachineSettings, after: MachineSettings) -> bool:
     )
 
 
-def _fetched(settings: MachineSettings) -> dict[str, Any]:
+def _fetched(settings: MachineSettings) -> dict[str, object]:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         body = settings.client("s3").get_object(Bucket=settings.bucket, Key=SETTINGS_KEY)["Body"].read()
-        found = json.loads(body)
+        fetched = json.loads(body)
     except (BotoCoreError, ClientError) as error:
-        raise RemoteError("The stack's settings can't be read from its bucket.", why=f"{error}.") from error
+        raise RemoteError(
+            "The head can't read the stack's settings from its bucket.", why=f"{error}."
+        ) from error
     except ValueError as error:
-        raise IntegrityError("The stack's new settings can't be understood.", why=f"{error}.") from error
-    if not isinstance(found, dict):
-        raise IntegrityError("The stack's new settings can't be understood.", why="They are no object.")
-    return found
+        raise _not_understood(f"{error}.") from error
+    if not isinstance(fetched, dict):
+        raise _not_understood("They are not a JSON object.")
+    return fetched

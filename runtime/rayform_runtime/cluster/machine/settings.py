@@ -1,8 +1,8 @@
-"""What a machine of the cluster knows of its stack: `/etc/rayform/stack.json`, written when it boots.
-A running head takes over what a deploy changes in it (`head/new_settings.py`).
+"""The settings of a cluster's machine: `/etc/rayform/stack.json`, written when it boots.
 
-The provisioner renders it (`system/bootstrap/stack.json` in the bucket), user data puts it here with the machine's
-own part under `node`. There is no secret in it: the Ray token is read from Secrets Manager by the machine's role.
+The provisioner renders them (`system/bootstrap/stack.json` in the bucket); user data writes them here, with the
+machine's own part under `node`. A running head takes over what a deploy changes in them (`new_settings.py`). They
+hold no secret: the machine's role reads the Ray token from Secrets Manager.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Autostop", "MachineSettings", "WorkerGroupSettings"]
 
 
 class _Part(BaseModel):
-    # A newer provisioner may say more than this version reads.
+    # A newer provisioner may write more than this version reads.
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
@@ -33,12 +33,12 @@ class Autostop(_Part):
 
     @property
     def idle_seconds(self) -> float | None:
-        """After how many idle seconds the head stops; `None` where it never does."""
+        """After how many idle seconds the head stops; `None` if it never does."""
         return self.idle_minutes * 60 if self.enabled else None
 
 
 class HeadSettings(_Part):
-    """The head's own shape."""
+    """The head's instance type, and what it offers to Ray."""
 
     instance_type: str = ""
     subnet_id: str | None = None
@@ -67,12 +67,12 @@ class WorkerGroupSettings(_Part):
     idle_timeout_minutes: float = 5
 
     def ray_resources(self) -> dict[str, float]:
-        """Return what one node of the group offers, by Ray's names."""
+        """Return the resources of one node of the group, by Ray's names."""
         offered: dict[str, float] = {"CPU": self.cpus if self.cpus is not None else 1}
         if self.gpus:
             offered["GPU"] = self.gpus
         if self.memory_mb:
-            # What Ray leaves to steps of a machine's memory, after its object store (30 %) and the system.
+            # The part of a machine's memory that is left to steps after Ray's object store (30 %) and the system.
             offered["memory"] = float(int(self.memory_mb * 2**20 * 0.6))
         if self.accelerator_type:
             offered[f"accelerator_type:{self.accelerator_type}"] = 1.0
@@ -80,7 +80,7 @@ class WorkerGroupSettings(_Part):
 
 
 class NodeSettings(_Part):
-    """Which machine this is."""
+    """The machine's role: the head, or a worker of a group."""
 
     role: str = "head"
     group: str | None = None
@@ -108,7 +108,7 @@ class MachineSettings(_Part):
 
     @staticmethod
     def path() -> Path:
-        """Return where the file lies; `RAYFORM_STACK_SETTINGS` names another."""
+        """Return the file's path; `RAYFORM_STACK_SETTINGS` names another file."""
         return Path(os.environ.get("RAYFORM_STACK_SETTINGS", "/etc/rayform/stack.json"))
 
     @classmethod
@@ -116,19 +116,19 @@ class MachineSettings(_Part):
         """Read this machine's settings.
 
         Raises:
-            PrerequisiteError: this is no machine of a cluster.
-            IntegrityError: the file can't be understood.
+            PrerequisiteError: this machine doesn't belong to a cluster.
+            IntegrityError: the file isn't valid.
         """
         path = cls.path()
         try:
             return cls.model_validate(json.loads(path.read_text()))
         except FileNotFoundError as error:
             raise PrerequisiteError(
-                f"'{path}' is missing: this is no machine of a Rayform cluster.",
-                hint="Its user data writes the file at boot; look into /var/log/rayform-boot.log.",
+                f"'{path}' is missing: this machine doesn't belong to a Rayform cluster.",
+                hint="A cluster's machine writes the file when it boots: read /var/log/rayform-boot.log.",
             ) from error
         except (ValueError, ValidationError) as error:
-            raise IntegrityError(f"'{path}' can't be understood.", why=f"{error}") from error
+            raise IntegrityError(f"'{path}' doesn't hold valid settings.", why=f"{error}") from error
 
     @classmethod
     def read_if_present(cls) -> MachineSettings | None:
@@ -150,7 +150,7 @@ class MachineSettings(_Part):
         return make(service, region_name=self.region, endpoint_url=self.endpoints.get(service))
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that point every AWS client on the machine at the right region and endpoints."""
+        """Return the variables that give every AWS client on the machine the right region and endpoints."""
         variables = {"AWS_DEFAULT_REGION": self.region, "AWS_REGION": self.region}
         for service, url in self.endpoints.items():
             variables[f"AWS_ENDPOINT_URL_{service.upper().replace('-', '_')}"] = url

@@ -1,4 +1,4 @@
-"""Starts Ray on a machine of the cluster: as its head, or as a worker that joins it."""
+"""Starts Ray on a machine of the cluster: on the head, or on a worker that joins it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from rayform_core.errors import PrerequisiteError, RemoteError
 from rayform_core.files import write_atomically
+from rayform_runtime.cluster.machine.answers import HeadStatus
 from rayform_runtime.cluster.machine.autoscaler_config import autoscaler_config
 from rayform_runtime.cluster.machine.instance_metadata import instance_facts
 from rayform_runtime.cluster.machine.settings import MachineSettings
@@ -32,15 +32,15 @@ _RAY_PROCESS = re.compile(r"raylet|gcs_server|ray::|/ray/")
 
 
 def start_head() -> None:
-    """Make this machine the cluster's head and leave its watching daemon behind.
+    """Make this machine the cluster's head, and leave the daemon that watches it behind.
 
-    Dashboard and job server listen on loopback, Ray itself on the private address: SSH is the one door.
+    Dashboard and job server listen on loopback, Ray itself on the private address: laptops come in by SSH alone.
 
     Raises:
         PrerequisiteError, RemoteError: the settings are missing, the token can't be read, Ray doesn't start.
     """
     settings = MachineSettings.read()
-    write_status(phase="starting Ray", ready=False)
+    write_status(HeadStatus(phase="starting Ray", ready=False))
     _write_token(settings)
     facts = instance_facts()
     head = settings.head
@@ -53,18 +53,20 @@ def start_head() -> None:
     if settings.worker_groups:
         write_atomically(AUTOSCALER_PATH, json.dumps(autoscaler_config(settings), indent=2))
     else:
-        # The file is there while Ray goes by it.
+        # The file exists exactly while Ray goes by it.
         AUTOSCALER_PATH.unlink(missing_ok=True)
         command = [word for word in command if not word.startswith("--autoscaling-config")]
     _end_other_ray(settings)
     _ray(*command, settings=settings)
     write_status(
-        phase="Ray runs",
-        ready=True,
-        private_ip=facts.private_ip,
-        instance_id=facts.instance_id,
-        ray_version=settings.ray_version,
-        python_version=settings.python_version,
+        HeadStatus(
+            phase="Ray runs",
+            ready=True,
+            private_ip=facts.private_ip,
+            instance_id=facts.instance_id,
+            ray_version=settings.ray_version,
+            python_version=settings.python_version,
+        )
     )
     _leave_behind("watch", settings)
 
@@ -79,8 +81,8 @@ def start_worker() -> None:
     node = settings.node
     if node.head_private_ip is None or node.group is None or node.group not in settings.worker_groups:
         raise PrerequisiteError(
-            "This machine's settings name no worker group or head.",
-            hint="Its launch template is not from this stack: run `rayform stack deploy`.",
+            "This machine's settings name no head, or no worker group of the stack.",
+            hint="Its launch template isn't the stack's. Run `rayform stack deploy`.",
         )
     _write_token(settings)
     facts = instance_facts()
@@ -109,7 +111,7 @@ def _resources(cpus: float | None, gpus: float, memory: float | None, custom: di
     words = []
     if cpus is not None:
         words.append(f"--num-cpus={int(cpus)}")
-    # Said even where there is none: a machine's own count may differ from what the autoscaler plans with.
+    # Passed even if there are none: a machine's own count may differ from what the autoscaler plans with.
     words.append(f"--num-gpus={int(gpus)}")
     if memory:
         words.append(f"--memory={int(memory)}")
@@ -121,28 +123,28 @@ def _resources(cpus: float | None, gpus: float, memory: float | None, custom: di
 
 
 def _object_store_bytes() -> int | None:
-    """Limit Ray's object store where shared memory is small; Ray's own choice elsewhere."""
+    """Return a limit for Ray's object store if shared memory is small; `None` leaves it to Ray."""
     free = shutil.disk_usage("/dev/shm").free if Path("/dev/shm").is_dir() else 0  # noqa: S108
     return max(80 * 2**20, int(free * 0.8)) if free < 2 * 2**30 else None
 
 
 def _end_other_ray(settings: MachineSettings) -> None:
-    """End what an earlier start left; at a first boot there is none, and `ray stop` takes a second to say so."""
+    """End what an earlier start left. At a first boot there is none, and `ray stop` would take a second for that."""
     if ray_processes():
         _ray("stop", "--force", settings=settings, check=False)
 
 
 def ray_processes() -> list[str]:
     """Return the command lines of Ray's own processes on this machine."""
-    found = []
+    lines = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue  # it ended meanwhile
         if _RAY_PROCESS.search(line):
-            found.append(line)
-    return found
+            lines.append(line)
+    return lines
 
 
 def ray_environment(settings: MachineSettings) -> dict[str, str]:
@@ -189,18 +191,16 @@ def _write_token(settings: MachineSettings) -> None:
     from botocore.exceptions import BotoCoreError, ClientError
 
     error: Exception | None = None
-    for attempt in range(8):  # A role that was made a moment ago needs some seconds.
+    for attempt in range(8):  # A new role works only after some seconds.
         try:
-            answer: dict[str, Any] = settings.client("secretsmanager").get_secret_value(
-                SecretId=settings.ray_token_secret
-            )
+            answer = settings.client("secretsmanager").get_secret_value(SecretId=settings.ray_token_secret)
             write_atomically(TOKEN_PATH, str(answer["SecretString"]).strip())
             return
         except (BotoCoreError, ClientError) as failed:
             error = failed
             time.sleep(min(2**attempt, 15))
     raise RemoteError(
-        "The cluster's token can't be read.",
+        "This machine can't read the cluster's token.",
         why=f"{error}.",
         hint=f"Check that the machine's role may read the secret '{settings.ray_token_secret}'.",
     ) from error

@@ -1,46 +1,48 @@
-"""What the head says of itself: one small file, read by the laptop through SSH."""
+"""The head's status: one small file, which laptops read through SSH."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 from rayform_core.files import file_lock, write_atomically
 from rayform_core.version import __version__
+from rayform_runtime.cluster.machine.answers import HeadStatus
 
-__all__ = ["read_status", "write_status"]
+__all__ = ["read_status", "status_json", "write_status"]
 
 
 def _path() -> Path:
     return Path(os.environ.get("RAYFORM_HEAD_STATUS", "/run/rayform/status.json"))
 
 
-def write_status(**facts: Any) -> None:
-    """Merge facts into the head's status."""
+def write_status(changes: HeadStatus) -> None:
+    """Change the head's status; the fields that `changes` doesn't set stay as they are."""
     path = _path()
     with file_lock(path.with_suffix(".lock"), what="the head's status"):
-        known = _read(path)
-        write_atomically(path, {**known, **facts, "version": __version__, "at": time.time()})
+        facts = {
+            **read_status().model_dump(exclude_none=True),
+            **changes.model_dump(exclude_unset=True),
+            "version": __version__,
+            "at": time.time(),
+        }
+        write_atomically(path, HeadStatus.model_validate(facts).model_dump(exclude_none=True))
 
 
-def read_status() -> dict[str, Any]:
-    """Return what the head says, and how it stands with its autostop right now."""
-    known = _read(_path())
-    if not known:
-        return {"ready": False, "phase": "booting", "version": __version__}
-    stops_at = (known.get("autostop") or {}).get("stops_at")
-    if stops_at is not None:
-        known["autostop"]["stops_in"] = max(0.0, stops_at - time.time())
-    return known
+def read_status() -> HeadStatus:
+    """Return the head's status; one that hasn't written any boots."""
+    try:
+        return HeadStatus.read(_path().read_bytes())
+    except FileNotFoundError:
+        return HeadStatus(version=__version__)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        found = json.loads(path.read_text())
-        if isinstance(found, dict):
-            return found
-    return {}
+def status_json() -> str:
+    """Return the status as JSON on one line, with the seconds that are left until an idle head stops."""
+    status = read_status()
+    facts = status.model_dump(exclude_none=True)
+    if status.autostop is not None and (stops_in := status.autostop.stops_in()) is not None:
+        facts["autostop"]["stops_in"] = stops_in
+    return json.dumps(facts)

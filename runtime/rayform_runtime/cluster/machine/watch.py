@@ -1,6 +1,6 @@
-"""The daemon on each machine: on the head autostop and Ray's own health, on workers the spot notice.
+"""The daemon on each machine: on the head it watches for idleness and Ray's health, on workers for the spot notice.
 
-It holds nothing that a restart would lose, and survives whatever it asks not answering.
+It holds nothing that a restart would lose, and goes on when Ray or the cloud doesn't answer.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rayform_core.errors import ConflictError, RayformError
 from rayform_core.files import file_lock
+from rayform_runtime.cluster.machine.answers import AutostopStatus, HeadStatus
 from rayform_runtime.cluster.machine.autostop import IdleTimer, observe, stop_cluster
 from rayform_runtime.cluster.machine.instance_metadata import spot_notice
 from rayform_runtime.cluster.machine.new_settings import settings_wait, take_settings
@@ -30,7 +31,7 @@ _DEAD_AFTER = 3
 
 
 def watch() -> None:
-    """Watch this machine until it goes down. One watcher a machine: a second one ends at once."""
+    """Watch this machine until it goes down. Each machine has one watcher: a second one ends at once."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     settings = MachineSettings.read()
     try:
@@ -47,25 +48,27 @@ def _watch_head(settings: MachineSettings) -> None:
     timer = IdleTimer(settings.autostop.idle_seconds, now=time.monotonic())
     unanswered = 0
     while True:
-        settings = _present(settings)
+        settings = _present_settings(settings)
         autostop = settings.autostop
         timer.set_idle_seconds(autostop.idle_seconds, now=time.monotonic())
         activity = observe(settings, token=TOKEN_PATH.read_text().strip())
         left = timer.look(activity, now=time.monotonic())
         write_status(
-            activity=str(activity),
-            jobs=activity.jobs,
-            workers=activity.workers,
-            autostop={
-                "enabled": autostop.enabled,
-                "idle_minutes": autostop.idle_minutes,
-                "stops_at": None if left is None else time.time() + left,
-            },
+            HeadStatus(
+                activity=str(activity),
+                jobs=activity.jobs,
+                workers=activity.workers,
+                autostop=AutostopStatus(
+                    enabled=autostop.enabled,
+                    idle_minutes=autostop.idle_minutes,
+                    stops_at=None if left is None else time.time() + left,
+                ),
+            )
         )
         unanswered = 0 if activity.known else unanswered + 1
         try:
             if left == 0:
-                write_status(phase="stopped itself: idle", ready=False)
+                write_status(HeadStatus(phase="stopped itself: idle", ready=False))
                 stop_cluster(settings, why=f"idle for {autostop.idle_minutes:g} minutes")
                 time.sleep(60)
             elif unanswered >= _DEAD_AFTER and not _ray_lives():
@@ -73,26 +76,26 @@ def _watch_head(settings: MachineSettings) -> None:
                 start_head()
                 unanswered = 0
             elif settings_wait() and activity.known and not activity.jobs:
-                merged = take_settings(busy=False)
-                _log.info("No run goes on any more: took over %s.", ", ".join(merged.taken) or "nothing")
+                changes = take_settings(busy=False)
+                _log.info("No run goes on any more: took over %s.", ", ".join(changes.taken) or "nothing")
         except RayformError as error:
             _log.error("%s", error)
         except Exception:  # noqa: BLE001 - the cloud's API may fail in any way; the next look tries again
-            _log.exception("The watch failed; it goes on.")
+            _log.exception("A look at the cluster failed; the watch goes on.")
         time.sleep(_HEAD_EVERY)
 
 
-def _present(settings: MachineSettings) -> MachineSettings:
-    """Return what the machine goes by now, which a deploy may have changed; `settings` where that can't be read."""
+def _present_settings(settings: MachineSettings) -> MachineSettings:
+    """Return the machine's settings, which a deploy may have changed; `settings` if the file can't be read."""
     try:
         return MachineSettings.read()
     except (RayformError, OSError) as error:
-        _log.error("Going on with the settings known so far: %s", error)
+        _log.error("The settings can't be read again, so the last ones stay: %s", error)
         return settings
 
 
 def _watch_worker(settings: MachineSettings) -> None:
-    """Drain Ray on a spot notice, so that nothing new starts here and what is lost is lost with its cause."""
+    """Drain Ray on a spot notice: nothing new starts here, and lost steps report the cause."""
     while True:
         notice = spot_notice()
         if notice is not None:
@@ -111,8 +114,8 @@ def _drain(settings: MachineSettings) -> None:
         "print(ray.get_runtime_context().get_node_id())"
     )
     environment = ray_environment(settings)
-    asked = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
-    node_id = (asked.stdout.strip().splitlines() or [""])[-1]
+    question = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    node_id = (question.stdout.strip().splitlines() or [""])[-1]
     done = subprocess.run(
         [
             sys.executable, "-m", "ray.scripts.scripts", "drain-node", f"--address={head}", f"--node-id={node_id}",

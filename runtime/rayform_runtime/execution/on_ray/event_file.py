@@ -1,8 +1,8 @@
-"""Run events and requests as JSON: how they travel between the head and a laptop."""
+"""What travels as JSON between a laptop and the head: the request for a run, its events, and its end."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import cache
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
@@ -11,27 +11,23 @@ from rayform_runtime.execution import interface
 from rayform_runtime.execution.interface import RunEvent, RunOutcome, RunRequest
 from rayform_runtime.spec import PipelineSpec
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+__all__ = ["HeadRequest", "RunEnd", "RunError", "end_line", "event_line", "read_line"]
 
-__all__ = ["HeadRequest", "event_from_json", "event_to_json", "outcome_from_json", "outcome_to_json"]
-
-# The interface names it for type checkers alone, to keep `import rayform` light; pydantic looks for it there.
+# The interface imports it for type checkers alone, to keep `import rayform` light; pydantic looks for it there.
 setattr(interface, "PipelineSpec", PipelineSpec)  # noqa: B010
 
-_events: TypeAdapter[RunEvent] | None = None
-_outcomes: TypeAdapter[RunOutcome] | None = None
+_END_MARK = b'{"rayform_end":'
 
 
 class HeadRequest(BaseModel):
-    """All that the head needs to run a pipeline; lies in the stack's bucket, and holds no secret.
+    """Everything that the head needs to run a pipeline. It lies in the stack's bucket, and holds no secret.
 
     Args:
         request: what to run.
-        stack: the stack as the laptop knows it.
-        images: image reference by step key; empty where steps run without images.
+        stack: the stack, as the laptop reaches it.
+        images: image reference by step key; empty if steps run without images.
         code_key, code_digest: the project's code bundle in the artifact store.
-        events: path on the head that events are written to, one JSON object a line.
+        events: path on the head of the file that gets the run's events, one JSON object a line.
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
@@ -44,38 +40,47 @@ class HeadRequest(BaseModel):
     events: str
 
 
-def event_to_json(event: RunEvent) -> bytes:
-    """Return an event as one line of JSON."""
-    global _events
-    _events = _events or TypeAdapter(RunEvent)
-    return _events.dump_json(event)
+class RunError(BaseModel):
+    """The error that ended the scheduler: the name of its class, and its sentences."""
+
+    type: str
+    message: str
+    why: str | None = None
+    hint: str | None = None
 
 
-def event_from_json(line: bytes) -> RunEvent:
-    """Read one line.
+class RunEnd(BaseModel):
+    """How the scheduler ended: with the run's outcome, or with an error of its own."""
+
+    outcome: RunOutcome | None = None
+    error: RunError | None = None
+
+
+class _EndLine(BaseModel):
+    rayform_end: RunEnd
+
+
+@cache
+def _events() -> TypeAdapter[RunEvent]:
+    return TypeAdapter(RunEvent)
+
+
+def event_line(event: RunEvent) -> bytes:
+    """Return an event as one line of JSON, with its line break."""
+    return _events().dump_json(event) + b"\n"
+
+
+def end_line(end: RunEnd) -> bytes:
+    """Return the last line of a run's events, with its line break."""
+    return _EndLine(rayform_end=end).model_dump_json(exclude_unset=True).encode() + b"\n"
+
+
+def read_line(line: bytes) -> RunEvent | RunEnd:
+    """Read one line of a run's events.
 
     Raises:
-        ValueError: it isn't an event.
+        ValueError: it is neither an event nor the end.
     """
-    global _events
-    _events = _events or TypeAdapter(RunEvent)
-    return _events.validate_json(line)
-
-
-def outcome_to_json(outcome: RunOutcome) -> Mapping[str, Any]:
-    """Return an outcome as plain JSON data."""
-    global _outcomes
-    _outcomes = _outcomes or TypeAdapter(RunOutcome)
-    found: Mapping[str, Any] = _outcomes.dump_python(outcome, mode="json")
-    return found
-
-
-def outcome_from_json(data: Any) -> RunOutcome:
-    """Read an outcome.
-
-    Raises:
-        ValueError: it isn't one.
-    """
-    global _outcomes
-    _outcomes = _outcomes or TypeAdapter(RunOutcome)
-    return _outcomes.validate_python(data)
+    if line.startswith(_END_MARK):
+        return _EndLine.model_validate_json(line).rayform_end
+    return _events().validate_json(line)

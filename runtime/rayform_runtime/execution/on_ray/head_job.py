@@ -1,12 +1,11 @@
 """The scheduler as a job on the cluster's head: `python -m rayform_runtime.execution.on_ray.head_job KEY`.
 
-Runs there, so a laptop that is closed stops nothing. It writes each event to a file that laptops follow by SSH,
-and copies that file to the bucket, where it is read once the head is gone.
+It runs on the head, so closing the laptop stops nothing. It writes each event to a file that laptops follow by SSH,
+and copies that file to the bucket, where it can be read once the head is gone.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
@@ -19,24 +18,23 @@ from rayform_core.files import private_folder
 from rayform_runtime.cluster.machine.settings import MachineSettings
 from rayform_runtime.components import ComponentKind, Stack, StackSpec
 from rayform_runtime.execution.interface import RunEvent, RunOutcome
-from rayform_runtime.execution.on_ray.event_file import HeadRequest, event_to_json, outcome_to_json
+from rayform_runtime.execution.on_ray.event_file import HeadRequest, RunEnd, RunError, end_line, event_line
 
 if TYPE_CHECKING:
     from rayform_runtime.artifacts.stores.interface import ArtifactStore
 
-__all__ = ["END_MARK", "EventFile", "events_key", "main", "stack_on_machines"]
+__all__ = ["EventFile", "events_key", "main", "stack_on_machines"]
 
-END_MARK = b'{"rayform_end":'
 _COPY_EVERY = 5.0
 
 
 def events_key(run_id: str) -> str:
-    """Return where a run's events lie below the artifact store's root."""
+    """Return the key of a run's events in the artifact store."""
     return f"runs/{run_id}/events.jsonl"
 
 
 def stack_on_machines(spec: StackSpec, settings: MachineSettings) -> StackSpec:
-    """Return the stack as the cluster's machines reach it: no tunnel, the machines' own endpoints and role."""
+    """Return the stack as the cluster's machines reach it: without tunnel, by their own endpoints and role."""
     components = {kind: component.model_copy(deep=True) for kind, component in spec.components.items()}
     endpoints = settings.endpoints
     catalog = components.get(ComponentKind.CATALOG)
@@ -59,12 +57,12 @@ def stack_on_machines(spec: StackSpec, settings: MachineSettings) -> StackSpec:
 
 
 class EventFile:
-    """A run's events, appended to a file and copied to the bucket now and then.
+    """A run's events in a file, which is copied to the bucket every few seconds.
 
     Args:
-        path: the file; a resumed run goes on in it.
-        store: where it is copied to.
-        key: under which key.
+        path: the file; a resumed run appends to it.
+        store: the store of the copy.
+        key: the copy's key in it.
     """
 
     def __init__(self, path: Path, store: ArtifactStore, key: str) -> None:
@@ -74,23 +72,23 @@ class EventFile:
         self._file = os.fdopen(descriptor, "ab", buffering=0)
         self._changed = False
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._copy_now_and_then, name="rayform-events", daemon=True)
+        self._thread = threading.Thread(target=self._copy_repeatedly, name="rayform-events", daemon=True)
         self._thread.start()
 
     def write(self, event: RunEvent) -> None:
         """Append one event; the scheduler's listener."""
-        self._file.write(event_to_json(event) + b"\n")
+        self._file.write(event_line(event))
         self._changed = True
 
-    def end(self, **facts: object) -> None:
+    def end(self, end: RunEnd) -> None:
         """Write how the run ended, as the last line, and copy the file a last time."""
-        self._file.write(json.dumps({"rayform_end": facts}).encode() + b"\n")
+        self._file.write(end_line(end))
         self._file.close()
         self._changed = True
         self._ended.set()
         self._thread.join(30)
 
-    def _copy_now_and_then(self) -> None:
+    def _copy_repeatedly(self) -> None:
         while True:
             ended = self._ended.wait(_COPY_EVERY)
             if self._changed:
@@ -98,44 +96,38 @@ class EventFile:
                 try:
                     self._store.put_bytes(self._key, self._path.read_bytes())
                 except RayformError as error:
-                    sys.stderr.write(f"events were not copied: {error}\n")
+                    sys.stderr.write(f"The run's events were not copied to the bucket: {error}\n")
                     self._changed = True
             if ended:
                 return
 
 
 def main(argv: list[str]) -> int:
-    """Run the request that lies under a key of the stack's bucket; return the job's exit code."""
+    """Run the request that is stored under a key of the stack's bucket; return the job's exit code."""
     if len(argv) != 1:
         raise UsageError("usage: python -m rayform_runtime.execution.on_ray.head_job KEY")
     settings = MachineSettings.read()
-    asked = HeadRequest.model_validate_json(_read_request(settings, argv[0]))
-    stack = Stack(stack_on_machines(asked.stack, settings))
-    events = EventFile(Path(asked.events), stack.artifact_store, events_key(str(asked.request.run_id)))
+    request = HeadRequest.model_validate_json(_read_request(settings, argv[0]))
+    stack = Stack(stack_on_machines(request.stack, settings))
+    events = EventFile(Path(request.events), stack.artifact_store, events_key(str(request.request.run_id)))
     try:
-        outcome = _run(asked, stack, settings, events)
-        events.end(outcome=outcome_to_json(outcome))
+        events.end(RunEnd(outcome=_run(request, stack, settings, events)))
         return 0
     except RayformError as error:
-        events.end(
-            error={
-                "type": type(error).__name__,
-                "message": error.message,
-                "why": error.why,
-                "hint": error.hint,
-            }
-        )
+        kind = type(error).__name__
+        events.end(RunEnd(error=RunError(type=kind, message=error.message, why=error.why, hint=error.hint)))
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     except BaseException as error:
         traceback.print_exc()
-        events.end(error={"type": type(error).__name__, "message": f"{type(error).__name__}: {error}"})
+        kind = type(error).__name__
+        events.end(RunEnd(error=RunError(type=kind, message=f"{kind}: {error}")))
         raise
     finally:
         stack.close()
 
 
-def _run(asked: HeadRequest, stack: Stack, settings: MachineSettings, events: EventFile) -> RunOutcome:
+def _run(request: HeadRequest, stack: Stack, settings: MachineSettings, events: EventFile) -> RunOutcome:
     from rayform_runtime.cluster.machine.instance_metadata import instance_facts
     from rayform_runtime.cluster.step_workers.fork_preparation import preparation_of
     from rayform_runtime.execution.on_ray.executor import RayExecutor
@@ -143,14 +135,14 @@ def _run(asked: HeadRequest, stack: Stack, settings: MachineSettings, events: Ev
     from rayform_runtime.execution.scheduling.scheduler import Scheduler
 
     code = None
-    if asked.code_key and asked.code_digest:
-        code = CodeBundleRef(asked.code_key, asked.code_digest)
-    # Opened while Ray is joined: neither needs the other, and both wait for the network.
+    if request.code_key and request.code_digest:
+        code = CodeBundleRef(request.code_key, request.code_digest)
+    # The catalog opens while the executor joins Ray: neither needs the other, and both wait for the network.
     opening = threading.Thread(target=lambda: stack.catalog, daemon=True)
     opening.start()
     executor = RayExecutor(
         address="auto",
-        images=asked.images,
+        images=request.images,
         code=code,
         groups=settings.groups(),
         host=instance_facts().private_ip,
@@ -159,7 +151,7 @@ def _run(asked: HeadRequest, stack: Stack, settings: MachineSettings, events: Ev
     )
     opening.join()
     job_id = os.environ.get("RAYFORM_JOB_ID")
-    return Scheduler(asked.request, stack, executor, events.write, orchestrator_id=job_id).run()
+    return Scheduler(request.request, stack, executor, events.write, orchestrator_id=job_id).run()
 
 
 def _read_request(settings: MachineSettings, key: str) -> bytes:
@@ -172,7 +164,7 @@ def _read_request(settings: MachineSettings, key: str) -> bytes:
         data: bytes = body.read()
     except (BotoCoreError, ClientError) as error:
         raise RemoteError(
-            f"The request '{key}' can't be read from the stack's bucket.", why=f"{error}."
+            f"The head can't read the request '{key}' from the stack's bucket.", why=f"{error}."
         ) from error
     return data
 

@@ -1,7 +1,7 @@
-"""Keeps what steps print: in a file beside the scheduler, and in the stack's bucket while the step still runs.
+"""Keeps what steps print: in a file on the scheduler's machine, and in the stack's bucket while the step still runs.
 
-A bucket's objects can't be appended to, so a log that grew is written anew every few seconds, and the larger it
-is, the seldomer: a log of 100 MB costs no more traffic than a small one.
+A bucket can't append to an object, so a log that has grown is written again every few seconds. The larger it is, the
+more seldom: a log of 100 MB costs no more traffic than a small one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class StepLogs:
     """The logs of a run's steps.
 
     Args:
-        store: the bucket that they are copied to; `None` keeps them on this machine alone.
+        store: the bucket for copies; `None` keeps the logs on this machine alone.
     """
 
     def __init__(self, store: ArtifactStore | None) -> None:
@@ -40,7 +40,7 @@ class StepLogs:
         self._thread: threading.Thread | None = None
 
     def uri(self, run_id: str, step_run_id: str) -> str:
-        """Return where a step run's log will lie."""
+        """Return the URI that a step run's log will have."""
         if self._store is None:
             return local_log_path(run_id, step_run_id).as_uri()
         return f"{self._store.uri.rstrip('/')}/{log_key(run_id, step_run_id)}"
@@ -58,7 +58,7 @@ class StepLogs:
             self._start()
 
     def end(self, run_id: str, step_run_id: str) -> None:
-        """Close a log; what is new in it is copied at once."""
+        """Close a log, and copy the new part of it at once."""
         key = (run_id, step_run_id)
         file = self._files.pop(key, None)
         if file is None:
@@ -103,10 +103,10 @@ class StepLogs:
         try:
             data = local_log_path(*key).read_bytes()
             self._store.put_bytes(log_key(*key), data)
-        except Exception:  # noqa: BLE001 - a log that can't be copied now is no reason to stop a run
+        except Exception:  # noqa: BLE001 - a log that can't be copied now must not stop the run
             _log.warning("The log of step run %s was not copied.", key[1], exc_info=True)
             return
         with self._lock:
             if key in self._dirty:
-                # It grew meanwhile: the next copy waits as long as this much traffic is worth.
+                # It has grown meanwhile: the next copy waits in proportion to the log's size.
                 self._dirty[key] = max(self._dirty[key], time.monotonic() + len(data) / _BYTES_A_SECOND)

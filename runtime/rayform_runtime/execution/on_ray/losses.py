@@ -43,16 +43,15 @@ class LossReports:
             attempt: the attempt.
             error: what Ray raised.
         """
-        worker = attempt.worker
-        node_id = worker.node if worker is not None else None
-        node = self._view.death_of(node_id)
-        detail = "" if node or worker is None else self._raylets.about(worker.pid)
-        end = None
-        if node is None and worker is not None and worker.container is not None:
-            end, answers = _container_end(worker.node, worker.container)
-            if not answers:
-                # The worker's connection breaks before the cluster takes its node for dead.
-                node = self._view.death_of(node_id) or self._view.silence_of(node_id)
+        node, detail, end = None, "", None
+        if (worker := attempt.worker) is not None:
+            node = self._view.death_of(worker.node)
+            detail = "" if node else self._raylets.about(worker.pid)
+            if node is None and worker.container is not None:
+                end, answers = _container_end(worker.node, worker.container)
+                if not answers:
+                    # The worker's connection breaks before the cluster takes its node for dead.
+                    node = self._view.death_of(worker.node) or self._view.silence_of(worker.node)
         return explain(error, exit_code=attempt.exit_code, detail=detail, node=node, container=end)
 
 

@@ -1,7 +1,6 @@
-"""What is known of the cluster's nodes: for messages alone, never to decide what becomes of a task.
+"""The state of the cluster's nodes, for messages alone: it never decides what becomes of a task.
 
-Asked in a thread of its own, so that a slow or silent GCS holds up no step; where it doesn't answer, the last
-answer stands.
+A thread of its own asks for it, so that a slow or silent GCS delays no step. Without an answer, the last one stands.
 """
 
 from __future__ import annotations
@@ -9,13 +8,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 from rayform_runtime.execution.on_ray.placement import NodeResources
 
 __all__ = ["ClusterView"]
 
 _FRESH_FOR = 5.0
+"""Seconds after which an answer is asked for again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    id: str
+    address: str
+    alive: bool
+    resources: Mapping[str, float]
+    death_reason: str
 
 
 class ClusterView:
@@ -28,50 +37,49 @@ class ClusterView:
     def __init__(self, *, timeout: float = 10.0) -> None:
         self._timeout = timeout
         self._lock = threading.Lock()
-        self._nodes: list[Mapping[str, Any]] = []
+        self._nodes: dict[str, _Node] = {}
+        """The last answer, by Ray's ID of each node."""
         self._asked_at = 0.0
         self._asking: threading.Thread | None = None
         self.unanswered = 0
-        """Questions without an answer so far, for `rayform cluster status` and the logs."""
+        """How many questions got no answer; tests read it."""
 
-    def ask(self) -> list[Mapping[str, Any]]:
+    def ask(self) -> list[Mapping[str, object]]:
         """Return Ray's own list of nodes; blocks."""
         import ray
 
-        found: list[Mapping[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-        return found
+        nodes: list[Mapping[str, object]] = ray.nodes()  # type: ignore[no-untyped-call] # of Ray
+        return nodes
 
     def nodes(self, *, fresh: bool = False) -> list[NodeResources]:
-        """Return the live nodes, as of some seconds ago at most where the cluster answers.
+        """Return the live nodes, as of some seconds ago at most if the cluster answers.
 
         Args:
-            fresh: wait for an answer of now, up to the timeout.
+            fresh: wait for a new answer, up to the timeout.
         """
         self._refresh(wait=self._timeout if fresh else 0.0, force=fresh)
         with self._lock:
-            alive = [n for n in self._nodes if n.get("Alive")]
-        return [NodeResources(str(n.get("NodeManagerAddress")), dict(n.get("Resources", {}))) for n in alive]
+            return [
+                NodeResources(node.address, node.resources) for node in self._nodes.values() if node.alive
+            ]
 
-    def death_of(self, node_id: str | None) -> str | None:
-        """Return a sentence on why this node is gone, or `None` where it lives or isn't known."""
-        if node_id is None:
-            return None
+    def death_of(self, node_id: str) -> str | None:
+        """Return a sentence on why this node is gone, or `None` if it lives or isn't known."""
         self._refresh(wait=self._timeout, force=True)
         with self._lock:
-            found = next((n for n in self._nodes if n.get("NodeID") == node_id), None)
-        if found is None or found.get("Alive"):
+            node = self._nodes.get(node_id)
+        if node is None or node.alive:
             return None
-        reason = str(found.get("DeathReasonMessage") or "").strip().rstrip(".")
-        return f"Node {found.get('NodeManagerAddress')} was lost{': ' + reason if reason else ''}."
+        return f"Node {node.address} was lost{': ' + node.death_reason if node.death_reason else ''}."
 
-    def silence_of(self, node_id: str | None) -> str:
+    def silence_of(self, node_id: str) -> str:
         """Return a sentence on a node that no longer answers, though the cluster doesn't take it for dead yet."""
         with self._lock:
-            found = next((n for n in self._nodes if n.get("NodeID") == node_id), {})
-        return f"Node {found.get('NodeManagerAddress', node_id)} was lost: it no longer answers."
+            node = self._nodes.get(node_id)
+        return f"Node {node.address if node is not None else node_id} was lost: it no longer answers."
 
     def close(self) -> None:
-        """Forget; an unanswered question's thread ends by itself."""
+        """Stop refreshing. A thread that still waits for an answer ends by itself."""
         self._asking = None
 
     def _refresh(self, *, wait: float, force: bool) -> None:
@@ -91,9 +99,20 @@ class ClusterView:
 
     def _ask_once(self) -> None:
         try:
-            nodes = self.ask()
+            nodes = {node.id: node for node in map(_node, self.ask())}
         except Exception:  # noqa: BLE001 - whatever Ray raises, the last answer stands
             self.unanswered += 1
             return
         with self._lock:
             self._nodes = nodes
+
+
+def _node(facts: Mapping[str, object]) -> _Node:
+    resources = facts.get("Resources")
+    return _Node(
+        id=str(facts.get("NodeID")),
+        address=str(facts.get("NodeManagerAddress")),
+        alive=bool(facts.get("Alive")),
+        resources=resources if isinstance(resources, dict) else {},
+        death_reason=str(facts.get("DeathReasonMessage") or "").strip().rstrip("."),
+    )

@@ -1,4 +1,4 @@
-"""The orchestrator of flavor `ray`: a Ray on this machine, or a cluster whose head is reached by SSH."""
+"""The orchestrator of flavor `ray`: a Ray on this machine, or a cluster that it reaches by SSH."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _STOP_SECONDS = 10.0
 class RayOrchestrator(Orchestrator):
     """Runs pipelines on Ray.
 
-    Without an address, the scheduler runs in this process and a Ray of this machine's runs the steps, without
-    images. With one, the scheduler runs as a job on the cluster's head, and each step inside its image.
+    Without an address, the scheduler runs in this process, and a Ray on this machine runs the steps without images.
+    With an address, the scheduler runs as a job on the cluster's head, and each step runs in its image.
 
     Args:
         config: where the cluster is.
-        stack_name: the stack that it belongs to.
+        stack_name: the stack of this orchestrator.
     """
 
     def __init__(self, config: RayOrchestratorConfig, *, stack_name: str) -> None:
@@ -46,10 +46,10 @@ class RayOrchestrator(Orchestrator):
 
             return Scheduler(request, stack, InProcessExecutor(stack), listener).run()
         if self.config.address is None:
-            return self._run_here(request, stack, listener)
-        return self._run_there(request, stack, listener)
+            return self._run_on_this_machine(request, stack, listener)
+        return self._run_on_cluster(request, stack, listener)
 
-    def _run_here(self, request: RunRequest, stack: Stack, listener: Listener) -> RunOutcome:
+    def _run_on_this_machine(self, request: RunRequest, stack: Stack, listener: Listener) -> RunOutcome:
         from rayform_runtime.execution.scheduling.scheduler import Scheduler
 
         try:
@@ -63,24 +63,30 @@ class RayOrchestrator(Orchestrator):
         from rayform_runtime.execution.on_ray.local_ray import start_local_ray
 
         if not ray.is_initialized():
-            # Kept for the next run: starting Ray takes seconds.
+            # It stays for the next run: starting Ray takes seconds.
             start_local_ray(cpus=self.config.cpus, gpus=self.config.gpus)
             self._started_ray = True
         remote_store = not stack.artifact_store.uri.startswith("file:")
         executor = RayExecutor(log_store=stack.artifact_store if remote_store else None)
         return Scheduler(request, stack, executor, listener).run()
 
-    def _run_there(self, request: RunRequest, stack: Stack, listener: Listener) -> RunOutcome:
+    def _run_on_cluster(self, request: RunRequest, stack: Stack, listener: Listener) -> RunOutcome:
         from rayform_runtime.execution.on_ray.submission import follow_run, start_run
 
         head = self.head()
-        job_id, offset = start_run(request, stack, head, self.config, listener)
+        started = start_run(request, stack, head, self.config, listener)
         goes_on = f"The run goes on in the cluster: `rayform runs follow {request.run_id}` shows it."
         try:
             with leave_on_terminate(goes_on):
-                # Detached, until the scheduler has recorded the run: from then on every command finds it.
+                # A detached run is followed until its scheduler has recorded it: then every command finds it.
                 return follow_run(
-                    request.run_id, job_id, stack, head, listener, offset=offset, until_running=request.detach
+                    request.run_id,
+                    started.job_id,
+                    stack,
+                    head,
+                    listener,
+                    offset=started.offset,
+                    until_running=request.detach,
                 )
         except KeyboardInterrupt:
             self.stop(request.run_id, stack)
@@ -108,7 +114,7 @@ class RayOrchestrator(Orchestrator):
                 return
             time.sleep(0.1)
         if self.config.address is not None:
-            # The scheduler doesn't listen: its job ends, and Ray ends the job's steps with it.
+            # The scheduler doesn't react: stop its job, and Ray ends the job's steps with it.
             from rayform_runtime.execution.on_ray.submission import job_prefix
 
             jobs = self.head().jobs()
@@ -135,7 +141,7 @@ class RayOrchestrator(Orchestrator):
         return self._head
 
     def check(self) -> None:
-        """Prove that the cluster's head answers and is ready; a Ray of this machine's needs the package alone."""
+        """Prove that the cluster's head answers and is ready; a Ray on this machine needs only its package."""
         if self.config.address is not None:
             self.head().require_ready()
             return
@@ -158,12 +164,12 @@ class RayOrchestrator(Orchestrator):
                 try:
                     head.target.run("true", timeout=15)
                 except RemoteError:
-                    pass  # The run itself says so, and better.
+                    pass  # The run reports the same error with more detail.
 
             threading.Thread(target=connect, name="rayform-warm-up", daemon=True).start()
 
     def close(self) -> None:
-        """End the tunnel, and the Ray that was started here. Idempotent."""
+        """Close the tunnel, and end the Ray that this orchestrator has started. Idempotent."""
         head, self._head = self._head, None
         if head is not None:
             head.close()

@@ -1,4 +1,4 @@
-"""One run on a cluster, seen from the laptop: prepare, submit, follow."""
+"""One run on a cluster, from the laptop: prepare it, submit it, follow it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from rayform_core.errors import (
@@ -27,18 +27,35 @@ from rayform_core.files import home
 from rayform_core.wheel import build_wheel
 from rayform_runtime.catalog.entities import RunStatus
 from rayform_runtime.execution.interface import Listener, RunEvent, RunOutcome, RunRequest
-from rayform_runtime.execution.on_ray.event_file import HeadRequest, event_from_json, outcome_from_json
+from rayform_runtime.execution.on_ray.event_file import HeadRequest, RunEnd, read_line
 
 if TYPE_CHECKING:
     from rayform_runtime.cluster.config import RayOrchestratorConfig
     from rayform_runtime.cluster.from_laptop.head import ClusterHead
+    from rayform_runtime.cluster.machine.answers import HeadStatus
     from rayform_runtime.components import Stack
+    from rayform_runtime.usercode.bundle import CodeBundle
 
-__all__ = ["events_path", "follow_run", "job_prefix", "start_run"]
+__all__ = ["StartedRun", "events_path", "follow_run", "job_prefix", "start_run"]
 
 _ASK_EVERY = 2.0
+"""Seconds between questions for the job's status."""
 _LAST_LINES = 6.0
+"""Seconds that a run without a job waits for its last events."""
 _OFFLINE_FOR = 900.0
+"""Seconds that the head may be out of reach before following gives up."""
+
+
+class StartedRun(NamedTuple):
+    """A run's job on the head.
+
+    Args:
+        job_id: ID of the job.
+        offset: bytes of events that were there before the job: a resumed run appends to the same file.
+    """
+
+    job_id: str
+    offset: int
 
 
 def job_prefix(run_id: UUID) -> str:
@@ -53,16 +70,13 @@ def events_path(run_id: UUID) -> str:
 
 def start_run(
     request: RunRequest, stack: Stack, head: ClusterHead, config: RayOrchestratorConfig, listener: Listener
-) -> tuple[str, int]:
+) -> StartedRun:
     """Build and push images, upload the code, and submit the scheduler as a job on the head.
 
-    Returns:
-        the job's ID, and how long the run's events were before it (a resumed run goes on in the same file).
-
     Raises:
-        RayformError: something can't be had; nothing was started.
+        RayformError: a part failed; nothing was started.
     """
-    told = _Phases(listener, str(request.run_id))
+    report = _Phases(listener, str(request.run_id))
     with ThreadPoolExecutor(max_workers=4, thread_name_prefix="rayform-start") as pool:
         ready = pool.submit(head.require_ready)
         token = pool.submit(lambda: head.token)
@@ -71,13 +85,13 @@ def start_run(
         if request.code_soon is not None:
             request = replace(request, code=request.code_soon.wait(), code_soon=None)
         status = ready.result()
-        images = _images(request, stack, config, status, told)
+        images = _images(request, stack, config, status, report)
         bundle = code.result()
         token.result()
         tunnel.result()
     number = int(time.time() * 1000)
     job_id = f"{job_prefix(request.run_id)}-{number}"
-    asked = HeadRequest(
+    head_request = HeadRequest(
         request=request,
         stack=stack.spec,
         images=images,
@@ -86,8 +100,8 @@ def start_run(
         events=events_path(request.run_id),
     )
     key = f"runs/{request.run_id}/request-{number}.json"
-    stack.artifact_store.put_bytes(key, asked.model_dump_json().encode())
-    offset = _length_of(head, asked.events) if request.resume else 0
+    stack.artifact_store.put_bytes(key, head_request.model_dump_json().encode())
+    offset = _length_of(head, head_request.events) if request.resume else 0
     from rayform_runtime.cluster.from_laptop.head import HEAD_PYTHON
 
     head.jobs().submit(
@@ -100,7 +114,7 @@ def start_run(
         },
         environment={"RAYFORM_JOB_ID": job_id, "PYTHONUNBUFFERED": "1"},
     )
-    return job_id, offset
+    return StartedRun(job_id, offset)
 
 
 def follow_run(
@@ -113,18 +127,17 @@ def follow_run(
     offset: int = 0,
     until_running: bool = False,
 ) -> RunOutcome:
-    """Show a run's events as they happen, until it ended.
+    """Show a run's events as they happen, until the run has ended.
 
-    A status call that isn't answered, or a connection that breaks, changes nothing: the run goes on there, and
-    following goes on where it was.
+    A status call without an answer, or a connection that breaks, changes nothing: the run goes on in the cluster,
+    and following continues at the same event.
 
     Raises:
         RemoteError: the head was out of reach for a quarter of an hour; the run goes on.
-        RayformError: what ended the scheduler itself.
+        RayformError: the error that ended the scheduler.
     """
     follower = _Follower(run_id, head, offset)
-    follower.start()
-    asked_at, dead_since, unreachable_since = time.monotonic(), None, None
+    job = _JobWatch(run_id, job_id, head)
     try:
         while True:
             item = follower.take(0.2)
@@ -133,45 +146,64 @@ def follow_run(
                 if until_running and item.kind == "run" and item.run_status is RunStatus.RUNNING:
                     return RunOutcome(run_id, RunStatus.RUNNING)
                 continue
-            if isinstance(item, dict):
-                return _ended(run_id, item)
-            now = time.monotonic()
-            if now - asked_at < _ASK_EVERY:
-                continue
-            asked_at = now
-            try:
-                finished = job_id is not None and head.jobs().status(job_id).is_finished
-                unreachable_since = None
-            except NotFoundError:
-                finished = True  # The head was replaced: its job went with it.
-            except RemoteError:
-                finished = False
-                unreachable_since = unreachable_since or now
-                if now - unreachable_since > _OFFLINE_FOR:
-                    raise RemoteError(
-                        "The cluster has been out of reach for a quarter of an hour; the run goes on there.",
-                        hint=f"`rayform runs follow {run_id}` shows it once the cluster is in reach.",
-                    ) from None
-            dead_since = (dead_since or now) if finished else None
-            if dead_since is not None and now - dead_since > _LAST_LINES:
+            if isinstance(item, RunEnd):
+                return _outcome_of(item)
+            if job.is_gone():
                 return _died(run_id, job_id, stack, head, listener)
     finally:
         follower.stop()
 
 
+class _JobWatch:
+    """Asks now and then whether a run's job still runs."""
+
+    def __init__(self, run_id: UUID, job_id: str | None, head: ClusterHead) -> None:
+        self._run_id, self._job_id, self._head = run_id, job_id, head
+        self._asked_at = time.monotonic()
+        self._dead_since: float | None = None
+        self._unreachable_since: float | None = None
+
+    def is_gone(self) -> bool:
+        """Whether the job has ended, and the run's last events had time to arrive.
+
+        Raises:
+            RemoteError: the head was out of reach for a quarter of an hour.
+        """
+        now = time.monotonic()
+        if now - self._asked_at < _ASK_EVERY:
+            return False
+        self._asked_at = now
+        self._dead_since = (self._dead_since or now) if self._is_finished(now) else None
+        return self._dead_since is not None and now - self._dead_since > _LAST_LINES
+
+    def _is_finished(self, now: float) -> bool:
+        try:
+            finished = self._job_id is not None and self._head.jobs().status(self._job_id).is_finished
+        except NotFoundError:
+            return True  # The head was replaced, and its job is gone with it.
+        except RemoteError:
+            self._unreachable_since = self._unreachable_since or now
+            if now - self._unreachable_since > _OFFLINE_FOR:
+                raise RemoteError(
+                    "The cluster has been out of reach for a quarter of an hour. The run goes on in it.",
+                    hint=f"`rayform runs follow {self._run_id}` shows the run once the cluster can be reached.",
+                ) from None
+            return False
+        self._unreachable_since = None
+        return finished
+
+
 class _Follower:
-    """Reads the run's events in a thread, going on where it was when a connection breaks."""
+    """Reads a run's events in a thread, and continues at the same event after a broken connection."""
 
     def __init__(self, run_id: UUID, head: ClusterHead, offset: int) -> None:
         self._head, self._path, self._offset = head, events_path(run_id), offset
-        self._queue: queue.SimpleQueue[RunEvent | dict[str, Any]] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[RunEvent | RunEnd] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read, name="rayform-follow", daemon=True)
-
-    def start(self) -> None:
         self._thread.start()
 
-    def take(self, timeout: float) -> RunEvent | dict[str, Any] | None:
+    def take(self, timeout: float) -> RunEvent | RunEnd | None:
         try:
             return self._queue.get(timeout=timeout)
         except queue.Empty:
@@ -187,30 +219,21 @@ class _Follower:
             try:
                 for line in self._head.follow_file(self._path, self._offset, self._stop):
                     if not line.endswith(b"\n"):
-                        break  # Half a line: it is read again, whole.
+                        break  # Half a line: the next connection reads it whole.
                     self._offset += len(line)
                     pause = 0.2
-                    if self._give(line):
+                    item = read_line(line)
+                    self._queue.put(item)
+                    if isinstance(item, RunEnd):
                         return
             except (RemoteError, OSError):
-                pass  # Out of reach for now; the loop that asks for the job's status counts how long.
+                pass  # Out of reach for now; `follow_run` counts how long.
             self._stop.wait(pause)
             pause = min(pause * 2, 10.0)
 
-    def _give(self, line: bytes) -> bool:
-        from rayform_runtime.execution.on_ray.head_job import END_MARK
-
-        if line.startswith(END_MARK):
-            import json
-
-            self._queue.put(json.loads(line)["rayform_end"])
-            return True
-        self._queue.put(event_from_json(line))
-        return False
-
 
 class _Phases:
-    """Tells about what takes a while before the run starts."""
+    """Reports what takes a while before the run starts."""
 
     def __init__(self, listener: Listener, run_id: str) -> None:
         self._listener, self._run_id = listener, run_id
@@ -223,8 +246,8 @@ def _images(
     request: RunRequest,
     stack: Stack,
     config: RayOrchestratorConfig,
-    status: dict[str, Any],
-    told: Callable[[str, float | None], None],
+    status: HeadStatus,
+    report: Callable[[str, float | None], None],
 ) -> dict[str, str]:
     registry = stack.container_registry
     if registry is None:
@@ -232,15 +255,15 @@ def _images(
     from rayform_runtime.images.build_context import ImagePlatform
     from rayform_runtime.images.builder import ensure_images, plan_images
 
-    python = str(status.get("python_version") or "3.11")
-    platform = ImagePlatform(str(status.get("ray_version")), python, build_wheel(home() / "cache" / "wheel"))
+    python = status.python_version or "3.11"
+    platform = ImagePlatform(str(status.ray_version), python, build_wheel(home() / "cache" / "wheel"))
     plans = plan_images(
         request.spec,
         project=Path(request.spec.code_root or "."),
         base_image=config.base_image or f"python:{python}-slim",
         platform=platform,
     )
-    return {key: _pulled_name(str(found)) for key, found in ensure_images(plans, registry, told).items()}
+    return {key: _pulled_name(str(image)) for key, image in ensure_images(plans, registry, report).items()}
 
 
 def _pulled_name(reference: str) -> str:
@@ -248,7 +271,7 @@ def _pulled_name(reference: str) -> str:
     return reference.partition("@")[0]
 
 
-def _upload_code(request: RunRequest, stack: Stack) -> Any:
+def _upload_code(request: RunRequest, stack: Stack) -> CodeBundle | None:
     root = request.spec.code_root
     if root is None:
         return None
@@ -260,8 +283,8 @@ def _upload_code(request: RunRequest, stack: Stack) -> Any:
 
 
 def _length_of(head: ClusterHead, path: str) -> int:
-    said = head.target.run("sudo", "-n", "sh", "-c", f"stat --format=%s {path} 2>/dev/null || echo 0")
-    return int(said.split()[0])
+    size = head.target.run("sudo", "-n", "sh", "-c", f"stat --format=%s {path} 2>/dev/null || echo 0")
+    return int(size.split()[0])
 
 
 _ERRORS: dict[str, type[RayformError]] = {
@@ -277,22 +300,21 @@ _ERRORS: dict[str, type[RayformError]] = {
 }
 
 
-def _ended(run_id: UUID, facts: dict[str, Any]) -> RunOutcome:
-    if "outcome" in facts:
-        return outcome_from_json(facts["outcome"])
-    error = facts.get("error") or {}
-    kind = _ERRORS.get(str(error.get("type")), RayformError)
-    raise kind(
-        str(error.get("message") or "The run's scheduler failed."),
-        why=error.get("why"),
-        hint=error.get("hint"),
+def _outcome_of(end: RunEnd) -> RunOutcome:
+    """Return the run's outcome, or raise the error that ended its scheduler."""
+    if end.outcome is not None:
+        return end.outcome
+    if end.error is None:
+        raise RayformError("The run's scheduler failed.")
+    raise _ERRORS.get(end.error.type, RayformError)(
+        end.error.message or "The run's scheduler failed.", why=end.error.why, hint=end.error.hint
     )
 
 
 def _died(
     run_id: UUID, job_id: str | None, stack: Stack, head: ClusterHead, listener: Listener
 ) -> RunOutcome:
-    """The scheduler's job is gone without a word: the run is interrupted and can be resumed."""
+    """Record a run as interrupted whose job ended without a result; it can be resumed."""
     why = "The scheduler's job on the head died"
     try:
         if job_id is not None:
