@@ -1,4 +1,4 @@
-"""What can be seen of the emulated cloud from outside: its status and its logs. Nothing here changes anything."""
+"""Reads the status and the logs of the emulated cloud; nothing here changes anything."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from rayform_localstack import processes
 from rayform_localstack.control import Control
+from rayform_localstack.desired import Instance
 from rayform_localstack.engine import docker_client
 from rayform_localstack.instances import find_instance, run_in_machine
 from rayform_localstack.labels import container_name
@@ -15,13 +16,13 @@ __all__ = ["log_of", "status"]
 
 
 def status() -> dict[str, Any]:
-    """Return the state of the emulated cloud as plain data; `{"running": False}` where there is none."""
+    """Return the state of the emulated cloud as plain data; `{"running": False}` if there is none."""
     state = CloudState.load()
     if state is None:
         return {"running": False}
     control = Control(state)
     health = control.health()
-    found: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "running": health is not None,
         "cloud": state.id,
         "engine": state.engine,
@@ -40,10 +41,10 @@ def status() -> dict[str, Any]:
     if health is not None:
         desired = control.desired()
         cpus, memory = _limits()
-        found["instances"] = [_instance_row(item, cpus, memory) for item in desired["instances"]]
-        found["databases"] = desired["databases"]
-        found["limits"] = {"cpus": cpus, "memory_bytes": memory}
-    return found
+        facts["instances"] = [_instance_row(item, cpus, memory) for item in desired["instances"]]
+        facts["databases"] = desired["databases"]
+        facts["limits"] = {"cpus": cpus, "memory_bytes": memory}
+    return facts
 
 
 def _limits() -> tuple[int, int]:
@@ -52,13 +53,17 @@ def _limits() -> tuple[int, int]:
     return host_limits(docker_client())
 
 
-def _instance_row(item: dict[str, Any], cpus: int, memory: int) -> dict[str, Any]:
+def _instance_row(item: Instance, cpus: int, memory: int) -> dict[str, Any]:
     machine = item["machine"]
     return {
-        **{
-            k: item[k]
-            for k in ("id", "name", "state", "type", "private_ip", "public_ip", "lifecycle", "boot")
-        },
+        "id": item["id"],
+        "name": item["name"],
+        "state": item["state"],
+        "type": item["type"],
+        "private_ip": item["private_ip"],
+        "public_ip": item["public_ip"],
+        "lifecycle": item["lifecycle"],
+        "boot": item["boot"],
         "ssh": f"ssh -i KEY ubuntu@{item['public_ip'] or item['loopback']}",
         "interruption": item["interruption"],
         "cpus": machine["cpus"],
@@ -74,9 +79,9 @@ def log_of(what: str, lines: int = 200) -> str:
     """Return the last lines of a log.
 
     Args:
-        what: `"api"`, `"supervisor"`, `"registry"`, a database's identifier, or an instance's (its console and
-            its user data's output).
-        lines: how many.
+        what: `"api"`, `"supervisor"`, `"registry"`, or the identifier of a database or an instance (its console
+            and its user data's output).
+        lines: number of lines.
     """
     state = cloud_of_home()
     if what in {"api", "supervisor"}:

@@ -1,11 +1,12 @@
-"""Instances of the running cloud as commands reach them: found by what people call them, and told what to run."""
+"""Finds instances of the running cloud by ID or name, and runs commands in them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rayform_core.errors import NotFoundError, RemoteError
 from rayform_localstack.control import Control
+from rayform_localstack.desired import Instance
 from rayform_localstack.state import CloudState, cloud_of_home
 
 if TYPE_CHECKING:
@@ -14,14 +15,14 @@ if TYPE_CHECKING:
 __all__ = ["find_instance", "run_in_machine"]
 
 
-def find_instance(identifier: str) -> tuple[CloudState, dict[str, Any]]:
+def find_instance(identifier: str) -> tuple[CloudState, Instance]:
     """Find an instance of this home's cloud.
 
     Args:
         identifier: the instance's identifier or Name tag.
 
     Returns:
-        The cloud, and the instance as the API describes it to the supervisor.
+        The cloud and the instance.
 
     Raises:
         NotFoundError: there is no such instance, or no cloud.
@@ -57,5 +58,5 @@ def run_in_machine(client: docker.DockerClient, name: str, command: list[str]) -
     except APIError as error:
         raise RemoteError(f"The machine '{name}' can't be reached.", why=str(error.explanation)) from error
     if code != 0:
-        raise RemoteError(f"The machine '{name}' refused a command.", why=output.strip()[-300:])
+        raise RemoteError(f"A command failed in the machine '{name}'.", why=output.strip()[-300:])
     return output

@@ -1,4 +1,4 @@
-"""What an emulated cloud keeps on disk: `$RAYFORM_HOME/localstack/`, readable by its owner alone."""
+"""The state of an emulated cloud on disk: `$RAYFORM_HOME/localstack/`, readable by its owner alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rayform_core.errors import IntegrityError, NotFoundError
 from rayform_core.files import home, storage_error, write_atomically
@@ -20,7 +19,7 @@ LAYERS_LIMIT = 6 << 30
 def layers_volume() -> str:
     """Return the volume of image layers that the registries of all clouds of this machine share.
 
-    It bears no cloud's label, since it outlives them. `RAYFORM_LAYERS_VOLUME` names another.
+    It has no cloud's label, since it outlives them. `RAYFORM_LAYERS_VOLUME` names another volume.
     """
     return os.environ.get("RAYFORM_LAYERS_VOLUME") or "rayform-layers"
 
@@ -56,50 +55,52 @@ def folder() -> Path:
     return home() / "localstack"
 
 
+# 20 attributes: one for each field of `cloud.json`, which three processes read whole.
 @dataclass
 class CloudState:
-    """One emulated cloud.
-
-    Args:
-        id: short random name; the label of everything it owns.
-        slot: number that sets its addresses apart from other clouds': `198.18.SLOT.0/24` is its management
-            network, `127.77.SLOT.0/24` holds its loopback addresses.
-        engine: `"moto"`, or `"localstack"` for LocalStack in front of it.
-        region: the region of the services' own resources.
-        gateway: address of the API, reached from host and nodes alike.
-        api_port, metadata_port, registry_port: ports of the API, the metadata service and the registry.
-        token: opens the control endpoints of the API process, which nodes can reach but must not use.
-        access_key, secret_key: the administrator's; everybody else gets keys from the API.
-        registry_password: what ECR's logins are sealed with.
-        enforce_iam: requests are checked against the caller's policies.
-        notice_seconds: how long before a spot interruption its notice appears.
-        layers_limit: bytes that image layers may take which outlive the clouds of this machine; 0 keeps none.
-        layers_volume: the volume that they lie in.
-        processes: name to (process ID, start time), so that a reused ID is never taken for ours.
-        images: tags of the images it boots.
-        started: seconds since the epoch.
-    """
+    """One emulated cloud. `up` chooses every field but the last two when it makes the cloud."""
 
     id: str
+    """Short random name, and the label of everything that the cloud owns."""
     slot: int
+    """Number that no other cloud of this machine has. `198.18.SLOT.0/24` is the cloud's management network,
+    `127.77.SLOT.0/24` has its loopback addresses."""
     engine: str
+    """`"moto"`, or `"localstack"` for LocalStack in front of it."""
     region: str
+    """The region of the services' own resources."""
     gateway: str
+    """Address of the API, the same for host and nodes."""
     api_port: int
+    """Port of the API."""
     metadata_port: int
+    """Port of the metadata service."""
     registry_port: int
+    """Port of the registry."""
     token: str
+    """Secret of the API process's control endpoints, which nodes can reach but must not use."""
     access_key: str
+    """The administrator's access key; everyone else gets keys from the API."""
     secret_key: str
+    """The administrator's secret key."""
     registry_password: str
+    """Key that seals ECR's logins."""
     enforce_iam: bool = True
+    """Whether requests are checked against the caller's policies."""
     notice_seconds: float = 120.0
+    """Seconds from the notice of a spot interruption to the end."""
     layers_limit: int = LAYERS_LIMIT
+    """Bytes that image layers may take that outlive the clouds of this machine; 0 keeps none."""
     layers_volume: str = field(default_factory=layers_volume)
+    """The volume of these layers."""
     account: str = "123456789012"
-    processes: dict[str, tuple[int, float]] = field(default_factory=dict)
-    images: dict[str, str] = field(default_factory=dict)
+    """The account's number."""
     started: float = 0.0
+    """When the cloud was made, in seconds since the epoch."""
+    processes: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """Name to (process ID, start time), so that a reused ID never counts as ours. Each start of one changes it."""
+    images: dict[str, str] = field(default_factory=dict)
+    """Tags of the images that the cloud boots, by name. Each `up` sets them."""
 
     @property
     def endpoint(self) -> str:
@@ -108,16 +109,16 @@ class CloudState:
 
     @property
     def registry(self) -> str:
-        """Host and port of the registry. Docker takes loopback addresses without TLS."""
+        """Host and port of the registry. Docker needs no TLS for loopback addresses."""
         return f"127.77.{self.slot}.1:{self.registry_port}"
 
     def save(self) -> None:
-        """Write the state and, from it, the endpoints that the provisioner reads."""
+        """Write the state, and the endpoints that the provisioner reads."""
         write_atomically(folder() / "cloud.json", asdict(self))
         write_atomically(folder() / "endpoints.json", self.endpoints())
 
-    def endpoints(self) -> dict[str, Any]:
-        """Return where everything is, for Terraform, SDKs and people."""
+    def endpoints(self) -> dict[str, object]:
+        """Return all addresses and keys, for Terraform, SDKs and users."""
         return {
             "engine": self.engine,
             "services": dict.fromkeys(SERVICES, self.endpoint),
@@ -133,31 +134,44 @@ class CloudState:
 
     @classmethod
     def load(cls) -> CloudState | None:
-        """Return the saved state, or `None` where there is none.
+        """Return the saved state of this home's cloud, or `None` if there is none.
 
         Raises:
-            IntegrityError: the file isn't ours any more.
+            IntegrityError: the file doesn't hold a cloud's state.
             PrerequisiteError: it can't be opened.
         """
-        file = folder() / "cloud.json"
+        try:
+            return cls.read(folder() / "cloud.json")
+        except FileNotFoundError:
+            return None
+
+    @classmethod
+    def read(cls, file: Path) -> CloudState:
+        """Read a saved state.
+
+        Raises:
+            FileNotFoundError: there is none.
+            IntegrityError: the file doesn't hold a cloud's state.
+            PrerequisiteError: it can't be opened.
+        """
         try:
             data = json.loads(file.read_text())
             data["processes"] = {k: (int(v[0]), float(v[1])) for k, v in data["processes"].items()}
             return cls(**data)
         except FileNotFoundError:
-            return None
+            raise
         except OSError as error:
             raise storage_error(error, file) from error
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise IntegrityError(
                 f"'{file}' can't be read.",
                 why=str(error),
-                hint="Remove it; `rayform localstack down` finds what it described by its labels.",
+                hint="Remove it. `rayform localstack down` finds everything of the cloud by its labels.",
             ) from error
 
 
 def cloud_of_home() -> CloudState:
-    """Return the cloud that this home has on file, for what makes sense only with one.
+    """Return the saved state of this home's cloud, for commands that need one.
 
     Raises:
         NotFoundError: there is none.

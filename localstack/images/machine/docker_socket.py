@@ -1,15 +1,15 @@
-"""`/var/run/docker.sock` of an emulated machine: the host's engine, seen as the machine's own.
+"""`/var/run/docker.sock` of an emulated machine: the host's engine, as if it were the machine's own.
 
-A container that a node starts must live in the node's world, not in the host's. This relay rewrites one request,
-`POST /containers/create`, and passes everything else through untouched:
+A container that a node starts must use the node's network, processes and files, not the host's. This relay rewrites
+one request, `POST /containers/create`, and passes everything else through unchanged:
 
-- network, PID and IPC mode `host` (and a network that isn't named) become the node's own namespaces;
-- bind mounts name folders of the node: its volumes, or its root file system where the engine keeps it;
-- real GPUs aren't asked for, since an emulated node's are logical; CPU and memory limits stay;
-- labels say which cloud and node the container belongs to, so that the node's end is its end too.
+- network, PID and IPC mode `host` (and a network without a name) become the node's own namespaces;
+- bind mounts become folders of the node: its volumes, or its root file system as the engine keeps it;
+- requests for real GPUs are dropped, since an emulated node's GPUs are logical; CPU and memory limits stay;
+- labels name the cloud and the node of the container, so that it ends with the node.
 
-Each connection carries one request (`Connection: close`), which spares a parser for the rest of HTTP; upgraded
-connections (`docker attach`, `exec`, build sessions) are bytes both ways.
+Each connection carries one request (`Connection: close`), so no parser for the rest of HTTP is needed. Upgraded
+connections (`docker attach`, `exec`, build sessions) carry bytes in both directions.
 Docker Engine API: https://docs.docker.com/reference/api/engine/
 """
 
@@ -29,6 +29,15 @@ from typing import Any
 HOST_SOCKET = os.environ.get("RAYFORM_HOST_DOCKER_SOCKET", "/run/host/docker.sock")
 OWN_SOCKET = os.environ.get("RAYFORM_DOCKER_SOCKET", "/var/run/docker.sock")
 CREATE = re.compile(rb"^POST (/v[0-9.]+)?/containers/create([?][^ ]*)? HTTP/1")
+NETWORK_SETTINGS = (
+    "PortBindings",
+    "PublishAllPorts",
+    "ExtraHosts",
+    "Dns",
+    "DnsSearch",
+    "DnsOptions",
+    "Links",
+)
 MAX_HEAD = 1 << 16
 MAX_BODY = 1 << 22
 
@@ -47,7 +56,7 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Node:
-    """What the engine knows of the machine that this program runs on."""
+    """The machine that this program runs on, as the engine describes it."""
 
     def __init__(self, container: str) -> None:
         connection = UnixConnection(HOST_SOCKET)
@@ -65,58 +74,29 @@ class Node:
         )
 
     def on_host(self, path: str) -> str:
-        """Return where a folder of this machine lies for the engine."""
-        wanted = PurePosixPath(path)
+        """Return the engine's path of a folder of this machine."""
+        folder = PurePosixPath(path)
         for destination, source in self.mounts:
-            if wanted == destination or destination in wanted.parents:
-                return str(PurePosixPath(source) / wanted.relative_to(destination))
+            if folder == destination or destination in folder.parents:
+                return str(PurePosixPath(source) / folder.relative_to(destination))
         if self.root is None:
             raise LookupError(
                 f"'{path}' isn't on a volume of this machine, and this engine's storage doesn't show its root"
             )
-        # Resolved inside the machine: a link such as /var/run -> /run must not point into the host.
+        # Links are resolved inside the machine: /var/run -> /run must not lead into the host.
         return self.root + os.path.realpath(path)
 
     def adopt(self, spec: dict[str, Any]) -> dict[str, Any]:
         """Return a create request that stays within this machine."""
-        host = spec.setdefault("HostConfig", {}) or {}
-        spec["HostConfig"] = host
-        own = f"container:{self.id}"
-        if host.get("NetworkMode", "default") in {"", "default", "bridge", "host"}:
-            host["NetworkMode"] = own
-            # The engine refuses these beside a shared network namespace; a shared one has them already.
-            for key in ("Hostname", "Domainname", "MacAddress", "ExposedPorts"):
-                spec.pop(key, None)
-            for key in (
-                "PortBindings",
-                "PublishAllPorts",
-                "ExtraHosts",
-                "Dns",
-                "DnsSearch",
-                "DnsOptions",
-                "Links",
-            ):
-                host.pop(key, None)
-            spec.pop("NetworkingConfig", None)
-        for key in ("PidMode", "IpcMode"):
-            if host.get(key) == "host":
-                host[key] = own
-        if str(host.get("IpcMode", "")).startswith("container:"):
-            host.pop("ShmSize", None)
-        host["DeviceRequests"] = [
-            request
-            for request in host.get("DeviceRequests") or []
-            if not any("gpu" in group for group in request.get("Capabilities") or [])
-        ]
+        host = spec["HostConfig"] = spec.get("HostConfig") or {}
+        self._share_namespaces(spec, host)
+        _drop_real_gpus(host)
         host["Binds"] = [self._bind(bind) for bind in host.get("Binds") or []]
         for mount in host.get("Mounts") or []:
             if mount.get("Type") == "bind":
                 if not Path(mount["Source"]).exists():
                     raise LookupError(f"bind source path does not exist: {mount['Source']}")
                 mount["Source"] = self.on_host(mount["Source"])
-        # GPUs of the node's type are logical: what asks for the NVIDIA runtime runs on the plain one.
-        if host.get("Runtime") == "nvidia":
-            host.pop("Runtime")
         spec["Labels"] = {
             **(spec.get("Labels") or {}),
             **self.labels,
@@ -125,18 +105,45 @@ class Node:
         }
         return spec
 
+    def _share_namespaces(self, spec: dict[str, Any], host: dict[str, Any]) -> None:
+        """Replace the host's network, PID and IPC namespaces by this machine's."""
+        own = f"container:{self.id}"
+        if host.get("NetworkMode", "default") in {"", "default", "bridge", "host"}:
+            host["NetworkMode"] = own
+            # The engine refuses these with a shared network namespace, which has its own already.
+            for key in ("Hostname", "Domainname", "MacAddress", "ExposedPorts", "NetworkingConfig"):
+                spec.pop(key, None)
+            for key in NETWORK_SETTINGS:
+                host.pop(key, None)
+        for key in ("PidMode", "IpcMode"):
+            if host.get(key) == "host":
+                host[key] = own
+        if str(host.get("IpcMode", "")).startswith("container:"):
+            host.pop("ShmSize", None)
+
     def _bind(self, bind: str) -> str:
         source, separator, rest = bind.partition(":")
         if not source.startswith("/"):
             return bind  # a named volume
-        # Docker makes a missing folder; it must come to be in the machine, not only in the engine's view.
+        # Docker makes a missing folder. It has to exist in the machine too, so it is made here.
         if not os.path.lexists(source):
             Path(source).mkdir(parents=True, exist_ok=True)
         return self.on_host(source) + separator + rest
 
 
+def _drop_real_gpus(host: dict[str, Any]) -> None:
+    """Request no real GPU: a machine's GPUs are logical, so the plain runtime serves too."""
+    host["DeviceRequests"] = [
+        request
+        for request in host.get("DeviceRequests") or []
+        if not any("gpu" in group for group in request.get("Capabilities") or [])
+    ]
+    if host.get("Runtime") == "nvidia":
+        host.pop("Runtime")
+
+
 def read_head(stream: socket.socket) -> tuple[bytes, bytes]:
-    """Read a request's head; return it and what came after it."""
+    """Read a request's head; return it and the bytes after it."""
     data = b""
     while b"\r\n\r\n" not in data:
         chunk = stream.recv(65536)
@@ -149,8 +156,8 @@ def read_head(stream: socket.socket) -> tuple[bytes, bytes]:
 
 def header(head: bytes, name: bytes) -> bytes | None:
     """Return one header's value."""
-    found = re.search(rb"(?im)^" + re.escape(name) + rb":[ \t]*(.*?)[ \t]*\r?$", head)
-    return found.group(1) if found else None
+    match = re.search(rb"(?im)^" + re.escape(name) + rb":[ \t]*(.*?)[ \t]*\r?$", head)
+    return match.group(1) if match else None
 
 
 def without(head: bytes, *names: bytes) -> bytes:
@@ -162,7 +169,7 @@ def without(head: bytes, *names: bytes) -> bytes:
 
 
 def answer(stream: socket.socket, status: int, message: str) -> None:
-    """Answer with an error as the engine words them."""
+    """Answer with an error in the engine's format."""
     body = json.dumps({"message": message}).encode()
     stream.sendall(
         b"HTTP/1.1 %d Error\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
@@ -171,7 +178,7 @@ def answer(stream: socket.socket, status: int, message: str) -> None:
 
 
 def pipe(source: socket.socket, sink: socket.socket) -> None:
-    """Copy bytes until the source ends; then tell the sink."""
+    """Copy bytes until the source ends; then end the sink too."""
     with contextlib.suppress(OSError):
         while data := source.recv(262144):
             sink.sendall(data)
@@ -209,7 +216,7 @@ def serve(client: socket.socket, node: Node) -> None:
         upstream = threading.Thread(target=pipe, args=(client, engine), daemon=True)
         upstream.start()
         pipe(engine, client)
-        # A client may keep its half open for ever; once the engine has answered, nothing more is to come.
+        # A client may keep its half open for ever, but after the engine's answer it has nothing more to send.
         with contextlib.suppress(OSError):
             client.shutdown(socket.SHUT_RD)
         upstream.join(timeout=5)

@@ -1,8 +1,8 @@
-"""Who calls, and whether they may: every request is checked before a backend sees it.
+"""Finds out who calls and whether they may: every request is checked before a backend gets it.
 
-The administrator (whose keys are in `endpoints.json`) may do everything. Users and roles get what their policies
-in the API allow, so a least-privilege role that is too narrow fails here as it would on AWS. Open editions of the
-emulators enforce nothing by themselves or only parts, hence this gate in front of both.
+The administrator (whose keys are in `endpoints.json`) may do everything. Users and roles may do what their policies
+in the API allow, so a least-privilege role that is too narrow fails here as it would on AWS. The open editions of the
+emulators enforce nothing or only parts, so this gate stands in front of both.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import re
 import urllib.parse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from wsgiref.types import WSGIEnvironment
 
-from rayform_localstack.api.moto_parts import part
+from rayform_localstack.api.moto_parts import PolicyRow, ec2_backends, part
 from rayform_localstack.api.policies import allowed
 from rayform_localstack.api.signature import SignatureError, Signed, parse, read_body, verify
 
@@ -38,7 +38,7 @@ SERVICE_PREFIX = {"monitoring": "cloudwatch", "tagging": "tag", "email": "ses"}
 
 @dataclass(frozen=True)
 class Caller:
-    """Who signed a request: `None` policies mean the administrator."""
+    """The signer of a request; the administrator has no policies (`None`)."""
 
     arn: str
     secret: str
@@ -49,7 +49,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class RefusedError(Exception):
-    """A request that is turned away, in the words of the service that it called."""
+    """A refused request, worded as the service would."""
 
     status: int
     code: str
@@ -72,11 +72,11 @@ class Authorizer:
         self.account = account
         self.enforce = enforce
 
-    def check(self, environ: dict[str, Any]) -> None:
-        """Let a request pass, or raise why not.
+    def check(self, environ: WSGIEnvironment) -> None:
+        """Let a request pass, or refuse it.
 
         Raises:
-            RefusedError: not signed, not by a known key, not rightly, or not allowed.
+            RefusedError: it isn't signed, its key isn't known, its signature is wrong, or it isn't allowed.
         """
         try:
             signed = parse(environ)
@@ -108,7 +108,7 @@ class Authorizer:
             )
 
     def known(self, access_key: str) -> Caller | None:
-        """Return whose access key this is, or `None`."""
+        """Return the owner of an access key, or `None`."""
         if access_key == self.access_key:
             return Caller(f"arn:aws:iam::{self.account}:root", self.secret_key, None, None)
         return self._role(access_key) or self._user(access_key)
@@ -180,18 +180,18 @@ class Authorizer:
         return None
 
 
-def _text(document: Any) -> str:
+def _text(document: object) -> str:
     return document if isinstance(document, str) else json.dumps(document)
 
 
-def _default_version(policy: Any) -> str:
-    return next(_text(v.document) for v in policy.versions if v.is_default)
+def _default_version(policy: PolicyRow) -> str:
+    return next(_text(version.document) for version in policy.versions if version.is_default)
 
 
 def action_of(
-    signed: Signed, environ: dict[str, Any], account: str
+    signed: Signed, environ: WSGIEnvironment, account: str
 ) -> tuple[str, list[str] | None, dict[str, str]]:
-    """Return the action that a request asks for, the ARNs it touches where they can be told, and the context."""
+    """Return a request's action, the ARNs that it touches (`None` if they aren't known), and the context."""
     context = {
         "aws:RequestedRegion": signed.region,
         "aws:SecureTransport": "true",
@@ -218,7 +218,7 @@ def action_of(
     return f"{prefix}:{form.get('Action', '*')}", _form_resources(prefix, form, context, account), context
 
 
-def _s3_action(environ: dict[str, Any]) -> tuple[str, list[str] | None]:
+def _s3_action(environ: WSGIEnvironment) -> tuple[str, list[str] | None]:
     method = environ["REQUEST_METHOD"]
     bucket, _, key = environ.get("PATH_INFO", "/").lstrip("/").partition("/")
     query = dict(urllib.parse.parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True))
@@ -263,13 +263,16 @@ def _s3_bucket_action(verb: str, name: str) -> str:
     return f"s3:{verb}{'' if word in plain else 'Bucket'}{word}"
 
 
-def _json_resources(service: str, arguments: dict[str, Any], region: str, account: str) -> list[str] | None:
-    if service == "secretsmanager" and isinstance(arguments.get("SecretId"), str):
-        return [_secret_arn(arguments["SecretId"], region, account)]
-    if service == "ecr" and isinstance(arguments.get("repositoryName"), str):
-        return [f"arn:aws:ecr:{region}:{account}:repository/{arguments['repositoryName']}"]
-    if service == "ssm" and isinstance(arguments.get("Name"), str):
-        return [f"arn:aws:ssm:{region}:{account}:parameter/{arguments['Name'].lstrip('/')}"]
+def _json_resources(
+    service: str, arguments: dict[str, object], region: str, account: str
+) -> list[str] | None:
+    match service, arguments:
+        case "secretsmanager", {"SecretId": str(identifier)}:
+            return [_secret_arn(identifier, region, account)]
+        case "ecr", {"repositoryName": str(name)}:
+            return [f"arn:aws:ecr:{region}:{account}:repository/{name}"]
+        case "ssm", {"Name": str(name)}:
+            return [f"arn:aws:ssm:{region}:{account}:parameter/{name.lstrip('/')}"]
     return None
 
 
@@ -287,7 +290,7 @@ def _secret_arn(identifier: str, region: str, account: str) -> str:
 def _form_resources(
     service: str, form: dict[str, str], context: dict[str, str], account: str
 ) -> list[str] | None:
-    """Return ARNs of the roles or instances that are named, and add the tags of instances to the context."""
+    """Return the ARNs of the roles or instances that a form names, and add the instances' tags to the context."""
     if form.get("Action") in {"PassRole", "AssumeRole"} and form.get("RoleArn"):
         return [form["RoleArn"]]
     if service != "ec2":
@@ -296,10 +299,8 @@ def _form_resources(
     named = [value for key, value in form.items() if re.fullmatch(r"(InstanceId|ResourceId)(\.\d+)?", key)]
     if not named or form["Action"].startswith("Describe") or not all(n.startswith("i-") for n in named):
         return None
-    ec2_backends = part("ec2.models:ec2_backends")
-
     for identifier in named:
-        instance = ec2_backends[account][region].get_instance_by_id(identifier)
+        instance = ec2_backends()[account][region].get_instance_by_id(identifier)
         for tag in instance.get_tags() if instance else []:
             for prefix in ("ec2:ResourceTag/", "aws:ResourceTag/"):
                 context[prefix + tag["key"]] = str(tag["value"])

@@ -1,26 +1,42 @@
-"""moto's state as the cloud's other parts need it: what is wanted, and what became of it.
-
-moto is imported lazily by functions: the same code runs with moto and with the fork inside LocalStack.
-"""
+"""moto's state as the cloud's other parts need it: what must be real, and reports about what is."""
 
 from __future__ import annotations
 
 import base64
+import datetime
 import hashlib
 import hmac
 import json
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 from rayform_localstack.api.addresses import AddressPool
 from rayform_localstack.api.changes import Changes
-from rayform_localstack.api.moto_parts import part
+from rayform_localstack.api.moto_parts import (
+    AddressRow,
+    DatabaseRow,
+    EC2Backend,
+    InstanceRow,
+    ProfileRow,
+    RoleRow,
+    ec2_backends,
+    part,
+    rds_backends,
+)
+from rayform_localstack.desired import (
+    Address,
+    BootReport,
+    Database,
+    Desired,
+    Instance,
+    Interruption,
+    MachineFacts,
+)
 
 __all__ = ["STATES", "Backends", "registry_login"]
 
 STATES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
-"""EC2's states of an instance, and the codes that it gives with them."""
+"""EC2's states of an instance, and their codes."""
 
 
 class Backends:
@@ -28,82 +44,91 @@ class Backends:
 
     Args:
         account: the account's number.
-        region: where databases and repositories of the cloud itself live.
+        region: region of the cloud's own databases and repositories.
         slot: the cloud's number.
         registry: host and port of the real registry.
-        registry_password: what ECR's logins are sealed with.
+        registry_password: key that seals ECR's logins.
     """
 
     def __init__(self, account: str, region: str, slot: int, registry: str, registry_password: str) -> None:
         self.account = account
+        """The account's number; never changes."""
         self.region = region
+        """Region of the cloud's own databases and repositories; never changes."""
         self.registry = registry
+        """Host and port of the real registry; never changes."""
         self.registry_password = registry_password
+        """Key that seals ECR's logins; never changes."""
         self.addresses = AddressPool(slot)
+        """Loopback addresses; each interface and Elastic IP takes one, an instance that ends gives its own back."""
         self.changes = Changes()
+        """Counts changes of what must be real, for the supervisor that waits for the next one."""
         self.lock = threading.RLock()
-        self.boots: dict[str, dict[str, Any]] = {}
+        """Held while moto's rows change."""
+        self.boots: dict[str, BootReport] = {}
+        """The last boot report of each instance; dropped when the instance is terminated."""
         self.reboots: dict[str, int] = {}
-        self.interruptions: dict[str, dict[str, str]] = {}
+        """How often each instance was rebooted through the API."""
+        self.interruptions: dict[str, Interruption] = {}
+        """The spot interruptions that were ordered, by instance; dropped when the instance is terminated."""
         self.faults: dict[str, str] = {}
+        """Why databases could not start; set and dropped by the supervisor's reports."""
 
-    # What is wanted ------------------------------------------------------------------------------------------
+    # What must be real ---------------------------------------------------------------------------------------
 
-    def _ec2(self) -> Iterator[Any]:
-        ec2_backends = part("ec2.models:ec2_backends")
-
-        for account in list(ec2_backends.values()):
+    def _ec2(self) -> Iterator[EC2Backend]:
+        for account in list(ec2_backends().values()):
             yield from list(account.values())
 
-    def instances(self) -> Iterator[Any]:
-        """Yield every instance of every region, the terminated ones too."""
+    def instances(self) -> Iterator[InstanceRow]:
+        """Yield every instance of every region, terminated ones included."""
         for backend in self._ec2():
             for reservation in list(backend.reservations.values()):
                 yield from list(reservation.instances)
 
-    def instance(self, identifier: str) -> Any:
+    def instance(self, identifier: str) -> InstanceRow | None:
         """Return one instance, or `None`."""
         return next((i for i in self.instances() if i.id == identifier), None)
 
-    def instance_at(self, private_ip: str) -> Any:
-        """Return the instance with this private address that isn't gone, or `None`."""
+    def instance_at(self, private_ip: str) -> InstanceRow | None:
+        """Return the instance with this private address that isn't terminated, or `None`."""
         return next(
             (i for i in self.instances() if i._state.name != "terminated" and i.private_ip == private_ip),
             None,
         )
 
-    def profile_role(self, instance: Any) -> tuple[Any, Any] | None:
+    def profile_role(self, instance: InstanceRow) -> tuple[ProfileRow, RoleRow] | None:
         """Return the instance profile of an instance and its role, or `None`."""
         association = instance.ec2_backend.iam_instance_profile_associations.get(instance.id)
         if association is None or not association.iam_instance_profile.roles:
             return None
         return association.iam_instance_profile, association.iam_instance_profile.roles[0]
 
-    def public_keys(self, instance: Any) -> list[str]:
-        """Return the public halves of the instance's key pair."""
+    def public_keys(self, instance: InstanceRow) -> list[str]:
+        """Return the public keys of the instance's key pair."""
         backend = instance.ec2_backend
-        pairs = backend.key_pairs if hasattr(backend, "key_pairs") else backend.keypairs  # the fork is older
+        pairs = getattr(backend, "key_pairs", None) or getattr(backend, "keypairs", {})  # the fork is older
         pair = pairs.get(instance.key_name) if instance.key_name else None
         if pair is None:
             return []
         return [_public_key(pair.material_public)]
 
-    def desired(self) -> dict[str, Any]:
+    def desired(self) -> Desired:
         """Return everything that the supervisor must make real, as plain data."""
         with self.lock:
-            found = list(self.instances())
+            instances = list(self.instances())
             return {
                 "version": self.changes.count,
-                "instances": [self._describe(i) for i in found if i._state.name != "terminated"],
-                "terminated": [i.id for i in found if i._state.name == "terminated"],
+                "instances": [self._describe(i) for i in instances if i._state.name != "terminated"],
+                "terminated": [i.id for i in instances if i._state.name == "terminated"],
                 "databases": list(self._databases()),
                 "addresses": list(self._elastic_addresses()),
             }
 
-    def _describe(self, instance: Any) -> dict[str, Any]:
-        backend = instance.ec2_backend
-        vpc = backend.vpcs.get(instance.vpc_id)
+    def _describe(self, instance: InstanceRow) -> Instance:
+        vpc = instance.ec2_backend.vpcs.get(instance.vpc_id)
         interface = instance.nics[0]
+        launched = instance.launch_time
         return {
             "id": instance.id,
             "state": instance._state.name,
@@ -113,13 +138,11 @@ class Backends:
             "public_ip": instance.public_ip,
             "loopback": self.addresses.take(interface.id),
             "vpc": instance.vpc_id,
-            "cidr": vpc.cidr_block if vpc else None,
+            "cidr": vpc.cidr_block if vpc else "",
             "name": _tag(instance, "Name"),
             "abrupt": _reason(instance) == "Server.InternalError",
             "lifecycle": instance.lifecycle or "on-demand",
-            "launched": instance.launch_time.timestamp()
-            if hasattr(instance.launch_time, "timestamp")
-            else None,
+            "launched": launched.timestamp() if isinstance(launched, datetime.datetime) else None,
             "shutdown_behavior": instance.instance_initiated_shutdown_behavior,
             "reboots": self.reboots.get(instance.id, 0),
             "boot": self.boots.get(instance.id),
@@ -127,8 +150,8 @@ class Backends:
             "machine": self.machine(instance),
         }
 
-    def machine(self, instance: Any) -> dict[str, Any]:
-        """Return what the instance's type has, by the API's own catalog of types."""
+    def machine(self, instance: InstanceRow) -> MachineFacts:
+        """Return the hardware of the instance's type, by the API's own catalog of types."""
         types = part("ec2.models.instance_types:INSTANCE_TYPES")
 
         facts = types.get(instance.instance_type, {})
@@ -140,19 +163,15 @@ class Backends:
             "accelerator_type": str(gpus[0]["Name"]) if gpus else None,
         }
 
-    def _databases(self) -> Iterator[dict[str, Any]]:
-        rds_backends = part("rds.models:rds_backends")
-
-        for account in list(rds_backends.values()):
+    def _databases(self) -> Iterator[Database]:
+        for account in list(rds_backends().values()):
             for backend in list(account.values()):
                 for database in list(backend.databases.values()):
                     if getattr(database, "private_ip", None):
                         yield self._describe_database(database)
 
-    def _describe_database(self, database: Any) -> dict[str, Any]:
-        ec2_backends = part("ec2.models:ec2_backends")
-
-        ec2 = ec2_backends[database.account_id][database.region]
+    def _describe_database(self, database: DatabaseRow) -> Database:
+        ec2 = ec2_backends()[database.account_id][database.region]
         subnet = ec2.get_subnet(database.subnet_id)
         return {
             "id": database.db_instance_identifier,
@@ -166,9 +185,10 @@ class Backends:
             "fault": self.faults.get(f"database:{database.db_instance_identifier}"),
         }
 
-    def _elastic_addresses(self) -> Iterator[dict[str, Any]]:
+    def _elastic_addresses(self) -> Iterator[Address]:
         for backend in self._ec2():
-            for address in list(getattr(backend, "addresses", [])):
+            addresses: list[AddressRow] = list(getattr(backend, "addresses", []))
+            for address in addresses:
                 instance = address.instance or (address.eni.instance if address.eni else None)
                 if address.allocation_id and instance is not None and instance._state.name == "running":
                     yield {
@@ -178,18 +198,16 @@ class Backends:
                         "instance": instance.id,
                     }
 
-    def database(self, identifier: str) -> Any:
+    def database(self, identifier: str) -> DatabaseRow | None:
         """Return one database, or `None`."""
-        rds_backends = part("rds.models:rds_backends")
-
-        for account in list(rds_backends.values()):
+        for account in list(rds_backends().values()):
             for backend in list(account.values()):
                 if identifier in backend.databases:
                     return backend.databases[identifier]
         return None
 
     def database_password(self, identifier: str) -> str | None:
-        """Return the master password that a database must take: the managed secret's, or the one given."""
+        """Return a database's master password: the managed secret's, or the one that its creation named."""
         database = self.database(identifier)
         if database is None:
             return None
@@ -200,7 +218,7 @@ class Backends:
         value = version.versions[version.default_version_id]["secret_string"]
         return str(json.loads(value)["password"])
 
-    # What became of it ---------------------------------------------------------------------------------------
+    # Reports about what is -----------------------------------------------------------------------------------
 
     def report_instance(self, identifier: str, state: str, expected: list[str]) -> bool:
         """Set an instance's state if it still is one of `expected`; return whether it was."""
@@ -215,7 +233,7 @@ class Backends:
         return True
 
     def end_instance(self, identifier: str, state: str, code: str, message: str) -> bool:
-        """Say that an instance ended by itself (powered off, crashed, reclaimed) and why."""
+        """Record that an instance ended by itself (powered off, crashed, reclaimed), and why."""
         reason_class = part("ec2.models.instances:StateReason")
 
         with self.lock:
@@ -228,15 +246,15 @@ class Backends:
                 instance.stop()
             instance._state.name, instance._state.code = state, STATES[state]
             instance._reason = message
-            # Under its name in moto, and in the older fork.
+            # moto's name for it, and the older fork's.
             instance.state_reason = instance._state_reason = reason_class(f"{code}: {message}", code)
             if state == "terminated":
                 self._release(instance)
-        self._tell_groups(instance)
+        self._notify_groups(instance)
         self.changes.bump()
         return True
 
-    def _release(self, instance: Any) -> None:
+    def _release(self, instance: InstanceRow) -> None:
         for interface in instance.nics.values():
             self.addresses.give_back(interface.id)
             interface.subnet.del_subnet_ip(interface.private_ip_address)
@@ -244,8 +262,8 @@ class Backends:
         self.boots.pop(instance.id, None)
         self.interruptions.pop(instance.id, None)
 
-    def _tell_groups(self, instance: Any) -> None:
-        """Let auto-scaling groups replace an instance that ended by itself, as they do for one terminated."""
+    def _notify_groups(self, instance: InstanceRow) -> None:
+        """Let auto-scaling groups replace an instance that ended by itself, like one that the API terminated."""
         autoscaling_backends = part("autoscaling.models:autoscaling_backends")
 
         if instance._state.name in {"terminated", "shutting-down"}:
@@ -269,18 +287,18 @@ class Backends:
 
 
 def registry_login(access_key: str, secret: str) -> str:
-    """Return ECR's password for a caller: it names the caller's key, and only this cloud can make it."""
+    """Return ECR's password for a caller. It names the caller's key, and only this cloud can make it."""
     seal = hmac.new(secret.encode(), access_key.encode(), hashlib.sha256).hexdigest()
     return f"{access_key}.{seal}"
 
 
-def _reason(instance: Any) -> str:
+def _reason(instance: InstanceRow) -> str:
     reason = getattr(instance, "state_reason", None) or getattr(instance, "_state_reason", None)
     return str(getattr(reason, "code", ""))
 
 
-def _public_key(material: Any) -> str:
-    """Return a public key as OpenSSH writes it; the fork keeps what was sent, which is base64 of that."""
+def _public_key(material: bytes | str) -> str:
+    """Return a public key as OpenSSH writes it; the fork keeps it base64-encoded, as the API's client sent it."""
     text = material.decode() if isinstance(material, bytes) else str(material)
     if text.startswith(("ssh-", "ecdsa-", "sk-")):
         return text
@@ -290,5 +308,5 @@ def _public_key(material: Any) -> str:
         return text
 
 
-def _tag(instance: Any, key: str) -> str | None:
+def _tag(instance: InstanceRow, key: str) -> str | None:
     return next((str(t["value"]) for t in instance.get_tags() if t["key"] == key), None)

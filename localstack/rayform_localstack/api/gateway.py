@@ -1,4 +1,4 @@
-"""The one door of the API process: who asks, whether they may, and which emulator answers."""
+"""The API process's entry for every request: it checks the caller, and picks the emulator that answers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import secrets
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TypedDict
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from xml.sax.saxutils import escape
 
 from rayform_localstack.api.authorization import Authorizer, RefusedError
@@ -26,7 +27,20 @@ MAX_WAIT = 30.0
 XML, JSON = "text/xml; charset=utf-8", "application/json"
 log = logging.getLogger(__name__)
 
-Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+Answer = tuple[int, Mapping[str, object]]
+"""Status and JSON of an answer."""
+
+
+class _Body(TypedDict, total=False):
+    """The JSON of a request to a control endpoint; each endpoint reads its own fields."""
+
+    state: str
+    expected: list[str]
+    code: str
+    message: str
+    notice_seconds: float | None
+    status: str
+    fault: str | None
 
 
 class Gateway:
@@ -34,12 +48,13 @@ class Gateway:
 
     Args:
         authorizer: checks every request of the AWS API.
-        backends: what there is.
-        registry: tokens and events of the registry.
-        token: opens the control endpoints.
-        default: the emulator that answers what no other does.
-        others: emulators by the service that they answer instead.
-        facts: what `/_rayform/health` tells beside the state.
+        backends: the cloud's state.
+        registry: answers the registry's token requests, and takes its events.
+        token: the secret of the control endpoints.
+        default: the emulator that answers all services but those of `others`.
+        others: emulators by the service that they answer.
+        facts: facts for `/_rayform/health`.
+        notice_seconds: seconds from the notice of a spot interruption to the end.
     """
 
     def __init__(
@@ -48,9 +63,9 @@ class Gateway:
         backends: Backends,
         registry: RegistryGate,
         token: str,
-        default: Application,
-        others: dict[str, Application],
-        facts: dict[str, Any],
+        default: WSGIApplication,
+        others: dict[str, WSGIApplication],
+        facts: Mapping[str, object],
         notice_seconds: float,
     ) -> None:
         self.authorizer = authorizer
@@ -61,9 +76,10 @@ class Gateway:
         self.others = others
         self.facts = facts
         self.notice_seconds = notice_seconds
-        self.supervisor: dict[str, Any] = {}
+        self.supervisor_seen: float | None = None
+        """When the supervisor last reported that it runs; all other attributes never change."""
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
         if path.startswith("/_rayform/"):
             return self._json(start_response, *self._controlled(path.removeprefix("/_rayform/"), environ))
@@ -89,13 +105,13 @@ class Gateway:
     # Answers ------------------------------------------------------------------------------------------------
 
     @staticmethod
-    def _json(start_response: Callable[..., Any], status: int, data: dict[str, Any]) -> list[bytes]:
+    def _json(start_response: StartResponse, status: int, data: Mapping[str, object]) -> list[bytes]:
         body = json.dumps(data).encode()
         start_response(f"{status} Status", [("Content-Type", JSON), ("Content-Length", str(len(body)))])
         return [body]
 
     @staticmethod
-    def _refuse(refusal: RefusedError, start_response: Callable[..., Any]) -> list[bytes]:
+    def _refuse(refusal: RefusedError, start_response: StartResponse) -> list[bytes]:
         request_id = secrets.token_hex(8)
         code, message = escape(refusal.code), escape(refusal.message)
         kind = XML
@@ -133,45 +149,48 @@ class Gateway:
 
     # Control ------------------------------------------------------------------------------------------------
 
-    def _controlled(self, path: str, environ: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def _controlled(self, path: str, environ: WSGIEnvironment) -> Answer:
         try:
             return self._control(path, environ)
         except Exception as error:
             log.exception("Control endpoint %s", path)
             return 500, {"error": f"{type(error).__name__}: {error}"}
 
-    def _control(self, path: str, environ: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def _control(self, path: str, environ: WSGIEnvironment) -> Answer:
         if path == "health":
             return 200, self._health()
-        given = environ.get("HTTP_AUTHORIZATION", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode()):
-            return 403, {"error": "the control endpoints are the supervisor's"}
+        if not self._has_token(environ):
+            return 403, {"error": "only the supervisor and the command line may call the control endpoints"}
         query = dict(urllib.parse.parse_qsl(environ.get("QUERY_STRING", "")))
         length = int(environ.get("CONTENT_LENGTH") or 0)
-        body = json.loads(environ["wsgi.input"].read(length)) if length else {}
+        body: _Body = json.loads(environ["wsgi.input"].read(length)) if length else {}
         if path == "desired":
             self.backends.changes.wait(
                 int(query.get("since", "0")), min(float(query.get("wait", "0")), MAX_WAIT)
             )
             return 200, self.backends.desired()
         if path == "supervisor":
-            self.supervisor = {**body, "at": time.time()}
+            self.supervisor_seen = time.time()
             return 200, {}
-        if found := re.fullmatch(r"instances/([^/]+)/(state|end|interrupt)", path):
-            return self._instance(found.group(1), found.group(2), body)
-        if found := re.fullmatch(r"databases/([^/]+)/(status|password)", path):
-            return self._database(found.group(1), found.group(2), body)
+        if match := re.fullmatch(r"instances/([^/]+)/(state|end|interrupt)", path):
+            return self._instance(match.group(1), match.group(2), body)
+        if match := re.fullmatch(r"databases/([^/]+)/(status|password)", path):
+            return self._database(match.group(1), match.group(2), body)
         return 404, {"error": "no such endpoint"}
 
-    def _health(self) -> dict[str, Any]:
-        seen = self.supervisor.get("at")
+    def _has_token(self, environ: WSGIEnvironment) -> bool:
+        authorization = str(environ.get("HTTP_AUTHORIZATION", ""))
+        return hmac.compare_digest(authorization.encode(), f"Bearer {self.token}".encode())
+
+    def _health(self) -> Mapping[str, object]:
+        seen = self.supervisor_seen
         return {
             "status": "ok",
             **self.facts,
             "supervisor": {"seen_seconds_ago": round(time.time() - seen, 1) if seen else None},
         }
 
-    def _instance(self, identifier: str, what: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def _instance(self, identifier: str, what: str, body: _Body) -> Answer:
         if what == "state":
             return 200, {"done": self.backends.report_instance(identifier, body["state"], body["expected"])}
         if what == "end":
@@ -179,8 +198,8 @@ class Gateway:
             return 200, {"done": done}
         return self._interrupt(identifier, body)
 
-    def _interrupt(self, identifier: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Order a spot interruption: the notice now, the end when its time is up."""
+    def _interrupt(self, identifier: str, body: _Body) -> Answer:
+        """Order a spot interruption: the notice now, the end when the time is up."""
         instance = self.backends.instance(identifier)
         if instance is None or instance._state.name != "running":
             return 409, {"error": f"instance '{identifier}' isn't running"}
@@ -203,28 +222,25 @@ class Gateway:
         timer.start()
         return 200, {"action": "terminate", "time": at.strftime(form), "spot": instance.lifecycle == "spot"}
 
-    def _database(self, identifier: str, what: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def _database(self, identifier: str, what: str, body: _Body) -> Answer:
         if what == "password":
             password = self.backends.database_password(identifier)
-            return (
-                (200, {"password": password})
-                if password is not None
-                else (404, {"error": "no such database"})
-            )
+            if password is None:
+                return 404, {"error": "no such database"}
+            return 200, {"password": password}
         return 200, {"done": self.backends.report_database(identifier, body["status"], body.get("fault"))}
 
-    def _registry_events(self, environ: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        given = environ.get("HTTP_AUTHORIZATION", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode()):
-            return 403, {"error": "only the registry tells of pushes"}
+    def _registry_events(self, environ: WSGIEnvironment) -> Answer:
+        if not self._has_token(environ):
+            return 403, {"error": "only the registry may report pushes"}
         events = json.loads(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)))
-        # Answer first: the registry waits for this before it pushes on, and the manifest is read from it.
+        # Answer first: the registry waits for it, and has to return the manifest meanwhile.
         threading.Thread(target=self.registry.pushed, args=(events,), daemon=True).start()
         return 200, {}
 
 
-def _service(environ: dict[str, Any]) -> str:
-    found = re.search(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
-    if found:
-        return found.group(1).lower()
+def _service(environ: WSGIEnvironment) -> str:
+    match = re.search(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
+    if match:
+        return match.group(1).lower()
     return "s3" if "X-Amz-Credential" in environ.get("QUERY_STRING", "") else ""

@@ -1,12 +1,12 @@
 """werkzeug's HTTP server, with connections that stay open between requests.
 
-werkzeug's own handler closes a connection after each request, since it doesn't know where a body ends that nobody
-read. Here every body ends where its headers say, and what the application left of it is read before the next request.
-For a small request to S3, a connection and a thread of its own are a fifth of the time.
+werkzeug's own handler closes a connection after each request, since it doesn't know where a body ends that the
+application hasn't read. This handler finds the end by the headers, and reads the rest of a body before the next
+request. For a small request to S3, a new connection and thread would take a fifth of the time.
 
 werkzeug still accepts connections and makes the environ, which moto extends. Servers that keep connections open by
-themselves (cheroot, waitress) can't be extended like that and have a fixed number of threads, which requests that
-wait would use up.
+themselves (cheroot, waitress) can't be extended like that, and their fixed number of threads would be used up by
+requests that wait.
 
 Sources: https://peps.python.org/pep-3333/ and https://www.rfc-editor.org/rfc/rfc9112
 """
@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import IO, Any, cast
+from types import TracebackType
+from typing import IO, cast
+from wsgiref.types import WSGIApplication
 
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
@@ -26,7 +28,7 @@ from werkzeug.wsgi import LimitedStream
 __all__ = ["KeepAliveHandler", "serve"]
 
 IDLE_SECONDS = 30.0
-"""How long a connection may wait for its next request: it has a thread. Clients notice the end, or try again."""
+"""How long a connection, which has a thread, may wait for its next request. Clients notice the end, or try again."""
 
 CHUNK = 1 << 16
 _LONGEST_LENGTH = 19
@@ -35,15 +37,15 @@ log = logging.getLogger(__name__)
 
 
 def serve(
-    application: Any, address: str, port: int, handler: type[WSGIRequestHandler] | None = None
+    application: WSGIApplication, address: str, port: int, handler: type[WSGIRequestHandler] | None = None
 ) -> BaseWSGIServer:
-    """Serve an application from now on, in a thread for each connection.
+    """Serve an application from now on, with a thread for each connection.
 
     Args:
-        handler: makes the environ of each request, instead of werkzeug's.
+        handler: makes the environ of each request, instead of werkzeug's own handler.
     """
 
-    class Handler(KeepAliveHandler, handler or WSGIRequestHandler):  # type: ignore[misc]
+    class Handler(KeepAliveHandler, handler or WSGIRequestHandler):  # type: ignore[misc] # a base of run time
         pass
 
     server = make_server(address, port, application, threaded=True, request_handler=Handler)
@@ -57,13 +59,13 @@ class KeepAliveHandler(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
     raw_requestline: bytes
     timeout = 300
-    # Or the second part of an answer would wait until the client acknowledges the first, for up to 40 ms.
+    # Otherwise the second part of an answer would wait until the client acknowledges the first, up to 40 ms.
     disable_nagle_algorithm = True
 
-    def log_request(self, *args: Any, **kwargs: Any) -> None: ...
+    def log_request(self, *args: object, **kwargs: object) -> None: ...
 
-    def log_error(self, format: str, *args: Any) -> None:
-        """Keep what clients do wrong out of the log, and connections that were idle for long enough."""
+    def log_error(self, format: str, *args: object) -> None:
+        """Keep clients' mistakes, and the ends of idle connections, out of the log."""
         log.debug(format, *args)
 
     def handle_one_request(self) -> None:
@@ -72,19 +74,21 @@ class KeepAliveHandler(WSGIRequestHandler):
 
     def parse_request(self) -> bool:
         if self.raw_requestline in {b"\r\n", b"\n"}:
-            # Some clients end a body with a line break too many (RFC 9112, section 2.2).
+            # Some clients send an extra line break after a body (RFC 9112, section 2.2).
             line = self.rfile.readline(_LONGEST_LINE + 1)
             self.raw_requestline = line if len(line) <= _LONGEST_LINE else b""  # nothing: the connection ends
-        self.connection.settimeout(self.timeout)  # not before: after that empty line it may still be idle
+        self.connection.settimeout(self.timeout)  # only now: after that empty line it may still be idle
         return super().parse_request()
 
     def run_wsgi(self) -> None:
-        """Answer one request; afterwards the connection stands at the next, or is to be closed."""
+        """Answer one request; afterwards the connection is at the next one, or will be closed."""
         if self.request_version != "HTTP/1.1":
             self.close_connection = True
         length = self._body_length()
         if length is None:
-            self.send_error(HTTPStatus.BAD_REQUEST, explain="Where the request's body ends isn't clear")
+            self.send_error(
+                HTTPStatus.BAD_REQUEST, explain="The headers don't say where the request's body ends"
+            )
             return
         environ = self.make_environ()
         if not environ.get("wsgi.input_terminated"):
@@ -126,6 +130,9 @@ class KeepAliveHandler(WSGIRequestHandler):
         return int(length) if not lengths and is_number else None
 
 
+_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
 class _Answer:
     """One answer on its way to the client.
 
@@ -140,21 +147,21 @@ class _Answer:
         self.headers: list[tuple[str, str]] = []
         self.chunked = False
         self.left: int | None = None
-        """How much of the body is still to be sent, where that is known."""
+        """How many bytes of the body are still to be sent; `None` if that isn't known."""
 
     def start(
-        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
+        self, status: str, headers: list[tuple[str, str]], exc_info: _ExcInfo | None = None
     ) -> Callable[[bytes], None]:
         """Be the application's `start_response`."""
-        if exc_info and self.started:
+        if exc_info and exc_info[1] is not None and self.started:
             raise exc_info[1].with_traceback(exc_info[2])
         if self.status and not exc_info:
             raise AssertionError("Headers already set")
         self.status, self.headers = status, headers
         return self.write
 
-    def send_all(self, parts: Any) -> None:
-        """Send what an application returned."""
+    def send_all(self, parts: Iterable[bytes]) -> None:
+        """Send the body that an application returned."""
         try:
             for part in parts:
                 self.write(part)
@@ -165,11 +172,11 @@ class _Answer:
             if self.left:  # the client waits for more than there is
                 self.handler.close_connection = True
         finally:
-            if hasattr(parts, "close"):
-                parts.close()
+            if close := getattr(parts, "close", None):
+                close()
 
     def write(self, data: bytes) -> None:
-        """Send a part of the body, the head before the first."""
+        """Send a part of the body; the first one after the head."""
         head = b"" if self.started else self._head()
         self.started = True
         if self.left is not None:
@@ -178,13 +185,13 @@ class _Answer:
         pieces = [head, data]
         if self.chunked and data:
             pieces = [head, b"%x\r\n" % len(data), data, b"\r\n"]
-        # One packet where it fits; what is large isn't copied for it.
+        # A small part goes out in one packet; a large one isn't copied for that.
         for piece in [b"".join(pieces)] if len(data) < CHUNK else pieces:
             if piece:
                 self.handler.wfile.write(piece)
 
     def _head(self) -> bytes:
-        """Return status line and headers, and find out how the body will end."""
+        """Return the status line and the headers, and decide how the body will end."""
         handler = self.handler
         if not self.status:
             raise AssertionError("The application sent data before it called start_response")

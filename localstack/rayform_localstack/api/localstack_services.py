@@ -1,7 +1,7 @@
 """LocalStack inside the API process: it answers its services behind the gateway, from a port on loopback.
 
-It runs in the main thread, as it wants; the gateway's servers run in threads beside it. LocalStack's own moto
-backends are the very objects that `moto_patches.py` changes, so its EC2 boots the same machines.
+It runs in the main thread, since it needs that; the gateway's servers run in other threads. `moto_patches.py` changes
+LocalStack's own moto classes, so its EC2 boots the same machines.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from rayform_localstack.state import CloudState
 
 __all__ = ["FORWARDED", "Forwarder", "prepare", "run"]
 
@@ -26,8 +28,8 @@ CHUNK = 1 << 18
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "server", "date"}
 
 
-def prepare(state: dict[str, Any], folder: Path) -> int:
-    """Set what LocalStack reads from the environment when it is imported; return its port on loopback."""
+def prepare(state: CloudState, folder: Path) -> int:
+    """Set the environment variables that LocalStack's import reads; return its port on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -40,35 +42,35 @@ def prepare(state: dict[str, Any], folder: Path) -> int:
             "SKIP_SSL_CERT_DOWNLOAD": "1",
             "PERSISTENCE": "0",
             "LS_LOG": "warn",
-            "AWS_DEFAULT_REGION": state["region"],
+            "AWS_DEFAULT_REGION": state.region,
             # The gateway in front has checked the signature; LocalStack needs only the account.
             "S3_SKIP_SIGNATURE_VALIDATION": "1",
-            "LOCALSTACK_HOST": f"{state['gateway']}:{state['api_port']}",
+            "LOCALSTACK_HOST": f"{state.gateway}:{state.api_port}",
         }
     )
     return port
 
 
 def run(on_ready: Callable[[], None]) -> None:
-    """Run LocalStack until the process ends; `on_ready` is called once it answers."""
+    """Run LocalStack until the process ends; call `on_ready` once it answers."""
     importlib.import_module("localstack.logging.setup").setup_logging_from_config()
     runtime = importlib.import_module("localstack.runtime.current").initialize_runtime()
     events = importlib.import_module("localstack.runtime.events")
 
-    def tell() -> None:
+    def wait_for_it() -> None:
         events.infra_ready.wait()
         on_ready()
 
-    threading.Thread(target=tell, daemon=True).start()
+    threading.Thread(target=wait_for_it, daemon=True).start()
     runtime.run()
 
 
 class Forwarder:
-    """A WSGI application that hands a request on to LocalStack.
+    """A WSGI application that forwards requests to LocalStack.
 
     Args:
         port: LocalStack's port on loopback.
-        account: the account that every caller acts in: LocalStack reads it from the access key.
+        account: the account of every caller, which LocalStack reads from the access key.
         service: the signing name of the service.
     """
 
@@ -77,7 +79,7 @@ class Forwarder:
         self.account = account
         self.service = service
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         target = str(environ.get("RAW_URI") or environ.get("REQUEST_URI") or environ["PATH_INFO"])
         connection.putrequest(environ["REQUEST_METHOD"], target, skip_host=True, skip_accept_encoding=True)
@@ -98,7 +100,7 @@ class Forwarder:
         start_response(f"{response.status} {response.reason or 'OK'}", headers)
         return _body(connection, response)
 
-    def _headers(self, environ: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    def _headers(self, environ: WSGIEnvironment) -> Iterator[tuple[str, str]]:
         for key, value in environ.items():
             if key.startswith("HTTP_"):
                 name = key[5:].replace("_", "-").title()

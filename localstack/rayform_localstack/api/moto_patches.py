@@ -1,16 +1,14 @@
-"""moto's classes, changed where a row in memory isn't enough.
+"""Changes of moto's classes, for what a row in memory can't do.
 
-Every change is one function here, applied once before the first request:
+Every change is one function here, which runs once before the first request:
 
-- an instance is `pending` until its machine runs, `stopping` until it stands still and `shutting-down` until it is
+- an instance is `pending` until its machine runs, `stopping` until it has stopped and `shutting-down` until it is
   gone; the supervisor reports each of these ends;
 - public addresses are loopback addresses that really lead to the machine;
 - an instance from a launch template takes everything from it (profile, interfaces, market);
 - a database is `creating` until PostgreSQL answers, at an address of its own in its subnet, and its managed
   password is random;
 - a repository's URL names the cloud's real registry, and ECR's login opens it.
-
-moto is imported lazily by functions: the same code runs with moto and with the fork inside LocalStack.
 """
 
 from __future__ import annotations
@@ -21,11 +19,23 @@ import datetime
 import json
 import re
 import secrets
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 from rayform_localstack.api.backends import STATES, Backends, registry_login
 from rayform_localstack.api.launch_templates import take_from_template
-from rayform_localstack.api.moto_parts import part
+from rayform_localstack.api.moto_parts import (
+    AddressRow,
+    DatabaseRow,
+    EC2Backend,
+    InstanceRow,
+    InterfaceRow,
+    RepositoryRow,
+    ReservationRow,
+    WithHeaders,
+    ec2_backends,
+    part,
+)
 
 __all__ = ["patch_moto"]
 
@@ -34,7 +44,7 @@ def patch_moto(backends: Backends) -> None:
     """Change moto. Call it once, before the first request.
 
     Args:
-        backends: told of what changes, and asked for addresses and for the registry.
+        backends: gets every change, and provides addresses and the registry.
     """
     _patch_instances(backends)
     _patch_addresses(backends)
@@ -53,15 +63,15 @@ def _patch_instances(backends: Backends) -> None:
         instance_class.terminate,
     )
 
-    def set_state(instance: Any, name: str) -> None:
+    def set_state(instance: InstanceRow, name: str) -> None:
         instance._state.name, instance._state.code = name, STATES[name]
         backends.changes.bump()
 
-    def new_init(instance: Any, *args: Any, **kwargs: Any) -> None:
+    def new_init(instance: InstanceRow, *args: object, **kwargs: object) -> None:
         init(instance, *args, **kwargs)
         set_state(instance, "pending")
 
-    def new_start(instance: Any) -> Any:
+    def new_start(instance: InstanceRow) -> object:
         with backends.lock:
             before = copy.copy(instance._state)
             if before.name in {"stopped"}:
@@ -72,7 +82,7 @@ def _patch_instances(backends: Backends) -> None:
                 _refuse_state(instance.id, before.name, "started")
             return before
 
-    def new_stop(instance: Any) -> Any:
+    def new_stop(instance: InstanceRow) -> object:
         with backends.lock:
             before = copy.copy(instance._state)
             if before.name in {"pending", "running"}:
@@ -82,7 +92,7 @@ def _patch_instances(backends: Backends) -> None:
                 _refuse_state(instance.id, before.name, "stopped")
             return before
 
-    def new_terminate(instance: Any) -> Any:
+    def new_terminate(instance: InstanceRow) -> object:
         with backends.lock:
             before = copy.copy(instance._state)
             if before.name not in {"shutting-down", "terminated"}:
@@ -90,7 +100,7 @@ def _patch_instances(backends: Backends) -> None:
                 set_state(instance, "shutting-down")
             return before
 
-    def new_reboot(instance: Any) -> None:
+    def new_reboot(instance: InstanceRow) -> None:
         with backends.lock:
             if instance._state.name == "running":
                 backends.reboots[instance.id] = backends.reboots.get(instance.id, 0) + 1
@@ -99,7 +109,7 @@ def _patch_instances(backends: Backends) -> None:
     instance_class.__init__ = new_init
     instance_class.start, instance_class.stop = new_start, new_stop
     instance_class.terminate, instance_class.reboot = new_terminate, new_reboot
-    # No name server knows ec2-127-77-…; the address itself is a name that works.
+    # No name server has ec2-127-77-…; the address itself works as a name.
     instance_class.public_dns_name = property(lambda instance: instance.public_ip, lambda *_: None)
 
 
@@ -119,11 +129,13 @@ def _patch_addresses(backends: Backends) -> None:
     address_class = elastic_ip_addresses.ElasticAddress
     init = address_class.__init__
 
-    def check_auto_public_ip(interface: Any) -> None:
+    def check_auto_public_ip(interface: InterfaceRow) -> None:
         if str(interface.public_ip_auto_assign or "").lower() == "true":
             interface.public_ip = backends.addresses.take(interface.id)
 
-    def new_init(address: Any, ec2_backend: Any, domain: str, *args: Any, **kwargs: Any) -> None:
+    def new_init(
+        address: AddressRow, ec2_backend: EC2Backend, domain: str, *args: object, **kwargs: object
+    ) -> None:
         init(address, ec2_backend, domain, *args, **kwargs)
         if address.allocation_id:
             address.public_ip = backends.addresses.take(address.allocation_id)
@@ -138,26 +150,28 @@ def _patch_launches() -> None:
     run_instances = backend_class.run_instances
 
     def new_run_instances(
-        backend: Any,
+        backend: EC2Backend,
         image_id: str,
         count: int,
-        user_data: Any,
+        user_data: object,
         security_group_names: list[str],
-        **kwargs: Any,
-    ) -> Any:
+        **kwargs: object,
+    ) -> ReservationRow:
         profile = None
         if kwargs.get("launch_template"):
             data = backend._get_template_from_args(kwargs["launch_template"]).data
             profile = take_from_template(data, kwargs)
             user_data = user_data or data.get("UserData")
-        nics = kwargs.get("nics") or []
+        nics = cast(Sequence[Mapping[str, object]], kwargs.get("nics") or [])
         if not kwargs.get("subnet_id") and not any(n.get("SubnetId") for n in nics):
             kwargs["subnet_id"] = _default_subnet(backend, kwargs.get("placement"))
         named = kwargs.get("iam_instance_profile_name") or kwargs.get("iam_instance_profile_arn")
-        reservation = run_instances(backend, image_id, count, user_data, security_group_names, **kwargs)
+        reservation: ReservationRow = run_instances(
+            backend, image_id, count, user_data, security_group_names, **kwargs
+        )
         for index, instance in enumerate(reservation.instances):
             if named and index > 0:
-                # moto's response associates the profile that was named with the first instance alone.
+                # moto's response associates a named profile with the first instance alone.
                 _associate(
                     backend,
                     instance.id,
@@ -173,20 +187,21 @@ def _patch_launches() -> None:
     backend_class.run_instances = new_run_instances
 
 
-def _associate(backend: Any, instance_id: str, profile: dict[str, Any]) -> None:
+def _associate(backend: EC2Backend, instance_id: str, profile: Mapping[str, object]) -> None:
+    name, arn = profile.get("Name"), profile.get("Arn")
     backend.associate_iam_instance_profile(
         instance_id=instance_id,
-        iam_instance_profile_name=profile.get("Name"),
-        iam_instance_profile_arn=None if profile.get("Name") else profile.get("Arn"),
+        iam_instance_profile_name=str(name) if name else None,
+        iam_instance_profile_arn=str(arn) if arn and not name else None,
     )
 
 
-def _default_subnet(backend: Any, zone: str | None) -> str | None:
+def _default_subnet(backend: EC2Backend, zone: object) -> str | None:
     subnets = backend.get_default_subnets()
     if not subnets:
         return None
-    chosen = subnets.get(zone) if zone else None
-    return str((chosen or subnets[sorted(subnets)[0]]).id)
+    subnet = subnets.get(str(zone)) if zone else None
+    return str((subnet or subnets[sorted(subnets)[0]]).id)
 
 
 def _patch_databases(backends: Backends) -> None:
@@ -195,17 +210,17 @@ def _patch_databases(backends: Backends) -> None:
 
     init = database_class.__init__
 
-    def new_init(database: Any, *args: Any, **kwargs: Any) -> None:
+    def new_init(database: DatabaseRow, *args: object, **kwargs: object) -> None:
         init(database, *args, **kwargs)
         if database.engine == "postgres" and not kwargs.get("db_cluster_identifier"):
             database.status = "creating"
             database.private_ip = _database_address(database)
             backends.changes.bump()
 
-    def secret_string(secret: Any) -> str:
+    def secret_string(secret: object) -> str:
         return json.dumps(
             {
-                "username": getattr(secret.resource, "master_username", None) or "postgres",
+                "username": getattr(getattr(secret, "resource", None), "master_username", None) or "postgres",
                 "password": secrets.token_urlsafe(24),
             }
         )
@@ -216,17 +231,14 @@ def _patch_databases(backends: Backends) -> None:
     secret_class._generate_secret_string = secret_string
 
 
-def _database_address(database: Any) -> str:
+def _database_address(database: DatabaseRow) -> str:
     """Reserve an address for a database in its first subnet."""
-    ec2_backends = part("ec2.models:ec2_backends")
-
-    backend = ec2_backends[database.account_id][database.region]
+    backend = ec2_backends()[database.account_id][database.region]
     group = getattr(database, "db_subnet_group", None)
     first = group.subnets[0]["SubnetIdentifier"] if group else _default_subnet(backend, None)
     subnet = backend.get_subnet(first)
     database.subnet_id = subnet.id
-    address: str = subnet.get_available_subnet_ip(instance=database)
-    return address
+    return subnet.get_available_subnet_ip(instance=database)
 
 
 def _patch_registry(backends: Backends) -> None:
@@ -236,13 +248,13 @@ def _patch_registry(backends: Backends) -> None:
 
     init = repository_class.__init__
 
-    def new_init(repository: Any, *args: Any, **kwargs: Any) -> None:
+    def new_init(repository: RepositoryRow, *args: object, **kwargs: object) -> None:
         init(repository, *args, **kwargs)
         repository.uri = f"{backends.registry}/{repository.name}"
 
-    def get_authorization_token(response: Any) -> Any:
-        found = re.search(r"Credential=([^/]+)/", str(response.headers.get("Authorization", "")))
-        password = registry_login(found.group(1) if found else "", backends.registry_password)
+    def get_authorization_token(response: WithHeaders) -> object:
+        match = re.search(r"Credential=([^/]+)/", str(response.headers.get("Authorization", "")))
+        password = registry_login(match.group(1) if match else "", backends.registry_password)
         login = base64.b64encode(f"AWS:{password}".encode()).decode()
         expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=12)
         endpoint = f"http://{backends.registry}"

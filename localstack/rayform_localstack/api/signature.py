@@ -1,8 +1,8 @@
 """Signature Version 4, the checking side.
 
 Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
-Bodies are checked by the digest that the caller signed. Where it signed none (most services but S3), the body is
-read, which `wsgi.input` gets back.
+A body is checked by the digest that the caller signed. If it signed none (all services but S3), the body is read and
+put back into `wsgi.input`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import io
 import urllib.parse
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from wsgiref.types import WSGIEnvironment
 
 __all__ = ["SignatureError", "Signed", "parse", "read_body", "verify"]
 
@@ -29,7 +29,7 @@ class SignatureError(Exception):
 
 @dataclass(frozen=True)
 class Signed:
-    """What a request says about its signature."""
+    """The signature of a request, and what it covers."""
 
     access_key: str
     date: str
@@ -42,11 +42,11 @@ class Signed:
     in_query: bool
 
 
-def parse(environ: dict[str, Any]) -> Signed | None:
-    """Return what the request says about its signature, or `None` where it isn't signed.
+def parse(environ: WSGIEnvironment) -> Signed | None:
+    """Return a request's signature, or `None` if it isn't signed.
 
     Raises:
-        SignatureError: it claims to be signed and isn't readable.
+        SignatureError: there is a signature that can't be read.
     """
     authorization = environ.get("HTTP_AUTHORIZATION", "")
     query = dict(urllib.parse.parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True))
@@ -87,7 +87,7 @@ def parse(environ: dict[str, Any]) -> Signed | None:
     return None
 
 
-def verify(signed: Signed, secret: str, environ: dict[str, Any]) -> None:
+def verify(signed: Signed, secret: str, environ: WSGIEnvironment) -> None:
     """Check the signature against the caller's secret.
 
     Raises:
@@ -99,12 +99,12 @@ def verify(signed: Signed, secret: str, environ: dict[str, Any]) -> None:
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     text = f"{ALGORITHM}\n{signed.timestamp}\n{scope}\n{digest}"
     key = _signing_key(secret, signed.date, signed.region, signed.service)
-    wanted = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
-    if not hmac.compare_digest(wanted, signed.signature):
+    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    if not hmac.compare_digest(signature, signed.signature):
         raise SignatureError("The request signature we calculated does not match the signature you provided.")
 
 
-def _check_time(signed: Signed, environ: dict[str, Any]) -> None:
+def _check_time(signed: Signed, environ: WSGIEnvironment) -> None:
     try:
         at = datetime.datetime.strptime(signed.timestamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.UTC)
     except ValueError as error:
@@ -118,7 +118,7 @@ def _check_time(signed: Signed, environ: dict[str, Any]) -> None:
         raise SignatureError("The request has expired, or this machine's clock is off.")
 
 
-def _canonical_request(signed: Signed, environ: dict[str, Any]) -> str:
+def _canonical_request(signed: Signed, environ: WSGIEnvironment) -> str:
     target = str(environ.get("RAW_URI") or environ.get("REQUEST_URI") or environ.get("PATH_INFO", "/"))
     path = target.partition("?")[0] or "/"
     if signed.service != "s3":
@@ -149,26 +149,26 @@ def _canonical_query(query: str) -> str:
     return "&".join(f"{name}={value}" for name, value in sorted(pairs))
 
 
-def _header(environ: dict[str, Any], name: str) -> str:
+def _header(environ: WSGIEnvironment, name: str) -> str:
     special = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
     value = environ.get(special.get(name) or "HTTP_" + name.upper().replace("-", "_"), "")
     return " ".join(str(value).split())
 
 
-def _payload_digest(signed: Signed, environ: dict[str, Any]) -> str:
-    given = environ.get("HTTP_X_AMZ_CONTENT_SHA256")
-    if given:
-        return str(given)
+def _payload_digest(signed: Signed, environ: WSGIEnvironment) -> str:
+    digest = environ.get("HTTP_X_AMZ_CONTENT_SHA256")
+    if digest:
+        return str(digest)
     if signed.in_query and signed.service == "s3":
         return "UNSIGNED-PAYLOAD"
     return hashlib.sha256(read_body(environ)).hexdigest()
 
 
-def read_body(environ: dict[str, Any]) -> bytes:
-    """Read the whole body and put it back for whoever comes next."""
+def read_body(environ: WSGIEnvironment) -> bytes:
+    """Read the whole body, and put it back for the next reader."""
     length = int(environ.get("CONTENT_LENGTH") or 0)
     if length > MAX_BODY:
-        raise SignatureError("The request's body is larger than an API call's may be.")
+        raise SignatureError("The request's body is larger than an API call may be.")
     body: bytes = environ["wsgi.input"].read(length) if length else b""
     environ["wsgi.input"] = io.BytesIO(body)
     return body

@@ -1,4 +1,4 @@
-"""Why a machine or database can't come up, in words for the API's state reason."""
+"""Why a machine or database can't start, in words for the API's state reason."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ __all__ = ["BootError"]
 
 
 class BootError(Exception):
-    """Something wanted by the API can't be made real, and trying again won't help."""
+    """Something that the API describes can't be made real, and trying again won't help."""

@@ -10,6 +10,7 @@ from docker import DockerClient
 from docker.errors import APIError, NotFound
 from docker.types import LogConfig
 
+from rayform_localstack.desired import Instance, MachineFacts
 from rayform_localstack.labels import CLOUD, INSTANCE, KIND, NODE, Kind, container_name
 from rayform_localstack.state import CloudState
 from rayform_localstack.supervisor.errors import BootError
@@ -24,13 +25,13 @@ log = logging.getLogger(__name__)
 
 
 def host_limits(client: DockerClient) -> tuple[int, int]:
-    """Return the CPUs and bytes of memory that one machine may use at most on this host."""
+    """Return how many CPUs and bytes of memory one machine may use on this host."""
     facts = client.info()
     return int(facts["NCPU"]), int(facts["MemTotal"] * MEMORY_SHARE)
 
 
 class Machines:
-    """Boots and ends the machines of one cloud. Every method may be repeated after a crash at any point.
+    """Boots and ends the machines of one cloud. After a crash at any point, every method can be called again.
 
     Args:
         client: Docker Engine.
@@ -40,7 +41,7 @@ class Machines:
 
     def __init__(self, client: DockerClient, state: CloudState, networks: Networks) -> None:
         self.client = client
-        self.api: Any = client.api  # its stubs know neither networks by name nor log settings
+        self.api: Any = client.api  # Any: its stubs lack networks by name and log settings
         self.state = state
         self.networks = networks
         self.cpus, self.memory = host_limits(client)
@@ -49,35 +50,35 @@ class Machines:
         """Return the name of an instance's container."""
         return container_name(self.state.id, instance)
 
-    def limits(self, machine: dict[str, Any]) -> tuple[int, int]:
-        """Return CPUs and memory that a machine of this type really gets here."""
-        return min(int(machine["cpus"]), self.cpus), min(int(machine["memory_bytes"]), self.memory)
+    def limits(self, machine: MachineFacts) -> tuple[int, int]:
+        """Return the CPUs and the memory that a machine of this type really gets on this host."""
+        return min(machine["cpus"], self.cpus), min(machine["memory_bytes"], self.memory)
 
-    def boot(self, instance: dict[str, Any]) -> None:
-        """Make an instance's container where it is missing, and start it.
+    def boot(self, instance: Instance) -> None:
+        """Make an instance's container if it is missing, and start it.
 
         Raises:
-            BootError: it can't be made here.
+            BootError: the container can't be made or started here.
         """
         name = self.name(instance["id"])
         network = self.networks.ensure(instance["vpc"], instance["cidr"])
         try:
             self._create(name, network, instance)
         except APIError as error:
-            if error.status_code != 409:  # made before a crash, or by this very call repeated
-                raise BootError(f"its container can't be made: {error.explanation}") from error
+            if error.status_code != 409:  # it was made before a crash, or by an earlier call
+                raise BootError(f"Docker can't make its container: {error.explanation}") from error
         try:
             self.api.start(name)
         except APIError as error:
-            raise BootError(f"its container can't be started: {error.explanation}") from error
+            raise BootError(f"Docker can't start its container: {error.explanation}") from error
 
-    def _create(self, name: str, network: str, instance: dict[str, Any]) -> None:
+    def _create(self, name: str, network: str, instance: Instance) -> None:
         cpus, memory = self.limits(instance["machine"])
         engine = _socket()
         host_config = self.api.create_host_config(
             init=True,
             # NET_ADMIN for the route to the metadata service, in the machine's own network namespace;
-            # SYS_PTRACE for py-spy and debuggers. `--privileged` is refused on some hosts and not needed.
+            # SYS_PTRACE for py-spy and debuggers. Some hosts refuse `--privileged`, and it isn't needed.
             cap_add=["NET_ADMIN", "SYS_PTRACE"],
             binds={engine: {"bind": "/run/host/docker.sock", "mode": "rw"}} if engine else None,
             port_bindings={22: (instance["loopback"], 22)},
@@ -129,11 +130,11 @@ class Machines:
         self.api.start(self.name(instance))
 
     def remove(self, container: str, *, abruptly: bool = False) -> None:
-        """End a machine and what it started, its disk included.
+        """End a machine, the containers that it started, and its disk.
 
         Args:
             container: its name or identifier.
-            abruptly: pull the plug, with no time to shut down.
+            abruptly: give it no time to shut down.
         """
         self._end_steps(container)
         try:
@@ -143,22 +144,24 @@ class Machines:
         except NotFound:
             pass
         except APIError as error:
-            if error.status_code != 409:  # somebody else removes it at this moment
+            if error.status_code != 409:  # another thread is removing it
                 raise
 
     def _end_steps(self, container: str) -> None:
-        """End the containers that a machine started: they live in its namespaces and would hold them."""
+        """End the containers that a machine started, since they would keep its namespaces alive."""
         try:
             identifier = self.api.inspect_container(container)["Id"]
         except NotFound:
             return
         label = f"{CLOUD}={self.state.id}"
-        found = self.api.containers(all=True, filters={"label": [label, f"{NODE}={identifier}"]})
-        # Whoever spoke to the host's engine past the machine's socket left no label, but shares the network.
-        for other in self.api.containers(all=True):
-            if (other.get("HostConfig") or {}).get("NetworkMode") == f"container:{identifier}":
-                found.append(other)
-        for step in {item["Id"] for item in found}:
+        labelled = self.api.containers(all=True, filters={"label": [label, f"{NODE}={identifier}"]})
+        # A container that wasn't started through the machine's socket has no label, but shares the network.
+        sharing = [
+            other
+            for other in self.api.containers(all=True)
+            if (other.get("HostConfig") or {}).get("NetworkMode") == f"container:{identifier}"
+        ]
+        for step in {item["Id"] for item in (*labelled, *sharing)}:
             try:
                 self.api.remove_container(step, force=True, v=True)
             except (NotFound, APIError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -28,8 +27,7 @@ def main(arguments: list[str]) -> int:
     state_file, ready = Path(arguments[0]), int(arguments[1])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("urllib3").setLevel(logging.ERROR)
-    data = json.loads(state_file.read_text())
-    state = CloudState(**{**data, "processes": {}})
+    state = CloudState.read(state_file)
     control = Control(state)
     try:
         client = docker_client()
@@ -42,12 +40,12 @@ def main(arguments: list[str]) -> int:
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: reconciler.stop())
-    control.supervisor_lives({})
+    control.report_supervisor()
     os.write(ready, b"ready\n")
     os.close(ready)
     reconciler.run()
     reconciler.pool.shutdown(wait=True, cancel_futures=True)
-    # Threads that follow the API and Docker sit in blocking reads; they hold nothing that needs an end.
+    # The threads that follow the API and Docker block in reads, and hold nothing that must be closed.
     os._exit(0)
 
 
@@ -56,7 +54,7 @@ def await_api(control: Control) -> None:
     deadline = time.monotonic() + API_WITHIN
     while control.health(timeout=1.0) is None:
         if time.monotonic() > deadline:
-            raise BootError("the API process doesn't answer")
+            raise BootError("The API process doesn't answer.")
         time.sleep(0.03)
 
 

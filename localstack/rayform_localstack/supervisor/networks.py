@@ -1,11 +1,10 @@
-"""One bridge network for each VPC, with the VPC's own CIDR, so that private addresses are the API's."""
+"""One bridge network for each VPC, with the VPC's own CIDR, so that machines have the API's private addresses."""
 
 from __future__ import annotations
 
 import ipaddress
 import threading
 from pathlib import Path
-from typing import Any
 
 from docker import DockerClient
 from docker.errors import APIError, NotFound
@@ -18,7 +17,7 @@ __all__ = ["Networks", "bridge_options", "overlapping"]
 
 
 def bridge_options() -> dict[str, str]:
-    """Return driver options that fit the machine's way out: its MTU may be smaller than Docker's default."""
+    """Return driver options for the MTU of this machine's default route, which may be smaller than Docker's."""
     for line in Path("/proc/net/route").read_text().splitlines()[1:]:
         fields = line.split()
         if fields[1] == "00000000":
@@ -28,17 +27,17 @@ def bridge_options() -> dict[str, str]:
 
 
 def overlapping(client: DockerClient, cidr: str) -> str | None:
-    """Say what already uses addresses of `cidr` on this machine, or return `None`."""
-    wanted = ipaddress.ip_network(cidr)
+    """Return what already uses addresses of `cidr` on this machine, in words, or `None`."""
+    addresses = ipaddress.ip_network(cidr)
     bridges = set()
     for network in client.api.networks():
         bridges.add(f"br-{network['Id'][:12]}")
         bridges.add((network.get("Options") or {}).get("com.docker.network.bridge.name", ""))
         for pool in (network.get("IPAM") or {}).get("Config") or []:
             if pool.get("Subnet") and ":" not in pool["Subnet"]:
-                taken = ipaddress.ip_network(pool["Subnet"])
-                if taken.overlaps(wanted):
-                    return f"Docker's network '{network['Name']}' ({taken})"
+                used = ipaddress.ip_network(pool["Subnet"])
+                if used.overlaps(addresses):
+                    return f"Docker's network '{network['Name']}' ({used})"
     for line in Path("/proc/net/route").read_text().splitlines()[1:]:
         device, target, _, _, _, _, _, mask = line.split()[:8]
         if device in bridges or target == "00000000":
@@ -46,9 +45,9 @@ def overlapping(client: DockerClient, cidr: str) -> str | None:
         address, netmask = (
             ipaddress.ip_address(int.from_bytes(bytes.fromhex(h), "little")) for h in (target, mask)
         )
-        taken = ipaddress.ip_network(f"{address}/{netmask}", strict=False)
-        if taken.overlaps(wanted):
-            return f"this machine's own network {taken} at '{device}'"
+        used = ipaddress.ip_network(f"{address}/{netmask}", strict=False)
+        if used.overlaps(addresses):
+            return f"this machine's own network {used} at '{device}'"
     return None
 
 
@@ -64,28 +63,28 @@ class Networks:
         self.client = client
         self.cloud = cloud
         self._lock = threading.Lock()
-        self._known: dict[str, str] = {}
+        self._networks: dict[str, str] = {}
 
     def ensure(self, vpc: str, cidr: str) -> str:
-        """Return the name of a VPC's network, made where it is missing.
+        """Return the name of a VPC's network; make the network if it is missing.
 
         Raises:
             BootError: its addresses are in use on this machine.
         """
         name = container_name(self.cloud, vpc)
         with self._lock:
-            if vpc in self._known:
+            if vpc in self._networks:
                 return name
             if not self.client.api.networks(names=[name]):
                 self._create(name, vpc, cidr)
-            self._known[vpc] = name
+            self._networks[vpc] = name
             return name
 
     def _create(self, name: str, vpc: str, cidr: str) -> None:
         user = overlapping(self.client, cidr)
         if user is not None:
             raise BootError(
-                f"VPC {vpc} wants {cidr}, which overlaps {user}; give the VPC another CIDR, or remove that network"
+                f"The CIDR {cidr} of VPC {vpc} overlaps {user}. Give the VPC another CIDR, or remove that network."
             )
         gateway = str(ipaddress.ip_network(cidr)[1])
         try:
@@ -99,23 +98,21 @@ class Networks:
             )
         except APIError as error:
             raise BootError(
-                f"the network of VPC {vpc} ({cidr}) can't be made: {error.explanation}"
+                f"Docker can't make the network of VPC {vpc} ({cidr}): {error.explanation}"
             ) from error
 
-    def forget(self, wanted: set[str]) -> None:
-        """Remove networks of VPCs in which nothing is wanted any more."""
+    def keep_only(self, vpcs: set[str]) -> None:
+        """Remove the networks of all other VPCs."""
         with self._lock:
-            found: list[dict[str, Any]] = self.client.api.networks(
-                filters={"label": [f"{CLOUD}={self.cloud}", f"{KIND}={Kind.VPC}"]}
-            )
-            for network in found:
+            labels = [f"{CLOUD}={self.cloud}", f"{KIND}={Kind.VPC}"]
+            for network in self.client.api.networks(filters={"label": labels}):
                 vpc = network["Labels"].get(INSTANCE, "")
-                if vpc in wanted:
+                if vpc in vpcs:
                     continue
                 try:
                     self.client.api.remove_network(network["Id"])
                 except NotFound:
                     pass
                 except APIError:
-                    continue  # a container still ends in it: the next round removes it
-                self._known.pop(vpc, None)
+                    continue  # a container in it still ends: the next round removes the network
+                self._networks.pop(vpc, None)

@@ -1,4 +1,4 @@
-"""Compares what the API wants with what Docker runs, and acts on each difference, many at a time."""
+"""Compares the API's state with what Docker runs, and acts on the differences, many at a time."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from docker import DockerClient
 from docker.errors import DockerException
 
 from rayform_core.errors import RayformError
 from rayform_localstack.control import Control
+from rayform_localstack.desired import Database, Desired, Instance
 from rayform_localstack.labels import CLOUD, INSTANCE, KIND, Kind, container_name
 from rayform_localstack.state import CloudState
 from rayform_localstack.supervisor.errors import BootError
@@ -33,8 +34,19 @@ RECOVERIES = 3
 log = logging.getLogger("rayform.supervisor")
 
 
+class Container(NamedTuple):
+    """A container of the cloud."""
+
+    id: str
+    running: bool
+
+
+Containers = dict[str, Container]
+"""Containers of one kind, by the API's identifier of what they are."""
+
+
 class Reconciler:
-    """One pass after another until stopped; each pass starts from what is, so a crash loses nothing.
+    """Makes one pass after another until it is stopped. Each pass starts from what runs, so a crash loses nothing.
 
     Args:
         client: Docker Engine.
@@ -45,40 +57,54 @@ class Reconciler:
 
     def __init__(self, client: DockerClient, state: CloudState, control: Control, folder: Path) -> None:
         self.client = client
+        """Docker Engine; never changes."""
         self.state = state
+        """The cloud; never changes."""
         self.control = control
+        """The cloud's API process; never changes."""
         self.networks = Networks(client, state.id)
+        """The VPCs' networks."""
         self.machines = Machines(client, state, self.networks)
+        """Boots and ends instances."""
         self.services = Services(client, state, self.networks, folder)
+        """Starts and ends databases, registry and Elastic IPs."""
         self.pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="work")
+        """Threads that act on the differences."""
         self.wake: queue.SimpleQueue[str] = queue.SimpleQueue()
+        """An item for each reason to make the next pass now; a pause empties it."""
         self.busy: set[str] = set()
+        """Keys of the work that the pool has; guarded by `lock`."""
         self.lock = threading.Lock()
+        """Guards `busy`."""
         self.reboots: dict[str, int] = {}
+        """How often each instance had been rebooted when its machine was started last."""
         self.recoveries: dict[str, int] = {}
+        """How often each instance's machine was started again after a crash."""
         self.seen_version = 0
+        """The last version of the API's state that woke a pass."""
         self.stopped = threading.Event()
+        """Set by `stop`; ends `run` and all waiting."""
 
     # Sources of work ------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Work until `stopped` is set or the API process is gone."""
+        """Work until `stop` is called."""
         for source in (self._follow_api, self._follow_docker):
             threading.Thread(target=source, daemon=True, name=source.__name__).start()
-        told = 0.0
+        reported = 0.0
         while not self.stopped.is_set():
             try:
                 self.pass_once()
-                if time.monotonic() - told > HEARTBEAT / 2:
-                    self.control.supervisor_lives({"busy": sorted(self.busy)})
-                    told = time.monotonic()
+                if time.monotonic() - reported > HEARTBEAT / 2:
+                    self.control.report_supervisor()
+                    reported = time.monotonic()
             except (RayformError, DockerException, OSError) as error:
                 log.warning("A pass failed: %s", error)
                 self.stopped.wait(0.5)
             self._pause()
 
     def stop(self) -> None:
-        """End `run` after the pass it is in."""
+        """End `run` after its present pass."""
         self.stopped.set()
         self.wake.put("stop")
 
@@ -134,46 +160,46 @@ class Reconciler:
     # One pass ---------------------------------------------------------------------------------------------------
 
     def pass_once(self) -> None:
-        """Start what differs; what is already being worked on is left to that work."""
+        """Start the work for each difference, unless the pool has that work already."""
         desired = self.control.desired()
         with self.lock:
             busy = set(self.busy)
-        found = self._containers()
-        self._machines(desired, found.get(Kind.MACHINE, {}))
-        self._databases(desired, found.get(Kind.DATABASE, {}))
-        self._addresses(desired, found.get(Kind.ADDRESS, {}))
-        self._registry(found.get(Kind.REGISTRY, {}))
-        wanted = {item["vpc"] for item in (*desired["instances"], *desired["databases"])}
+        containers = self._containers()
+        self._machines(desired, containers.get(Kind.MACHINE, {}))
+        self._databases(desired, containers.get(Kind.DATABASE, {}))
+        self._addresses(desired, containers.get(Kind.ADDRESS, {}))
+        self._registry(containers.get(Kind.REGISTRY, {}))
         if not busy:
-            self.networks.forget(wanted)
+            vpcs = {instance["vpc"] for instance in desired["instances"]}
+            self.networks.keep_only(vpcs | {database["vpc"] for database in desired["databases"]})
 
-    def _containers(self) -> dict[str, dict[str, dict[str, Any]]]:
-        found: dict[str, dict[str, dict[str, Any]]] = {}
+    def _containers(self) -> dict[str, Containers]:
+        """Return the cloud's containers, by kind and identifier."""
+        found: dict[str, Containers] = {}
         for item in self.client.api.containers(all=True, filters={"label": f"{CLOUD}={self.state.id}"}):
             labels = item["Labels"]
-            found.setdefault(labels.get(KIND, ""), {})[labels.get(INSTANCE, item["Id"])] = item
+            of_kind = found.setdefault(labels.get(KIND, ""), {})
+            of_kind[labels.get(INSTANCE, item["Id"])] = Container(item["Id"], item["State"] == "running")
         return found
 
-    def _machines(self, desired: dict[str, Any], containers: dict[str, dict[str, Any]]) -> None:
-        wanted = {item["id"]: item for item in desired["instances"]}
+    def _machines(self, desired: Desired, containers: Containers) -> None:
+        items = {item["id"]: item for item in desired["instances"]}
         for identifier, container in containers.items():
-            if identifier not in wanted:
-                self._submit(identifier, partial(self.machines.remove, container["Id"], abruptly=True))
-        for identifier, item in wanted.items():
+            if identifier not in items:
+                self._submit(identifier, partial(self.machines.remove, container.id, abruptly=True))
+        for identifier, item in items.items():
             action = self._machine_action(item, containers.get(identifier))
             if action is not None:
                 self._submit(identifier, action)
 
-    def _machine_action(
-        self, item: dict[str, Any], container: dict[str, Any] | None
-    ) -> Callable[[], None] | None:
+    def _machine_action(self, item: Instance, container: Container | None) -> Callable[[], None] | None:
         identifier = item["id"]
-        running = container is not None and container["State"] == "running"
+        running = container is not None and container.running
         match item["state"]:
             case "pending":
                 return lambda: self._boot(item)
             case "running" if container is None:
-                return lambda: self._lost(identifier, "its container was removed")
+                return lambda: self._lost(identifier, "Its container was removed.")
             case "running" if not running:
                 return lambda: self._ended_by_itself(item)
             case "running" if item["reboots"] > self.reboots.setdefault(identifier, item["reboots"]):
@@ -186,7 +212,7 @@ class Reconciler:
                 return lambda: self._terminate(item)
         return None
 
-    def _boot(self, item: dict[str, Any]) -> None:
+    def _boot(self, item: Instance) -> None:
         try:
             self.machines.boot(item)
         except BootError as error:
@@ -201,7 +227,7 @@ class Reconciler:
         self.control.end(identifier, "terminated", "Server.InternalError", why)
         self.machines.remove(self.machines.name(identifier), abruptly=True)
 
-    def _ended_by_itself(self, item: dict[str, Any]) -> None:
+    def _ended_by_itself(self, item: Instance) -> None:
         identifier = item["id"]
         facts = self.client.api.inspect_container(self.machines.name(identifier))["State"]
         if facts["Running"]:
@@ -215,13 +241,15 @@ class Reconciler:
         count = self.recoveries.get(identifier, 0)
         if facts["ExitCode"] != REBOOT_ASKED:
             if count >= RECOVERIES:
-                self._lost(identifier, f"its machine ended {count + 1} times (exit code {facts['ExitCode']})")
+                self._lost(
+                    identifier, f"Its machine ended {count + 1} times (exit code {facts['ExitCode']})."
+                )
                 return
             self.recoveries[identifier] = count + 1
-            log.warning("%s ended with %s: started again", identifier, facts["ExitCode"])
+            log.warning("%s ended with exit code %s: starting it again", identifier, facts["ExitCode"])
         self.machines.restart(identifier)
 
-    def _reboot(self, item: dict[str, Any]) -> None:
+    def _reboot(self, item: Instance) -> None:
         self.machines.restart(item["id"])
         self.reboots[item["id"]] = item["reboots"]
         log.info("%s rebooted", item["id"])
@@ -231,27 +259,26 @@ class Reconciler:
         self.control.report(identifier, "stopped", ["stopping"])
         log.info("%s stopped", identifier)
 
-    def _terminate(self, item: dict[str, Any]) -> None:
+    def _terminate(self, item: Instance) -> None:
         self.machines.remove(self.machines.name(item["id"]), abruptly=item["abrupt"])
         self.control.report(item["id"], "terminated", ["shutting-down"])
         self.reboots.pop(item["id"], None)
         log.info("%s is gone", item["id"])
 
-    def _databases(self, desired: dict[str, Any], containers: dict[str, dict[str, Any]]) -> None:
-        wanted = {item["id"]: item for item in desired["databases"]}
+    def _databases(self, desired: Desired, containers: Containers) -> None:
+        items = {item["id"]: item for item in desired["databases"]}
         for identifier, container in containers.items():
-            if identifier not in wanted:
+            if identifier not in items:
                 volume = f"{container_name(self.state.id, f'db-{identifier}')}-data"
-                self._submit(f"db/{identifier}", partial(self.services.remove, container["Id"], [volume]))
-        for identifier, item in wanted.items():
-            known = containers.get(identifier)
-            running = known is not None and known["State"] == "running"
+                self._submit(f"db/{identifier}", partial(self.services.remove, container.id, [volume]))
+        for identifier, item in items.items():
+            running = identifier in containers and containers[identifier].running
             if item["status"] == "creating" or (item["status"] == "available" and not running):
                 self._submit(f"db/{identifier}", partial(self._start_database, item))
             elif item["status"] in {"stopped", "stopping"} and running:
                 self._submit(f"db/{identifier}", partial(self.services.stop_database, identifier))
 
-    def _start_database(self, item: dict[str, Any]) -> None:
+    def _start_database(self, item: Database) -> None:
         identifier = item["id"]
         try:
             self.services.start_database(item, self.control.database_password(identifier))
@@ -262,22 +289,21 @@ class Reconciler:
         self.control.report_database(identifier, "available")
         log.info("Database %s answers at %s:%s", identifier, item["private_ip"], item["port"])
 
-    def _addresses(self, desired: dict[str, Any], containers: dict[str, dict[str, Any]]) -> None:
-        wanted = {f"{item['id']}/{item['private_ip']}": item for item in desired["addresses"]}
+    def _addresses(self, desired: Desired, containers: Containers) -> None:
+        items = {f"{item['id']}/{item['private_ip']}": item for item in desired["addresses"]}
         for key, container in containers.items():
-            if key not in wanted:
-                self._submit(f"eip/{key}", partial(self.services.remove, container["Id"]))
-        for key, item in wanted.items():
-            known = containers.get(key)
-            if known is None or known["State"] != "running":
+            if key not in items:
+                self._submit(f"eip/{key}", partial(self.services.remove, container.id))
+        for key, item in items.items():
+            if key not in containers or not containers[key].running:
                 self._submit(f"eip/{key}", partial(self.services.start_address, item))
 
-    def _registry(self, containers: dict[str, dict[str, Any]]) -> None:
-        if all(container["State"] != "running" for container in containers.values()):
+    def _registry(self, containers: Containers) -> None:
+        if not any(container.running for container in containers.values()):
             self._submit("registry", self._start_registry)
 
     def _start_registry(self) -> None:
-        log.warning("The registry doesn't run: started again")
+        log.warning("The registry doesn't run: starting it again")
         try:
             self.services.start_registry()
         except BootError as error:

@@ -1,4 +1,4 @@
-"""What stands behind RDS, ECR and Elastic IPs: PostgreSQL servers, an OCI registry, forwarders."""
+"""The services behind RDS, ECR and Elastic IPs: PostgreSQL servers, an OCI registry, forwarders."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from docker import DockerClient
 from docker.errors import APIError, NotFound
 from docker.types import LogConfig
 
+from rayform_localstack.desired import Address, Database
 from rayform_localstack.labels import CLOUD, INSTANCE, KIND, SLOT, Kind, container_name
 from rayform_localstack.state import CloudState
 from rayform_localstack.supervisor.errors import BootError
@@ -32,17 +33,17 @@ LOGS = LogConfig(type="json-file", config={"max-size": "20m", "max-file": "2"})
 
 
 class Services:
-    """Starts and ends the cloud's databases, registry and forwarders. Every method may be repeated.
+    """Starts and ends the cloud's databases, registry and forwarders. Every method can be called again.
 
     Args:
         client: Docker Engine.
         state: the cloud.
         networks: the cloud's VPC networks.
-        folder: state folder, for the registry's certificate.
+        folder: the state folder, which has the registry's certificate.
     """
 
     def __init__(self, client: DockerClient, state: CloudState, networks: Networks, folder: Path) -> None:
-        self.api: Any = client.api  # its stubs know neither networks by name nor log settings
+        self.api: Any = client.api  # Any: its stubs lack networks by name and log settings
         self.state = state
         self.networks = networks
         self.folder = folder
@@ -54,7 +55,7 @@ class Services:
         try:
             self.api.start(name)
         except APIError as error:
-            raise BootError(f"'{name}' can't be started: {error.explanation}") from error
+            raise BootError(f"Docker can't start '{name}': {error.explanation}") from error
 
     def _put(self, name: str, folder: str, files: dict[str, bytes]) -> None:
         archive = io.BytesIO()
@@ -67,11 +68,11 @@ class Services:
 
     # Databases ------------------------------------------------------------------------------------------------
 
-    def start_database(self, database: dict[str, Any], password: str) -> None:
-        """Run a database and return once it takes connections.
+    def start_database(self, database: Database, password: str) -> None:
+        """Run a database; return once it accepts connections.
 
         Raises:
-            BootError: it can't be made here, or doesn't come up.
+            BootError: it can't be made here, or doesn't start.
         """
         name = container_name(self.state.id, f"db-{database['id']}")
         volume = f"{name}-data"
@@ -98,7 +99,7 @@ class Services:
             )
         except APIError as error:
             if error.status_code != 409:
-                raise BootError(f"its container can't be made: {error.explanation}") from error
+                raise BootError(f"Docker can't make its container: {error.explanation}") from error
         settings = {
             "MASTER_QUOTED": _psql(database["master"] or "postgres"),
             "PASSWORD_QUOTED": _psql(password),
@@ -106,7 +107,7 @@ class Services:
             "PORT": str(database["port"]),
         }
         text = "".join(f"{key}={shlex.quote(value)}\n" for key, value in settings.items())
-        # Copied in, not passed as environment: that would show in `docker inspect` and the process list.
+        # Copied in: environment variables would show in `docker inspect` and the process list.
         self._put(name, "/run", {"rayform/database.env": text.encode()})
         self._start(name)
         where = (database["private_ip"], database["port"])
@@ -143,15 +144,15 @@ class Services:
             try:
                 self.api.remove_volume(volume, force=True)
             except (NotFound, APIError):
-                pass  # still held by a container on its way out: `down` finds it by its label
+                pass  # a container that ends still holds it: `down` finds it by its label
 
     # Registry -------------------------------------------------------------------------------------------------
 
     def start_registry(self) -> None:
-        """Run the registry and return once it answers.
+        """Run the registry; return once it answers.
 
         Raises:
-            BootError: it can't be made here, or doesn't come up.
+            BootError: it can't be made here, or doesn't start.
         """
         name = container_name(self.state.id, "registry")
         volume = f"{name}-data"
@@ -184,30 +185,30 @@ class Services:
             )
         except APIError as error:
             if error.status_code != 409:
-                raise BootError(f"the registry's container can't be made: {error.explanation}") from error
+                raise BootError(f"Docker can't make the registry's container: {error.explanation}") from error
             is_new = False
         certificate = (self.folder / "registry.pem").read_bytes()
         settings = json.dumps(self._registry_settings()).encode()  # JSON is YAML
         files = {"rayform/registry.yml": settings, "rayform/registry.pem": certificate}
-        if is_new and self._no_other_registry():  # one that isn't new has layers linked
+        if is_new and self._no_other_registry():  # a registry that isn't new may have linked layers
             files["rayform/prune"] = str(self.state.layers_limit).encode()
         self._put(name, "/etc", files)
         self._start(name)
         self._await(name, partial(_answers_http, host, self.state.registry_port), REGISTRY_READY_WITHIN)
 
     def _no_other_registry(self) -> bool:
-        """Return whether no other registry, which may have linked a kept layer, exists; not even a stopped one."""
-        found = self.api.containers(all=True, filters={"volume": self.state.layers_volume})
-        return all(container["Labels"].get(CLOUD) == self.state.id for container in found)
+        """Return whether there is no other registry that may have linked a kept layer, not even a stopped one."""
+        users = self.api.containers(all=True, filters={"volume": self.state.layers_volume})
+        return all(container["Labels"].get(CLOUD) == self.state.id for container in users)
 
-    def _registry_settings(self) -> dict[str, Any]:
+    def _registry_settings(self) -> dict[str, object]:
         return {
             "version": "0.1",
             "log": {"level": "warn", "accesslog": {"disabled": True}},
             "storage": {
                 "filesystem": {"rootdirectory": "/var/lib/registry"},
                 "delete": {"enabled": True},
-                # No cache of which blobs exist: a kept layer that is lost must be seen to be missing.
+                # No cache of which blobs exist: the registry must notice that a kept layer is lost.
                 "maintenance": {"uploadpurging": {"enabled": False}},
             },
             "http": {"addr": ":5000"},
@@ -236,8 +237,8 @@ class Services:
 
     # Elastic IPs ------------------------------------------------------------------------------------------------
 
-    def start_address(self, address: dict[str, Any]) -> None:
-        """Lead an Elastic IP (a loopback address here) to the SSH port of the instance that has it."""
+    def start_address(self, address: Address) -> None:
+        """Forward an Elastic IP (here a loopback address) to the SSH port of its instance."""
         target = address["private_ip"]
         name = container_name(self.state.id, f"{address['id']}-{target.replace('.', '-')}")
         try:
@@ -257,7 +258,7 @@ class Services:
             )
         except APIError as error:
             if error.status_code != 409:
-                raise BootError(f"its forwarder can't be made: {error.explanation}") from error
+                raise BootError(f"Docker can't make its forwarder: {error.explanation}") from error
         self._start(name)
 
 
@@ -270,7 +271,7 @@ def _takes_connections(address: str, port: int) -> bool:
 
 
 def _answers_http(address: str, port: int) -> bool:
-    """Return whether a server answers; Docker's proxy takes connections to a published port before it does."""
+    """Return whether a server answers; Docker's proxy accepts connections to a published port before it does."""
     connection = http.client.HTTPConnection(address, port, timeout=1)
     try:
         connection.request("GET", "/v2/")
@@ -281,7 +282,7 @@ def _answers_http(address: str, port: int) -> bool:
         connection.close()
 
 
-def _attached(network: str, endpoint: Any) -> dict[str, Any]:
+def _attached(network: str, endpoint: object) -> dict[str, object]:
     """Return a networking configuration with one network."""
     return {"EndpointsConfig": {network: endpoint}}
 
