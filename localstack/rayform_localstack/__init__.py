@@ -1,1 +1,1 @@
-"""The emulated cloud: the AWS API on this machine, with instances, database and registry that really run."""
+"""The emulated cloud: an AWS API on this machine, whose instances, databases and registry really run."""

@@ -1,7 +1,7 @@
-"""The emulated cloud's life: up, down, and over again.
+"""The emulated cloud's life cycle: up, down, reset.
 
-Every step is written down before it is taken, so that whatever a crash leaves is found: processes by the state
-file, everything in Docker by its label.
+The state file records every process, and everything in Docker has the cloud's label. So whatever a crash leaves
+behind can be found.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Report", "down", "reset", "up"]
 
 Report = Callable[[str], None]
-"""Told what is being done, one line each time."""
+"""Called with what is being done, one line each time."""
 
 SLOTS = range(1, 250)
 API_PORT, METADATA_PORT, REGISTRY_PORT = 4566, 4567, 5000
@@ -44,7 +45,7 @@ ANSWERS_WITHIN = 20.0
 def _quiet(_: str) -> None: ...
 
 
-def _locked() -> Any:
+def _locked() -> AbstractContextManager[None]:
     return file_lock(private_folder(folder()) / "lock", timeout=60, what="The emulated cloud of this home")
 
 
@@ -58,26 +59,26 @@ def up(
     layers_limit: int = LAYERS_LIMIT,
     report: Report = _quiet,
 ) -> CloudState:
-    """Start the emulated cloud of this home, or take up again what runs of it.
+    """Start the emulated cloud of this home, or the parts of it that don't run.
 
-    Idempotent: a cloud that runs stays as it is, a supervisor that died is started again and adopts what there is.
-    Where the API process died, its state is gone, and what depended on it is removed first.
+    Idempotent: a cloud that runs stays as it is. A supervisor that died is started again, and takes over what runs.
+    If the API process died, its state is gone, and everything that it had started is removed first.
 
     Args:
-        engine: `"moto"`, or `"localstack"` for real LocalStack with moto for what it lacks.
-        region: where the services' own resources live.
+        engine: `"moto"`, or `"localstack"` for real LocalStack, with moto for the services that it lacks.
+        region: region of the services' own resources.
         enforce_iam: check callers' policies.
-        notice_seconds: time between the notice of a spot interruption and the end.
-        port: port of the API; taken if free, else an error. Unless told: 4566, or the next free one.
-        layers_limit: bytes that image layers may take which outlive the clouds of this machine, so that a push to
-            the next one finds them; 0 keeps none.
-        report: told what is being done.
+        notice_seconds: seconds from the notice of a spot interruption to the end.
+        port: port of the API; by default 4566, or another one if that is in use.
+        layers_limit: bytes that image layers may take that outlive the clouds of this machine, so that a push to
+            the next cloud finds them; 0 keeps none.
+        report: called with what is being done.
 
     Returns:
-        The cloud that runs.
+        The running cloud.
 
     Raises:
-        PrerequisiteError: no engine, no disk, no image, a port that is taken: before anything is started.
+        PrerequisiteError: no engine, no disk, no image, or a port that is in use; nothing was started.
         ConflictError: the cloud runs with another engine or region.
     """
     if engine not in ENGINES:
@@ -89,7 +90,7 @@ def up(
         if state is not None and _api_answers(state):
             _same_cloud(state, engine, region)
         elif state is not None:
-            report("The API process is gone and its state with it: removing what it had started")
+            report("The API process has died, and its state is lost: removing what it had started")
             _remove_everything(client, state)
             state = None
         tags = images.ensure(report)
@@ -104,7 +105,7 @@ def up(
 
 
 def _api_answers(state: CloudState) -> bool:
-    """Return whether the API can be taken up again; a process alone says little: it may be dying at this moment."""
+    """Return whether the API answers; that its process exists isn't enough, since it may be ending."""
     api = state.processes.get("api")
     patience = time.monotonic() + ANSWERS_WITHIN
     while processes.alive(api):
@@ -112,9 +113,9 @@ def _api_answers(state: CloudState) -> bool:
             return True
         if time.monotonic() > patience:
             raise PrerequisiteError(
-                "The emulated cloud's API process runs and doesn't answer.",
+                "The emulated cloud's API process runs, but doesn't answer.",
                 why=f"Its health page gave no answer within {ANSWERS_WITHIN:.0f} s.",
-                hint=f"Its log is {folder() / 'api.log'}; `rayform localstack down` ends it, with all that is in it.",
+                hint=f"Its log is {folder() / 'api.log'}. `rayform localstack down` ends it, with everything in it.",
             )
         time.sleep(0.05)
     return False
@@ -154,7 +155,7 @@ def _new_state(
     port: int | None,
     layers_limit: int,
 ) -> CloudState:
-    """Take a slot, which is a network that no other cloud can have, and choose ports at its addresses."""
+    """Take a slot, which is a network that no other cloud can have, and choose ports on its addresses."""
     identifier = secrets.token_hex(4)
     slot = _take_slot(client, identifier)
     gateway = f"198.18.{slot}.1"
@@ -182,7 +183,7 @@ def _new_state(
         state.metadata_port = _port(gateway, METADATA_PORT, exact=False, besides=state.api_port)
         state.registry_port = _port(f"127.77.{slot}.1", REGISTRY_PORT, exact=False)
         for log in folder().glob("*.log"):
-            log.unlink()  # of a cloud that is gone
+            log.unlink()  # of an earlier cloud
         state.save()
     except PrerequisiteError:
         client.api.remove_network(container_name(identifier, "net"))
@@ -196,10 +197,10 @@ def _take_slot(client: docker.DockerClient, identifier: str) -> int:
 
     from rayform_localstack.supervisor.networks import bridge_options, overlapping
 
-    taken = {n.get("Labels", {}).get(SLOT) for n in client.api.networks(filters={"label": SLOT})}
+    used = {n.get("Labels", {}).get(SLOT) for n in client.api.networks(filters={"label": SLOT})}
     for slot in SLOTS:
         cidr = f"198.18.{slot}.0/24"
-        if str(slot) in taken or overlapping(client, cidr) is not None:
+        if str(slot) in used or overlapping(client, cidr) is not None:
             continue
         try:
             client.api.create_network(
@@ -211,23 +212,23 @@ def _take_slot(client: docker.DockerClient, identifier: str) -> int:
             )
         except APIError as error:
             if "overlap" in str(error.explanation).lower():
-                continue  # another cloud took it at this moment
+                continue  # another cloud has just taken it
             raise PrerequisiteError(
                 "Docker Engine can't make a bridge network.",
                 why=str(error.explanation),
-                hint="Its iptables or kernel modules may be missing; its log says more.",
+                hint="iptables or kernel modules may be missing; Docker's log says more.",
             ) from error
         return slot
     raise PrerequisiteError(
-        "Every slot for emulated clouds on this machine is taken.",
+        "This machine has no free slot for another emulated cloud.",
         hint="Take one down: rayform localstack down. `docker network ls --filter label=rayform.slot` lists them.",
     )
 
 
-def _port(address: str, wanted: int, *, exact: bool, besides: int = 0) -> int:
-    """Return a free port at this address: `wanted`, or any where it needn't be exactly that."""
+def _port(address: str, preferred: int, *, exact: bool, besides: int = 0) -> int:
+    """Return a free port of this address, other than `besides`: `preferred`, or any unless it must be `exact`."""
     cause: OSError | None = None
-    for port in (wanted, *(() if exact else (0, 0, 0))):
+    for port in (preferred, *(() if exact else (0, 0, 0))):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -235,18 +236,18 @@ def _port(address: str, wanted: int, *, exact: bool, besides: int = 0) -> int:
             except OSError as error:
                 cause = error
                 continue
-            found = int(probe.getsockname()[1])
-            if found != besides:
-                return found
+            free = int(probe.getsockname()[1])
+            if free != besides:
+                return free
     raise PrerequisiteError(
-        f"Port {wanted} at {address} is taken.",
+        f"Port {preferred} of {address} is in use.",
         why=str(cause),
-        hint="End what listens there (`ss -ltnp` names it), or choose another with --port.",
+        hint="End the process that listens there (`ss -ltnp` shows it), or choose another port with --port.",
     )
 
 
 def _start_processes(state: CloudState, localstack: Path | None, report: Report) -> None:
-    """Start what doesn't run, both at once; each says when it is ready."""
+    """Start the processes that don't run, both at once, and wait until each is ready."""
     home = folder()
     state_file = str(home / "cloud.json")
     starting = {}
@@ -259,15 +260,15 @@ def _start_processes(state: CloudState, localstack: Path | None, report: Report)
             python, environment = str(localstack), localstack_environment(home, environment)
         command = [python, "-m", "rayform_localstack.api.server", state_file]
         starting["api"] = processes.start("API process", command, home / "api.log", environment)
-        # Written down at once: a crash of this command must not leave a process that nobody knows.
-        _note(state, "api", starting["api"])
+        # Saved at once: a crash of this command must not leave a process that the state doesn't have.
+        _record(state, "api", starting["api"])
     if not processes.alive(state.processes.get("supervisor")):
         report("Starting the supervisor and the registry")
         command = [sys.executable, "-m", "rayform_localstack.supervisor.main", state_file]
         starting["supervisor"] = processes.start(
             "supervisor", command, home / "supervisor.log", _environment()
         )
-        _note(state, "supervisor", starting["supervisor"])
+        _record(state, "supervisor", starting["supervisor"])
     failed = None
     for name, process in starting.items():
         try:
@@ -278,7 +279,7 @@ def _start_processes(state: CloudState, localstack: Path | None, report: Report)
         raise failed
 
 
-def _note(state: CloudState, name: str, starting: processes.Starting) -> None:
+def _record(state: CloudState, name: str, starting: processes.Starting) -> None:
     import psutil
 
     pid = starting.process.pid
@@ -287,24 +288,24 @@ def _note(state: CloudState, name: str, starting: processes.Starting) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment of our processes: this one's, less what could send them to a real cloud."""
+    """Return the environment of the cloud's processes: this one's, without what could lead them to a real cloud."""
     return {k: v for k, v in os.environ.items() if not k.startswith("AWS_") or k == "AWS_CA_BUNDLE"}
 
 
 def down(report: Report = _quiet, *, layers: bool = False) -> list[str]:
-    """End the emulated cloud of this home with everything that it made.
+    """End the emulated cloud of this home, with everything that it has made.
 
-    Idempotent. Works from labels too, so that it cleans up what a lost state file described.
+    Idempotent. It goes by labels too, so it also removes a cloud whose state file is lost.
 
     Args:
-        report: told what is being done.
-        layers: remove the image layers too that outlive the clouds of this machine.
+        report: called with what is being done.
+        layers: also remove the image layers that outlive the clouds of this machine.
 
     Returns:
         Names of what was removed.
 
     Raises:
-        ConflictError: the layers are to go, and another cloud uses them; nothing was removed.
+        ConflictError: another cloud uses the layers; nothing was removed.
     """
     client = docker_client()
     with _locked():
@@ -317,13 +318,13 @@ def down(report: Report = _quiet, *, layers: bool = False) -> list[str]:
 
 
 def _refuse_if_others_use_layers(client: docker.DockerClient, volume: str, own: list[str]) -> None:
-    found = client.api.containers(all=True, filters={"volume": volume})
-    others = sorted({c["Labels"].get(CLOUD) or c["Names"][0].lstrip("/") for c in found}.difference(own))
+    users = client.api.containers(all=True, filters={"volume": volume})
+    others = sorted({c["Labels"].get(CLOUD) or c["Names"][0].lstrip("/") for c in users}.difference(own))
     if others:
         raise ConflictError(
             f"The kept image layers are in use by {', '.join(others)}.",
             why="Every emulated cloud of this machine shares them.",
-            hint="Take the others down first; `docker network ls --filter label=rayform.slot` lists them.",
+            hint="Take the others down first: `docker network ls --filter label=rayform.slot` lists them.",
         )
 
 
@@ -343,11 +344,11 @@ def _remove_everything(
     client: docker.DockerClient, state: CloudState | None, report: Report = _quiet
 ) -> list[str]:
     if state is not None:
-        # The supervisor survives `kill -9` by design, so it needs no time to end what it is at.
+        # The supervisor survives `kill -9` by design, so it needs no time to finish its work.
         processes.stop(state.processes.get("supervisor"), patience=0.1)
         processes.stop(state.processes.get("api"))
     for identity in processes.with_argument(str(folder() / "cloud.json")):
-        processes.stop(identity)  # a lost state file left it unknown
+        processes.stop(identity)  # one that isn't in the state, since the file was lost
     removed: list[str] = []
     for cloud in _clouds_of_home(client, state):
         removed += _remove_from_docker(client, cloud)
@@ -359,10 +360,10 @@ def _remove_everything(
 
 
 def _remove_from_docker(client: docker.DockerClient, cloud: str) -> list[str]:
-    """Remove what bears a cloud's label, again and again until nothing does; return the names.
+    """Remove everything with a cloud's label, again and again until nothing is left; return the names.
 
-    Once is not enough: a machine's last breath may start a step container, and the engine may be at work on what
-    the supervisor asked for just before it was stopped.
+    Once is not enough: a machine that ends may still start a step container, and the engine may still work on what
+    the supervisor requested just before it was stopped.
     """
     from docker.errors import APIError, NotFound
 
@@ -377,9 +378,8 @@ def _remove_from_docker(client: docker.DockerClient, cloud: str) -> list[str]:
         except NotFound:
             pass  # gone already
         except APIError as error:
-            refused[name] = str(
-                error.explanation
-            )  # on its way out, or in use by what is: the next round asks
+            # It is ending, or something that is ending uses it: the next round tries again.
+            refused[name] = str(error.explanation)
 
     def remove(item: dict[str, Any]) -> None:
         name = item["Names"][0].lstrip("/") if item.get("Names") else item["Id"][:12]
@@ -405,22 +405,21 @@ def _remove_from_docker(client: docker.DockerClient, cloud: str) -> list[str]:
             raise RemoteError(
                 f"Docker Engine doesn't remove {', '.join(sorted(refused)) or 'what is left of the cloud'}.",
                 why="; ".join(sorted(set(refused.values()))) or None,
-                hint="Run `rayform localstack down` again; if it stays, restart Docker Engine.",
+                hint="Run `rayform localstack down` again. If that doesn't help, restart Docker Engine.",
             )
         if refused:
             time.sleep(0.2)
 
 
 def _clouds_of_home(client: docker.DockerClient, state: CloudState | None) -> list[str]:
-    """Return the identifiers of this home's clouds: the one on file, and any whose file was lost."""
-    found = {state.id} if state is not None else set()
-    for network in client.api.networks(filters={"label": f"{HOME}={folder()}"}):
-        found.add(network["Labels"][CLOUD])
-    return sorted(found)
+    """Return the identifiers of this home's clouds: the saved one, and any whose file was lost."""
+    networks = client.api.networks(filters={"label": f"{HOME}={folder()}"})
+    saved = [state.id] if state is not None else []
+    return sorted({*saved, *(network["Labels"][CLOUD] for network in networks)})
 
 
 def reset(report: Report = _quiet) -> CloudState:
-    """Start over: the same engine and settings, an empty cloud."""
+    """Replace the cloud by an empty one with the same engine and settings."""
     state = cloud_of_home()
     down(report)
     return up(

@@ -1,4 +1,4 @@
-"""Docker Engine: reached, or an error that says what to do."""
+"""The client of this machine's Docker Engine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def docker_client() -> docker.DockerClient:
     """Return a client of this machine's Docker Engine, shared by all threads of the process.
 
     Raises:
-        PrerequisiteError: the package or the engine is missing, or this user may not use it.
+        PrerequisiteError: the package is missing, the engine doesn't run, or this user may not use it.
     """
     try:
         import docker
@@ -51,7 +51,7 @@ def docker_client() -> docker.DockerClient:
 
 
 def space_in_gib() -> float | None:
-    """Return the free disk where the engine keeps its data, or `None` where that folder isn't on this machine."""
+    """Return the free disk space for the engine's data, or `None` if that folder isn't on this machine."""
     root = Path(str(docker_client().info().get("DockerRootDir", "")))
     try:
         return shutil.disk_usage(root).free / 2**30

@@ -1,8 +1,8 @@
-"""The images of the emulated cloud: built once, cached by the digest of all that goes into them.
+"""The images of the emulated cloud: built once, and cached by the digest of everything that goes into them.
 
-`base` is what step images start from, `machine` is what instances boot, `services` holds PostgreSQL and the OCI
-registry. All three stand on one Debian root, pulled where a registry can be reached and made by debootstrap
-where none can. The Dockerfiles are in `localstack/images/`.
+Step images start from `base`, instances boot `machine`, and `services` holds PostgreSQL and the OCI registry. All
+three build on one Debian root: pulled if a registry can be reached, otherwise made by debootstrap. The Dockerfiles
+are in `localstack/images/`.
 """
 
 from __future__ import annotations
@@ -41,27 +41,27 @@ SUITE = "bookworm"
 PULLED_ROOT = "debian:bookworm-slim"
 IMAGE_LABEL = "rayform.image"
 EXTRAS = ("ray", "docker", "postgres", "s3")
-"""Extras of Rayform whose requirements every node and step image needs."""
+"""The extras of Rayform that every node and step image needs."""
 
 NEEDED_GIB = 6.0
-"""Disk that the four images take, with room for building them."""
+"""Disk space for the four images and for building them."""
 
 Progress = Callable[[str], None]
-"""Told what is being done, one line each time."""
+"""Called with what is being done, one line each time."""
 
 
 def _quiet(_: str) -> None: ...
 
 
 def _folder() -> Path:
-    """Return the folder of Dockerfiles: beside the package when installed, in the repository when editable."""
+    """Return the folder of Dockerfiles: inside the installed package, or in the repository of an editable install."""
     here = Path(__file__).resolve().parent
     installed = here / "_images"
     return installed if installed.is_dir() else here.parent / "images"
 
 
 def _requirements() -> str:
-    """Return what Rayform itself needs on a node, from its own metadata, one requirement per line."""
+    """Return Rayform's own requirements on a node, by its package metadata, one per line."""
     from packaging.requirements import Requirement
 
     lines = set()
@@ -69,26 +69,25 @@ def _requirements() -> str:
         requirement = Requirement(text)
         if requirement.name == "rayform":
             continue
-        wanted = requirement.marker is None or any(requirement.marker.evaluate({"extra": e}) for e in EXTRAS)
-        if wanted:
+        if requirement.marker is None or any(requirement.marker.evaluate({"extra": e}) for e in EXTRAS):
             extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
             lines.add(f"{requirement.name}{extras}{requirement.specifier}")
     return "\n".join(sorted(lines, key=str.casefold)) + "\n"
 
 
 def _constraints() -> str:
-    """Return the versions that this installation runs, so that laptop and nodes agree."""
+    """Return the versions of this installation's packages, so that laptop and nodes have the same."""
     pins = {}
     for distribution in importlib.metadata.distributions():
         name = distribution.metadata["Name"]
         if name and name != "rayform" and re.fullmatch(r"[A-Za-z0-9._-]+", name):
             pins[re.sub(r"[-_.]+", "-", name).lower()] = distribution.version
-    wanted = {k: v for k, v in pins.items() if "+" not in v}  # local builds, such as torch+cpu, stay out
-    return "".join(f"{name}=={version}\n" for name, version in sorted(wanted.items()))
+    public = {k: v for k, v in pins.items() if "+" not in v}  # without local builds, such as torch+cpu
+    return "".join(f"{name}=={version}\n" for name, version in sorted(public.items()))
 
 
 def _relevant_constraints() -> str:
-    """Return the constraints of what Rayform's node requirements pull in, so that others change no digest."""
+    """Return the constraints of what Rayform's requirements pull in, so that other packages change no digest."""
     from packaging.requirements import Requirement
 
     pins = dict(line.split("==") for line in _constraints().splitlines())
@@ -113,7 +112,7 @@ def _relevant_constraints() -> str:
 
 
 def _certificates() -> bytes:
-    """Return the bundle of certificates that this machine trusts, which a closed network may have added to."""
+    """Return this machine's bundle of trusted certificates, which may include those of a closed network."""
     for path in (os.environ.get("SSL_CERT_FILE"), "/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem"):
         if path and Path(path).is_file():
             return Path(path).read_bytes()
@@ -121,15 +120,15 @@ def _certificates() -> bytes:
 
 
 def _index_arguments() -> dict[str, str]:
-    """Return the package index settings to build with; a login in one would stay in the image's history."""
-    found = {k: os.environ[k] for k in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL") if os.environ.get(k)}
-    for key, value in found.items():
+    """Return the package index settings for the build; a login in one would stay in the image's history."""
+    settings = {k: os.environ[k] for k in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL") if os.environ.get(k)}
+    for key, value in settings.items():
         if re.search(r"//[^/@]+@", value):
             raise PrerequisiteError(
                 f"{key} holds a login, which would stay readable in the images of the emulated cloud.",
-                hint="Set it to an index that asks for none while the images are built.",
+                hint="While the images are built, set it to an index that needs no login.",
             )
-    return {k: v for k, v in found.items() if "file:" not in v}
+    return {k: v for k, v in settings.items() if "file:" not in v}
 
 
 def _digest(*pieces: bytes | str) -> str:
@@ -157,7 +156,7 @@ def _files(name: str) -> dict[str, bytes]:
 
 
 def _root(client: docker.DockerClient, progress: Progress) -> str:
-    """Return the tag of the Debian root with Python, made where it is missing."""
+    """Return the tag of the Debian root with Python; make it if it is missing."""
     packages = "ca-certificates,python3,python3-venv"
     tag = f"rayform/debian:{_digest(SUITE, packages)}"
     if _has(client, tag):
@@ -188,7 +187,7 @@ def _root(client: docker.DockerClient, progress: Progress) -> str:
             raise PrerequisiteError(
                 "debootstrap could not make the base image.",
                 why=" ".join(done.stdout.strip().splitlines()[-2:]) or done.stderr.strip()[-300:],
-                hint="Check that Debian's mirror can be reached and that the disk has room, then try again.",
+                hint="Check that Debian's mirror can be reached and that the disk has space, then try again.",
             )
         for cache in ("var/cache/apt/archives", "var/lib/apt/lists"):
             shutil.rmtree(target / cache, ignore_errors=True)
@@ -228,7 +227,7 @@ def _build(
     arguments: dict[str, str],
     progress: Progress,
 ) -> None:
-    """Build one image from files in memory; the last lines of the build are the error where it fails."""
+    """Build one image from files in memory; if that fails, the error has the last lines of the build."""
     context = io.BytesIO()
     with tarfile.open(fileobj=context, mode="w") as archive:
         for name, data in files.items():
@@ -254,7 +253,7 @@ def _build(
             raise PrerequisiteError(
                 f"The image '{tag}' could not be built.",
                 why=" | ".join([*lines[-4:], str(error)])[-1500:],
-                hint="Check that package indexes can be reached from containers and the disk has room.",
+                hint="Check that containers can reach the package indexes, and that the disk has space.",
             )
 
 
@@ -278,7 +277,7 @@ def _ensure(
 
 
 def _locked(make: Callable[[docker.DockerClient], str]) -> str:
-    """Build under a lock of this machine: two clouds that start at once build each image one time."""
+    """Build under a lock of this machine, so that two clouds that start together build each image once."""
     client = docker_client()
     free = space_in_gib()
     lock = Path(tempfile.gettempdir()) / f"rayform-images-{os.getuid()}.lock"
@@ -306,16 +305,16 @@ def debian_image(progress: Progress = _quiet) -> str:
 
 
 def base_image(progress: Progress = _quiet) -> str:
-    """Return the local tag of the image that step images start from, built where it is missing.
+    """Return the local tag of the image that step images start from; build it if it is missing.
 
-    It holds Debian's Python 3.11, and in `/opt/rayform/venv` (first on PATH) Ray and what Rayform needs, in the
+    It holds Debian's Python 3.11, and in `/opt/rayform/venv` (first on PATH) Ray and Rayform's requirements in the
     versions of this installation. Emulated nodes share this machine's engine, so they have it too.
 
     Args:
-        progress: told what is being done.
+        progress: called with what is being done.
 
     Raises:
-        PrerequisiteError: no engine, no disk, or a part can't be had.
+        PrerequisiteError: no engine, no disk space, or a part can't be fetched.
 
     Example:
         >>> base_image()  # doctest: +SKIP
@@ -325,12 +324,12 @@ def base_image(progress: Progress = _quiet) -> str:
 
 
 def machine_image(progress: Progress = _quiet) -> str:
-    """Return the local tag of the image that emulated instances boot, built where it is missing."""
+    """Return the local tag of the image that emulated instances boot; build it if it is missing."""
     return _locked(lambda client: _ensure(client, "machine", _base(client, progress), progress))
 
 
 def services_image(progress: Progress = _quiet) -> str:
-    """Return the local tag of the image with PostgreSQL and the OCI registry, built where it is missing."""
+    """Return the local tag of the image with PostgreSQL and the OCI registry; build it if it is missing."""
     return _locked(lambda client: _ensure(client, "services", _root(client, progress), progress))
 
 

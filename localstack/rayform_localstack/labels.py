@@ -1,4 +1,4 @@
-"""The labels by which everything of ours in Docker is known, and the names it bears."""
+"""The labels and names of everything that Rayform makes in Docker."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ CLOUD: Final = "rayform.localstack"
 """Identifier of the emulated cloud that a container, network or volume belongs to."""
 
 KIND: Final = "rayform.kind"
-"""What it is: one of `Kind`."""
+"""Its kind: one of `Kind`."""
 
 INSTANCE: Final = "rayform.instance"
-"""The API's identifier: an instance, a database, a VPC, an address."""
+"""The API's identifier of its instance, database, VPC or address."""
 
 NODE: Final = "rayform.node"
-"""Container of the machine that started a step container."""
+"""Container of the machine that has started a step container."""
 
 HOME: Final = "rayform.home"
-"""State folder of the cloud, so that `status` can say whose a slot is."""
+"""State folder of the cloud, so that a cloud whose state file is lost can be found."""
 
 SLOT: Final = "rayform.slot"
-"""Number that sets the cloud's addresses apart: 198.18.SLOT.0/24 and 127.77.SLOT.0/24."""
+"""Number in the cloud's addresses, which no other cloud has: 198.18.SLOT.0/24 and 127.77.SLOT.0/24."""
 
 
 class Kind:
@@ -39,5 +39,5 @@ class Kind:
 
 
 def container_name(cloud: str, what: str) -> str:
-    """Return the one name that a thing of this cloud has: a second creation meets a conflict, not a twin."""
+    """Return the name of a part of this cloud. Making it twice is a conflict, and never gives two of them."""
     return f"rayform-{cloud}-{what}"

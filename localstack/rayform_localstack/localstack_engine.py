@@ -1,7 +1,7 @@
 """Real LocalStack for `--engine localstack`: in an environment of its own, with the packages of its release date.
 
-The API process runs inside that environment, so LocalStack and the moto fork that it brings share one state:
-LocalStack answers what its open edition has, that fork answers ECR, RDS, auto-scaling and the rest.
+The API process runs inside that environment, so LocalStack and its fork of moto share one state. LocalStack answers
+the services of its open edition; the fork answers ECR, RDS, auto-scaling and the rest.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["RELEASED", "VERSION", "ensure_localstack", "localstack_environment"]
 
 VERSION = "4.9.2"
 RELEASED = "2025-10-12"
-"""LocalStack pins few of its packages: those of its release date are the ones that it was tested with."""
+"""LocalStack pins few of its packages. It was tested with those of its release date."""
 
 
 def _home() -> Path:
@@ -33,7 +33,7 @@ def ensure_localstack(report: object = None) -> Path:
     """Return the Python that has LocalStack, installed on first use (about a minute).
 
     Raises:
-        PrerequisiteError: `uv` is missing, or the packages can't be had.
+        PrerequisiteError: `uv` is missing, or the packages can't be installed.
     """
     home = _home()
     python, complete, served = home / "bin" / "python", home / ".complete", home / ".with-server"
@@ -51,21 +51,21 @@ def ensure_localstack(report: object = None) -> Path:
             _install(uv, python, f"localstack-core[runtime]=={VERSION}")
             complete.touch()
         if not served.exists():
-            # What moto's server needs beside the fork that LocalStack brings. Two steps, since the first is
-            # shared with the tests that use LocalStack by itself.
+            # The packages of moto's server, which the fork lacks. They are a step of their own, since tests that use
+            # LocalStack alone share the first step.
             _install(uv, python, "flask", "flask-cors")
             served.touch()
     return python
 
 
 def _uv() -> str:
-    beside = Path(sys.executable).parent / "uv"
+    own = Path(sys.executable).parent / "uv"
     bootstrap = Path(__file__).resolve().parents[2] / ".bootstrap" / "bin" / "uv"
-    for candidate in (shutil.which("uv"), beside, bootstrap):
+    for candidate in (shutil.which("uv"), own, bootstrap):
         if candidate and Path(candidate).exists():
             return str(candidate)
     raise PrerequisiteError(
-        "Installing LocalStack needs uv, which can take packages of a past date.",
+        "Installing LocalStack needs uv, which can install the packages of a past date.",
         hint="Install it (pip install uv), or use the default engine: rayform localstack up --engine moto.",
     )
 
@@ -85,7 +85,7 @@ def _run(command: list[str]) -> None:
 
 
 def localstack_environment(folder: Path, environment: dict[str, str]) -> dict[str, str]:
-    """Return the environment in which that Python finds Rayform's two packages, and none of its others."""
+    """Return the environment for LocalStack's Python, which makes only two of Rayform's packages importable."""
     packages = private_folder(folder / "packages")
     for module in (rayform_core, rayform_localstack):
         source = Path(str(module.__file__)).resolve().parent

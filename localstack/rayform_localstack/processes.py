@@ -1,4 +1,4 @@
-"""The cloud's two processes: started apart from the caller, awaited by their own word, known by their start time."""
+"""The cloud's two processes: each outlives its caller, reports when it is ready, and is known by its start time."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["Starting", "alive", "start", "stop", "with_argument"]
 _PF_EXITING = 0x4
 
 _started: dict[int, subprocess.Popen[bytes]] = {}
-"""Processes that this one started and that are to outlive it. Kept, since a `Popen` that is collected complains
-about its running process; asked now and then, so that one that ended doesn't stay as a zombie."""
+"""The processes that this one has started and that outlive it. They are kept, since a collected `Popen` warns about
+its running process, and polled, so that one that has ended doesn't stay as a zombie."""
 
 
 @dataclass
 class Starting:
-    """A process that was started and hasn't said yet that it is ready."""
+    """A process that was started and hasn't reported yet that it is ready."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -37,14 +37,14 @@ class Starting:
         """Return (process ID, start time) once it is ready.
 
         Raises:
-            PrerequisiteError: it ended or said why it can't; the message holds its last words.
+            PrerequisiteError: it ended, or reported why it can't start; the message has its last lines.
         """
         try:
             readable, _, _ = select.select([self.ready], [], [], seconds)
-            word = os.read(self.ready, 4096).decode(errors="replace").strip() if readable else ""
+            report = os.read(self.ready, 4096).decode(errors="replace").strip() if readable else ""
         finally:
             os.close(self.ready)
-        if word == "ready":
+        if report == "ready":
             return self.process.pid, psutil.Process(self.process.pid).create_time()
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
@@ -52,7 +52,7 @@ class Starting:
         tail = " | ".join(self.log.read_text(errors="replace").strip().splitlines()[-5:])
         raise PrerequisiteError(
             f"The emulated cloud's {self.name} did not start.",
-            why=word.removeprefix("error: ") or tail or "It said nothing.",
+            why=report.removeprefix("error: ") or tail or "It printed nothing.",
             hint=f"Its log is {self.log}.",
         )
 
@@ -61,10 +61,10 @@ def start(name: str, command: list[str], log: Path, environment: dict[str, str] 
     """Start a process in a session of its own; its output goes to `log`.
 
     Args:
-        name: what it is, for errors.
-        command: words of the command; a file descriptor to write "ready" to is added as the last one.
+        name: its name in error messages.
+        command: words of the command; a file descriptor for its report is added as the last word.
         log: file that its output is appended to.
-        environment: its environment; this process's own unless told.
+        environment: its environment; by default this process's own.
     """
     receive, send = os.pipe()
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -104,8 +104,8 @@ def _exists(identity: tuple[int, float]) -> bool:
 def _is_dying(pid: int) -> bool:
     """Return whether a process was killed and has yet to end: the kernel takes milliseconds to free its memory.
 
-    Linux tells it by the pending SIGKILL in `/proc/PID/status` and by the flag PF_EXITING in `/proc/PID/stat`
-    (proc_pid_stat(5)); elsewhere nothing does, and a caller may see such a process as alive.
+    On Linux, `/proc/PID/status` has the pending SIGKILL and `/proc/PID/stat` the flag PF_EXITING
+    (proc_pid_stat(5)). On other systems nothing shows it, and such a process counts as alive.
     """
     folder = Path("/proc") / str(pid)
     try:
@@ -121,7 +121,7 @@ def _is_dying(pid: int) -> bool:
 
 
 def stop(identity: tuple[int, float] | None, patience: float = 3.0) -> None:
-    """End the process with this ID and start time: asked first, then by force. A reused ID is left alone."""
+    """End the process with this ID and start time: by request first, then by force. A reused ID is left alone."""
     if identity is None or not _exists(identity):
         return
     try:
@@ -139,7 +139,7 @@ def stop(identity: tuple[int, float] | None, patience: float = 3.0) -> None:
 
 
 def _ended(identity: tuple[int, float], seconds: float) -> bool:
-    """Wait for a process to end; a zombie has: whoever inherited it may take its time to collect it."""
+    """Wait for a process to end. A zombie has ended: its parent may take a while to collect it."""
     deadline = time.monotonic() + seconds
     while _exists(identity):
         if time.monotonic() > deadline:
@@ -150,9 +150,9 @@ def _ended(identity: tuple[int, float], seconds: float) -> bool:
 
 def with_argument(argument: str) -> list[tuple[int, float]]:
     """Return (process ID, start time) of Rayform's processes whose command line has this argument."""
-    found = []
+    identities = []
     for process in psutil.process_iter(["cmdline", "create_time"]):
         words = process.info["cmdline"] or []
         if argument in words and any(word.startswith("rayform_localstack.") for word in words):
-            found.append((process.pid, float(process.info["create_time"])))
-    return found
+            identities.append((process.pid, float(process.info["create_time"])))
+    return identities

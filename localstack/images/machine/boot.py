@@ -1,13 +1,13 @@
-"""The first program of an emulated machine: what firmware, systemd and cloud-init do together on an instance.
+"""The first program of an emulated machine. It does what firmware, systemd and cloud-init do on an instance.
 
-It routes 169.254.169.254 to the cloud's metadata service, starts the machine's Docker socket and sshd, lets in
+It routes 169.254.169.254 to the cloud's metadata service, starts the machine's Docker socket and sshd, authorizes
 the instance's key pair, and runs user data once, as root, with its output in `/var/log/cloud-init-output.log`.
-Then it waits: SIGTERM (the API's stop), `shutdown` and `reboot` from inside end it.
+Then it waits until SIGTERM (a stop through the API), `shutdown` or `reboot` ends it.
 
-Exit codes tell the supervisor why: 0 powered off from inside, 3 reboot asked from inside, 143 stopped from
-outside; anything else is a crash.
+Its exit code tells the supervisor why it ended: 0 after `shutdown`, 3 after `reboot`, 143 after SIGTERM; anything
+else is a crash.
 
-Formats of user data are cloud-init's: shell script (`#!`), cloud-config (`write_files`, `bootcmd`, `runcmd`),
+The formats of user data are cloud-init's: shell script (`#!`), cloud-config (`write_files`, `bootcmd`, `runcmd`),
 MIME multipart of these, each perhaps gzipped.
 https://cloudinit.readthedocs.io/en/latest/explanation/format.html
 """
@@ -47,15 +47,15 @@ def log(text: str) -> None:
 
 
 def unblock() -> None:
-    """Give a child the usual signals back: this program waits for its own with `sigtimedwait`, so blocks them."""
+    """Unblock signals in a child: this program blocks them, since it waits for them with `sigtimedwait`."""
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def route_metadata(service: str) -> None:
     """Send the machine's packets for 169.254.169.254:80 to the cloud's metadata service.
 
-    The address is rewritten inside the machine's own network namespace, so nothing on the host changes and two
-    clouds don't meet; step containers share the namespace and see the same metadata.
+    The address is rewritten inside the machine's own network namespace, so nothing changes on the host, and clouds
+    don't affect each other. Step containers share the namespace and see the same metadata.
     """
     rule = ["OUTPUT", "-d", METADATA, "-p", "tcp", "--dport", "80", "-j", "DNAT", "--to-destination", service]
     if subprocess.run(["iptables", "-w", "-t", "nat", "-C", *rule], capture_output=True).returncode != 0:
@@ -69,19 +69,19 @@ class Metadata:
         self.token = self._call("PUT", "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "21600"})
 
     def get(self, path: str) -> bytes | None:
-        """Return what stands at `/latest/{path}`, or `None` where nothing does."""
+        """Return the metadata at `/latest/{path}`, or `None` if there is none."""
         return self._call(
             "GET", f"/latest/{path}", {"X-aws-ec2-metadata-token": (self.token or b"").decode()}
         )
 
-    def tell(self, **facts: object) -> None:
-        """Tell the cloud how the boot goes; `rayform localstack status` shows it."""
+    def report(self, **facts: object) -> None:
+        """Report to the cloud how the boot goes; `rayform localstack status` shows it."""
         with contextlib.suppress(OSError):
             self._call("PUT", "/rayform/boot", {}, json.dumps(facts).encode())
 
     @staticmethod
     def _call(method: str, path: str, headers: dict[str, str], body: bytes | None = None) -> bytes | None:
-        # A machine may come up a moment before the API process has noticed its address.
+        # A machine may boot a moment before the API process has its address.
         for attempt in range(40):
             connection = http.client.HTTPConnection(METADATA, timeout=5)
             try:
@@ -89,7 +89,7 @@ class Metadata:
                 response = connection.getresponse()
                 data = response.read()
                 if response.status == 404 and response.headers.get("X-Rayform-Unknown"):
-                    raise ConnectionError("the metadata service doesn't know this address yet")
+                    raise ConnectionError("The metadata service doesn't know this address yet.")
                 return data if response.status == 200 else None
             except OSError:
                 if attempt == 39:
@@ -100,8 +100,8 @@ class Metadata:
         return None
 
 
-def let_in(public_keys: list[str]) -> None:
-    """Write the instance's public keys for the users that its AMI lets in."""
+def authorize(public_keys: list[str]) -> None:
+    """Write the instance's public keys for the users that can log in."""
     for user in LOGIN_USERS:
         record = pwd.getpwnam(user)
         folder = Path(record.pw_dir) / ".ssh"
@@ -119,7 +119,7 @@ def start_sshd() -> subprocess.Popen[bytes]:
     if not key.exists():
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    # Logins see what the machine's own processes see: sshd passes nothing of its environment on by itself.
+    # Logins get the environment of the machine's own processes, which sshd doesn't pass on by itself.
     names = (
         "PATH",
         "VIRTUAL_ENV",
@@ -135,7 +135,7 @@ def start_sshd() -> subprocess.Popen[bytes]:
 
 
 def start_docker_socket() -> subprocess.Popen[bytes] | None:
-    """Serve `/var/run/docker.sock`: the host's engine as if it were this machine's own."""
+    """Serve `/var/run/docker.sock`: the host's engine, as if it were this machine's own."""
     if not Path("/run/host/docker.sock").exists():
         return None
     return subprocess.Popen(
@@ -149,12 +149,12 @@ def parts(data: bytes) -> list[bytes]:
         data = gzip.decompress(data)
     head = data.lstrip()[:64].lower()
     if head.startswith((b"content-type:", b"mime-version:")):
-        found: list[bytes] = []
+        unpacked: list[bytes] = []
         for part in email.message_from_bytes(data).walk():
             if not part.is_multipart():
                 payload = part.get_payload(decode=True)
-                found += parts(payload if isinstance(payload, bytes) else b"")
-        return found
+                unpacked += parts(payload if isinstance(payload, bytes) else b"")
+        return unpacked
     return [data] if data.strip() else []
 
 
@@ -206,10 +206,10 @@ def run_cloud_config(text: bytes, number: int) -> int:
     import yaml
 
     config = yaml.safe_load(text) or {}
-    known = {"write_files", "bootcmd", "runcmd"}
-    if left_out := sorted(set(config) - known):
+    supported = {"write_files", "bootcmd", "runcmd"}
+    if ignored := sorted(set(config) - supported):
         with OUTPUT.open("a") as output:
-            output.write(f"cloud-config: the emulated machine leaves out {', '.join(left_out)}\n")
+            output.write(f"cloud-config: the emulated machine ignores {', '.join(ignored)}\n")
     for entry in config.get("write_files") or []:
         write_file(entry)
     lines = ["#!/bin/sh"]
@@ -234,7 +234,7 @@ def run_user_data(data: bytes) -> int:
         else:
             with OUTPUT.open("a") as output:
                 output.write(
-                    f"user data part {number} is neither a script (#!) nor #cloud-config: left out\n"
+                    f"Part {number} of the user data is neither a script (#!) nor #cloud-config, and is ignored.\n"
                 )
             continue
         failed = failed or code
@@ -242,7 +242,7 @@ def run_user_data(data: bytes) -> int:
 
 
 def run_boot_scripts() -> int:
-    """Run what stands in cloud-init's folder for every boot; return the first exit code that isn't 0, or 0."""
+    """Run the scripts in cloud-init's folder for every boot; return the first exit code that isn't 0, or 0."""
     failed = 0
     for script in sorted(PER_BOOT.iterdir()) if PER_BOOT.is_dir() else []:
         if os.access(script, os.X_OK):
@@ -252,16 +252,16 @@ def run_boot_scripts() -> int:
 
 
 def run_scripts(metadata: Metadata, instance_id: str) -> None:
-    """Run, in a process of its own, the scripts of every boot and, at this instance's first, user data."""
+    """Run the scripts of every boot and, at the instance's first boot, user data; in a process of their own."""
     done = INSTANCE / f"started-{instance_id}"
     first = not done.exists()
     done.touch()
     data = (metadata.get("user-data") or b"") if first else b""
     if not data.strip() and not PER_BOOT.is_dir():
         (INSTANCE / "boot-finished").touch()
-        metadata.tell(phase="done", code=0, again=not first)
+        metadata.report(phase="done", code=0, again=not first)
         return
-    metadata.tell(phase="user-data", again=not first)
+    metadata.report(phase="user-data", again=not first)
     child = os.fork()
     if child == 0:
         unblock()
@@ -271,20 +271,20 @@ def run_scripts(metadata: Metadata, instance_id: str) -> None:
             code = run_boot_scripts()
             code = run_user_data(data) or code
             (INSTANCE / "boot-finished").touch()
-            metadata.tell(
+            metadata.report(
                 phase="done", code=code, seconds=round(time.monotonic() - started, 3), again=not first
             )
-            log(f"user data ended with {code} after {time.monotonic() - started:.1f} s")
-        except Exception as error:  # noqa: BLE001 - whatever it was belongs in the machine's log
+            log(f"user data ended with exit code {code} after {time.monotonic() - started:.1f} s")
+        except Exception as error:  # noqa: BLE001 - every error belongs in the machine's log
             with OUTPUT.open("a") as output:
-                output.write(f"user data could not be run: {error!r}\n")
-            metadata.tell(phase="done", code=1, error=repr(error)[:300])
+                output.write(f"User data could not be run: {error!r}\n")
+            metadata.report(phase="done", code=1, error=repr(error)[:300])
         finally:
             os._exit(0 if code == 0 else 1)
 
 
 def main() -> int:
-    """Boot, then wait for the machine's end."""
+    """Boot the machine, then wait until it has to end."""
     Path("/run/rayform-boot.pid").write_text(f"{os.getpid()}\n")
     INSTANCE.mkdir(parents=True, exist_ok=True)
     docker = start_docker_socket()
@@ -295,7 +295,7 @@ def main() -> int:
     machine["memory_limit_bytes"] = int(os.environ.get("RAYFORM_MEMORY_LIMIT", "0")) or None
     Path("/etc/rayform").mkdir(mode=0o755, exist_ok=True)
     Path("/etc/rayform/machine.json").write_text(json.dumps(machine, indent=2) + "\n")
-    let_in(machine.get("public_keys", []))
+    authorize(machine.get("public_keys", []))
     sshd = start_sshd()
     OUTPUT.touch(mode=0o600)
     run_scripts(metadata, str(machine.get("instance_id")))
@@ -314,14 +314,14 @@ def main() -> int:
 
 
 def reap() -> None:
-    """Collect children that ended, such as the process of user data."""
+    """Collect children that have ended, such as the process of user data."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
 
 
 def power_down(code: int) -> int:
-    """End every process as an operating system does: ask, wait a moment, insist. Return `code`."""
+    """End every process as an operating system does: SIGTERM, a moment's wait, SIGKILL. Return `code`."""
     log({POWERED_OFF: "powering off", REBOOT_ASKED: "rebooting", STOPPED: "stopping"}[code])
     own = {1, os.getpid()}
     for number, patience in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 0.5)):

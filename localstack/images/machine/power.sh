@@ -1,6 +1,6 @@
 #!/bin/sh
-# shutdown, poweroff, halt, reboot from inside: ask `boot`, which is the machine's init. Arguments that set a
-# time or a message (`shutdown -h now`) change nothing: the machine goes down at once.
+# shutdown, poweroff, halt and reboot from inside: they send a signal to `boot`, the machine's init. A time or a
+# message among the arguments (`shutdown -h now`) changes nothing: the machine goes down at once.
 case "$(basename "$0") $*" in
   "shutdown "*-c*) exit 0 ;;
   reboot*|"shutdown "*-r*) signal=USR2 ;;

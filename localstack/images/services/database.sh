@@ -1,6 +1,6 @@
 #!/bin/bash
-# Runs one database of the emulated RDS. Settings come in /run/rayform/database.env (0600), which the
-# supervisor copies in before the start: an environment variable would show in `docker inspect`.
+# Runs one database of the emulated RDS. The supervisor copies its settings to /run/rayform/database.env (0600) before
+# the start: an environment variable would show in `docker inspect`.
 set -euo pipefail
 data=/var/lib/rayform/data/pgdata
 bin=/usr/lib/postgresql/bin
@@ -10,7 +10,7 @@ if [ ! -e "$data/.ready" ]; then
   rm -rf "$data"
   cp -a /var/lib/rayform/template "$data"
 fi
-# The password may be new (rotated, modified): set it at every start, in single-user speech over a private socket.
+# The password may be new (rotated, modified), so every start sets it, over a private socket.
 mkdir -p /run/rayform/private && chown postgres /run/rayform/private && chmod 700 /run/rayform/private
 su postgres -c "$bin/pg_ctl -D $data -w -s -o \"-c listen_addresses='' -k /run/rayform/private\" -l /dev/null start"
 psql() { su postgres -c "$bin/psql -X -q -v ON_ERROR_STOP=1 -h /run/rayform/private -U rdsadmin $*"; }
@@ -30,7 +30,7 @@ SQL
 rm -f /run/rayform/private/setup.sql /run/rayform/database.env
 su postgres -c "$bin/pg_ctl -D $data -w -s -m fast stop"
 touch "$data/.ready"
-# RDS speaks TLS, and from version 15 on takes nothing else. The key is this database's own, made at its first start.
+# RDS has TLS, and from version 15 on nothing else. The first start makes the database's own key.
 if [ ! -e "$data/server.key" ]; then
   openssl req -new -x509 -days 3650 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 \
     -subj "/CN=rds.localstack" -keyout "$data/server.key" -out "$data/server.crt" 2>/dev/null

@@ -1,7 +1,7 @@
 """Forward TCP connections from a loopback address of the host to a private address: an Elastic IP.
 
-Runs in a container on the host's network, since an address that is associated later can't be published by a
-container that already runs. Usage: `forward.py LISTEN_ADDRESS PORT TARGET_ADDRESS TARGET_PORT`.
+It runs in a container on the host's network, since a running container can't publish an address that is associated
+later. Usage: `forward.py LISTEN_ADDRESS PORT TARGET_ADDRESS TARGET_PORT`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 
 
 async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Copy one direction of a connection until its end."""
+    """Copy one direction of a connection until it ends."""
     with contextlib.suppress(ConnectionError):
         while data := await reader.read(65536):
             writer.write(data)

@@ -1,18 +1,18 @@
 #!/usr/bin/python3
-"""Keeps the registry's image layers in a volume that outlives a cloud, so that the next cloud's pushes find them.
+"""Keeps the registry's image layers in a volume that outlives a cloud, so that pushes to the next cloud find them.
 
-Docker Engine remembers as what it pushed a layer, and asks a registry for that blob before it compresses the layer
-again. The registry's own storage stays an ordinary one in the cloud's own volume: what is kept is seen in it
-through symbolic links, so a kept layer that is lost is a blob that isn't there, and is pushed again.
+Docker Engine remembers the digest of each layer that it has pushed, and asks a registry for it before it compresses
+the layer again. The registry's own storage stays in the cloud's own volume; symbolic links in it lead to the kept
+layers. If a kept layer is lost, the registry lacks that blob, and it is pushed again.
 
-    layers.py prune LIMIT     drop what is damaged or unfinished, and the longest unused beyond LIMIT bytes;
+    layers.py prune LIMIT     drop damaged and unfinished layers, and the longest unused beyond LIMIT bytes;
                               only while no other registry uses the volume (registry.sh holds its lock)
-    layers.py link REPOSITORY let a repository have every layer that is kept
-    layers.py keep LIMIT      keep what the registry's images name, while there is room
+    layers.py link REPOSITORY link every kept layer into a repository
+    layers.py keep LIMIT      keep the layers of the registry's images, while there is space
 
-A kept layer is the file `sha256/DIGEST.SIZE`. It gets there by a rename once it is checked and on disk, with a time of
-modification that never changes: a file with another one was touched by somebody, and is read again before use.
-Its time of access is when an image that names it was last pushed.
+A kept layer is the file `sha256/DIGEST.SIZE`. It is renamed to that once it is checked and on disk, with a time of
+modification that never changes: a file with another time was changed, and is read again before use. Its time of
+access is the last push of an image that has it.
 
 Source of the registry's folders: https://github.com/distribution/distribution, `registry/storage/paths.go`.
 """
@@ -37,10 +37,10 @@ PART = r"[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*"
 REPOSITORY = re.compile(f"{PART}(/{PART})*")
 STAMP = 946_684_800
 MOST = 4096
-"""Layers at most, however small: each repository gets a link to each."""
+"""The most layers, however small: each repository gets a link to each."""
 
 FREE_AT_LEAST = int(os.environ.get("RAYFORM_LAYERS_FREE", str(2 << 30)))
-"""Disk that keeping a layer leaves free, in bytes."""
+"""Disk space that keeping a layer must leave free, in bytes."""
 
 BLOCK = 1 << 20
 
@@ -55,35 +55,35 @@ class Layer(NamedTuple):
 
 
 def kept() -> dict[str, Layer]:
-    """Return the layers that are whole, by digest; drop those that aren't."""
-    found = {}
+    """Return the complete layers by digest, and drop the damaged ones."""
+    layers = {}
     with suppress(FileNotFoundError):
         for entry in os.scandir(LAYERS / "sha256"):
             digest, _, size = entry.name.partition(".")
             facts = entry.stat(follow_symlinks=False)
             path = Path(entry.path)
-            if _whole(path, digest, int(size) if size.isdigit() else -1, facts):
-                found[digest] = Layer(digest, facts.st_size, facts.st_atime, path)
+            if _is_complete(path, digest, int(size) if size.isdigit() else -1, facts):
+                layers[digest] = Layer(digest, facts.st_size, facts.st_atime, path)
             else:
-                sys.stderr.write(f"layer {digest[:12]} is damaged and dropped\n")
+                sys.stderr.write(f"Layer {digest[:12]} is damaged, and was dropped.\n")
                 path.unlink(missing_ok=True)
-    return found
+    return layers
 
 
-def _whole(path: Path, digest: str, size: int, facts: os.stat_result) -> bool:
+def _is_complete(path: Path, digest: str, size: int, facts: os.stat_result) -> bool:
     if facts.st_size != size:
         return False
     if facts.st_mtime == STAMP:
         return True
     with path.open("rb") as file:
-        whole = hashlib.file_digest(file, "sha256").hexdigest() == digest
-    if whole:
+        complete = hashlib.file_digest(file, "sha256").hexdigest() == digest
+    if complete:
         os.utime(path, (facts.st_atime, STAMP))
-    return whole
+    return complete
 
 
 def prune(limit: int) -> None:
-    """Drop the longest unused until the rest takes `limit` bytes, or less where there was no room for new ones."""
+    """Drop the longest unused layers until the rest takes `limit` bytes, or less if new ones had no space."""
     (LAYERS / "sha256").mkdir(parents=True, exist_ok=True)
     for unfinished in LAYERS.glob("new.*"):
         unfinished.unlink()
@@ -101,9 +101,9 @@ def prune(limit: int) -> None:
 
 
 def link(repository: str) -> None:
-    """Let a repository have every kept layer, as if each had been mounted into it."""
+    """Link every kept layer into a repository, as if each had been mounted into it."""
     if not REPOSITORY.fullmatch(repository):
-        raise SystemExit(f"'{repository}' isn't the name of a repository")
+        raise SystemExit(f"'{repository}' isn't a valid repository name.")
     links = REGISTRY / "repositories" / repository / "_layers/sha256"
     for layer in kept().values():
         data = _data(layer.digest)
@@ -119,47 +119,47 @@ def link(repository: str) -> None:
 
 
 def keep(limit: int) -> None:
-    """Keep the layers that the registry's images name; note it where there is no room for one."""
+    """Keep the layers of the registry's images; note it if there is no space for one."""
     (LAYERS / "sha256").mkdir(parents=True, exist_ok=True)
     with (LAYERS / "keeping").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         layers = kept()
         size = sum(layer.size for layer in layers.values())
         for digest in _named_by_images():
-            if (known := layers.get(digest)) is not None:
-                os.utime(known.path, (time.time(), STAMP))
+            if (kept_layer := layers.get(digest)) is not None:
+                os.utime(kept_layer.path, (time.time(), STAMP))
                 continue
             data = _data(digest)
             if not data.is_file() or data.is_symlink():
                 continue
             new = data.stat().st_size
-            room = os.statvfs(LAYERS)
+            disk = os.statvfs(LAYERS)
             if (
                 size + new > limit
                 or len(layers) >= MOST
-                or room.f_bavail * room.f_frsize < new + FREE_AT_LEAST
+                or disk.f_bavail * disk.f_frsize < new + FREE_AT_LEAST
             ):
                 (LAYERS / "full").touch()
                 continue
             if (layer := _copy(digest, data)) is not None:
                 layers[digest] = layer
                 size += new
-                _replace_by_link(data, layer.path)  # or it would take its room twice
+                _replace_by_link(data, layer.path)  # otherwise it would take its space twice
 
 
 def _copy(digest: str, data: Path) -> Layer | None:
-    """Copy a blob; return what is now kept, or `None` where the blob isn't what its name says."""
+    """Copy a blob; return the kept layer, or `None` if the blob doesn't have the digest in its name."""
     unfinished = LAYERS / f"new.{digest}.{os.getpid()}"
-    found, size = hashlib.sha256(), 0
+    sha256, size = hashlib.sha256(), 0
     try:
         with data.open("rb") as source, unfinished.open("wb") as target:
             while block := source.read(BLOCK):
-                found.update(block)
+                sha256.update(block)
                 size += target.write(block)
             target.flush()
             os.fchmod(target.fileno(), 0o444)
             os.fsync(target.fileno())
-        if found.hexdigest() != digest:
+        if sha256.hexdigest() != digest:
             return None
         now = time.time()
         os.utime(unfinished, (now, STAMP))
@@ -186,7 +186,7 @@ def _replace_by_link(data: Path, target: Path) -> None:
 
 
 def _named_by_images() -> Iterator[str]:
-    """Yield the digests of the layers and configurations of every image that the registry has."""
+    """Yield the digests of the layers and configurations of the registry's images."""
     seen: set[str] = set()
     for folder, inside, _ in os.walk(REGISTRY / "repositories"):
         inside[:] = [name for name in inside if name not in {"_layers", "_uploads"}]
@@ -201,7 +201,7 @@ def _named_by_images() -> Iterator[str]:
                 image = json.loads(_data(manifest).read_bytes())
                 digests = [part["digest"] for part in (*image.get("layers", []), image["config"])]
             except (OSError, ValueError, LookupError, TypeError, AttributeError):
-                continue  # a list of images, whose images stand beside it
+                continue  # a list of images; the images have manifests of their own
             for digest in digests:
                 name = str(digest).removeprefix("sha256:")
                 if re.fullmatch("[0-9a-f]{64}", name) and name not in seen:

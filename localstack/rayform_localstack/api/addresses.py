@@ -1,4 +1,4 @@
-"""Loopback addresses that stand for public ones: `127.77.SLOT.10` and up, one for each network interface."""
+"""Loopback addresses in place of public ones: `127.77.SLOT.10` and up, one for each network interface."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["AddressPool"]
 
 
 class AddressPool:
-    """Hands out loopback addresses, the same one to the same owner until it is given back.
+    """Assigns loopback addresses: an owner keeps the same one until it gives it back.
 
     Args:
         slot: the cloud's number.
@@ -16,22 +16,22 @@ class AddressPool:
 
     def __init__(self, slot: int) -> None:
         self._free = [f"127.77.{slot}.{last}" for last in range(254, 9, -1)]
-        self._taken: dict[str, str] = {}
+        self._by_owner: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def take(self, owner: str) -> str:
         """Return this owner's address."""
         with self._lock:
-            if owner not in self._taken:
+            if owner not in self._by_owner:
                 if not self._free:
-                    raise RuntimeError("the emulated cloud has no loopback address left (245 are in use)")
-                self._taken[owner] = self._free.pop()
-            return self._taken[owner]
+                    raise RuntimeError("The emulated cloud has no free loopback address (245 are in use).")
+                self._by_owner[owner] = self._free.pop()
+            return self._by_owner[owner]
 
     def give_back(self, owner: str) -> None:
-        """Free this owner's address; one that has none changes nothing."""
+        """Free this owner's address, if it has one."""
         with self._lock:
-            address = self._taken.pop(owner, None)
+            address = self._by_owner.pop(owner, None)
             if address is not None:
-                # To the far end: an address just freed may still be in somebody's known_hosts or connection.
+                # It is used again last: it may still be in a known_hosts file or in an open connection.
                 self._free.insert(0, address)

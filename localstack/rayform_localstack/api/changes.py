@@ -1,4 +1,4 @@
-"""A counter that the supervisor waits on, so that it acts at once and never polls."""
+"""A counter of changes that the supervisor waits for, so that it acts at once and never polls."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ __all__ = ["Changes"]
 
 
 class Changes:
-    """Counts changes of what the API wants; waiters wake on the next one."""
+    """Counts changes of what must be real, and wakes everyone who waits for the next one."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self.count = 1
 
     def bump(self) -> None:
-        """Say that something changed."""
+        """Count a change."""
         with self._condition:
             self.count += 1
             self._condition.notify_all()

@@ -1,8 +1,8 @@
-"""Image layers that outlive a cloud: the registry's container is told when to show and when to keep them.
+"""Image layers that outlive a cloud: this module runs the script that keeps them in the registry's container.
 
-Pushing an image of a gigabyte costs Docker Engine half a minute of compressing, and an emulated cloud begins with an
-empty registry. So layers lie in a volume of this machine (`localstack/images/services/layers.py`). Nothing here may
-hinder a push: without kept layers, it takes longer.
+To push an image of a gigabyte, Docker Engine compresses for half a minute, and an emulated cloud begins with an empty
+registry. So layers are kept in a volume of this machine (`localstack/images/services/layers.py`). An error here must
+not stop a push: without kept layers, it only takes longer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rayform_localstack.engine import docker_client
 __all__ = ["KeptLayers"]
 
 LINK_WITHIN = 10.0
-"""Seconds that a push waits for its repository's layers; a push that finds none uploads them."""
+"""Seconds that a push waits until its repository has the kept layers; afterwards it uploads them itself."""
 
 SCRIPT = "/usr/lib/rayform-services/layers.py"
 log = logging.getLogger(__name__)
@@ -36,17 +36,19 @@ class KeptLayers:
         self._keeper: threading.Thread | None = None
 
     def link(self, repository: str) -> None:
-        """Let a repository have every kept layer; return once it has, or after `LINK_WITHIN` seconds."""
+        """Link every kept layer into a repository; return when that is done, or after `LINK_WITHIN` seconds."""
         work = threading.Thread(target=self._run, args=("link", repository), daemon=True)
         work.start()
         work.join(LINK_WITHIN)
         if work.is_alive():
             log.warning(
-                "The kept layers aren't in %s within %s s: the push goes on.", repository, LINK_WITHIN
+                "The kept layers weren't linked into %s within %s s: the push goes on.",
+                repository,
+                LINK_WITHIN,
             )
 
     def keep(self) -> None:
-        """Keep the layers of the registry's images, in the background, one time for all that ask meanwhile."""
+        """Keep the layers of the registry's images, in the background; calls meanwhile are served together."""
         self._images.set()
         if self._keeper is None:
             self._keeper = threading.Thread(target=self._follow, daemon=True, name="keep layers")
@@ -61,10 +63,10 @@ class KeptLayers:
         try:
             engine = docker_client().api
             task = engine.exec_create(self.container, ["python3", SCRIPT, *arguments])["Id"]
-            said = engine.exec_start(task).decode(errors="replace").strip()
+            output = engine.exec_start(task).decode(errors="replace").strip()
             code = engine.exec_inspect(task)["ExitCode"]
-        except Exception as error:  # noqa: BLE001 - whatever the engine says, the push goes on
+        except Exception as error:  # noqa: BLE001 - whatever fails, the push goes on
             log.warning("Layers: `%s` failed: %s", arguments[0], error)
             return
-        if said or code != 0:
-            log.warning("Layers: `%s` ended with %s: %s", arguments[0], code, said[-500:])
+        if output or code != 0:
+            log.warning("Layers: `%s` ended with exit code %s: %s", arguments[0], code, output[-500:])

@@ -1,1 +1,1 @@
-"""The supervisor: makes containers of what the API calls instances, databases, addresses and a registry."""
+"""The supervisor: it makes the API's instances, databases, addresses and registry real, as containers."""

@@ -1,1 +1,1 @@
-"""A Ray cluster: reached from a laptop, run by its machines, with workers inside step images."""
+"""A Ray cluster: how laptops reach it, what runs on its machines, and its workers inside step images."""

@@ -1,1 +1,1 @@
-"""Reaching other machines: the OpenSSH client and port tunnels."""
+"""Connections to other machines: the OpenSSH client and port tunnels."""

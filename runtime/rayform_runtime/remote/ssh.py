@@ -1,7 +1,7 @@
-"""The OpenSSH client, as this project uses it: one key, a pinned host key, one shared connection.
+"""Calls the OpenSSH client, with one key, a pinned host key and one shared connection.
 
-Paramiko was rejected: OpenSSH is on every laptop, keeps one connection for many uses (`ControlMaster`), and its
-security fixes come with the system.
+Paramiko was rejected: OpenSSH is on every laptop, keeps one connection for many uses (`ControlMaster`), and gets its
+security fixes with the system.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ __all__ = ["SSHTarget"]
 
 _CONNECT_SECONDS = 10
 _SHARED_FOR = 60
-"""Seconds that a shared connection outlives its last use, so that the next command starts at once."""
+"""Seconds that a shared connection stays open after its last use, so that the next command starts at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class SSHTarget:
-    """A machine reached by SSH.
+    """A machine that answers by SSH.
 
     Args:
-        user, host, port: where and as whom.
-        key: path of the private key; the agent's and the user's own unless told.
-        known_hosts: path of the file that the host's key is checked against; strictly, always.
+        user, host, port: the login.
+        key: path of the private key; by default the agent's keys and the user's own.
+        known_hosts: path of the file with the host's key, which is always checked strictly.
     """
 
     user: str
@@ -49,23 +49,23 @@ class SSHTarget:
         """Read `ssh://user@host[:port]`.
 
         Raises:
-            UsageError: it has another form.
+            UsageError: the address has another form.
         """
         parts = urlsplit(address)
         user, host = parts.username or "", parts.hostname or ""
-        # A name that begins with a hyphen would be read as an option.
+        # OpenSSH would read a name that begins with a hyphen as an option.
         fits = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", user) and re.fullmatch(
             r"[A-Za-z0-9][A-Za-z0-9.:-]*", host
         )
         if parts.scheme != "ssh" or not fits or parts.password or parts.path not in ("", "/"):
             raise UsageError(
-                f"'{address}' isn't the address of a cluster.", hint="It has the form ssh://user@host[:port]."
+                f"'{address}' isn't a valid address of a cluster.", hint="Write it as ssh://user@host[:port]."
             )
         return cls(user, host, parts.port or 22, key, known_hosts)
 
     @property
     def name(self) -> str:
-        """What to call it in messages."""
+        """The machine's name in messages."""
         return self.host if self.port == 22 else f"{self.host}:{self.port}"
 
     def options(self, *, shared: bool = True) -> list[str]:
@@ -98,27 +98,27 @@ class SSHTarget:
         return words
 
     def control_path(self) -> Path:
-        """Return the socket of the shared connection: in a private folder, and short, as sockets must be."""
+        """Return the socket of the shared connection, in a private folder; a socket's path must be short."""
         folder = private_folder(Path(tempfile.gettempdir()) / f"rayform-ssh-{os.getuid()}")
         if folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o077:
             raise PrerequisiteError(
-                f"'{folder}' isn't private to your user.", hint="Remove it; it is made anew."
+                f"'{folder}' isn't private to your user.", hint="Remove it; Rayform makes it again."
             )
         facts = f"{self.user}@{self.host}:{self.port} {self.key} {self.known_hosts}"
         return folder / hashlib.sha256(facts.encode()).hexdigest()[:16]
 
     def command(self, *remote: str, options: Sequence[str] = (), shared: bool = True) -> list[str]:
-        """Return the command line that runs `remote` there; its words are passed as they are."""
+        """Return the command line that runs `remote` on the machine; its words arrive unchanged."""
         import shlex
 
         words = [ssh_program(), *self.options(shared=shared), *options, f"{self.user}@{self.host}"]
         return [*words, "--", shlex.join(remote)] if remote else words
 
     def run(self, *remote: str, timeout: float = 60.0, input: bytes | None = None) -> bytes:
-        """Run a command there and return what it prints.
+        """Run a command on the machine and return what it prints.
 
         Raises:
-            RemoteError: the machine can't be reached, isn't the one that was pinned, or the command failed.
+            RemoteError: the machine can't be reached, its key isn't the pinned one, or the command failed.
         """
         try:
             done = subprocess.run(
@@ -130,32 +130,39 @@ class SSHTarget:
             raise self.failure(done.returncode, done.stderr.decode(errors="replace"), " ".join(remote[:4]))
         return done.stdout
 
-    def failure(self, code: int, said: str, what: str) -> RemoteError:
-        """Say why a call of ssh failed."""
-        last = " ".join(line.strip() for line in said.strip().splitlines()[-3:] if line.strip())
-        if "REMOTE HOST IDENTIFICATION HAS CHANGED" in said or "Host key verification failed" in said:
+    def failure(self, code: int, output: str, command: str) -> RemoteError:
+        """Return the error that explains a failed call of ssh.
+
+        Args:
+            code: ssh's exit code.
+            output: what it printed to stderr.
+            command: what it ran, for the message.
+        """
+        last = " ".join(line.strip() for line in output.strip().splitlines()[-3:] if line.strip())
+        if "REMOTE HOST IDENTIFICATION HAS CHANGED" in output or "Host key verification failed" in output:
             return RemoteError(
                 f"'{self.name}' isn't the machine that was deployed.",
-                why="Its host key differs from the one that was pinned at deploy, or none was pinned.",
-                hint="If you replaced the head, run `rayform stack refresh`; otherwise somebody stands in between.",
+                why="Its host key differs from the one that the deploy pinned, or the deploy pinned none.",
+                hint="If you replaced the head, run `rayform stack refresh`. Otherwise somebody may intercept the "
+                "connection.",
             )
-        if "Permission denied" in said and code == 255:
+        if "Permission denied" in output and code == 255:
             return RemoteError(
                 f"'{self.name}' refuses the key.",
                 why=last,
-                hint="Check `ssh_key` of the stack's orchestrator (`rayform stack describe`). A key of `rayform stack "
-                "new-key` comes in with the next `rayform stack deploy`.",
+                hint="Check `ssh_key` of the stack's orchestrator (`rayform stack describe`). A key from "
+                "`rayform stack new-key` works after the next `rayform stack deploy`.",
             )
         if code == 255:
             return RemoteError(
                 f"'{self.name}' can't be reached by SSH.",
                 why=last or None,
-                hint="A stopped head is woken by `rayform stack start`; your address must be among the allowed CIDRs.",
+                hint="`rayform stack start` wakes a stopped head. Your address must be among the allowed CIDRs.",
             )
-        return RemoteError(f"'{what}' failed on '{self.name}' with exit code {code}.", why=last or None)
+        return RemoteError(f"'{command}' failed on '{self.name}' with exit code {code}.", why=last or None)
 
     def lines(self, *remote: str, stop: threading.Event) -> Iterator[bytes]:
-        """Run a command there and give its lines as they come, until it ends or `stop` is set.
+        """Run a command on the machine and yield its lines as they come, until it ends or `stop` is set.
 
         Raises:
             RemoteError: the connection broke, or the command failed.
@@ -181,8 +188,8 @@ class SSHTarget:
                 yield from process.stdout
                 code = process.wait()
                 if code != 0 and not stop.is_set():
-                    said = process.stderr.read().decode(errors="replace")
-                    raise self.failure(code, said, " ".join(remote[:4]))
+                    output = process.stderr.read().decode(errors="replace")
+                    raise self.failure(code, output, " ".join(remote[:4]))
             finally:
                 ended.set()
                 if process.poll() is None:
@@ -206,15 +213,15 @@ def ssh_program() -> str:
     Raises:
         PrerequisiteError: there is none.
     """
-    found = shutil.which("ssh")
-    if found is None:
+    program = shutil.which("ssh")
+    if program is None:
         raise PrerequisiteError(
             "The OpenSSH client 'ssh' isn't on PATH.",
             hint="Install it (Debian: apt-get install openssh-client).",
         )
-    return found
+    return program
 
 
 def _quoted(path: str) -> str:
-    # OpenSSH splits an option's value at blanks and expands percent signs.
+    # OpenSSH splits an option's value at blanks, and expands percent signs.
     return '"' + path.replace("%", "%%").replace('"', "") + '"'

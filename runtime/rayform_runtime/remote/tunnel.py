@@ -1,7 +1,7 @@
-"""A port of a machine behind the cluster's head, as a port of this machine.
+"""Forwards a port of this machine to a machine behind the cluster's head.
 
-The OpenSSH client forwards it over the shared connection of `ssh.py`; a connection that broke (laptop asleep,
-network changed) is made anew, on the same local port, by the next `ensure` or by the watching thread.
+The OpenSSH client forwards it over a connection of its own. If that breaks (laptop asleep, network changed), the next
+`ensure` or the watching thread makes it again, on the same local port.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Tunnel:
     """A forwarded port. Use as a context manager, or call `close`.
 
     Args:
-        target: the machine to go through.
-        host, port: where to, as that machine sees it.
+        target: the machine that the tunnel goes through.
+        host, port: where it ends, as that machine sees it.
     """
 
     def __init__(self, target: SSHTarget, host: str, port: int) -> None:
@@ -42,8 +42,8 @@ class Tunnel:
     def _open(self) -> None:
         host, port = self._where
         forward = f"127.0.0.1:{self.local_port}:{host}:{port}"
-        # A connection of its own: a forward over a shared one dies with whichever process made that.
-        # `cat` there ends with its input, and so with this process, however it ends: `-N` would outlive it.
+        # A connection of its own: a shared one would end with the process that made it.
+        # `cat` ends with its input, and so with this process, however that ends; `-N` would outlive it.
         command = self._target.command("cat", options=["-L", forward], shared=False)
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -51,22 +51,22 @@ class Tunnel:
         deadline = time.monotonic() + _UP_WITHIN
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
-                said = self._process.stderr.read().decode(errors="replace") if self._process.stderr else ""
-                raise self._target.failure(self._process.returncode, said, "port forwarding")
+                output = self._process.stderr.read().decode(errors="replace") if self._process.stderr else ""
+                raise self._target.failure(self._process.returncode, output, "port forwarding")
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.local_port), 1):
                 return
             time.sleep(0.02)
         self._end()
         raise RemoteError(
             f"The tunnel through '{self._target.name}' didn't open within {_UP_WITHIN:g} seconds.",
-            hint="Check the network between here and the cluster.",
+            hint="Check the network between this machine and the cluster.",
         )
 
     def ensure(self) -> None:
-        """Make the tunnel anew if its connection broke.
+        """Make the tunnel again if its connection is broken.
 
         Raises:
-            RemoteError: it can't be made.
+            RemoteError: that fails.
         """
         with self._lock:
             if not self._closed.is_set() and (self._process is None or self._process.poll() is not None):
@@ -116,15 +116,15 @@ def open_tunnel(
 
     Args:
         address: `ssh://user@host[:port]` of the head.
-        target_host, target_port: where to, as the head sees it.
+        target_host, target_port: where the tunnel ends, as the head sees it.
         ssh_key: path of the private key.
-        known_hosts: path of the file that the head's key is checked against.
+        known_hosts: path of the file with the head's key.
 
     Returns:
         the tunnel; connect to `127.0.0.1:{local_port}`.
 
     Raises:
-        UsageError: the address is malformed.
+        UsageError: the address isn't valid.
         RemoteError: the head can't be reached, or isn't the machine that was deployed.
 
     Example:

@@ -156,7 +156,7 @@ def test_a_taken_port_is_refused_before_anything_is_started(own_home: Path) -> N
         taken.bind(("0.0.0.0", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(PrerequisiteError, match=f"Port {port} .* is taken"):
+        with pytest.raises(PrerequisiteError, match=f"Port {port} .* is in use"):
             cloud.up(port=port)
     assert CloudState.load() is None
     assert {n["Name"] for n in docker_client().api.networks()} <= before | others_networks()

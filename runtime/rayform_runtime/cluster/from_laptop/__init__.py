@@ -1,1 +1,1 @@
-"""A cluster as a laptop sees it: its head by SSH, its jobs, its power, its nodes."""
+"""A cluster from a laptop: its head by SSH, its jobs, its nodes, and starting and stopping it."""

@@ -1,1 +1,1 @@
-"""What runs on the cluster's machines: `python -m rayform_runtime.cluster.machine start` and its kin."""
+"""What runs on the cluster's machines: `python -m rayform_runtime.cluster.machine start` and its other commands."""

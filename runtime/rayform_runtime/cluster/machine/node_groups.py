@@ -1,4 +1,4 @@
-"""Groups of nodes that a cluster can grow by."""
+"""Groups of worker nodes that a cluster can start."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Where: Ray tasks, on a Ray of this machine or on a cluster behind SSH."""
+"""Runs steps as Ray tasks: on a Ray on this machine, or on a cluster behind SSH."""
