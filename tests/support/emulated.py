@@ -1,4 +1,4 @@
-"""An emulated cloud for tests: its clients, and the few words that every test of it needs."""
+"""An emulated cloud for tests: its clients, and the few helpers that every test of it needs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TRUST = json.dumps(
 
 
 def eventually(read: Callable[[], T | None], what: str, seconds: float = 30.0) -> T:
-    """Return what `read` gives once it is true, or fail after `seconds`: for ends that nobody tells of."""
+    """Return what `read` returns once it is true, or fail after `seconds`: for changes that nothing reports."""
     deadline = time.monotonic() + seconds
     while True:
         value = read()

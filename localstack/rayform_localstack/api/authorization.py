@@ -87,7 +87,7 @@ class Authorizer:
                 "s3" if not environ.get("HTTP_X_AMZ_TARGET") and environ["REQUEST_METHOD"] != "POST" else ""
             )
             code = "AccessDenied" if service == "s3" else "MissingAuthenticationToken"
-            raise RefusedError(403, code, "The request isn't signed: it carries no credentials.", service)
+            raise RefusedError(403, code, "The request isn't signed: it has no credentials.", service)
         caller = self._caller(signed)
         try:
             verify(signed, caller.secret, environ)
@@ -107,7 +107,7 @@ class Authorizer:
                 403, code, f"User: {caller.arn} is not authorized to perform: {action}{on}", signed.service
             )
 
-    def known(self, access_key: str) -> Caller | None:
+    def owner(self, access_key: str) -> Caller | None:
         """Return the owner of an access key, or `None`."""
         if access_key == self.access_key:
             return Caller(f"arn:aws:iam::{self.account}:root", self.secret_key, None, None)
@@ -120,7 +120,7 @@ class Authorizer:
         return allowed(caller.policies(), action, [resource], {"aws:SecureTransport": "true"})
 
     def _caller(self, signed: Signed) -> Caller:
-        caller = self.known(signed.access_key)
+        caller = self.owner(signed.access_key)
         if caller is not None and caller.expired:
             raise RefusedError(
                 403, "ExpiredToken", "The security token included in the request is expired.", signed.service

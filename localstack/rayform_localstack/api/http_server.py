@@ -105,7 +105,7 @@ class KeepAliveHandler(WSGIRequestHandler):
             if not answer.started:
                 self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR)
             if self.headers.get("Transfer-Encoding") is not None:
-                return  # where a chunk was wrong, nothing tells where the body ends
+                return  # after a malformed chunk, the end of the body isn't known
         try:
             # Before closing too: the kernel resets a connection that is closed with something unread, and a client that
             # is still sending would see that instead of the answer.
@@ -115,7 +115,7 @@ class KeepAliveHandler(WSGIRequestHandler):
             self.close_connection = True
 
     def _body_length(self) -> int | None:
-        """Return how long a body is that isn't chunked, or `None` where the headers don't agree on its end."""
+        """Return the length of a body that isn't chunked; `None` if the headers disagree about its end."""
         if self.headers.defects:  # a line that isn't a header hides those after it
             self.close_connection = True
         lengths = set(self.headers.get_all("Content-Length", ()))

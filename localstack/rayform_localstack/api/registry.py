@@ -154,7 +154,7 @@ class RegistryGate:
             return None
         if not hmac.compare_digest(password.encode(), expected.encode()):
             return None
-        return self.authorizer.known(access_key)
+        return self.authorizer.owner(access_key)
 
     def _sign(self, access: Sequence[Grant]) -> str:
         from cryptography.hazmat.primitives import hashes, serialization

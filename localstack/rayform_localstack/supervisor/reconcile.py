@@ -175,12 +175,12 @@ class Reconciler:
 
     def _containers(self) -> dict[str, Containers]:
         """Return the cloud's containers, by kind and identifier."""
-        found: dict[str, Containers] = {}
+        containers: dict[str, Containers] = {}
         for item in self.client.api.containers(all=True, filters={"label": f"{CLOUD}={self.state.id}"}):
             labels = item["Labels"]
-            of_kind = found.setdefault(labels.get(KIND, ""), {})
+            of_kind = containers.setdefault(labels.get(KIND, ""), {})
             of_kind[labels.get(INSTANCE, item["Id"])] = Container(item["Id"], item["State"] == "running")
-        return found
+        return containers
 
     def _machines(self, desired: Desired, containers: Containers) -> None:
         items = {item["id"]: item for item in desired["instances"]}

@@ -22,7 +22,7 @@ def test_an_idle_cluster_counts_down_and_a_busy_one_does_not():
     "activity", [Activity(True, jobs=1), Activity(True, workers=1), Activity(True, logins=1)]
 )
 def test_a_job_a_worker_and_a_login_each_keep_the_head_awake(activity):
-    """Workers go first, and a person at work or a running job is waited for."""
+    """Workers end first, and a user who is logged in or a running job keeps the head awake."""
     assert IdleTimer(1, now=0).look(activity, now=1000) is None
 
 

@@ -7,7 +7,7 @@ from rayform_runtime.remote.ssh import SSHTarget
 
 
 def test_an_address_is_read():
-    """User, host and port; port 22 unless told."""
+    """User, host and port; port 22 by default."""
     assert SSHTarget.parse("ssh://ubuntu@10.0.0.1") == SSHTarget("ubuntu", "10.0.0.1", 22)
     assert SSHTarget.parse("ssh://me@head.example.com:2222").port == 2222
 

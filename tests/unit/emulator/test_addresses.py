@@ -22,7 +22,7 @@ def test_a_freed_address_comes_back_last() -> None:
     owners = [f"eni-{n}" for n in range(245)]
     taken = [pool.take(owner) for owner in owners]
     assert len(set(taken)) == 245
-    with pytest.raises(RuntimeError, match="no loopback address left"):
+    with pytest.raises(RuntimeError, match="no free loopback address"):
         pool.take("one-more")
     pool.give_back("eni-3")
     pool.give_back("eni-3")

@@ -27,7 +27,7 @@ def node() -> Any:
 
 @pytest.mark.parametrize("mode", ["host", "default", "bridge", ""])
 def test_networks_that_are_the_machine_s_become_its_namespace(node: Any, mode: str) -> None:
-    """The host's network, and the default one, mean the node's; what can't stand beside it goes."""
+    """The host's network, and the default one, become the node's; settings that conflict with it are dropped."""
     spec = node.adopt(
         {
             "Hostname": "x",
@@ -41,7 +41,7 @@ def test_networks_that_are_the_machine_s_become_its_namespace(node: Any, mode: s
 
 
 def test_a_network_of_its_own_stays(node: Any) -> None:
-    """A named network is the person's choice."""
+    """A named network is the user's choice."""
     assert node.adopt({"HostConfig": {"NetworkMode": "mine"}})["HostConfig"]["NetworkMode"] == "mine"
 
 

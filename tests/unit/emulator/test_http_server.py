@@ -261,7 +261,7 @@ def test_a_client_that_expects_to_be_asked_is_asked_once(raw: socket.socket) -> 
 def test_a_client_that_hangs_up_ends_its_thread(
     port: int, raw: socket.socket, served: Served, head: bytes, sent: bytes
 ) -> None:
-    """A body that breaks off is an error to whoever reads it, and the connection's thread ends."""
+    """A body that breaks off is an error for its reader, and the connection's thread ends."""
     seen: queue.Queue[Exception] = queue.Queue()
 
     def read(environ: Environ, start: Any) -> Iterable[bytes]:

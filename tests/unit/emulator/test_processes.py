@@ -45,7 +45,7 @@ def test_stop_returns_once_the_process_has_ended() -> None:
         assert process.poll() is not None or psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE
 
 
-def test_an_id_that_was_given_anew_is_another_process() -> None:
+def test_a_reused_id_is_another_process() -> None:
     """A process with the same ID and another start time is neither alive nor stopped."""
     with sleeper() as process:
         pid, began = identity(process)

@@ -55,7 +55,7 @@ def test_each_step_has_its_own_output_whole_and_in_order(line: Recorded) -> None
 
 
 def test_messages_are_counted_for_each_step(line: Recorded) -> None:
-    """The count is what the scheduler waits for; it begins anew with the next step, also where that prints nothing."""
+    """The count is what the scheduler waits for; it starts again with the next step, even if that prints nothing."""
     passing = OutputPassing.of_this_process()
     for step, lines in (("one", 3), ("two", 0), ("three", 1)):
         with _output_passed_on(passing, line, StepTry(step, 1)):

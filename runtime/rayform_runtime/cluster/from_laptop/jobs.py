@@ -147,7 +147,7 @@ class JobServer:
         ]
 
     def pending_nodes(self) -> list[object]:
-        """Return the nodes that the autoscaler is starting: `[address, group, state]` each, or what Ray says."""
+        """Return the nodes that the autoscaler is starting: `[address, group, state]` each, or as Ray reports them."""
         report = at(self._ask("GET", "/api/cluster_status"), "data", "clusterStatus", "autoscalerReport")
         pending = at(report, "pendingNodes") or at(report, "pending_nodes")
         return pending if isinstance(pending, list) else []

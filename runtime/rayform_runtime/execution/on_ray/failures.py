@@ -11,7 +11,7 @@ from rayform_runtime.cluster.step_workers.image_errors import IMAGE_ERROR_MARK
 __all__ = ["ContainerEnd", "Failure", "explain"]
 
 _KILLED = 137
-"""Exit code of a container that got SIGKILL, which also says how Ray or the system ended it."""
+"""Exit code of a container that got SIGKILL: Ray and the system send it, so it doesn't explain anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Failure:
     Args:
         error: for the step.
         elsewhere: the cause lies in the node, not in the step: the executor tries the step on another node.
-        process_died: the worker process ended and nothing says that the step itself ended it.
+        process_died: the worker process ended, and not because the step ended it.
         retryable: whether the user's own retry policy may try it again.
     """
 

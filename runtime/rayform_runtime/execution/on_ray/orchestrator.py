@@ -28,7 +28,7 @@ class RayOrchestrator(Orchestrator):
     With an address, the scheduler runs as a job on the cluster's head, and each step runs in its image.
 
     Args:
-        config: where the cluster is.
+        config: address and settings of the cluster.
         stack_name: the stack of this orchestrator.
     """
 

@@ -1,4 +1,4 @@
-"""The tasks that an executor has handed to Ray: what is known of each, and of its present attempt."""
+"""The tasks that an executor has submitted to Ray, and the present attempt of each."""
 
 from __future__ import annotations
 

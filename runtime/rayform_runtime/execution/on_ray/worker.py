@@ -39,7 +39,7 @@ _clients: dict[tuple[str, int], ChannelClient] = {}
 
 @dataclass(frozen=True, slots=True)
 class CodeBundleRef:
-    """A project's code in the stack's bucket: where it lies, and the digest that it must have."""
+    """A project's code in the stack's bucket: its key, and the digest that it must have."""
 
     key: str
     digest: str
