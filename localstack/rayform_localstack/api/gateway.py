@@ -31,8 +31,8 @@ Answer = tuple[int, Mapping[str, object]]
 """Status and JSON of an answer."""
 
 
-class _Body(TypedDict, total=False):
-    """The JSON of a request to a control endpoint; each endpoint reads its own fields."""
+class _Body(TypedDict):
+    """The JSON of a request to a control endpoint; a request has only the fields of its endpoint."""
 
     state: str
     expected: list[str]
@@ -163,7 +163,7 @@ class Gateway:
             return 403, {"error": "only the supervisor and the command line may call the control endpoints"}
         query = dict(urllib.parse.parse_qsl(environ.get("QUERY_STRING", "")))
         length = int(environ.get("CONTENT_LENGTH") or 0)
-        body: _Body = json.loads(environ["wsgi.input"].read(length)) if length else {}
+        body: _Body = json.loads(environ["wsgi.input"].read(length) or b"{}")
         if path == "desired":
             self.backends.changes.wait(
                 int(query.get("since", "0")), min(float(query.get("wait", "0")), MAX_WAIT)

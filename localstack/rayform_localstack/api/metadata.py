@@ -127,22 +127,9 @@ class MetadataService:
         for name in [p for p in path.split("/") if p]:
             if not isinstance(node, Mapping) or name not in node:
                 return 404, "text/plain", b""
-            node = node[name]
-            node = node() if callable(node) else node
-        match node:
-            case None:
-                return 404, "text/plain", b""
-            case Mapping():
-                names = [
-                    f"{name}/" if isinstance(value, Mapping) else name
-                    for name, value in node.items()
-                    if value is not None
-                ]
-                return 200, "text/plain", "\n".join(names).encode()
-            case [document]:
-                return 200, "application/json", json.dumps(document).encode()
-            case _:
-                return 200, "text/plain", str(node).encode()
+            child = node[name]
+            node = child if child is None or isinstance(child, (str, list, Mapping)) else child()
+        return _answer_with(node)
 
     def _machine(self, instance: InstanceRow) -> dict[str, object]:
         return {
@@ -261,6 +248,24 @@ class MetadataService:
             "Token": credentials.session_token,
             "Expiration": _stamp(until),
         }
+
+
+def _answer_with(node: Node) -> Body:
+    """Return the answer for a place in the tree: a folder lists its names."""
+    match node:
+        case None:
+            return 404, "text/plain", b""
+        case Mapping():
+            names = [
+                f"{name}/" if isinstance(value, Mapping) else name
+                for name, value in node.items()
+                if value is not None
+            ]
+            return 200, "text/plain", "\n".join(names).encode()
+        case [document]:
+            return 200, "application/json", json.dumps(document).encode()
+        case _:
+            return 200, "text/plain", str(node).encode()
 
 
 def _stamp(seconds: float) -> str:

@@ -21,7 +21,7 @@ import time
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 from wsgiref.types import WSGIEnvironment
 
 from rayform_localstack.api.authorization import Authorizer, Caller
@@ -62,10 +62,10 @@ class Grant(TypedDict):
     actions: list[str]
 
 
-class _Target(TypedDict, total=False):
+class _Target(TypedDict):
     repository: str
-    tag: str
-    digest: str
+    tag: NotRequired[str]
+    digest: NotRequired[str]
 
 
 class _Event(TypedDict, total=False):
@@ -193,10 +193,13 @@ class RegistryGate:
     def pushed(self, events: Events) -> None:
         """Take the registry's report of pushes: each tagged manifest becomes an image in the API."""
         for event in events.get("events", []):
-            target = event.get("target") or {}
-            if event.get("action") == "push" and target.get("tag") and target.get("digest"):
+            target = event.get("target")
+            if event.get("action") != "push" or target is None:
+                continue
+            tag, digest = target.get("tag"), target.get("digest")
+            if tag and digest:
                 try:
-                    self._record(target["repository"], target["tag"], target["digest"])
+                    self._record(target["repository"], tag, digest)
                 except Exception as error:  # noqa: BLE001 - whatever moto refuses, the next event must be read
                     log.warning("A push to %s doesn't appear in the API: %r", target.get("repository"), error)
                 if self.layers is not None:

@@ -132,7 +132,7 @@ class Services:
             pass
 
     def remove(self, container: str, volumes: list[str] | None = None) -> None:
-        """Remove a container of ours with its volumes."""
+        """Remove a container of the cloud, with its volumes."""
         try:
             self.api.remove_container(container, force=True, v=True)
         except NotFound:

@@ -1,4 +1,4 @@
-"""A Ray on this machine for one run: quiet, reachable from this machine alone, and ended with the run."""
+"""Starts and ends a Ray on this machine: quiet, and reachable from this machine alone."""
 
 from __future__ import annotations
 

@@ -89,9 +89,7 @@ def run_task(packed: bytes, entry: Callable[[Task], StepResult] | None = None) -
     try:
         return pickle.dumps(answer, 5)
     except Exception:  # noqa: BLE001 - metadata of a class that only Ray's own pickler takes, by value
-        from ray import cloudpickle
-
-        by_value: Callable[[object], bytes] = cloudpickle.dumps
+        by_value: Callable[[object], bytes] = importlib.import_module("ray.cloudpickle").dumps
         try:
             return by_value(answer)
         except BaseException:
