@@ -42,8 +42,10 @@ class Interruption(TypedDict):
 class Instance(TypedDict):
     """An instance that isn't terminated.
 
-    `loopback` is this machine's address for its SSH port, `cidr` the VPC's addresses, `abrupt` whether it ends
-    without a shutdown, `reboots` how often it was rebooted through the API.
+    `id`, `state`, `type`, `image`, `name`, `vpc`, `private_ip`, `public_ip`, `lifecycle` (`spot` or `on-demand`) and
+    `shutdown_behavior` are EC2's. `cidr` are the VPC's addresses, `loopback` is this machine's address for the
+    instance's SSH port, `abrupt` says whether it ends without a shutdown, `launched` when it was launched, `reboots`
+    how often it was rebooted through the API. `boot` is its last report, `machine` its hardware.
     """
 
     id: str
@@ -67,7 +69,11 @@ class Instance(TypedDict):
 
 
 class Database(TypedDict):
-    """A database; `master` is its user, `fault` why it could not start."""
+    """A database.
+
+    `id`, `status`, `vpc`, `private_ip`, `port` and `name` are RDS's. `cidr` are the VPC's addresses, `master` is the
+    database's user, `fault` says why it could not start.
+    """
 
     id: str
     status: str

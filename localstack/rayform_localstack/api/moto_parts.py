@@ -98,7 +98,7 @@ class PlacementRow(Protocol):
 
 # 24 attributes: those of moto's own class that are used here.
 class InstanceRow(Protocol):
-    """An instance of EC2."""
+    """An instance of EC2, by moto's own names."""
 
     id: str
     ami_launch_index: int
@@ -189,7 +189,7 @@ class EC2Backend(Protocol):
 
 
 class DatabaseRow(Protocol):
-    """A database of RDS."""
+    """A database of RDS, by moto's own names."""
 
     account_id: str
     db_instance_identifier: str

@@ -29,7 +29,16 @@ class SignatureError(Exception):
 
 @dataclass(frozen=True)
 class Signed:
-    """The signature of a request, and what it covers."""
+    """The signature of a request, and what it covers.
+
+    Args:
+        access_key, token: the caller's key, and the token of its session.
+        date, region, service: the scope that the key signs for.
+        headers: names of the signed headers.
+        signature: the signature itself.
+        timestamp: when the caller signed.
+        in_query: whether the signature is in the query, as in a presigned URL.
+    """
 
     access_key: str
     date: str

@@ -35,7 +35,12 @@ class NodeOverview(TypedDict):
 
 
 class ClusterOverview(TypedDict):
-    """A cluster as `--json` prints it; `problem` says why nodes and runs are missing."""
+    """A cluster as `--json` prints it.
+
+    `ready`, `phase`, `version`, `ray_version` and `activity` are the head's own report; `nodes` are the live nodes,
+    `runs` the names of the running runs, `pending_nodes` the nodes that start, in words. `problem` says why nodes and
+    runs are missing.
+    """
 
     ready: bool
     phase: str

@@ -39,6 +39,7 @@ class HeadStatus(_Answer):
         ready: whether it can run something.
         phase: what it does, in words.
         version, ray_version, python_version: what it runs; `None` while it boots.
+        private_ip, instance_id: the machine; `None` while it boots.
         activity: what goes on in the cluster, in words.
         jobs, workers: how many of them run.
         autostop: `None` until the head's watch has looked once.

@@ -48,7 +48,21 @@ class HeadSettings(_Part):
 
 
 class WorkerGroupSettings(_Part):
-    """One group of workers, as Ray's autoscaler starts them."""
+    """One group of workers, as Ray's autoscaler starts them.
+
+    Args:
+        launch_template: name of the template that its machines start from.
+        instance_type: type of its machines.
+        subnet_ids, security_group_ids: where the network puts them.
+        instance_profile: profile with their role.
+        image_id: image that they boot.
+        min, max: how many machines it has.
+        spot: whether they are spot machines.
+        cpus, memory_mb, gpus: what one machine has; `None` if the definition doesn't say.
+        accelerator_type: kind of its GPUs.
+        resources: resources of the user's own that one machine offers, by name.
+        idle_timeout_minutes: after how many idle minutes a machine ends.
+    """
 
     launch_template: str
     instance_type: str = ""
@@ -88,7 +102,23 @@ class NodeSettings(_Part):
 
 
 class MachineSettings(_Part):
-    """The stack, as its machines see it."""
+    """The stack, as its machines see it.
+
+    Args:
+        name: the stack's name.
+        reference: name of its cloud resources, and tag of its machines.
+        region: region of the cloud.
+        bucket, prefix: the stack's bucket, and the folder of its artifacts there.
+        ray_version, python_version: what every machine runs.
+        ray_token_secret: the secret that holds the Ray token.
+        registry: the container registry; `None` if steps run without images.
+        endpoints: URL by service, for an emulated cloud.
+        tags: tags of everything that the stack starts.
+        autostop: when the head stops itself.
+        head: what the head offers.
+        worker_groups: the groups by name.
+        node: the machine's own part, which user data adds.
+    """
 
     name: str
     reference: str
