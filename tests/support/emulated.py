@@ -101,7 +101,7 @@ class EmulatedCloud:
 
     def run(self, subnet: str, *, user_data: str = "", count: int = 1, **more: Any) -> list[str]:
         """Run instances; return their identifiers."""
-        found = self.aws("ec2").run_instances(
+        reservation = self.aws("ec2").run_instances(
             **{
                 "ImageId": "ami-12c6146b",
                 "MinCount": count,
@@ -112,7 +112,7 @@ class EmulatedCloud:
                 **more,
             }
         )
-        return [i["InstanceId"] for i in found["Instances"]]
+        return [i["InstanceId"] for i in reservation["Instances"]]
 
     def describe(self, instance: str) -> dict[str, Any]:
         """Return an instance as the API describes it."""

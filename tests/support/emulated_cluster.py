@@ -157,11 +157,11 @@ class EmulatedCluster:
         self.known_hosts = self.folder / "known_hosts"
 
         def pinned() -> bool:
-            said = subprocess.run(
+            keys = subprocess.run(
                 ["ssh-keyscan", "-T", "5", self.address], capture_output=True, check=False
             ).stdout
-            self.known_hosts.write_bytes(said)
-            return bool(said.strip())
+            self.known_hosts.write_bytes(keys)
+            return bool(keys.strip())
 
         eventually(pinned, "the head's sshd answers", 60)
         self.config = RayOrchestratorConfig(**self.orchestrator())
@@ -266,7 +266,7 @@ class EmulatedCluster:
 def registered_cluster(
     folders: pytest.TempPathFactory, groups: dict[str, dict[str, Any]], engine: str = "moto"
 ) -> Iterator[EmulatedCluster]:
-    """Give a cluster whose head is ready, registered as stack `emulated` in a home of its own; take it down after.
+    """Yield a cluster whose head is ready, registered as stack `emulated` in a home of its own; take it down after.
 
     Args:
         folders: pytest's own.

@@ -30,9 +30,9 @@ def executor():
     tests = str(Path(__file__).parents[2])
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = tests
-    made = RayExecutor(entry="support.ray_steps:run", cpus=2)
-    yield made
-    made.close(kill=True)
+    ray_executor = RayExecutor(entry="support.ray_steps:run", cpus=2)
+    yield ray_executor
+    ray_executor.close(kill=True)
     if before is None:
         del os.environ["PYTHONPATH"]
     else:
@@ -52,9 +52,9 @@ def collect(executor, ids, timeout=60.0):
     return happened
 
 
-def run_one(executor, given, **options):
-    executor.submit(given)
-    happened = collect(executor, [given.step_run_id], **options)
+def run_one(executor, submitted, **options):
+    executor.submit(submitted)
+    happened = collect(executor, [submitted.step_run_id], **options)
     return happened, next(i for i in happened if isinstance(i, StepResult))
 
 
@@ -66,8 +66,8 @@ def pipeline(**resources):
 
 def test_a_task_starts_prints_and_ends_in_that_order(executor):
     """The start comes first, then every line from Python, libraries and stderr, then the result."""
-    given = task(act="print")
-    happened, result = run_one(executor, given)
+    submitted = task(act="print")
+    happened, result = run_one(executor, submitted)
     assert result.status is StepStatus.COMPLETED
     kinds = [type(i).__name__ for i in happened if not (isinstance(i, RunEvent) and i.kind == "phase")]
     assert kinds[0] == "StepTask" and kinds[-1] == "StepResult"
@@ -78,7 +78,7 @@ def test_a_task_starts_prints_and_ends_in_that_order(executor):
 
 
 def test_a_result_waits_for_the_lines_that_were_sent_before_it(executor, monkeypatch):
-    """Lines that are still on their way when Ray has brought the result come before it all the same."""
+    """Lines that are still on their way when Ray has the result come before it."""
     monkeypatch.setattr(tasks, "_END_OF_LINES", 60.0)
     pass_on, held = executor._line._on_message, []
 
@@ -87,18 +87,18 @@ def test_a_result_waits_for_the_lines_that_were_sent_before_it(executor, monkeyp
         held.append((number, message)) if is_output else pass_on(number, message)
 
     monkeypatch.setattr(executor._line, "_on_message", slow)
-    given = task(act="print")
-    executor.submit(given)
+    submitted = task(act="print")
+    executor.submit(submitted)
     happened = []
     deadline = time.monotonic() + 60
-    while executor._tasks[given.step_run_id].attempt.outcome is None:
+    while executor._tasks[submitted.step_run_id].attempt.outcome is None:
         assert time.monotonic() < deadline
         happened += executor.wait(0.1)
     happened += executor.wait(0.2)
     assert held and not [i for i in happened if isinstance(i, StepResult)]
     for number, message in held:
         pass_on(number, message)
-    happened += collect(executor, [given.step_run_id])
+    happened += collect(executor, [submitted.step_run_id])
     printed = "\n".join(i.text for i in happened if isinstance(i, RunEvent) and i.kind == "log")
     assert set(printed.splitlines()) == {"to stdout", "to stderr", "from a library"}
     assert isinstance(happened[-1], StepResult)
@@ -182,13 +182,13 @@ def test_a_timeout_ends_the_step_and_nothing_else(executor):
 def test_a_cancelled_task_is_stopped(executor):
     """Cancelling a running task, and a queued one, gives `stopped` for both."""
     running = [task(f"s{i}", act="sleep") for i in range(3)]
-    for given in running:
-        executor.submit(given)
+    for submitted in running:
+        executor.submit(submitted)
     started = 0
     while started < 2:
         started += len([i for i in executor.wait(1.0) if isinstance(i, StepTask)])
-    for given in running:
-        executor.cancel(given.step_run_id)
+    for submitted in running:
+        executor.cancel(submitted.step_run_id)
     executor.cancel("unknown")
     happened = collect(executor, [t.step_run_id for t in running])
     assert {i.status for i in happened if isinstance(i, StepResult)} == {StepStatus.STOPPED}
@@ -197,8 +197,8 @@ def test_a_cancelled_task_is_stopped(executor):
 def test_fractions_share_a_cpu(executor):
     """Ten tasks with a tenth of a CPU run at once on two CPUs."""
     many = [task("thin", act="none", resources={"cpus": 0.1}) for _ in range(10)]
-    for given in many:
-        executor.submit(given)
+    for submitted in many:
+        executor.submit(submitted)
     happened = collect(executor, [t.step_run_id for t in many])
     assert len([i for i in happened if isinstance(i, StepResult)]) == 10
 
@@ -237,8 +237,8 @@ def test_a_mapped_step_says_once_what_its_instances_wait_for(executor):
     first = task("first", act="sleep", resources={"cpus": 2})
     instances = [replace(task("many", act="none", resources={"cpus": 2}), map_index=i) for i in range(3)]
     stopped = task("stopped", act="none", resources={"cpus": 2})
-    for given in (first, *instances, stopped):
-        executor.submit(given)
+    for submitted in (first, *instances, stopped):
+        executor.submit(submitted)
     happened = []
     deadline = time.monotonic() + 20
     while len(phases_of("many", happened) + phases_of("stopped", happened)) < 2:

@@ -66,7 +66,7 @@ def served(running: tuple[int, list[Served]]) -> Served:
 
 @pytest.fixture
 def port(running: tuple[int, list[Served]], served: Served) -> Iterator[int]:
-    """The port where it answers; the threads of its connections end with them."""
+    """The server's port; the threads of its connections end with them."""
     yield running[0]
     for thread in served.threads:
         thread.join(10)
@@ -75,7 +75,7 @@ def port(running: tuple[int, list[Served]], served: Served) -> Iterator[int]:
 
 @pytest.fixture
 def client(port: int) -> Iterator[http.client.HTTPConnection]:
-    """One connection, which isn't opened again where the server closes it."""
+    """One connection, which isn't opened again if the server closes it."""
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
         connection.connect()
         connection.auto_open = 0
@@ -282,7 +282,7 @@ def test_a_client_that_hangs_up_ends_its_thread(
 
 
 def test_an_answer_that_nobody_takes_any_more_ends(raw: socket.socket, served: Served) -> None:
-    """A client that goes away in the middle of an answer ends it, and the application is told."""
+    """A client that disconnects during an answer ends it, and the application's `close` is called."""
     ended = threading.Event()
 
     def endless(environ: Environ, start: Any) -> Iterable[bytes]:
@@ -315,7 +315,7 @@ def test_a_connection_that_stays_idle_is_closed(
 def test_an_answer_of_another_length_than_was_told_disturbs_no_other(
     client: http.client.HTTPConnection, served: Served, length: str
 ) -> None:
-    """What is too much isn't sent, and where something lacks the connection ends."""
+    """Extra data isn't sent, and missing data ends the connection."""
 
     def answer(environ: Environ, start: Any) -> Iterable[bytes]:
         start("200 OK", [("Content-Length", length)])
@@ -379,7 +379,7 @@ def test_a_body_without_a_clear_end_is_refused(raw: socket.socket, served: Serve
 
 @pytest.mark.timeout(20)
 def test_a_wrong_chunk_ends_the_connection(raw: socket.socket, served: Served) -> None:
-    """Nothing tells where such a body ends, so that nothing after it is waited for or read as a request."""
+    """The end of such a body isn't known, so the connection ends without reading another request."""
     raw.sendall(b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nno number\r\n" + NEXT)
     until_closed(raw)
     assert served.paths == ["/"]

@@ -189,7 +189,7 @@ def test_prune_drops_the_longest_unused_and_what_was_left_unfinished(tmp_path, l
 
 
 def test_no_more_is_kept_than_the_limit_and_the_next_prune_makes_room(layers, registry):
-    """A layer that finds no room stays the cloud's own, and one that is long unused makes place for the next time."""
+    """A layer without space stays in the cloud alone, and the next start drops layers that are long unused."""
     registry.push("a", b"x" * 600)
     registry.push("b", b"y" * 600)
     layers.keep(1000)

@@ -1,4 +1,4 @@
-"""What we change of moto at run time."""
+"""Changes of moto at run time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rayform_localstack.api.moto_parts import part, remembering_hosts
 
 
 def test_a_host_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second request for a host walks no folder, and hosts still mean what they meant."""
+    """The second request for a host lists no folder, and every host has the same service as before."""
     dispatcher = part("moto_server.werkzeug_app:DomainDispatcherApplication")
     plain, quick = dispatcher(lambda service: service), remembering_hosts(dispatcher(lambda service: service))
     hosts = (

@@ -45,7 +45,7 @@ def test_action_and_resource_must_match(action: str, resource: str, expected: bo
 
 
 def test_an_explicit_deny_wins_over_any_allow() -> None:
-    """A Deny counts wherever it stands."""
+    """A Deny counts in any position."""
     deny = {"Effect": "Deny", "Action": "s3:*", "Resource": f"{BUCKET}/system/*"}
     for documents in ([policy(allow("*"), deny)], [policy(deny), policy(allow("*"))]):
         assert not allowed(documents, "s3:PutObject", [f"{BUCKET}/system/x"], {})
@@ -79,7 +79,7 @@ def test_a_condition_counts_where_its_key_is_known(context: dict[str, str], expe
 
 
 def test_a_deny_on_an_unknown_key_does_not_bite() -> None:
-    """A Deny whose condition can't be told is left out."""
+    """A Deny whose condition isn't known is ignored."""
     deny = {
         "Effect": "Deny", "Action": "*", "Resource": "*",
         "Condition": {"StringEquals": {"aws:SourceVpc": "vpc-1"}},

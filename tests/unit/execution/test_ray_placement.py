@@ -1,4 +1,4 @@
-"""Whether steps can be placed, and how it is said that they can't."""
+"""Whether steps can be placed, and the sentences that explain why not."""
 
 import pytest
 from hypothesis import given
@@ -45,9 +45,9 @@ def test_the_refusal_names_what_was_asked_and_what_there_is():
 
 def test_fractions_memory_and_custom_resources_are_rays_own():
     """Names and units are Ray's."""
-    wanted = ray_resources(Resources(cpus=0.5, gpus=0.25, memory=2**30, custom={"fast_disk": 1}))
-    assert wanted == {"CPU": 0.5, "GPU": 0.25, "memory": float(2**30), "fast_disk": 1}
-    assert describe(wanted) == "0.5 CPUs, 0.25 GPUs, 1 GiB of memory, 1 fast_disk"
+    request = ray_resources(Resources(cpus=0.5, gpus=0.25, memory=2**30, custom={"fast_disk": 1}))
+    assert request == {"CPU": 0.5, "GPU": 0.25, "memory": float(2**30), "fast_disk": 1}
+    assert describe(request) == "0.5 CPUs, 0.25 GPUs, 1 GiB of memory, 1 fast_disk"
 
 
 def test_a_queued_step_says_which_group_could_serve_it():
@@ -62,16 +62,16 @@ def test_a_queued_step_says_which_group_could_serve_it():
 amounts = st.dictionaries(st.sampled_from(["CPU", "GPU", "memory", "x"]), st.floats(0.01, 100), max_size=4)
 
 
-@given(wanted=amounts, has=amounts)
-def test_what_fits_is_never_refused(wanted, has):
+@given(request=amounts, has=amounts)
+def test_what_fits_is_never_refused(request, has):
     """The check agrees with plain comparison, resource by resource."""
-    assert fits(wanted, has) == all(has.get(name, 0.0) + 1e-9 >= amount for name, amount in wanted.items())
+    assert fits(request, has) == all(has.get(name, 0.0) + 1e-9 >= amount for name, amount in request.items())
 
 
 def test_resources_become_the_options_of_a_task():
-    """Ray has an option of its own for each kind, and one for all others together."""
-    wanted = {"CPU": 0.1, "GPU": 1.0, "memory": 2.0**30, "accelerator_type:T4": 0.001, "license": 2.0}
-    assert ray_options(wanted) == {
+    """Ray has one option for each kind, and one for all others together."""
+    request = {"CPU": 0.1, "GPU": 1.0, "memory": 2.0**30, "accelerator_type:T4": 0.001, "license": 2.0}
+    assert ray_options(request) == {
         "num_cpus": 0.1, "num_gpus": 1.0, "memory": 2**30, "accelerator_type": "T4", "resources": {"license": 2.0},
     }  # fmt: skip
     assert ray_options({}) == {"num_cpus": 0, "num_gpus": 0}
