@@ -39,6 +39,7 @@ class Interruption(TypedDict):
     notice: str
 
 
+# 18 fields: one JSON object of the control endpoint, which supervisor and command line read.
 class Instance(TypedDict):
     """An instance that isn't terminated.
 

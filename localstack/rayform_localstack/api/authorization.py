@@ -11,7 +11,7 @@ import datetime
 import json
 import re
 import urllib.parse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from wsgiref.types import WSGIEnvironment
 
@@ -33,6 +33,7 @@ S3_NAMES = {
     "accelerate": "AccelerateConfiguration",
     "replication": "ReplicationConfiguration", "object-lock": "ObjectLockConfiguration",
 }  # fmt: skip
+S3_VERBS = {"GET": "Get", "HEAD": "Get", "PUT": "Put", "DELETE": "Delete", "POST": "Put"}
 SERVICE_PREFIX = {"monitoring": "cloudwatch", "tagging": "tag", "email": "ses"}
 
 
@@ -218,37 +219,43 @@ def action_of(
     return f"{prefix}:{form.get('Action', '*')}", _form_resources(prefix, form, context, account), context
 
 
-def _s3_action(environ: WSGIEnvironment) -> tuple[str, list[str] | None]:
-    method = environ["REQUEST_METHOD"]
+def _s3_action(environ: WSGIEnvironment) -> tuple[str, list[str]]:
     bucket, _, key = environ.get("PATH_INFO", "/").lstrip("/").partition("/")
     query = dict(urllib.parse.parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True))
+    arn = f"arn:aws:s3:::{bucket}"
     if not bucket:
         return "s3:ListAllMyBuckets", ["*"]
-    in_bucket = [f"arn:aws:s3:::{bucket}"]
-    verb = {"GET": "Get", "HEAD": "Get", "PUT": "Put", "DELETE": "Delete", "POST": "Put"}.get(method, "Get")
-    if not key:
-        if method == "POST" and "delete" in query:
-            names = re.findall(r"<Key>(.*?)</Key>", read_body(environ).decode("utf-8", "replace"))
-            return "s3:DeleteObject", [f"{in_bucket[0]}/{name}" for name in names] or [f"{in_bucket[0]}/*"]
-        for name in S3_SUBRESOURCES:
-            if name in query:
-                return _s3_bucket_action(verb, name), in_bucket
-        if "versions" in query:
-            return "s3:ListBucketVersions", in_bucket
-        if "uploads" in query:
-            return "s3:ListBucketMultipartUploads", in_bucket
-        return {"PUT": "s3:CreateBucket", "DELETE": "s3:DeleteBucket"}.get(method, "s3:ListBucket"), in_bucket
-    in_object = [f"{in_bucket[0]}/{key}"]
+    if key:
+        return _object_action(environ["REQUEST_METHOD"], query), [f"{arn}/{key}"]
+    if environ["REQUEST_METHOD"] == "POST" and "delete" in query:
+        names = re.findall(r"<Key>(.*?)</Key>", read_body(environ).decode("utf-8", "replace"))
+        return "s3:DeleteObject", [f"{arn}/{name}" for name in names] or [f"{arn}/*"]
+    return _bucket_action(environ["REQUEST_METHOD"], query), [arn]
+
+
+def _bucket_action(method: str, query: Mapping[str, str]) -> str:
+    for name in S3_SUBRESOURCES:
+        if name in query:
+            return _s3_bucket_action(S3_VERBS.get(method, "Get"), name)
+    if "versions" in query:
+        return "s3:ListBucketVersions"
+    if "uploads" in query:
+        return "s3:ListBucketMultipartUploads"
+    return {"PUT": "s3:CreateBucket", "DELETE": "s3:DeleteBucket"}.get(method, "s3:ListBucket")
+
+
+def _object_action(method: str, query: Mapping[str, str]) -> str:
     if method == "DELETE" and "uploadId" in query:
-        return "s3:AbortMultipartUpload", in_object
+        return "s3:AbortMultipartUpload"
     if method == "GET" and "uploadId" in query:
-        return "s3:ListMultipartUploadParts", in_object
+        return "s3:ListMultipartUploadParts"
+    verb = S3_VERBS.get(method, "Get")
     version = "Version" if "versionId" in query else ""
     if "tagging" in query:
-        return f"s3:{verb}Object{version}Tagging", in_object
+        return f"s3:{verb}Object{version}Tagging"
     if "acl" in query:
-        return f"s3:{verb}Object{version}Acl", in_object
-    return f"s3:{verb}Object{version if verb != 'Put' else ''}", in_object
+        return f"s3:{verb}Object{version}Acl"
+    return f"s3:{verb}Object{version if verb != 'Put' else ''}"
 
 
 def _s3_bucket_action(verb: str, name: str) -> str:
