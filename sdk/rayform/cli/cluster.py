@@ -68,7 +68,7 @@ def status(json_wanted: bool, stack: str | None) -> None:
     from rayform_runtime.cluster.from_laptop.overview import cluster_overview
 
     with _head(stack) as head:
-        overview = cluster_overview(head)
+        overview = dict(cluster_overview(head))
     if json_wanted:
         print_json(overview)
     else:

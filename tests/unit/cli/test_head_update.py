@@ -12,8 +12,9 @@ from rayform_core.errors import RemoteError
 from rayform_core.version import __version__
 from rayform_runtime.cluster.from_laptop import head as head_client
 from rayform_runtime.cluster.from_laptop import power
+from rayform_runtime.cluster.machine.answers import HeadStatus, SettingsChanges
 
-NOTHING: dict[str, list[str]] = {"taken": [], "waiting": [], "at_start": []}
+NOTHING = SettingsChanges()
 
 
 class Reported:
@@ -49,8 +50,8 @@ class Cloud:
     """What the cloud and the head answer, one after the other; the last answer stays."""
 
     states = ("running",)
-    statuses: tuple[Any, ...] = ({"ready": True, "phase": "Ray runs", "version": __version__},)
-    answer: dict[str, list[str]] | Exception = NOTHING
+    statuses: tuple[Any, ...] = (HeadStatus(ready=True, phase="Ray runs", version=__version__),)
+    answer: SettingsChanges | Exception = NOTHING
     asked = 0
 
 
@@ -68,10 +69,10 @@ def cloud(monkeypatch):
         return values[0]
 
     class Head(head_client.ClusterHead):
-        def status(self) -> dict[str, Any]:
+        def status(self) -> HeadStatus:
             return in_turn("statuses")
 
-        def take_settings(self) -> dict[str, list[str]]:
+        def take_settings(self) -> SettingsChanges:
             made.asked += 1
             if isinstance(made.answer, Exception):
                 raise made.answer
@@ -96,7 +97,7 @@ def test_a_head_that_sleeps_is_not_waited_for(cloud, state, wait):
 @pytest.mark.parametrize("state", ["pending", "running"])
 def test_a_head_that_boots_is_waited_for(cloud, state):
     """The deploy waits for a head that refuses SSH and then boots, until it is ready."""
-    booting = {"ready": False, "phase": "starting Ray"}
+    booting = HeadStatus(phase="starting Ray")
     cloud.states, cloud.statuses = (state,), (RemoteError("refused"), booting, *cloud.statuses)
     deployed, reported = Deployed(), Reported()
     assert update_head(deployed, reported, wait=True) is True
@@ -130,7 +131,7 @@ def test_without_waiting_only_a_ready_head_is_reported(cloud):
 
 def test_what_the_head_does_with_the_changes_is_said(cloud):
     """What it took, what waits for its runs, and what needs a restart, with the commands."""
-    cloud.answer = {"taken": ["autostop"], "waiting": ["worker_groups"], "at_start": ["ray_version"]}
+    cloud.answer = SettingsChanges(taken=["autostop"], waiting=["worker_groups"], at_start=["ray_version"])
     reported = Reported()
     update_head(Deployed(), reported, wait=True)
     text = "\n".join(reported.lines)
@@ -145,7 +146,7 @@ def test_a_head_that_cannot_take_them_keeps_its_settings_and_that_is_said(cloud)
     cloud.answer, reported = RemoteError("no such bucket"), Reported()
     assert update_head(Deployed(), reported, wait=True) is True
     assert "no such bucket" in reported.lines[-2] and restart in reported.lines[-1]
-    cloud.statuses, reported = ({"ready": True, "phase": "Ray runs", "version": "0.0.1"},), Reported()
+    cloud.statuses, reported = (HeadStatus(ready=True, phase="Ray runs", version="0.0.1"),), Reported()
     assert update_head(Deployed(), reported, wait=True) is True
     assert "0.0.1" in reported.lines[-1] and restart in reported.lines[-1]
     assert cloud.asked == 1

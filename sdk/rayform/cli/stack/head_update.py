@@ -7,7 +7,7 @@ new settings when it starts.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rayform_core.errors import NotFoundError, RemoteError
 from rayform_core.version import __version__
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rayform_provisioner.reporting import Reporter
     from rayform_runtime.cluster.config import RayOrchestratorConfig
     from rayform_runtime.cluster.from_laptop.head import ClusterHead
+    from rayform_runtime.cluster.machine.answers import HeadStatus
 
 __all__ = ["update_head"]
 
@@ -61,7 +62,7 @@ def update_head(lifecycle: Lifecycle, progress: Reporter, *, wait: bool, timeout
         status = _ready(head, config, progress, deadline) if wait else _status(head)
         if wait and status is None:
             return False
-        if status is not None and status["ready"]:
+        if status is not None and status.ready:
             _send_settings(head, status, lifecycle.name, progress)
     finally:
         head.close()
@@ -80,7 +81,7 @@ def _asleep(config: RayOrchestratorConfig) -> bool:
 
 def _ready(
     head: ClusterHead, config: RayOrchestratorConfig, progress: Reporter, deadline: float
-) -> dict[str, Any] | None:
+) -> HeadStatus | None:
     """Wait until the head can run pipelines, and return its status; `None` if it goes to sleep meanwhile."""
     phase, why, last_asked = "", "", time.monotonic()
     while time.monotonic() < deadline:
@@ -93,11 +94,11 @@ def _ready(
                     return None
                 last_asked = time.monotonic()
         else:
-            if status["ready"]:
+            if status.ready:
                 progress.phase("The head is ready")
                 return status
-            if status["phase"] != phase:
-                phase = str(status["phase"])
+            if status.phase != phase:
+                phase = status.phase
                 progress.phase(f"Head: {phase}")
         time.sleep(1)
     raise RemoteError(
@@ -105,16 +106,16 @@ def _ready(
     )
 
 
-def _status(head: ClusterHead) -> dict[str, Any] | None:
+def _status(head: ClusterHead) -> HeadStatus | None:
     try:
         return head.status()
     except RemoteError:
         return None  # it is booting, and reads the new settings while it does
 
 
-def _send_settings(head: ClusterHead, status: dict[str, Any], name: str, progress: Reporter) -> None:
+def _send_settings(head: ClusterHead, status: HeadStatus, name: str, progress: Reporter) -> None:
     restart = f"`rayform stack stop {name}`, then `rayform stack start {name}`"
-    version = status.get("version")
+    version = status.version
     if version not in (None, __version__):
         progress.note(
             f"The head runs Rayform {version} and keeps its worker groups and timers. It takes over Rayform "
@@ -127,15 +128,15 @@ def _send_settings(head: ClusterHead, status: dict[str, Any], name: str, progres
         progress.note(f"The head didn't receive its new settings: {error}")
         progress.note(f"It keeps its worker groups and timers until it starts next: {restart}.")
         return
-    if changes["taken"]:
-        progress.phase(f"The head took over: {_titles(changes['taken'])}")
-    if changes["waiting"]:
+    if changes.taken:
+        progress.phase(f"The head took over: {_titles(changes.taken)}")
+    if changes.waiting:
         progress.note(
-            f"When no run is running, the head takes over: {_titles(changes['waiting'])}. Now this could end "
+            f"When no run is running, the head takes over: {_titles(changes.waiting)}. Now this could end "
             "workers in use."
         )
-    if changes["at_start"]:
-        progress.note(f"When it starts next, the head takes over: {_titles(changes['at_start'])}. {restart}.")
+    if changes.at_start:
+        progress.note(f"When it starts next, the head takes over: {_titles(changes.at_start)}. {restart}.")
 
 
 def _titles(keys: list[str]) -> str:
