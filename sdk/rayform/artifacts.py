@@ -162,7 +162,7 @@ def register_artifact(
     """
     from rayform.reading.client import Client
     from rayform_core.ids import new_id
-    from rayform_runtime.artifacts.registered_data import MATERIALIZER, describe_data
+    from rayform_runtime.artifacts.registered_data import REGISTERED, describe_data
     from rayform_runtime.catalog.entities import NewArtifactVersion
 
     _refuse_invalid(name, tags)
@@ -173,7 +173,7 @@ def register_artifact(
         artifact_name=name,
         uri=data.uri,
         type="pathlib:PosixPath",
-        materializer=MATERIALIZER,
+        materializer=REGISTERED,
         digest=data.digest,
         size=data.size,
         artifact_type=_type_name(artifact_type) or "data",

@@ -1,43 +1,46 @@
-"""Values in a store: what a worker, `save_artifact` and `load_artifact` all go through."""
+"""Saves values in a store and loads them again, for workers, `save_artifact` and `load_artifact`."""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 from uuid import UUID
 
 from rayform_core.errors import ConflictError, RayformError
 from rayform_runtime.artifacts.import_paths import TypeGoneError, import_path, resolve
 from rayform_runtime.artifacts.materializers.base import Materializer
-from rayform_runtime.artifacts.materializers.registry import materializer_for, resolve_materializer
+from rayform_runtime.artifacts.materializers.registry import (
+    REGISTERED,
+    materializer_for,
+    resolve_materializer,
+)
 from rayform_runtime.artifacts.stores.files import refuse_unsafe_names
 from rayform_runtime.artifacts.stores.manifest import is_embeddable
 
 if TYPE_CHECKING:
-    from rayform_runtime.artifacts.stores.interface import ArtifactStore, Manifest
+    from rayform_runtime.artifacts.stores.interface import ArtifactStore, Commit, Manifest
+    from rayform_runtime.artifacts.visualizations import Picture
     from rayform_runtime.catalog.entities import Visualization
 
-__all__ = ["SavedValue", "check_type", "load_value", "save_value"]
+__all__ = ["REGISTERED", "SavedValue", "check_type", "load_value", "save_value"]
 
-_PICTURES = "visualizations"
-_LARGEST_EXTRACTED = 20_000  # characters of one value
-# The disk's own troubles; any other OSError is the materializer's.
+_LARGEST_EXTRACTED = 20_000
+"""Characters; larger facts about a value are not kept."""
 _DISK = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS))
-REGISTERED = "registered"
-"""In place of a materializer: data that a person put into the store by other means; see `registered_data`."""
+"""Errors of the disk; the materializer caused any other `OSError`."""
 
 
 class SavedValue(NamedTuple):
-    """What `save_value` did.
+    """Describes a value that `save_value` has stored.
 
     Args:
-        uri: where the artifact lies.
-        manifest: what was committed (type, materializer, digest, size, metadata).
-        artifact_type: what the value is to people, an `ArtifactType`'s value.
-        visualizations: pictures of it, stored with it.
-        summary: one short line.
+        uri: the artifact's URI.
+        manifest: the committed manifest (type, materializer, digest, size, metadata).
+        artifact_type: the kind of value that users see, a value of `ArtifactType`.
+        visualizations: pictures of the value that are stored with it.
+        summary: one short line about the value.
     """
 
     uri: str
@@ -47,7 +50,7 @@ class SavedValue(NamedTuple):
     summary: str
 
 
-def check_type(annotation: Any, *, step: str | None = None, output: str | None = None) -> None:
+def check_type(annotation: object, *, step: str | None = None, output: str | None = None) -> None:
     """Refuse an annotation whose values no materializer takes; see `type_checks.check_type`."""
     from rayform_runtime.artifacts import type_checks
 
@@ -57,29 +60,29 @@ def check_type(annotation: Any, *, step: str | None = None, output: str | None =
 def save_value(
     store: ArtifactStore,
     id: UUID,
-    value: Any,
+    value: object,
     *,
-    declared_type: Any = None,
+    declared_type: object = None,
     materializer: type[Materializer] | str | None = None,
-    metadata: dict[str, Any] | None = None,
-    visualizations: dict[str, str | bytes] | None = None,
+    metadata: Mapping[str, object] | None = None,
+    visualizations: Mapping[str, str | bytes] | None = None,
     step: str | None = None,
     output: str | None = None,
 ) -> SavedValue:
     """Save a value under an artifact version's ID and commit it.
 
-    Committing the same content under the same ID again is the same commit: a step that is tried again after its
-    worker died between commit and answer succeeds.
+    Saving the same content under the same ID again succeeds and changes nothing. So a step can be retried whose
+    worker died after the commit and before it answered.
 
     Args:
-        store: where to.
-        id: of the new version.
-        value: what to save.
-        declared_type: the annotated type; its materializer is taken where the value's own type has none.
-        materializer: a materializer, or its import path; looked up by the value's type unless told.
-        metadata: what the person says of the value, JSON; wins over what the materializer extracts.
-        visualizations: pictures that the person attaches, `{file name: content}`; the suffix tells the kind.
-        step, output: whose value it is, for errors.
+        store: the store to save in.
+        id: the new version's ID.
+        value: the value to save.
+        declared_type: the annotated type; its materializer is used if the value's own type has none.
+        materializer: a materializer, or its import path; by default, the one for the value's type.
+        metadata: the user's facts about the value, as JSON; they win over those that the materializer extracts.
+        visualizations: pictures that the user attaches, `{file name: content}`; the suffix gives the kind.
+        step, output: the step and output that the value belongs to, for errors.
 
     Raises:
         UnsupportedTypeError: no materializer takes the value.
@@ -88,35 +91,35 @@ def save_value(
     chosen = _choose(value, declared_type, materializer, step, output)
     worker = chosen()
     kind = type(value)
-    pictures: dict[str, tuple[str, str]] = {}
+    pictures: dict[str, Picture] = {}
     try:
         files = worker.to_files(value) if chosen.needs_no_folder() else None
         if files is not None:
             refuse_unsafe_names(files)
         if files is not None and not visualizations and is_embeddable(files) and not _draws(worker):
-            known = {**_extract(worker, value), **(metadata or {})}
+            facts = {**_extract(worker, value), **(metadata or {})}
             try:
-                uri, manifest = store.commit_files(
-                    id, files, type=import_path(kind), materializer=import_path(chosen), metadata=known
+                commit = store.commit_files(
+                    id, files, type=import_path(kind), materializer=import_path(chosen), metadata=facts
                 )
             except ConflictError:
-                uri, manifest = _committed_before(store, id, files)
+                commit = _earlier_commit(store, id, files)
         else:
             with store.staging(id) as folder:
                 _save(worker, value, files, folder, store)
-                known = {**_extract(worker, value), **(metadata or {})}
+                facts = {**_extract(worker, value), **(metadata or {})}
                 pictures = _save_pictures(worker, value, folder, visualizations or {})
                 try:
-                    uri, manifest = store.commit(
+                    commit = store.commit(
                         id,
                         folder,
                         type=import_path(kind),
                         materializer=import_path(chosen),
-                        metadata=known,
-                        visualizations={name: path for name, (path, _) in pictures.items()},
+                        metadata=facts,
+                        visualizations={name: picture.path for name, picture in pictures.items()},
                     )
                 except ConflictError:
-                    uri, manifest = _committed_before(store, id, folder)
+                    commit = _earlier_commit(store, id, folder)
     except Exception as error:
         if output is not None and not isinstance(error, RayformError):
             error.add_note(f"While saving output '{output}'" + (f" of step '{step}'." if step else "."))
@@ -125,8 +128,10 @@ def save_value(
     if pictures:
         from rayform_runtime.catalog.entities import Visualization
 
-        shown = tuple(Visualization(name, kind, path) for name, (path, kind) in pictures.items())
-    return SavedValue(uri, manifest, str(worker.ASSOCIATED_ARTIFACT_TYPE), shown, _summarise(worker, value))
+        shown = tuple(Visualization(name, picture.kind, picture.path) for name, picture in pictures.items())
+    return SavedValue(
+        commit.uri, commit.manifest, str(worker.ASSOCIATED_ARTIFACT_TYPE), shown, _summarise(worker, value)
+    )
 
 
 def load_value(
@@ -136,23 +141,23 @@ def load_value(
     digest: str | None = None,
     type: str | None = None,
     materializer: str | None = None,
-    as_type: Any = None,
-) -> Any:
-    """Load a value, its digest checked.
+    as_type: object = None,
+) -> object:
+    """Load a value and check its digest.
 
-    What the caller may change in the value never changes what is stored.
+    The caller may change the value; that never changes the stored one.
 
     Args:
-        store: where it lies.
+        store: the store that holds the value.
         uri: the artifact's URI.
-        digest, type, materializer: what the catalog says; the manifest's where they are `None`.
-        as_type: load it as this type instead of the one that it was saved with.
+        digest, type, materializer: what the catalog has; by default, what the manifest has.
+        as_type: load the value as this type instead of the type that it was saved with.
 
     Raises:
-        ArtifactMissingError: its data is gone.
-        CorruptArtifactError: its data isn't what was committed.
-        TypeGoneError: its type or materializer can't be imported here.
-        TypeChangedError: its type has changed so that the stored value doesn't fit.
+        ArtifactMissingError: the data is gone.
+        CorruptArtifactError: the data isn't what was committed.
+        TypeGoneError: the value's type or materializer can't be imported here.
+        TypeChangedError: the value's type has changed so that the stored value doesn't fit.
     """
     if materializer == REGISTERED:
         from rayform_runtime.artifacts.registered_data import fetch
@@ -170,22 +175,20 @@ def load_value(
         return chosen().load(folder, kind)
 
 
-_TYPE = type
-
-
-def _type_to_load(store: ArtifactStore, uri: str, saved: str | None, as_type: Any) -> Any:
-    if isinstance(as_type, _TYPE):
+def _type_to_load(store: ArtifactStore, uri: str, saved: str | None, as_type: object) -> type:
+    if isinstance(as_type, type):
         return as_type
     try:
-        return resolve(saved or store.read_manifest(uri).type)
+        # It was a class when it was saved. If it no longer is, the materializer decides what that means.
+        return cast("type", resolve(saved or store.read_manifest(uri).type))
     except TypeGoneError as error:
         error.add_note(f"While loading artifact '{uri}'.")
         raise
 
 
 def _choose(
-    value: Any,
-    declared_type: Any,
+    value: object,
+    declared_type: object,
     materializer: type[Materializer] | str | None,
     step: str | None,
     output: str | None,
@@ -199,19 +202,19 @@ def _choose(
     try:
         return materializer_for(type(value), step=step, output=output)
     except UnsupportedTypeError:
-        # A stand-in for the declared type, such as a lazily loaded proxy.
-        if _is_instance(value, declared_type):
-            found = find(declared_type)
-            if found is not None:
-                return found
+        # The value may stand in for the declared type, like a lazily loaded proxy.
+        if isinstance(declared_type, type) and _is_instance(value, declared_type):
+            chosen = find(declared_type)
+            if chosen is not None:
+                return chosen
         raise
 
 
-def _is_instance(value: Any, declared_type: Any) -> bool:
+def _is_instance(value: object, kind: type) -> bool:
     try:
-        return isinstance(declared_type, type) and isinstance(value, declared_type)
+        return isinstance(value, kind)
     except TypeError:
-        return False  # `Any`, and protocols that can't be asked for at run time, are classes too
+        return False  # some classes refuse the question: `typing.Any`, most protocols
 
 
 def _warn(worker: Materializer, method: str, error: Exception) -> None:
@@ -223,7 +226,7 @@ def _warn(worker: Materializer, method: str, error: Exception) -> None:
 
 
 def _save(
-    worker: Materializer, value: Any, files: dict[str, bytes] | None, folder: Path, store: ArtifactStore
+    worker: Materializer, value: object, files: dict[str, bytes] | None, folder: Path, store: ArtifactStore
 ) -> None:
     try:
         if files is None:
@@ -243,18 +246,17 @@ def _draws(worker: Materializer) -> bool:
     return type(worker).save_visualizations is not Materializer.save_visualizations
 
 
-def _extract(worker: Materializer, value: Any) -> dict[str, Any]:
+def _extract(worker: Materializer, value: object) -> dict[str, object]:
     try:
-        found = worker.extract_metadata(value)
-        # The catalog refuses larger ones, and what nobody asked for must not fail a step.
-        large = [name for name, item in found.items() if len(repr(item)) > _LARGEST_EXTRACTED]
-        return {name: item for name, item in found.items() if name not in large} if large else found
-    except Exception as error:  # noqa: BLE001 - a person's code; the value matters more than what is said of it
+        facts = worker.extract_metadata(value)
+        # The catalog refuses large facts, and a fact that nobody asked for must not fail a step.
+        return {name: fact for name, fact in facts.items() if len(repr(fact)) <= _LARGEST_EXTRACTED}
+    except Exception as error:  # noqa: BLE001 - the user's code; the value matters more than facts about it
         _warn(worker, "extract_metadata", error)
         return {}
 
 
-def _summarise(worker: Materializer, value: Any) -> str:
+def _summarise(worker: Materializer, value: object) -> str:
     try:
         return worker.summary(value)
     except Exception as error:  # noqa: BLE001 - likewise
@@ -263,43 +265,46 @@ def _summarise(worker: Materializer, value: Any) -> str:
 
 
 def _save_pictures(
-    worker: Materializer, value: Any, folder: Path, attached: dict[str, str | bytes]
-) -> dict[str, tuple[str, str]]:
-    """Return `{name: (path in the artifact, kind)}`."""
-    pictures: dict[str, tuple[str, str]] = {}
-    overridden = _draws(worker)
-    if not attached and not overridden:
+    worker: Materializer, value: object, folder: Path, attached: Mapping[str, str | bytes]
+) -> dict[str, Picture]:
+    """Save what the materializer draws and what the user attaches; return the pictures by name."""
+    pictures: dict[str, Picture] = {}
+    draws = _draws(worker)
+    if not attached and not draws:
         return pictures
-    from rayform_runtime.artifacts.visualizations import attach, collect
+    from rayform_runtime.artifacts.visualizations import FOLDER, attach, collect
 
-    place = folder / _PICTURES
+    place = folder / FOLDER
     place.mkdir(mode=0o700)
-    if overridden:
+    if draws:
         try:
-            written = worker.save_visualizations(value, place)
-        except Exception as error:  # noqa: BLE001 - a person's code; the value matters more than its picture
+            kinds = worker.save_visualizations(value, place)
+        except Exception as error:  # noqa: BLE001 - the user's code; the value matters more than its picture
             _warn(worker, "save_visualizations", error)
-            written = {}
-        pictures.update(collect(place, written))
+            kinds = {}
+        pictures.update(collect(place, kinds))
     pictures.update(attach(place, attached))
     if not pictures:
-        # Nothing else may lie there: what isn't a picture would count as the value.
+        # A file in there that isn't a picture would count as part of the value.
         import shutil
 
         shutil.rmtree(place)
     return pictures
 
 
-def _committed_before(
-    store: ArtifactStore, id: UUID, written: Path | Mapping[str, bytes]
-) -> tuple[str, Manifest]:
+def _earlier_commit(store: ArtifactStore, id: UUID, written: Path | Mapping[str, bytes]) -> Commit:
+    """Return the commit that exists under this ID, if it has the same content as what was written.
+
+    Raises:
+        ConflictError: it has another content.
+    """
     from rayform_runtime.artifacts.stores.files import seal_folder
-    from rayform_runtime.artifacts.stores.interface import MANIFEST_NAME, StoredFile
+    from rayform_runtime.artifacts.stores.interface import MANIFEST_NAME, Commit, StoredFile
     from rayform_runtime.artifacts.stores.keys import version_key
     from rayform_runtime.artifacts.stores.manifest import files_of, make_manifest
 
-    uri = f"{store.uri}/{version_key(id)}"
-    there = store.read_manifest(uri)
+    uri = store.uri_of(version_key(id))
+    earlier = store.read_manifest(uri)
     if isinstance(written, Path):
         (written / MANIFEST_NAME).unlink(missing_ok=True)
         files: Sequence[StoredFile] = seal_folder(written)
@@ -308,14 +313,14 @@ def _committed_before(
     ours = make_manifest(
         id,
         files,
-        type=there.type,
-        materializer=there.materializer,
-        visualizations=there.visualizations,
+        type=earlier.type,
+        materializer=earlier.materializer,
+        visualizations=earlier.visualizations,
     )
-    if ours.digest != there.digest:
+    if ours.digest != earlier.digest:
         raise ConflictError(
             f"Artifact version {id} exists already in '{store.uri}', with another value.",
             why="Another writer committed it first; nothing was overwritten.",
             hint="Save under a new ID.",
         )
-    return uri, there
+    return Commit(uri, earlier)

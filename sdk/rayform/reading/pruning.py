@@ -152,7 +152,7 @@ def _lost_attempts(store: ArtifactStore, folder: str, objects: list[StoredObject
     """
     data = [o for o in objects if o.key.split("/")[2] != MANIFEST_NAME]
     attempts = {o.key.split("/")[2] for o in data}
-    if store.uri.startswith("file:") or not data:
+    if store.is_local or not data:
         return []
     if len(attempts) == 1 and sum(o.size for o in data) > LARGEST_EMBEDDED:
         return []

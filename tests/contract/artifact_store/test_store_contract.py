@@ -304,7 +304,7 @@ def test_keys_that_leave_the_store_are_refused(store: ArtifactStore, key: str) -
         lambda: store.get_bytes(key),
         lambda: store.delete_objects([key]),
     ):
-        with pytest.raises(UsageError, match="no key"):
+        with pytest.raises(UsageError, match="not a valid key"):
             act()
 
 
@@ -315,7 +315,7 @@ def test_uris_of_other_places_are_refused(store: ArtifactStore, tail: str) -> No
     """A URI names a version of this store or is an error."""
     uri = store.uri + tail.format(new_id())
     for act in (store.read_manifest, store.exists, store.delete, lambda u: read(store, u)):
-        with pytest.raises(UsageError, match="no artifact of the store"):
+        with pytest.raises(UsageError, match="not an artifact of the store"):
             act(uri)
 
 

@@ -10,7 +10,13 @@ import pytest
 from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.artifacts.stores import remote
-from rayform_runtime.artifacts.stores.interface import LARGEST_EMBEDDED, MANIFEST_NAME, StoredObject
+from rayform_runtime.artifacts.stores.interface import (
+    LARGEST_EMBEDDED,
+    MANIFEST_NAME,
+    ObjectDownload,
+    ObjectUpload,
+    StoredObject,
+)
 
 
 class StoreInMemory(remote.RemoteArtifactStore):
@@ -20,10 +26,10 @@ class StoreInMemory(remote.RemoteArtifactStore):
         super().__init__("s3://bucket", stack_name="test")
         self.objects: dict[str, bytes] = {}
 
-    def _upload(self, files: Sequence[tuple[Path, str]]) -> None:
+    def _upload(self, files: Sequence[ObjectUpload]) -> None:
         self.objects.update({key: path.read_bytes() for path, key in files})
 
-    def _download(self, files: Sequence[tuple[str, Path, int]]) -> Mapping[Path, str]:
+    def _download(self, files: Sequence[ObjectDownload]) -> Mapping[Path, str]:
         for key, path, _ in files:
             path.write_bytes(self._get(key, 0))
         return {}

@@ -9,7 +9,9 @@ from rayform_runtime.execution.worker import arguments as worker
 
 
 class Distant(LocalArtifactStore):
-    """Gives nothing before as many are asked for as `meet` waits for."""
+    """Returns nothing before it is asked for as many files as `meet` waits for."""
+
+    is_local = False
 
     def __init__(self, folder, parties):
         self.meet = threading.Barrier(parties)
@@ -35,7 +37,7 @@ def version(uri, materializer="m.M"):
 
 
 def test_distant_outputs_are_fetched_at_once(tmp_path):
-    """Outputs in a bucket are asked for together, each with its digest; one that is gone is told when loaded."""
+    """Outputs in a bucket are asked for together, each with its digest; one that is gone fails when it is loaded."""
     store = Distant(tmp_path, 4)
     uris = ["s3://b/1", "s3://b/2", "s3://b/gone", "s3://b/small"]
     worker._fetch_together([version(uri) for uri in uris], store)
@@ -47,9 +49,11 @@ def test_distant_outputs_are_fetched_at_once(tmp_path):
 
 
 def test_near_single_and_registered_outputs_are_left_to_the_load(tmp_path):
-    """Files of this machine, a single output, and data that a person registered are not fetched beforehand."""
+    """Files of this machine, a single output, and registered data are not fetched beforehand."""
     store = Distant(tmp_path, 1)
-    worker._fetch_together([version("file:///a"), version("file:///b")], store)
+    local_store = Distant(tmp_path, 1)
+    local_store.is_local = True
+    worker._fetch_together([version("file:///a"), version("file:///b")], local_store)
     worker._fetch_together([version("s3://b/1")], store)
     worker._fetch_together([version("s3://b/1", "registered"), version("s3://b/2", "registered")], store)
-    assert store.asked == []
+    assert store.asked == local_store.asked == []

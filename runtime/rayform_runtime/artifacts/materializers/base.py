@@ -1,28 +1,43 @@
-"""The materializer interface, and how a person's own materializers make themselves known."""
+"""The materializer interface, and the materializers that users define."""
 
 from __future__ import annotations
 
 import abc
 import contextlib
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-__all__ = ["Materializer", "content_of", "needs", "short"]
+from rayform_core.errors import UsageError
+
+__all__ = [
+    "Materializer",
+    "content_of",
+    "needs",
+    "register",
+    "short",
+    "unregister",
+    "user_materializer",
+    "user_types",
+]
+
+_user_materializers: dict[type, type[Materializer]] = {}
+_registering = threading.Lock()
 
 
 def content_of(files: Mapping[str, bytes], name: str) -> bytes:
-    """Return a file's content.
+    """Return the content of the file with this name.
 
     Raises:
-        CorruptArtifactError: there is no such file: another materializer saved the value.
+        CorruptArtifactError: there is no such file, since another materializer saved the value.
     """
     if name not in files:
         from rayform_runtime.artifacts.stores.interface import CorruptArtifactError
 
         raise CorruptArtifactError(
             f"An artifact has no file '{name}'.",
-            why=f"It has {', '.join(sorted(files))}: another materializer saved it.",
+            why=f"It has {', '.join(sorted(files))}, so another materializer saved it.",
             hint="Load it with the materializer that the catalog names.",
         )
     return files[name]
@@ -36,10 +51,10 @@ def short(text: str, limit: int = 72) -> str:
 
 @contextlib.contextmanager
 def needs(extra: str) -> Iterator[None]:
-    """Turn a package that is missing into an error that names the extra of `rayform` which brings it.
+    """Turn a failed import into an error that names the extra of `rayform` that installs the package.
 
     Raises:
-        PrerequisiteError: an import inside failed.
+        PrerequisiteError: a package is missing.
     """
     try:
         yield
@@ -59,12 +74,12 @@ def _definer(kind: type, name: str) -> type:
 class Materializer(abc.ABC):
     """Saves and loads values of the types in `ASSOCIATED_TYPES`.
 
-    A subclass that names types is found for them, and for their subclasses, as soon as it is defined; the one
-    defined last wins. It is built without arguments, anew for each value.
+    As soon as a subclass with `ASSOCIATED_TYPES` is defined, it takes values of these types and of their subclasses.
+    Of two for one type, the one defined last wins. Rayform builds a new instance, without arguments, for each value.
 
     Attributes:
         ASSOCIATED_TYPES: the types.
-        ASSOCIATED_ARTIFACT_TYPE: what their values are to people, an `ArtifactType`.
+        ASSOCIATED_ARTIFACT_TYPE: the kind of value that users see, an `ArtifactType`.
 
     Example:
         >>> class PointMaterializer(Materializer):
@@ -81,64 +96,59 @@ class Materializer(abc.ABC):
     ASSOCIATED_TYPES: ClassVar[tuple[type, ...]] = ()
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[str] = "data"
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
-        # Only types named by this very class: a subclass of a materializer doesn't take its place by accident.
-        if cls.__dict__.get("ASSOCIATED_TYPES"):
-            from rayform_runtime.artifacts.materializers.registry import register
-
-            for kind in cls.__dict__["ASSOCIATED_TYPES"]:
-                register(kind, cls)
+        # Only types that this very class names: a subclass must not replace its base by accident.
+        for kind in cls.__dict__.get("ASSOCIATED_TYPES", ()):
+            register(kind, cls)
 
     @abc.abstractmethod
     def save(self, value: Any, folder: Path) -> None:
-        """Write `value` into the empty folder, as plain files and folders under any names."""
+        """Write `value` into the empty folder, as plain files and folders with any names."""
 
     @abc.abstractmethod
     def load(self, folder: Path, data_type: type) -> Any:
         """Return the value that `save` wrote into `folder`.
 
         Args:
-            folder: its files, verified; for reading only, and only until this returns (a file that is mapped
-                into memory stays).
-            data_type: the type that was saved, or the one that the caller asks for.
+            folder: holds the files, verified. Only read from it, and only until this method returns; a file that is
+                mapped into memory stays readable.
+            data_type: the type that was saved, or the type that the caller asks for.
         """
 
     def to_files(self, value: Any) -> dict[str, bytes] | None:
-        """Return what `save` would write, `{path: content}`, where that takes no folder; `None` where it does.
+        """Return the files that `save` would write, `{path: content}`, or `None` if the value needs a folder.
 
-        Optional, with `from_files`: small values then travel without a temporary folder, since a store keeps them
-        in their manifest. Whoever overrides `save` or `load` alone switches it off.
+        Optional, together with `from_files`: a store then keeps small values in their manifest, and they need no
+        temporary folder. A subclass that overrides only `save` or `load` switches this off.
         """
         return None
 
     def from_files(self, files: Mapping[str, bytes], data_type: type) -> Any:
-        """Return the value that `to_files` gave; `data_type` is as in `load`.
+        """Return the value that `to_files` turned into files; `data_type` is as in `load`.
 
         Raises:
-            UsageError: the class has `to_files` alone.
+            UsageError: the class defines `to_files` without `from_files`.
         """
-        from rayform_core.errors import UsageError
-
-        # Not abstract, since most materializers have neither; `needs_no_folder` keeps everyone of ours away from here.
+        # Not abstract, since most materializers define neither; Rayform asks `needs_no_folder` before it comes here.
         raise UsageError(
-            f"{type(self).__name__} reads values from folders alone.",
-            hint="Define from_files beside to_files, in the same class as save and load.",
+            f"{type(self).__name__} can't read values from files in memory.",
+            hint="Define from_files together with to_files, in the same class as save and load.",
         )
 
     @classmethod
     def needs_no_folder(cls) -> bool:
-        """Whether `to_files` and `from_files` stand for this very class's `save` and `load`."""
+        """Whether `to_files` and `from_files` are defined in the same classes as `save` and `load`."""
         return _definer(cls, "save") is _definer(cls, "to_files") and _definer(cls, "load") is _definer(
             cls, "from_files"
         )
 
     def extract_metadata(self, value: Any) -> dict[str, Any]:
-        """Return what is worth knowing of the value, as JSON; called with the value that is saved."""
+        """Return facts about the value that is being saved, as JSON."""
         return {}
 
     def save_visualizations(self, value: Any, folder: Path) -> dict[str, str]:
-        """Write pictures of the value into `folder`.
+        """Draw pictures of the value into `folder`.
 
         Returns:
             the kind of each file (`html`, `image`, `csv`, `markdown`, `json`) by its path in `folder`.
@@ -146,5 +156,44 @@ class Materializer(abc.ABC):
         return {}
 
     def summary(self, value: Any) -> str:
-        """Return one short line that tells a person what the value is."""
+        """Return one short line that shows users what the value is."""
         return type(value).__name__
+
+
+def register(kind: type, materializer: type[Materializer]) -> None:
+    """Let `materializer` take `kind` and its subclasses, ahead of any built-in materializer.
+
+    Defining a `Materializer` with `ASSOCIATED_TYPES` calls this. Call it yourself to give a type to an existing
+    materializer, for instance `register(Sketch, CloudpickleMaterializer)`.
+
+    Raises:
+        UsageError: `kind` isn't a type, or `materializer` isn't a materializer.
+    """
+    if not isinstance(kind, type) or kind is object:
+        raise UsageError(
+            f"{materializer.__name__} can't be associated with {kind!r}.",
+            why="ASSOCIATED_TYPES lists classes, and `object` would take every value there is.",
+            hint="Name the classes whose values it takes.",
+        )
+    if not (isinstance(materializer, type) and issubclass(materializer, Materializer)):
+        raise UsageError(
+            f"{materializer!r} is not a materializer.", hint="Write a class that extends Materializer."
+        )
+    with _registering:
+        _user_materializers[kind] = materializer
+
+
+def unregister(kind: type) -> None:
+    """Forget the user-defined materializer of `kind`; none is no error."""
+    with _registering:
+        _user_materializers.pop(kind, None)
+
+
+def user_materializer(kind: type) -> type[Materializer] | None:
+    """Return the user-defined materializer of exactly this type, or `None`."""
+    return _user_materializers.get(kind)
+
+
+def user_types() -> list[type]:
+    """Return the types that have a user-defined materializer."""
+    return list(_user_materializers)

@@ -1,34 +1,45 @@
 """Which materializer takes a type.
 
-Built-in ones are found by the names of a type and its bases, so that no library is imported for a look-up: a
-value of NumPy's can only come from a process that has imported NumPy.
+Built-in materializers are looked up by the import paths of a type and its bases, so that a look-up imports no
+library: a value of a NumPy type can only come from a process that has imported NumPy.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import threading
-from typing import Any
 
 from rayform_core.errors import UsageError
 from rayform_runtime.artifacts.import_paths import import_path, resolve
-from rayform_runtime.artifacts.materializers.base import Materializer
+from rayform_runtime.artifacts.materializers.base import (
+    Materializer,
+    register,
+    unregister,
+    user_materializer,
+    user_types,
+)
 
 __all__ = [
+    "REGISTERED",
     "UnsupportedTypeError",
     "find",
     "materializer_for",
     "register",
     "resolve_materializer",
+    "takes_a_subclass_of",
     "unregister",
+    "unsupported",
 ]
+
+REGISTERED = "registered"
+"""Stands in the catalog in place of a materializer, for data that a user put into the store by other means; see
+`registered_data`."""
 
 _PACKAGE = "rayform_runtime.artifacts.materializers."
 _JSON = _PACKAGE + "json_values:JsonMaterializer"
 _TEXT = _PACKAGE + "text:"
 
-# Types that must match exactly: a person's own subclass of `dict` is another type, which would come back as
-# a plain dict.
+# Types that must match exactly: a user-defined subclass of `dict` is another type and would come back as a plain
+# dict.
 _EXACT: dict[str, str] = {
     **dict.fromkeys(
         [
@@ -46,7 +57,7 @@ _EXACT: dict[str, str] = {
     "builtins:str": _TEXT + "StrMaterializer",
     "builtins:bytes": _TEXT + "BytesMaterializer",
 }  # fmt: skip
-# Types that also stand for their subclasses.
+# Types whose materializers also take their subclasses.
 _FAMILIES: dict[str, str] = {
     "enum:Enum": _JSON,
     "pydantic.main:BaseModel": _JSON,
@@ -66,7 +77,7 @@ _FAMILIES: dict[str, str] = {
     "pyarrow.lib:Table": _PACKAGE + "arrow_tables:ArrowMaterializer",
     "pyarrow.lib:RecordBatch": _PACKAGE + "arrow_tables:ArrowMaterializer",
     "sklearn.base:BaseEstimator": _PACKAGE + "sklearn_estimators:SklearnMaterializer",
-    # What people annotate when they mean any estimator of a kind.
+    # Users annotate these when they mean any estimator of a kind.
     **dict.fromkeys(
         [
             "sklearn.base:ClassifierMixin",
@@ -84,63 +95,34 @@ _FAMILIES: dict[str, str] = {
     "matplotlib.figure:Figure": _PACKAGE + "matplotlib_figures:FigureMaterializer",
 }
 
-_own: dict[type, type[Materializer]] = {}
-_lock = threading.Lock()
-
 
 class UnsupportedTypeError(UsageError):
-    """No materializer takes a type; the error's hint holds the lines that would fix it."""
-
-
-def register(kind: type, materializer: type[Materializer]) -> None:
-    """Let `materializer` take `kind` and its subclasses, before any built-in one.
-
-    Defining a `Materializer` with `ASSOCIATED_TYPES` calls this; call it to give a type to a materializer that
-    is there already, for instance `register(Sketch, CloudpickleMaterializer)`.
-
-    Raises:
-        UsageError: `kind` isn't a type, or `materializer` isn't a materializer.
-    """
-    if not isinstance(kind, type) or kind is object:
-        raise UsageError(
-            f"{materializer.__name__} can't be associated with {kind!r}.",
-            why="ASSOCIATED_TYPES holds the classes whose values it takes, each by itself.",
-            hint="Name the classes; `object` would take every value there is.",
-        )
-    if not (isinstance(materializer, type) and issubclass(materializer, Materializer)):
-        raise UsageError(f"{materializer!r} is no subclass of Materializer.")
-    with _lock:
-        _own[kind] = materializer
-
-
-def unregister(kind: type) -> None:
-    """Forget the person's own materializer of `kind`; none is no error."""
-    with _lock:
-        _own.pop(kind, None)
+    """No materializer takes a type; the hint shows the lines of code that would fix it."""
 
 
 def find(kind: type) -> type[Materializer] | None:
     """Return the materializer that takes values of this type, or `None`.
 
-    Nearer bases win over farther ones, and at each base a person's own over a built-in one.
+    Nearer bases win over farther ones, and at each base a user-defined materializer over a built-in one.
     """
-    exact = import_path(kind)
-    if kind not in _own and exact in _EXACT:
-        return _load(_EXACT[exact])
+    exact = _EXACT.get(import_path(kind))
+    if exact is not None and user_materializer(kind) is None:
+        return resolve_materializer(exact)
     for base in kind.__mro__:
-        if base in _own:
-            return _own[base]
+        materializer = user_materializer(base)
+        if materializer is not None:
+            return materializer
         path = _FAMILIES.get(import_path(base))
         if path is not None:
-            return _load(path)
+            return resolve_materializer(path)
     if dataclasses.is_dataclass(kind) or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
-        return _load(_JSON)
+        return resolve_materializer(_JSON)
     return None
 
 
 def takes_a_subclass_of(kind: type) -> bool:
-    """Whether a materializer takes some subclass of `kind`, which a step annotated with `kind` may return."""
-    return any(issubclass(own, kind) for own in list(_own))
+    """Whether a user-defined materializer takes a subclass of `kind`, which a step annotated with `kind` may return."""
+    return any(issubclass(user_type, kind) for user_type in user_types())
 
 
 def materializer_for(kind: type, *, step: str | None = None, output: str | None = None) -> type[Materializer]:
@@ -148,38 +130,38 @@ def materializer_for(kind: type, *, step: str | None = None, output: str | None 
 
     Args:
         kind: the type.
-        step, output: whose value it is, for the error.
+        step, output: the step and output that the value belongs to, for the error.
 
     Raises:
-        UnsupportedTypeError: there is none; names step, output and type, and the lines that would fix it.
+        UnsupportedTypeError: there is none; names step, output and type, and the lines of code that would fix it.
     """
-    found = find(kind)
-    if found is None:
+    materializer = find(kind)
+    if materializer is None:
         raise unsupported(kind, step=step, output=output)
-    return found
+    return materializer
 
 
 def resolve_materializer(path: str) -> type[Materializer]:
     """Return the materializer that an import path names.
 
     Raises:
-        UsageError: it names something else.
-        TypeGoneError: it can't be imported.
+        UsageError: the path names something else.
+        TypeGoneError: the path can't be imported.
     """
-    found = resolve(path)
-    if not (isinstance(found, type) and issubclass(found, Materializer)):
+    materializer = resolve(path)
+    if not (isinstance(materializer, type) and issubclass(materializer, Materializer)):
         raise UsageError(
             f"'{path}' is no materializer.",
             why="It isn't a subclass of Materializer.",
             hint="Name a class that saves and loads values.",
         )
-    return found
+    return materializer
 
 
 def unsupported(
     kind: type, *, step: str | None = None, output: str | None = None, inside: str = ""
 ) -> UnsupportedTypeError:
-    """Build the error for a type that no materializer takes; `inside` says where in the value it was met."""
+    """Build the error for a type that no materializer takes; `inside` says where in the value it stands."""
     whose = "A value"
     if output is not None:
         whose = f"Output '{output}'" + (f" of step '{step}'" if step else "")
@@ -189,9 +171,9 @@ def unsupported(
     name = kind.__name__
     return UnsupportedTypeError(
         f"{whose} has type '{import_path(kind)}'{where}, which no materializer takes.",
-        why="Rayform stores values as plain files and never pickles one unless told to.",
+        why="Rayform stores values as plain files. It pickles a value only if you choose that.",
         hint=(
-            "Either write its materializer, in a module that the step imports:\n\n"
+            "Either write a materializer for it, in a module that the step imports:\n\n"
             "    from rayform.materializers import Materializer\n\n"
             f"    class {name}Materializer(Materializer):\n"
             f"        ASSOCIATED_TYPES = ({name},)\n\n"
@@ -199,13 +181,8 @@ def unsupported(
             '            (folder / "value.txt").write_text(...)\n\n'
             "        def load(self, folder, data_type):\n"
             '            return data_type((folder / "value.txt").read_text())\n\n'
-            "or choose to pickle it (loading then runs whatever code the file holds):\n\n"
+            "or choose to pickle it (loading the value then runs any code that the file holds):\n\n"
             "    from rayform.materializers import CloudpickleMaterializer\n\n"
             f"    Annotated[{name}, ArtifactConfig(materializer=CloudpickleMaterializer)]"
         ),
     )
-
-
-def _load(path: str) -> type[Materializer]:
-    found: Any = resolve(path)
-    return found  # type: ignore[no-any-return]

@@ -1,8 +1,8 @@
-"""Artifacts of remote stores that lie on this machine, shared by all of a user's processes.
+"""Copies of remote artifacts on this machine, shared by all processes of a user.
 
-Every entry has a lock file: readers hold it shared, a download or an eviction exclusively, so that no folder goes
-while someone reads it. The kernel frees the locks of a process that dies. A manifest that holds its artifact is one
-file without a lock: it appears whole, by a rename, and is read whole.
+Each entry has a lock file. Readers hold the lock shared, a download or an eviction holds it exclusively, so no folder
+disappears while a process reads it. The kernel frees the locks of a process that dies. A manifest that holds its whole
+artifact is one file without a lock: a rename makes it appear whole, and it is read whole.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ __all__ = ["ArtifactCache", "cache_limit"]
 
 _DEFAULT_LIMIT = 20 << 30
 _LOOK_EVERY = 60.0
+"""Seconds between two looks through all entries."""
 _MANIFESTS = "manifests"
 _LARGEST_MANIFEST = 256 << 10
-"""Bytes; one with more metadata than that is asked of the store each time."""
+"""Bytes; the cache doesn't keep a larger one, so the store is asked for it each time."""
 _ON_DISK = 4096
-"""Bytes that a file of a few takes."""
+"""Bytes that even a tiny file takes on the disk."""
 
 
 def cache_limit() -> int:
@@ -45,24 +46,24 @@ def cache_limit() -> int:
         raise UsageError(
             f"RAYFORM_CACHE_SIZE is {text!r}.",
             why="It isn't a number of bytes.",
-            hint="Set it as in 20000000000.",
+            hint="Set it to a whole number of bytes, as in 20000000000.",
         )
     return int(text)
 
 
 class ArtifactCache:
-    """Folders of artifacts by name, the ones used longest ago removed first.
+    """Folders of artifacts by name. If they take too much space, those used longest ago are removed.
 
     Args:
-        store: the store that they come from; each has a cache of its own.
+        store: URI of the store that the artifacts come from; each store has a cache of its own.
     """
 
     def __init__(self, store: str) -> None:
         from rayform_runtime.artifacts.stores.digest import bytes_digest
 
         self.root = home() / "cache" / "artifacts" / bytes_digest(store.encode())[:16]
-        self._added = 0
-        self._guard = threading.Lock()
+        self._added = 0  # bytes that this process has added since it last looked through all entries
+        self._guard = threading.Lock()  # for `_added`
 
     def staging(self) -> Path:
         """Return a folder in the cache's own file system to stage new artifacts in."""
@@ -83,11 +84,11 @@ class ArtifactCache:
 
     @contextlib.contextmanager
     def open(self, name: str, fill: Callable[[Path], None]) -> Iterator[Path]:
-        """Give an entry's folder; it stays while the context is open.
+        """Yield an entry's folder, which stays while the context is open.
 
         Args:
             name: the entry.
-            fill: writes the entry's files into an empty folder, where the cache doesn't hold it.
+            fill: writes the entry's files into an empty folder; called if the cache doesn't have the entry.
         """
         folder = private_folder(self.root / "entries") / name
         while True:
@@ -100,7 +101,7 @@ class ArtifactCache:
                 is_new = not folder.is_dir()
                 if is_new:
                     self._fill(folder, fill)
-                # Held on to while it is read: an entry larger than the whole cache would go before it was seen.
+                # Keep the lock, but shared: otherwise an entry larger than the whole cache would be evicted at once.
                 fcntl.flock(lock, fcntl.LOCK_SH)
                 if not folder.is_dir():
                     continue
@@ -117,14 +118,14 @@ class ArtifactCache:
             fill(partial)
             partial.rename(folder)
         except OSError as error:
-            if error.errno is None:  # a library's own, which is no fault of the disk
+            if error.errno is None:  # a library raised it, and the disk is fine
                 raise
             raise storage_error(error, folder) from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
     def add(self, name: str, folder: Path) -> None:
-        """Take `folder` over as an entry; where there is one already, or it is in use, leave things as they are."""
+        """Move `folder` into the cache as an entry; do nothing if the entry exists or is in use."""
         target = private_folder(self.root / "entries") / name
         with contextlib.suppress(BlockingIOError), self._locked(name, fcntl.LOCK_EX | fcntl.LOCK_NB):
             if not target.exists():
@@ -136,36 +137,36 @@ class ArtifactCache:
         return os.path.isdir(f"{self.root}/entries/{name}")  # noqa: PTH112 - the hot path
 
     def drop(self, name: str) -> None:
-        """Remove an entry, waiting for those who read it."""
+        """Wait until no process reads an entry, then remove it."""
         if (self.root / "entries" / name).exists():
             with self._locked(name, fcntl.LOCK_EX):
                 shutil.rmtree(self.root / "entries" / name, ignore_errors=True)
 
     def keep_manifest(self, name: str, data: bytes) -> None:
-        """Keep the manifest of an artifact that lies in it; where that fails, or it is large, it isn't kept."""
+        """Keep a manifest that holds its whole artifact; do nothing if it is large or the disk refuses."""
         if len(data) > _LARGEST_MANIFEST:
             return
         folder = f"{self.root}/{_MANIFESTS}"
-        written = f"{folder}/.{name}-{os.urandom(6).hex()}"
+        temporary = f"{folder}/.{name}-{os.urandom(6).hex()}"
         with contextlib.suppress(OSError, RayformError):
             try:
                 try:
-                    write_new_file(written, data)
+                    write_new_file(temporary, data)
                 except FileNotFoundError:
                     private_folder(self.root / _MANIFESTS)
-                    write_new_file(written, data)
-                os.rename(written, f"{folder}/{name}")  # noqa: PTH104 - the hot path; Path.rename builds one more Path
+                    write_new_file(temporary, data)
+                os.rename(temporary, f"{folder}/{name}")  # noqa: PTH104 - the hot path; Path.rename builds one more Path
             except BaseException:
                 with contextlib.suppress(OSError):
-                    os.unlink(written)  # noqa: PTH108 - likewise
+                    os.unlink(temporary)  # noqa: PTH108 - likewise
                 raise
             self._added_bytes(len(data))
 
     def kept_manifest(self, name: str) -> bytes | None:
-        """Return what `keep_manifest` kept, as it now lies on the disk."""
+        """Return the manifest that `keep_manifest` kept, as it now lies on the disk, or `None`."""
         path = f"{self.root}/{_MANIFESTS}/{name}"
         try:
-            # Whatever else may lie there, such as a pipe, must not hold anybody up.
+            # Never block, even if something else lies there, such as a pipe.
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return None
@@ -196,22 +197,22 @@ class ArtifactCache:
             self._added += size + _ON_DISK
             if self._added < limit // 20 and not (first and self._is_due()):
                 return
-            # Looking through all entries costs, so it is done at first and then each time a twentieth is added.
+            # Looking through all entries is slow. Do it at first, and then whenever a twentieth has been added.
             self._added = 1
         self.evict(limit)
 
     def _is_due(self) -> bool:
-        """Whether nobody looked through the entries lately: a run's workers all add their first one at once."""
+        """Whether no process looked lately: all workers of a run add their first entry at the same time."""
         stamp = self.root / "looked"
         with contextlib.suppress(FileNotFoundError):
             if abs(time.time() - stamp.stat().st_mtime) < _LOOK_EVERY:
                 return False
-        with contextlib.suppress(OSError):  # on a full disk it is just looked through more often
+        with contextlib.suppress(OSError):  # on a full disk we just look more often
             stamp.touch(mode=0o600)
         return True
 
     def evict(self, limit: int) -> None:
-        """Remove entries used longest ago, none that is in use, until the rest fits into `limit` bytes."""
+        """Remove entries that aren't in use, those used longest ago first, until the rest fits into `limit` bytes."""
         entries: list[tuple[float, int, Path]] = []
         for file in (self.root / _MANIFESTS).glob("*"):
             with contextlib.suppress(OSError):
@@ -227,7 +228,7 @@ class ArtifactCache:
             if total <= limit:
                 return
             if entry.parent.name == _MANIFESTS:
-                with contextlib.suppress(OSError):  # no file, or another's
+                with contextlib.suppress(OSError):  # not a file, or another user's
                     entry.unlink(missing_ok=True)
                     total -= size
                 continue

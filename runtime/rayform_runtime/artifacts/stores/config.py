@@ -1,4 +1,4 @@
-"""Settings of the artifact store flavors. Credentials are never among them: they come from the cloud's chain."""
+"""Settings of the artifact store flavors. They never hold credentials, which come from the cloud's own chain."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class S3StoreConfig(BaseModel):
     """Settings of flavor `s3`.
 
     Args:
-        bucket: the bucket.
-        prefix: key prefix below which everything lies.
-        region: the bucket's region; the chain's unless told.
-        endpoint_url: for S3-compatible stores and emulators.
-        kms_key_id: encrypt objects with this key rather than the bucket's default.
+        bucket: name of the bucket.
+        prefix: key prefix below which the store keeps everything.
+        region: the bucket's region; by default, the AWS chain's.
+        endpoint_url: URL of an S3-compatible store or an emulator; by default, Amazon's.
+        kms_key_id: key to encrypt objects with; by default, the bucket's.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -36,7 +36,14 @@ class S3StoreConfig(BaseModel):
 
 
 class GCSStoreConfig(BaseModel):
-    """Settings of flavor `gcs`: `project` and `endpoint_url` come from the chain unless told."""
+    """Settings of flavor `gcs`.
+
+    Args:
+        bucket: name of the bucket.
+        prefix: key prefix below which the store keeps everything.
+        project: the bucket's project; by default, that of the application default credentials.
+        endpoint_url: URL of an emulator; by default, Google's.
+    """
 
     model_config = ConfigDict(extra="forbid")
 

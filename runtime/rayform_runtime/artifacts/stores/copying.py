@@ -1,4 +1,4 @@
-"""Copies of a committed artifact's files for a person to keep."""
+"""Copies of a committed artifact's files for users to keep."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ __all__ = ["copy_artifact", "new_target"]
 
 
 def new_target(target: Path) -> Path:
-    """Make the folder to copy into.
+    """Make the folder to copy into, or take an empty one, and return it.
 
     Raises:
-        ConflictError: something is there already.
+        ConflictError: a file or a folder with files is there already.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ConflictError(
             f"'{target}' exists already.",
-            why="A download never writes over what is there.",
-            hint="Give the path of a new folder, or replace it: `rayform artifact download … --overwrite`.",
+            why="A download never overwrites files.",
+            hint="Pass the path of a new folder, or replace it: `rayform artifact download … --overwrite`.",
         )
     return private_folder(target)
 

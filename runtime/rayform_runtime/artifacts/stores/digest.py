@@ -1,7 +1,7 @@
 """BLAKE3 digests of files and of whole artifacts.
 
-BLAKE3 rather than SHA-256, since it hashes one file on several cores: 100 MB take 14 ms instead of 51 ms on two
-cores of the machine that this was tried on. It is imported on first use.
+BLAKE3 rather than SHA-256, since it hashes one file on several cores: 100 MB took 14 ms instead of 51 ms on two
+cores of the machine where this was tried. It is imported on first use.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def bytes_digest(data: bytes) -> str:
 def descriptor_digest(descriptor: int, size: int) -> str:
     """Return the digest of an open file of about `size` bytes, from its current position to its end.
 
-    Large files are read through one buffer and hashed on all cores. Mapping them was rejected: mapped pages
-    count as this process's memory, and a file that shrinks meanwhile would kill it.
+    Large files are read through one buffer and hashed on all cores. Mapping them was rejected: mapped pages count as
+    memory of this process, and a file that shrinks meanwhile would kill it.
     """
     from blake3 import blake3
 
@@ -62,8 +62,8 @@ def tree_digest(files: Iterable[StoredFile], *, without: Collection[str] = ()) -
 
     Args:
         files: the files of an artifact.
-        without: paths that don't belong to the value (visualizations), so that two equal values have equal
-            digests though their pictures differ.
+        without: paths of files that aren't part of the value (visualizations), so that equal values have equal
+            digests even if their pictures differ.
     """
     lines = sorted(f"{file.path}\0{file.digest}\n" for file in files if file.path not in without)
     return bytes_digest("".join(lines).encode())

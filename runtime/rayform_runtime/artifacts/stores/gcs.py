@@ -3,99 +3,88 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
-from rayform_core.errors import ConflictError, NotFoundError
+from rayform_core.errors import NotFoundError
+from rayform_runtime.artifacts.stores.bucket import BucketArtifactStore, is_loopback
 from rayform_runtime.artifacts.stores.gcs_errors import translated
-from rayform_runtime.artifacts.stores.interface import StoredObject
-from rayform_runtime.artifacts.stores.remote import RemoteArtifactStore, is_loopback
+from rayform_runtime.artifacts.stores.interface import ObjectDownload, ObjectUpload, StoredObject
 
 if TYPE_CHECKING:
+    from google.cloud.storage import Blob, Client
+
     from rayform_runtime.artifacts.stores.config import GCSStoreConfig
 
 __all__ = ["GCSArtifactStore"]
 
-_MB = 1 << 20
+T = TypeVar("T")
+
 _PARALLEL = 8
-# Larger files are downloaded in ranges, several at once.
-_CHUNK = 32 * _MB
-_WRITER = "rayform-writer"
-_TIMEOUT = (10, 120)  # seconds to connect, and between two bytes
+_CHUNK = 32 << 20
+"""Bytes; a file of more than two chunks is downloaded in ranges, several at once."""
+_TIMEOUT = (10, 120)
+"""Seconds to connect, and between two bytes."""
 
 
-class GCSArtifactStore(RemoteArtifactStore):
+class GCSArtifactStore(BucketArtifactStore["Client"]):
     """Keeps artifacts in a Google Cloud Storage bucket.
 
-    Credentials are the application default ones; none is kept. Only an emulator on this machine, given by
-    `endpoint_url` or `STORAGE_EMULATOR_HOST`, is spoken to without any.
+    It uses the application default credentials and keeps none. It sends no credentials to an emulator on this
+    machine, which `endpoint_url` or `STORAGE_EMULATOR_HOST` names.
 
     Args:
         config: bucket, prefix, project and endpoint.
-        stack_name: the stack that it belongs to, for errors.
+        stack_name: the stack that the store belongs to, for errors.
     """
 
     def __init__(self, config: GCSStoreConfig, *, stack_name: str) -> None:
-        self.bucket = config.bucket
-        self.prefix = config.prefix.strip("/")
+        super().__init__("gs", config.bucket, config.prefix, stack_name=stack_name)
         self.config = config
-        super().__init__(f"gs://{self.bucket}/{self.prefix}".rstrip("/"), stack_name=stack_name)
-        self._guard = threading.Lock()
-        self._clients: dict[int, Any] = {}
 
     # -- the client ---------------------------------------------------------------------------------------
-    @property
-    def _client(self) -> Any:
-        """The client; one for each process, since connections don't survive a fork."""
-        pid = os.getpid()
-        client = self._clients.get(pid)
-        if client is None:
-            with self._guard:
-                client = self._clients.get(pid) or self._make_client()
-                self._clients[pid] = client
-        return client
-
-    def _make_client(self) -> Any:
+    def _make_client(self) -> Client:
         from google.cloud import storage
 
         endpoint = self.config.endpoint_url or os.environ.get("STORAGE_EMULATOR_HOST")
         if endpoint and "://" not in endpoint:
             endpoint = f"http://{endpoint}"
-        arguments: dict[str, Any] = {"project": self.config.project}
-        if endpoint:
-            arguments["client_options"] = {"api_endpoint": endpoint}
-            if is_loopback(endpoint):
-                from google.auth import credentials
+        project, credentials = self.config.project, None
+        if endpoint and is_loopback(endpoint):
+            from google.auth.credentials import AnonymousCredentials
 
-                nobody: Any = credentials.AnonymousCredentials  # not typed
-                arguments["credentials"] = nobody()
-                arguments["project"] = self.config.project or "emulated"
+            project = project or "emulated"
+            credentials = AnonymousCredentials()  # type: ignore[no-untyped-call] # google-auth doesn't annotate it
         with translated(self.bucket):
-            return storage.Client(**arguments)
+            return storage.Client(
+                project=project,
+                credentials=credentials,
+                client_options={"api_endpoint": endpoint} if endpoint else None,
+            )
 
-    def _blob(self, key: str) -> Any:
-        return self._client.bucket(self.bucket).blob(f"{self.prefix}/{key}" if self.prefix else key)
+    def _blob(self, key: str) -> Blob:
+        return self._client.bucket(self.bucket).blob(self._name(key))
 
-    def _relative(self, key: str) -> str:
-        return key[len(self.prefix) + 1 :] if self.prefix else key
-
-    # -- transfers ----------------------------------------------------------------------------------------
-    def _upload(self, files: Sequence[tuple[Path, str]]) -> None:
+    def _for_each(self, function: Callable[[T], None], items: Iterable[T]) -> None:
+        """Call the function with each item, several at once."""
         from concurrent.futures import ThreadPoolExecutor
 
+        with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
+            list(pool.map(function, items))
+
+    # -- transfers ----------------------------------------------------------------------------------------
+    def _upload(self, files: Sequence[ObjectUpload]) -> None:
         from google.cloud.storage.retry import DEFAULT_RETRY
 
         client = self._client
 
-        def send(item: tuple[Path, str]) -> None:
-            path, key = item
-            with translated(self.bucket, key=key, writing=True):
-                # The keys are this writer's own, so that trying again is safe without a condition. The client
-                # compares its CRC32C with the server's once all is there.
-                self._blob(key).upload_from_filename(
-                    str(path),
+        def send(file: ObjectUpload) -> None:
+            with translated(self.bucket, key=file.key, writing=True):
+                # No other writer uses these keys, so a retry is safe without a condition. At the end the client
+                # compares its CRC32C with the server's.
+                self._blob(file.key).upload_from_filename(
+                    str(file.path),
                     content_type="application/octet-stream",
                     client=client,
                     retry=DEFAULT_RETRY,
@@ -103,32 +92,28 @@ class GCSArtifactStore(RemoteArtifactStore):
                     checksum="crc32c",
                 )
 
-        with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
-            list(pool.map(send, files))
+        self._for_each(send, files)
 
-    def _download(self, files: Sequence[tuple[str, Path, int]]) -> Mapping[Path, str]:
-        from concurrent.futures import ThreadPoolExecutor
-
+    def _download(self, files: Sequence[ObjectDownload]) -> Mapping[Path, str]:
         from google.cloud.storage import transfer_manager
 
         client = self._client
 
-        def receive(item: tuple[str, Path, int]) -> None:
-            key, path, _ = item
-            with translated(self.bucket, key=key):
-                # Our own digest is checked over the whole file afterwards.
-                self._blob(key).download_to_filename(
-                    str(path), client=client, timeout=_TIMEOUT, raw_download=True, checksum=None
+        def receive(file: ObjectDownload) -> None:
+            with translated(self.bucket, key=file.key):
+                # The caller checks our own digest of the whole file afterwards.
+                self._blob(file.key).download_to_filename(
+                    str(file.path), client=client, timeout=_TIMEOUT, raw_download=True, checksum=None
                 )
 
-        large = [item for item in files if item[2] > 2 * _CHUNK]
-        with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
-            list(pool.map(receive, [item for item in files if item[2] <= 2 * _CHUNK]))
-        for key, path, _ in large:
-            with translated(self.bucket, key=key):
+        self._for_each(receive, [file for file in files if file.size <= 2 * _CHUNK])
+        for file in files:
+            if file.size <= 2 * _CHUNK:
+                continue
+            with translated(self.bucket, key=file.key):
                 transfer_manager.download_chunks_concurrently(
-                    self._blob(key),
-                    str(path),
+                    self._blob(file.key),
+                    str(file.path),
                     chunk_size=_CHUNK,
                     worker_type=transfer_manager.THREAD,
                     max_workers=_PARALLEL,
@@ -138,28 +123,25 @@ class GCSArtifactStore(RemoteArtifactStore):
         return {}
 
     # -- objects ------------------------------------------------------------------------------------------
-    def _put(self, key: str, data: bytes, *, if_absent: bool) -> None:
+    def _write(self, key: str, data: bytes, labels: Mapping[str, str], *, if_absent: bool) -> None:
         from google.cloud.storage.retry import DEFAULT_RETRY
 
-        writer = os.urandom(12).hex()
         blob = self._blob(key)
-        blob.metadata = {_WRITER: writer}
-        try:
-            with translated(self.bucket, key=key, writing=True):
-                blob.upload_from_string(
-                    data,
-                    content_type="application/octet-stream",
-                    if_generation_match=0 if if_absent else None,
-                    retry=DEFAULT_RETRY,
-                    timeout=_TIMEOUT,
-                    checksum="crc32c",
-                )
-        except ConflictError:
-            # A retry of a write that had arrived, though its answer had not, meets itself.
-            with translated(self.bucket, key=key):
-                there = self._client.bucket(self.bucket).get_blob(blob.name, timeout=_TIMEOUT)
-            if there is None or (there.metadata or {}).get(_WRITER) != writer:
-                raise
+        blob.metadata = dict(labels)
+        with translated(self.bucket, key=key, writing=True):
+            blob.upload_from_string(
+                data,
+                content_type="application/octet-stream",
+                if_generation_match=0 if if_absent else None,
+                retry=DEFAULT_RETRY,
+                timeout=_TIMEOUT,
+                checksum="crc32c",
+            )
+
+    def _labels(self, key: str) -> Mapping[str, str]:
+        with translated(self.bucket, key=key):
+            blob = self._client.bucket(self.bucket).get_blob(self._name(key), timeout=_TIMEOUT)
+        return {} if blob is None else blob.metadata or {}
 
     def _get(self, key: str, start: int) -> bytes:
         from google.api_core import exceptions as api
@@ -178,16 +160,16 @@ class GCSArtifactStore(RemoteArtifactStore):
             return bool(self._blob(key).exists(timeout=_TIMEOUT))
 
     def _list(self, prefix: str) -> Iterator[StoredObject]:
-        full = f"{self.prefix}/{prefix}" if self.prefix else prefix
         with translated(self.bucket):
             for blob in self._client.list_blobs(
-                self.bucket, prefix=full, fields="items(name,size,updated),nextPageToken", timeout=_TIMEOUT
+                self.bucket,
+                prefix=self._name(prefix),
+                fields="items(name,size,updated),nextPageToken",
+                timeout=_TIMEOUT,
             ):
-                yield StoredObject(self._relative(blob.name), int(blob.size), blob.updated.timestamp())
+                yield StoredObject(self._key(blob.name), int(blob.size), blob.updated.timestamp())
 
     def _remove(self, keys: Sequence[str]) -> None:
-        from concurrent.futures import ThreadPoolExecutor
-
         from google.cloud.storage.retry import DEFAULT_RETRY
 
         def remove(key: str) -> None:
@@ -198,5 +180,4 @@ class GCSArtifactStore(RemoteArtifactStore):
                 if error.kind == "bucket":
                     raise
 
-        with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
-            list(pool.map(remove, keys))
+        self._for_each(remove, keys)

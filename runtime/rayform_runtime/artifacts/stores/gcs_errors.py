@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from rayform_core.errors import ConflictError, NotFoundError, PrerequisiteError, RayformError, RemoteError
+from rayform_core.errors import RayformError
+from rayform_runtime.artifacts.stores import bucket_errors
 
 __all__ = ["translated"]
 
 
 @contextlib.contextmanager
 def translated(bucket: str, *, key: str = "", writing: bool = False) -> Iterator[None]:
-    """Turn errors of google-cloud-storage raised inside into those of the one tree.
+    """Turn what google-cloud-storage raises inside into errors of Rayform.
 
     Args:
-        bucket: the bucket at work.
-        key: the key relative to the store's root, where one is at work.
-        writing: the key is written, so that what can't be found is the bucket.
+        bucket: the bucket in use.
+        key: the key in use, relative to the store's root; empty for a request to the bucket itself.
+        writing: the request writes the key, so that an answer "not found" means the bucket.
     """
     import google.auth.exceptions as auth
     import requests
@@ -30,45 +31,32 @@ def translated(bucket: str, *, key: str = "", writing: bool = False) -> Iterator
         raise
     except api.NotFound as error:
         if writing or not key or "specified bucket does not exist" in str(error).lower():
-            raise NotFoundError(
-                "bucket",
-                bucket,
-                why=f"{error.message}.",
-                hint="Check the store's `bucket` and `project`, or create it with `rayform stack deploy`.",
+            raise bucket_errors.missing_bucket(
+                bucket, settings="`bucket` and `project`", why=f"{error.message}."
             ) from error
-        raise NotFoundError("object", key, why=f"Bucket '{bucket}' has none of this key.") from error
+        raise bucket_errors.missing_object(bucket, key) from error
     except api.PreconditionFailed as error:
-        raise ConflictError(f"'{key}' exists already in bucket '{bucket}'.") from error
+        raise bucket_errors.object_exists(bucket, key) from error
     except (auth.DefaultCredentialsError, auth.RefreshError, api.Unauthorized) as error:
-        raise PrerequisiteError(
-            f"Bucket '{bucket}' can't be reached without Google Cloud credentials.",
+        raise bucket_errors.missing_credentials(
+            bucket,
+            "Google Cloud",
             why=f"{str(error).rstrip('.')}.",
             hint="Log in with `gcloud auth application-default login`.",
         ) from error
     except api.Forbidden as error:
-        raise RemoteError(
-            f"Access to bucket '{bucket}' is denied" + (f" for '{key}'." if key else "."),
+        raise bucket_errors.access_denied(
+            bucket,
+            key,
             why=f"{error.message}.",
             hint="The account needs the role roles/storage.objectUser on the bucket.",
         ) from error
     except (api.TooManyRequests, api.ServiceUnavailable) as error:
-        raise RemoteError(
-            f"Bucket '{bucket}' is too busy.",
-            why=f"{error.message}.",
-            hint="It was tried several times. Wait a little, and run it again.",
-        ) from error
+        raise bucket_errors.busy(bucket, why=f"{error.message}.") from error
     except storage.DataCorruption as error:
-        raise RemoteError(
-            f"'{key}' changed on its way from or to bucket '{bucket}'.",
-            why=f"{error}.",
-            hint="Run it again; if it goes on, look for a proxy or a failing disk on the way.",
-        ) from error
+        raise bucket_errors.changed_in_transit(bucket, key, why=f"{error}.") from error
     except api.GoogleAPICallError as error:
-        raise RemoteError(
-            f"Bucket '{bucket}' refused" + (f" '{key}'." if key else "."),
-            why=f"{error.message}.",
-            hint="It was tried several times where that could help.",
-        ) from error
+        raise bucket_errors.refused(bucket, key, why=f"{error.message}.") from error
     except (
         api.RetryError,
         auth.TransportError,
@@ -77,8 +65,4 @@ def translated(bucket: str, *, key: str = "", writing: bool = False) -> Iterator
         ConnectionError,
         TimeoutError,
     ) as error:
-        raise RemoteError(
-            f"Bucket '{bucket}' did not answer as it should" + (f" on '{key}'." if key else "."),
-            why=f"{type(error).__name__}: {error}.",
-            hint="It was tried several times. Check the network and the store's `endpoint_url`, and run it again.",
-        ) from error
+        raise bucket_errors.no_answer(bucket, key, error) from error

@@ -1,19 +1,18 @@
 """The artifact store's interface: one abstract class, its data types, its errors.
 
-An artifact is a *folder* of files that a materializer wrote, plus a manifest. Commit order: the data first,
-then the manifest, and only then (elsewhere) the catalog row. A folder without a manifest is garbage and is
-never loaded. One file per implementation: `local.py`, `s3.py`, `gcs.py`; `tests/contract` runs one suite over
-all of them.
+An artifact is a *folder* of files that a materializer wrote, plus a manifest. A commit writes the data first, then
+the manifest; the catalog's row follows only after that. A folder without a manifest is garbage and is never loaded.
+There is one file per implementation: `local.py`, `s3.py`, `gcs.py`. `tests/contract` runs one suite over all of them.
 """
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import ClassVar, NamedTuple
 from uuid import UUID
 
 from rayform_core.errors import IntegrityError
@@ -25,8 +24,11 @@ __all__ = [
     "MOST_EMBEDDED",
     "ArtifactMissingError",
     "ArtifactStore",
+    "Commit",
     "CorruptArtifactError",
     "Manifest",
+    "ObjectDownload",
+    "ObjectUpload",
     "StoredFile",
     "StoredObject",
 ]
@@ -34,13 +36,13 @@ __all__ = [
 MANIFEST_NAME = "rayform-manifest.json"
 MANIFEST_SCHEMA = 2
 LARGEST_EMBEDDED = 4096
-"""Bytes in all files of an artifact that a store may keep in its manifest: numbers, metrics, small tables."""
+"""Most bytes, in all files together, of an artifact that may lie in its manifest: numbers, metrics, small tables."""
 MOST_EMBEDDED = 16
-"""Files of such an artifact."""
+"""Most files of such an artifact."""
 
 
 class ArtifactMissingError(IntegrityError):
-    """The catalog knows the version, but its data is gone from the store."""
+    """The catalog has the version, but its data is gone from the store."""
 
 
 class CorruptArtifactError(IntegrityError):
@@ -49,7 +51,7 @@ class CorruptArtifactError(IntegrityError):
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One file of an artifact: path relative to the artifact's folder (POSIX), size in bytes, digest."""
+    """One file of an artifact: POSIX path relative to the artifact's folder, size in bytes, digest."""
 
     path: str
     size: int
@@ -58,7 +60,7 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What was committed.
+    """Describes a committed artifact.
 
     Args:
         id: the artifact version's UUID.
@@ -67,12 +69,12 @@ class Manifest:
         digest: digest over the files' paths and digests; equal content gives an equal digest.
         size: bytes in all files together.
         files: the files, sorted by path.
-        metadata: what the materializer knows of the value (shape, dtype, columns, …), JSON.
+        metadata: facts about the value (shape, dtype, columns, …) that can be stored as JSON.
         visualizations: relative paths of attached visualizations, by name; their files are not part of `digest`.
-        schema: version of this format: 2 where files are embedded, which older readers don't know, else 1.
-        folder: folder below the artifact's URI that holds the files, where a store writes each attempt into
-            one of its own so that a losing writer can't touch the winner's data; empty for the URI itself.
-        embedded: content of all files by path, where a store keeps a small artifact in its manifest alone.
+        schema: version of this format: 2 if files are embedded, which older readers don't understand, else 1.
+        folder: folder below the artifact's URI that holds the files; empty if they lie at the URI itself. A remote
+            store gives each attempt a folder of its own, so that a losing writer can't touch the winner's data.
+        embedded: content of all files by path, for a small artifact that lies in its manifest alone.
     """
 
     id: UUID
@@ -81,7 +83,7 @@ class Manifest:
     digest: str
     size: int
     files: tuple[StoredFile, ...]
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, object] = field(default_factory=dict)
     visualizations: dict[str, str] = field(default_factory=dict)
     schema: int = 1
     folder: str = ""
@@ -97,22 +99,58 @@ class StoredObject:
     modified: float
 
 
+class Commit(NamedTuple):
+    """A committed artifact: its URI and its manifest."""
+
+    uri: str
+    manifest: Manifest
+
+
+class ObjectUpload(NamedTuple):
+    """A file of this machine, and the key to upload it to."""
+
+    path: Path
+    key: str
+
+
+class ObjectDownload(NamedTuple):
+    """A key, the new file of this machine to download it to, and its size in bytes."""
+
+    key: str
+    path: Path
+    size: int
+
+
 class ArtifactStore(abc.ABC):
     """Holds artifacts under one root URI.
 
-    All methods block, may be called from several threads and processes at once, and retry transient faults
-    of a remote store by themselves with backoff. Keys are relative POSIX paths; one that tries to leave the
-    root raises `UsageError`.
+    All methods block. Several threads and processes may call them at once. A remote store retries transient faults
+    by itself, with backoff. Keys are relative POSIX paths; a key that tries to leave the root raises `UsageError`.
     """
 
     uri: str
     """Root of the store: `file:///…`, `s3://bucket/prefix`, `gs://bucket/prefix`."""
+    is_local: ClassVar[bool] = False
+    """Whether the store is a folder of this machine, whose files are used where they lie instead of downloaded."""
+
+    def uri_of(self, key: str) -> str:
+        """Return the URI of the object with this key."""
+        return f"{self.uri}/{key}"
+
+    def key_of(self, uri: str) -> str | None:
+        """Return the key of the object at this URI, or `None` if the URI lies outside of the store."""
+        root = f"{self.uri}/"
+        return uri[len(root) :] if uri.startswith(root) else None
+
+    def local_path(self, key: str) -> Path | None:
+        """Return the path of an object on this machine, or `None` for a remote store."""
+        return None
 
     @abc.abstractmethod
     def staging(self, id: UUID) -> AbstractContextManager[Path]:
-        """Give an empty private local folder for a materializer to write the new version's files into.
+        """Yield an empty private local folder for a materializer to write the new version's files into.
 
-        What is left in it when the context ends without a `commit` is removed.
+        When the context ends without a `commit`, the folder is removed.
         """
 
     @abc.abstractmethod
@@ -123,13 +161,15 @@ class ArtifactStore(abc.ABC):
         *,
         type: str,
         materializer: str,
-        metadata: dict[str, Any] | None = None,
-        visualizations: dict[str, str] | None = None,
-    ) -> tuple[str, Manifest]:
+        metadata: Mapping[str, object] | None = None,
+        visualizations: Mapping[str, str] | None = None,
+    ) -> Commit:
         """Make the staged folder durable under this ID and return its URI and manifest.
 
-        Data first, the manifest last and conditionally: of two writers with one ID, one wins and the other
-        gets `ConflictError`. Never overwrites.
+        The data comes first, the manifest last and conditionally. Nothing is ever overwritten.
+
+        Raises:
+            ConflictError: another writer committed a version with this ID first.
         """
 
     def commit_files(
@@ -139,9 +179,9 @@ class ArtifactStore(abc.ABC):
         *,
         type: str,
         materializer: str,
-        metadata: dict[str, Any] | None = None,
-    ) -> tuple[str, Manifest]:
-        """Commit content that is in memory, `{path: content}` with safe relative paths; otherwise as `commit`."""
+        metadata: Mapping[str, object] | None = None,
+    ) -> Commit:
+        """Commit files that are in memory, `{path: content}` with safe relative paths; otherwise like `commit`."""
         with self.staging(id) as folder:
             for path, data in files.items():
                 (folder / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -153,12 +193,12 @@ class ArtifactStore(abc.ABC):
         """Return the manifest of a committed artifact.
 
         Raises:
-            ArtifactMissingError: there is none at this URI.
-            CorruptArtifactError: it can't be parsed, or is from a newer version.
+            ArtifactMissingError: there is no manifest at this URI.
+            CorruptArtifactError: the manifest can't be parsed, or a newer version of Rayform wrote it.
         """
 
     def read_files(self, uri: str, *, digest: str | None = None) -> Mapping[str, bytes] | None:
-        """Return all files of a small artifact, verified, or `None` where `open_local` is the way to them.
+        """Return all files of a small artifact, verified, or `None` if `open_local` has to open it.
 
         Raises:
             ArtifactMissingError, CorruptArtifactError.
@@ -167,14 +207,14 @@ class ArtifactStore(abc.ABC):
 
     @abc.abstractmethod
     def open_local(self, uri: str, *, digest: str | None = None) -> AbstractContextManager[Path]:
-        """Give a local folder with the artifact's files, verified against the manifest, for reading only.
+        """Yield a local folder with the artifact's files, verified against the manifest, for reading only.
 
-        A remote store downloads into a cache; the local store gives the folder itself. While the context is
-        open the folder stays.
+        A remote store downloads into a cache; the local store yields the folder itself. The folder stays while the
+        context is open.
 
         Args:
             uri: the artifact's URI.
-            digest: what the catalog says the digest is; a difference raises.
+            digest: the digest in the catalog; a different one in the store raises.
 
         Raises:
             ArtifactMissingError, CorruptArtifactError.
@@ -188,7 +228,7 @@ class ArtifactStore(abc.ABC):
     def delete(self, uri: str) -> None:
         """Remove an artifact, its manifest first, so that a crash leaves garbage and never half a result.
 
-        Removing what isn't there is no error.
+        An artifact that doesn't exist is no error.
         """
 
     @abc.abstractmethod
@@ -197,11 +237,11 @@ class ArtifactStore(abc.ABC):
 
     @abc.abstractmethod
     def list_objects(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Walk all objects below the root, committed or not; what prune looks through."""
+        """Yield all objects below the root whose keys begin with `prefix`, committed or not; for prune."""
 
     @abc.abstractmethod
     def delete_objects(self, keys: list[str]) -> None:
-        """Remove single objects by key; what prune uses for leftovers."""
+        """Remove single objects by key; for prune."""
 
     @abc.abstractmethod
     def put_bytes(self, key: str, data: bytes, *, if_absent: bool = False) -> str:
@@ -210,7 +250,7 @@ class ArtifactStore(abc.ABC):
         Args:
             key: path below the root.
             data: its content.
-            if_absent: raise `ConflictError` where it is there already, decided by the store itself.
+            if_absent: raise `ConflictError` if the object exists already; the store itself decides.
         """
 
     @abc.abstractmethod
@@ -218,13 +258,22 @@ class ArtifactStore(abc.ABC):
         """Read one object from byte `start` to its end.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: there is no such object.
         """
 
-    def prepare_for_forks(self) -> None:  # noqa: B027 - most stores have nothing to do
-        """Do now what each process that will fork from this one would do before its first use of this store.
+    def download_objects(self, files: Sequence[ObjectDownload]) -> None:
+        """Download objects by key; for data that has no manifest.
 
-        Starts no thread, leaves no connection open, and asks the store nothing. By default there is nothing to do.
+        Raises:
+            NotFoundError: an object doesn't exist.
+        """
+        for file in files:
+            file.path.write_bytes(self.get_bytes(file.key))
+
+    def prepare_for_forks(self) -> None:  # noqa: B027 - most stores have nothing to do
+        """Do once what each process forked from this one would otherwise do before its first use of the store.
+
+        Starts no thread, leaves no connection open, and sends the store nothing. The default does nothing.
         """
 
     @abc.abstractmethod

@@ -31,7 +31,7 @@ def safe_key(key: str) -> str:
     """Return `key` as it is.
 
     Raises:
-        UsageError: it isn't a relative POSIX path of plain names.
+        UsageError: `key` isn't a relative POSIX path of plain names.
 
     Example:
         >>> safe_key("logs/run/step.log")
@@ -39,10 +39,10 @@ def safe_key(key: str) -> str:
     """
     if not is_safe_key(key):
         raise UsageError(
-            f"{key[:200]!r} is no key of an artifact store.",
-            why="A key is a relative path with '/' between names; '.', '..', empty names, backslashes and "
-            f"control characters aren't allowed, nor more than {_LONGEST} bytes.",
-            hint="Give a path below the store's root.",
+            f"{key[:200]!r} is not a valid key of an artifact store.",
+            why="A key is a relative path with '/' between names, of at most "
+            f"{_LONGEST} bytes. '.', '..', empty names, backslashes and control characters aren't allowed.",
+            hint="Pass a path below the store's root.",
         )
     return key
 
@@ -53,7 +53,7 @@ def version_key(id: UUID) -> str:
 
 
 def version_id(root: str, uri: str) -> UUID:
-    """Return which version of the store at `root` an artifact URI names.
+    """Return the version that an artifact URI names in the store at `root`.
 
     Raises:
         UsageError: the URI lies in another store, or names no version.
@@ -61,14 +61,14 @@ def version_id(root: str, uri: str) -> UUID:
     prefix = f"{root}/{VERSIONS}/"
     if uri.startswith(prefix):
         try:
-            found = UUID(uri[len(prefix) :])
+            version = UUID(uri[len(prefix) :])
         except ValueError:
             pass
         else:
-            if str(found) == uri[len(prefix) :]:
-                return found
+            if str(version) == uri[len(prefix) :]:
+                return version
     raise UsageError(
-        f"'{uri[:300]}' is no artifact of the store '{root}'.",
-        why=f"Its artifacts have URIs of the form '{prefix}<UUID>'.",
-        hint="Activate the stack that the artifact was made on.",
+        f"'{uri[:300]}' is not an artifact of the store '{root}'.",
+        why=f"The store's artifacts have URIs of the form '{prefix}<UUID>'.",
+        hint="Activate the stack that made the artifact.",
     )

@@ -1,4 +1,4 @@
-"""The local store: one folder for each artifact version, written aside, synced, and renamed into place."""
+"""The local store: one folder per artifact version, written elsewhere, synced, and renamed into place."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import errno
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 from uuid import UUID
 
 from rayform_core.errors import ConflictError, NotFoundError, PrerequisiteError, UsageError
@@ -26,6 +26,7 @@ from rayform_runtime.artifacts.stores.interface import (
     MANIFEST_NAME,
     ArtifactMissingError,
     ArtifactStore,
+    Commit,
     CorruptArtifactError,
     Manifest,
     StoredObject,
@@ -49,18 +50,20 @@ _STAGING = ".staging"
 
 
 class LocalArtifactStore(ArtifactStore):
-    """Keeps artifacts in a folder of this machine, readable by its owner alone.
+    """Keeps artifacts in a folder of this machine that only its owner can read.
 
-    Staging lies in the same file system, so that a commit is: files synced, manifest written and synced, folder
-    renamed, parent synced. The rename fails where the version exists, which decides between two writers.
+    The staging folder lies in the same file system. A commit syncs the files, writes and syncs the manifest, renames
+    the folder and syncs its parent. The rename fails if the version exists, which decides between two writers.
 
     Args:
         config: `path`, the absolute folder.
-        stack_name: the stack that it belongs to, for errors.
+        stack_name: the stack that the store belongs to, for errors.
 
     Raises:
         UsageError: the path isn't absolute.
     """
+
+    is_local: ClassVar[bool] = True
 
     def __init__(self, config: LocalStoreConfig, *, stack_name: str) -> None:
         self.root = Path(config.path).expanduser()
@@ -69,11 +72,29 @@ class LocalArtifactStore(ArtifactStore):
             raise UsageError(
                 f"The local artifact store of stack '{stack_name}' needs an absolute path.",
                 why=f"'{config.path}' is relative.",
-                hint="Give the whole path.",
+                hint="Write the path from `/` on.",
             )
         self.uri = "file://" + _quoted(self.root.as_posix().rstrip("/"))
         self._versions = str(self.root / VERSIONS)
-        self._ready = False
+        self._ready = False  # whether this process has made the store's folders
+
+    def uri_of(self, key: str) -> str:
+        """See `ArtifactStore.uri_of`. A URI quotes what it can't hold as it is."""
+        return f"{self.uri}/{_quoted(key)}"
+
+    def key_of(self, uri: str) -> str | None:
+        """See `ArtifactStore.key_of`. A plain path below the store's folder is understood too."""
+        key = super().key_of(uri)
+        if key is not None:
+            from urllib.parse import unquote
+
+            return unquote(key)
+        folder = self.root.as_posix().rstrip("/") + "/"
+        return uri[len(folder) :] if uri.startswith(folder) else None
+
+    def local_path(self, key: str) -> Path:
+        """See `ArtifactStore.local_path`."""
+        return self.root / key
 
     # -- commit -------------------------------------------------------------------------------------------
     @contextlib.contextmanager
@@ -85,7 +106,7 @@ class LocalArtifactStore(ArtifactStore):
             try:
                 staged.mkdir(mode=0o700)
             except FileNotFoundError:
-                # Someone removed the store's folders while this process holds the store.
+                # Another program removed the store's folders after this process made them.
                 self._ready = False
                 self._make_ready()
                 staged.mkdir(mode=0o700)
@@ -94,7 +115,7 @@ class LocalArtifactStore(ArtifactStore):
         try:
             yield staged
         finally:
-            # After a commit the folder has another name, and this finds nothing.
+            # A commit has renamed the folder.
             if os.path.lexists(staged):
                 import shutil
 
@@ -107,9 +128,9 @@ class LocalArtifactStore(ArtifactStore):
         *,
         type: str,
         materializer: str,
-        metadata: dict[str, Any] | None = None,
-        visualizations: dict[str, str] | None = None,
-    ) -> tuple[str, Manifest]:
+        metadata: Mapping[str, object] | None = None,
+        visualizations: Mapping[str, str] | None = None,
+    ) -> Commit:
         """See `ArtifactStore.commit`."""
         try:
             with syncing() as durable:
@@ -124,7 +145,7 @@ class LocalArtifactStore(ArtifactStore):
                 write_new_file(f"{staged}/{MANIFEST_NAME}", encode_manifest(manifest), durable=durable)
         except OSError as error:
             raise self._unusable(error, staged) from error
-        return self._publish(staged, id), manifest
+        return Commit(self._publish(staged, id), manifest)
 
     def commit_files(
         self,
@@ -133,9 +154,9 @@ class LocalArtifactStore(ArtifactStore):
         *,
         type: str,
         materializer: str,
-        metadata: dict[str, Any] | None = None,
-    ) -> tuple[str, Manifest]:
-        """See `ArtifactStore.commit_files`. What is small lies in the manifest: one file less to sync."""
+        metadata: Mapping[str, object] | None = None,
+    ) -> Commit:
+        """See `ArtifactStore.commit_files`. A small artifact lies in its manifest: one file less to sync."""
         if not is_embeddable(files):
             return super().commit_files(id, files, type=type, materializer=materializer, metadata=metadata)
         manifest = embedded_manifest(id, files, type=type, materializer=materializer, metadata=metadata)
@@ -145,13 +166,13 @@ class LocalArtifactStore(ArtifactStore):
                 write_new_file(f"{staged}/{MANIFEST_NAME}", data, sync=True)
             except OSError as error:
                 raise self._unusable(error, staged) from error
-            return self._publish(staged, id), manifest
+            return Commit(self._publish(staged, id), manifest)
 
     def _publish(self, staged: Path, id: UUID) -> str:
-        """Rename a staged folder that holds its manifest into place, durably, and return its URI."""
+        """Rename a staged folder, with its manifest, into place durably, and return its URI."""
         try:
             sync_folder(staged)
-            # The target holds a manifest, so it is never empty, and renaming onto it fails.
+            # An existing target has a manifest in it, and renaming onto a folder that isn't empty fails.
             os.rename(staged, f"{self._versions}/{id}")  # noqa: PTH104 - the hot path; Path.rename builds one more Path
             sync_folder(self._versions)
         except OSError as error:
@@ -159,7 +180,7 @@ class LocalArtifactStore(ArtifactStore):
                 raise ConflictError(
                     f"Artifact version {id} exists already in '{self.uri}'.",
                     why="Another writer committed it first; nothing was overwritten.",
-                    hint="Load that one, or save under a new ID.",
+                    hint="Load that version, or save under a new ID.",
                 ) from None
             raise self._unusable(error, staged) from error
         return f"{self.uri}/{version_key(id)}"
@@ -175,7 +196,7 @@ class LocalArtifactStore(ArtifactStore):
             raise ArtifactMissingError(
                 f"Artifact '{uri}' is gone from the store.",
                 why=f"There is no manifest at '{path}'.",
-                hint="Restore the folder from a backup, or run the step that made it again.",
+                hint="Restore the folder from a backup, or run the step again.",
             ) from None
         except OSError as error:
             raise self._unusable(error, path) from error
@@ -193,14 +214,14 @@ class LocalArtifactStore(ArtifactStore):
 
     @contextlib.contextmanager
     def open_local(self, uri: str, *, digest: str | None = None) -> Iterator[Path]:
-        """See `ArtifactStore.open_local`. Gives the committed folder itself; copy before you change.
+        """See `ArtifactStore.open_local`. Yields the committed folder itself: copy files before you change them.
 
-        Files that lie in the manifest are written into a folder for as long as the context is open.
+        Files that lie in the manifest are written into a temporary folder while the context is open.
         """
         manifest = self.read_manifest(uri)
         check_digest(uri, manifest, digest)
         if manifest.embedded:
-            import tempfile  # not in the store, which may be full or another's
+            import tempfile  # not in the store, which may be full or belong to another user
 
             with tempfile.TemporaryDirectory(prefix="rayform-") as written:
                 write_embedded(Path(written), manifest)
@@ -249,17 +270,17 @@ class LocalArtifactStore(ArtifactStore):
         if not base.is_dir():
             return
         lead = f"{start}/" if start else ""
-        for relative, entry, _ in walk_files(base):
+        for relative, entry in walk_files(base):
             key = lead + relative
             if key.startswith(prefix):
                 try:
                     status = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
-                    continue  # committed or removed while we walk
+                    continue  # committed or removed meanwhile
                 yield StoredObject(key, status.st_size, status.st_mtime)
 
     def delete_objects(self, keys: list[str]) -> None:
-        """See `ArtifactStore.delete_objects`. Folders that this empties go too."""
+        """See `ArtifactStore.delete_objects`. Removes folders that become empty too."""
         for key in keys:
             path = self._path(key)
             try:
@@ -284,7 +305,7 @@ class LocalArtifactStore(ArtifactStore):
                 with syncing() as durable:
                     write_new_file(temporary, data, durable=durable)
                 if if_absent:
-                    path.hardlink_to(temporary)  # fails where the name is taken, which a rename doesn't
+                    path.hardlink_to(temporary)  # unlike a rename, this fails if the name exists
                 else:
                     temporary.replace(path)
             finally:
@@ -293,12 +314,12 @@ class LocalArtifactStore(ArtifactStore):
         except FileExistsError:
             raise ConflictError(
                 f"'{key}' exists already in '{self.uri}'.",
-                why="It was to be written only where it is absent.",
-                hint="Choose another key, or remove it first.",
+                why="It must not be overwritten.",
+                hint="Choose another key, or remove the object first.",
             ) from None
         except OSError as error:
             raise self._unusable(error, path) from error
-        return f"{self.uri}/{_quoted(key)}"
+        return self.uri_of(key)
 
     def get_bytes(self, key: str, *, start: int = 0) -> bytes:
         """See `ArtifactStore.get_bytes`."""
@@ -308,7 +329,9 @@ class LocalArtifactStore(ArtifactStore):
                 file.seek(start)
                 return file.read()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise NotFoundError("object", key, why=f"The store '{self.uri}' has none of this key.") from None
+            raise NotFoundError(
+                "object", key, why=f"The store '{self.uri}' has no object with this key."
+            ) from None
         except OSError as error:
             raise self._unusable(error, path) from error
 
@@ -338,14 +361,14 @@ class LocalArtifactStore(ArtifactStore):
         self._ready = True
 
     def _version_id(self, uri: str) -> UUID:
-        """Return which version a URI names; also where it was written before the store's folder was moved here."""
+        """Return the version that a URI names, even if the URI is from before the store's folder was moved here."""
         try:
             return version_id(self.uri, uri)
         except UsageError:
-            former = uri.rpartition(f"/{VERSIONS}/")[0]
-            if not former.startswith("file://"):
+            former_root = uri.rpartition(f"/{VERSIONS}/")[0]
+            if not former_root.startswith("file://"):
                 raise
-            version = version_id(former, uri)
+            version = version_id(former_root, uri)
             if not (self.root / VERSIONS / str(version) / MANIFEST_NAME).is_file():
                 raise
             return version
@@ -358,12 +381,12 @@ class LocalArtifactStore(ArtifactStore):
         return path
 
     def _unusable(self, error: OSError, path: Path | str) -> PrerequisiteError:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return PrerequisiteError(
             f"The artifact store of stack '{self.stack_name}' can't be used at '{error.filename or path}'.",
             why=f"{os.strerror(error.errno) if error.errno else error}. Nothing was committed or lost.",
-            hint="Free some disk space (`rayform artifact prune` shows what nothing needs)."
-            if full
+            hint="Free some disk space. `rayform artifact prune` shows artifacts that nothing needs."
+            if is_full
             else f"Make sure that your user may read and write '{self.root}'.",
         )
 

@@ -1,8 +1,9 @@
-"""What stores in a cloud have in common: where objects lie, the order of a commit, verified downloads, a cache.
+"""What all remote stores share: where objects lie, the order of a commit, verified downloads, a cache.
 
-Below the root, version V is `versions/V/rayform-manifest.json` and its files are in `versions/V/<attempt>/…`. Each
-writer has an attempt of its own, so that the one that loses the race for the manifest has touched nothing of the
-winner's. An artifact of a few kilobytes lies in its manifest: one request where there were three.
+Below the root, the manifest of version V is `versions/V/rayform-manifest.json` and its files are in
+`versions/V/<attempt>/…`. Each writer has an attempt of its own, so the writer that loses the race for the manifest
+has touched none of the winner's files. An artifact of a few kilobytes lies in its manifest, which takes one request
+instead of three.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ import abc
 import contextlib
 import os
 import shutil
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from rayform_core.errors import ConflictError, NotFoundError, RayformError
 from rayform_core.files import storage_error
+from rayform_runtime.artifacts.stores.background import Background
 from rayform_runtime.artifacts.stores.cache import ArtifactCache
 from rayform_runtime.artifacts.stores.copying import copy_artifact
 from rayform_runtime.artifacts.stores.files import (
+    StagedFile,
     check_digest,
     list_staged,
     read_whole,
@@ -36,8 +37,11 @@ from rayform_runtime.artifacts.stores.interface import (
     MOST_EMBEDDED,
     ArtifactMissingError,
     ArtifactStore,
+    Commit,
     CorruptArtifactError,
     Manifest,
+    ObjectDownload,
+    ObjectUpload,
     StoredFile,
     StoredObject,
 )
@@ -51,55 +55,59 @@ from rayform_runtime.artifacts.stores.manifest import (
     make_manifest,
 )
 
-__all__ = ["RemoteArtifactStore", "is_loopback"]
-
-
-def is_loopback(endpoint: str) -> bool:
-    """Whether a URL's host is this machine, as an emulator's is."""
-    from urllib.parse import urlsplit
-
-    host = urlsplit(endpoint).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
+__all__ = ["RemoteArtifactStore"]
 
 
 class RemoteArtifactStore(ArtifactStore):
-    """A store whose objects are reached over a network; a subclass moves the bytes.
+    """A store that is reached over a network; a subclass moves the bytes.
 
     Args:
         uri: the root, as in `s3://bucket/prefix`.
-        stack_name: the stack that it belongs to, for errors.
+        stack_name: the stack that the store belongs to, for errors.
     """
 
     def __init__(self, uri: str, *, stack_name: str) -> None:
         self.uri = uri
         self.stack_name = stack_name
         self._cache = ArtifactCache(uri)
-        self._asked: dict[str, bytes] = {}  # manifests whose files are about to be downloaded
+        # Manifests by version ID that `read_files` has fetched, until `open_local` downloads their files.
+        self._fetched_manifests: dict[str, bytes] = {}
 
     # -- what a subclass does; keys are relative to the root ----------------------------------------------
     @abc.abstractmethod
-    def _upload(self, files: Sequence[tuple[Path, str]]) -> None:
-        """Upload files to keys, verified."""
+    def _upload(self, files: Sequence[ObjectUpload]) -> None:
+        """Upload files, verified."""
 
     @abc.abstractmethod
-    def _download(self, files: Sequence[tuple[str, Path, int]]) -> Mapping[Path, str]:
-        """Download keys of known sizes into new files; `NotFoundError` names a key that is gone.
+    def _download(self, files: Sequence[ObjectDownload]) -> Mapping[Path, str]:
+        """Download objects into new files.
 
         Returns:
-            the digests of those files that were hashed while they came; the others are read again for it.
+            the digests of the files that were hashed as they arrived; the caller hashes the others.
+
+        Raises:
+            NotFoundError: an object is gone; names its key.
         """
 
     @abc.abstractmethod
     def _put(self, key: str, data: bytes, *, if_absent: bool) -> None:
-        """Write one small object; `ConflictError` where it exists and mustn't."""
+        """Write one small object.
+
+        Raises:
+            ConflictError: the object exists, and `if_absent` is set.
+        """
 
     @abc.abstractmethod
     def _get(self, key: str, start: int) -> bytes:
-        """Read one object from a byte on; `NotFoundError` where there is none."""
+        """Read one object from byte `start` to its end.
+
+        Raises:
+            NotFoundError: there is no such object.
+        """
 
     @abc.abstractmethod
     def _has(self, key: str) -> bool:
-        """Whether there is an object."""
+        """Whether an object exists."""
 
     @abc.abstractmethod
     def _list(self, prefix: str) -> Iterator[StoredObject]:
@@ -107,12 +115,12 @@ class RemoteArtifactStore(ArtifactStore):
 
     @abc.abstractmethod
     def _remove(self, keys: Sequence[str]) -> None:
-        """Remove objects; those that aren't there are no error."""
+        """Remove objects; a key without an object is no error."""
 
     # -- commit -------------------------------------------------------------------------------------------
     @contextlib.contextmanager
     def staging(self, id: UUID) -> Iterator[Path]:
-        """See `ArtifactStore.staging`. The folder lies beside the cache, so that a commit can move it there."""
+        """See `ArtifactStore.staging`. The folder lies next to the cache, so that a commit can move it there."""
         staged = self._cache.staging() / f"{id}-{os.urandom(6).hex()}"
         try:
             staged.mkdir(mode=0o700)
@@ -131,18 +139,18 @@ class RemoteArtifactStore(ArtifactStore):
         *,
         type: str,
         materializer: str,
-        metadata: dict[str, Any] | None = None,
-        visualizations: dict[str, str] | None = None,
-    ) -> tuple[str, Manifest]:
-        """See `ArtifactStore.commit`. Files are hashed while they travel."""
+        metadata: Mapping[str, object] | None = None,
+        visualizations: Mapping[str, str] | None = None,
+    ) -> Commit:
+        """See `ArtifactStore.commit`. Files are hashed while they are uploaded."""
         attempt = _new_attempt()
         base = version_key(id)
-        items, _ = list_staged(staged)
+        files = list_staged(staged)
 
-        def manifest_of(files: Sequence[StoredFile], embedded: Mapping[str, bytes]) -> Manifest:
+        def manifest_of(stored: Sequence[StoredFile], embedded: Mapping[str, bytes]) -> Manifest:
             return make_manifest(
                 id,
-                files,
+                stored,
                 type=type,
                 materializer=materializer,
                 metadata=metadata,
@@ -154,25 +162,28 @@ class RemoteArtifactStore(ArtifactStore):
         keys: list[str] = []
         is_garbage = True
         try:
-            if _is_small(items):
+            if _is_small(files):
+                # Content and digest come from one read: they must match even if the file is still being written.
                 content = {file.path: read_whole(staged / file.path) for file in seal_folder(staged)}
-                # Of one reading: a file that something still writes would differ from its digest for good.
                 manifest = manifest_of(files_of(content), content)
             else:
-                # Nothing is sent whose manifest could not be written in the end.
+                # Fail before uploading if the manifest can't be encoded.
                 encode_manifest(
-                    Manifest(id, type, materializer, "", 0, (), metadata or {}, visualizations or {})
+                    Manifest(
+                        id, type, materializer, "", 0, (), dict(metadata or {}), dict(visualizations or {})
+                    )
                 )
-                sealing = _Sealing(staged)
-                sealing.start()
-                keys += [f"{base}/{attempt}/{relative}" for relative, _ in items]
+                sealing = Background("rayform-digest", lambda: seal_folder(staged))
+                keys += [f"{base}/{attempt}/{file.name}" for file in files]
                 try:
-                    self._upload([(Path(path), key) for (_, path), key in zip(items, keys, strict=True)])
+                    self._upload(
+                        [ObjectUpload(Path(file.path), key) for file, key in zip(files, keys, strict=True)]
+                    )
                 finally:
                     sealing.join()
-                manifest = manifest_of(sealing.files(), {})
+                manifest = manifest_of(sealing.result(), {})
             data = encode_manifest(manifest)
-            # From here on the manifest may be there, whatever is heard of it: after Ctrl-C or a lost network too.
+            # From here the manifest may exist even if the call raises, for instance after Ctrl-C or a lost network.
             is_garbage = False
             try:
                 self._put_manifest(id, data)
@@ -180,16 +191,16 @@ class RemoteArtifactStore(ArtifactStore):
                 is_garbage = True
                 raise
         except BaseException:
-            # Where it can't be removed either, prune finds it.
+            # Prune finds what can't be removed here.
             if keys and is_garbage:
                 with contextlib.suppress(RayformError):
                     self._remove(keys)
             raise
-        with contextlib.suppress(OSError, RayformError):  # the cache is a help, and the commit is done
+        with contextlib.suppress(OSError, RayformError):  # the commit is done, and the cache only saves time
             (staged / MANIFEST_NAME).write_bytes(data)
             (staged / MANIFEST_NAME).chmod(0o600)
             self._cache.add(str(id), staged)
-        return f"{self.uri}/{base}", manifest
+        return Commit(self.uri_of(base), manifest)
 
     def commit_files(
         self,
@@ -198,19 +209,19 @@ class RemoteArtifactStore(ArtifactStore):
         *,
         type: str,
         materializer: str,
-        metadata: dict[str, Any] | None = None,
-    ) -> tuple[str, Manifest]:
-        """See `ArtifactStore.commit_files`. What is small is sent from memory, in its manifest."""
+        metadata: Mapping[str, object] | None = None,
+    ) -> Commit:
+        """See `ArtifactStore.commit_files`. A small artifact is sent from memory, in its manifest."""
         if not is_embeddable(files):
             return super().commit_files(id, files, type=type, materializer=materializer, metadata=metadata)
-        folder = _new_attempt()  # that stays empty: prune tells lost attempts by it
+        folder = _new_attempt()  # stays empty; by its name prune tells the winner from lost attempts
         manifest = embedded_manifest(
             id, files, type=type, materializer=materializer, metadata=metadata, folder=folder
         )
         data = encode_manifest(manifest)
         self._put_manifest(id, data)
         self._cache.keep_manifest(str(id), data)
-        return f"{self.uri}/{version_key(id)}", manifest
+        return Commit(self.uri_of(version_key(id)), manifest)
 
     def _put_manifest(self, id: UUID, data: bytes) -> None:
         try:
@@ -219,7 +230,7 @@ class RemoteArtifactStore(ArtifactStore):
             raise ConflictError(
                 f"Artifact version {id} exists already in '{self.uri}'.",
                 why="Another writer committed it first; nothing was overwritten.",
-                hint="Load that one, or save under a new ID.",
+                hint="Load that version, or save under a new ID.",
             ) from None
 
     # -- read ---------------------------------------------------------------------------------------------
@@ -235,11 +246,11 @@ class RemoteArtifactStore(ArtifactStore):
             raise ArtifactMissingError(
                 f"Artifact '{uri}' is gone from the store.",
                 why=f"There is no object '{key}' below '{self.uri}'.",
-                hint="Restore it from the bucket's versions or a backup, or run the step that made it again.",
+                hint="Restore it from the bucket's versions or a backup, or run the step again.",
             ) from None
 
     def read_files(self, uri: str, *, digest: str | None = None) -> Mapping[str, bytes] | None:
-        """See `ArtifactStore.read_files`. Of an artifact that isn't in this machine's cache it asks the store."""
+        """See `ArtifactStore.read_files`. Asks the store unless the artifact is in this machine's cache."""
         id = version_id(self.uri, uri)  # noqa: A001 - the field's word
         name = str(id)
         if digest is not None:
@@ -249,7 +260,7 @@ class RemoteArtifactStore(ArtifactStore):
                     manifest = decode_manifest(kept, uri=uri, id=id)
                     check_digest(uri, manifest, digest)
                 except CorruptArtifactError:
-                    self._cache.drop_manifest(name)  # a disk may fail or be written to; the store is asked
+                    self._cache.drop_manifest(name)  # it changed on this machine's disk, so ask the store
                 else:
                     if manifest.embedded:
                         return manifest.embedded
@@ -259,7 +270,7 @@ class RemoteArtifactStore(ArtifactStore):
         manifest = decode_manifest(data, uri=uri, id=id)
         check_digest(uri, manifest, digest)
         if not manifest.embedded:
-            self._asked[name] = data
+            self._fetched_manifests[name] = data
             return None
         self._cache.keep_manifest(name, data)
         return manifest.embedded
@@ -268,13 +279,12 @@ class RemoteArtifactStore(ArtifactStore):
     def open_local(self, uri: str, *, digest: str | None = None) -> Iterator[Path]:
         """See `ArtifactStore.open_local`.
 
-        Without `digest` the store is asked for the manifest each time; with it, an artifact in the cache that
-        has this digest is given without asking.
+        Without `digest` the store is asked for the manifest each time. With it, an artifact in the cache that has
+        this digest is opened without asking.
         """
         name = str(version_id(self.uri, uri))
-        wanted = digest
-        if wanted is None:
-            wanted = self.read_manifest(uri).digest
+        if digest is None:
+            digest = self.read_manifest(uri).digest
         fetched: list[Manifest] = []
         for attempt in (1, 2):
             with self._cache.open(name, lambda folder: fetched.append(self._fetch(uri, folder))) as folder:
@@ -283,51 +293,51 @@ class RemoteArtifactStore(ArtifactStore):
                     manifest = decode_manifest(
                         read_whole(folder / MANIFEST_NAME), uri=uri, id=version_id(self.uri, uri)
                     )
-                    check_digest(uri, manifest, wanted)
-                    self._asked.pop(name, None)  # where the cache had it after all
-                    if manifest not in fetched:  # what was fetched just now is verified already
+                    check_digest(uri, manifest, digest)
+                    self._fetched_manifests.pop(name, None)  # unused if another process filled the cache
+                    if manifest not in fetched:  # `_fetch` has verified it already
                         verify_folder(uri, folder, manifest)
                 except (CorruptArtifactError, ArtifactMissingError, OSError) as error:
                     problem = error
                 if problem is None:
                     yield folder
                     return
-            # The cache is on a disk that may fail or be written to: what it holds is fetched once more.
+            # The copy in the cache was damaged, so fetch the artifact once more.
             self._cache.drop(name)
             if attempt == 2:
                 raise problem if isinstance(problem, RayformError) else storage_error(problem, folder)
 
     def _fetch(self, uri: str, folder: Path) -> Manifest:
         """Download an artifact into an empty folder and verify it."""
-        data = self._asked.pop(str(version_id(self.uri, uri)), None) or self._manifest_bytes(uri)
+        data = self._fetched_manifests.pop(str(version_id(self.uri, uri)), None) or self._manifest_bytes(uri)
         manifest = decode_manifest(data, uri=uri, id=version_id(self.uri, uri))
         base = f"{version_key(manifest.id)}/{manifest.folder}".rstrip("/")
         if manifest.embedded:
             write_embedded(folder, manifest)
-        wanted = [] if manifest.embedded else list(manifest.files)
-        # A body that was spoilt on its way is fetched again; one that is wrong in the store stays wrong.
-        for attempt in (1, 2, 3) if wanted else ():
-            for file in wanted:
+        pending = [] if manifest.embedded else list(manifest.files)
+        # Fetch a file again that was damaged on its way; a file that is wrong in the store stays wrong.
+        for attempt in (1, 2, 3) if pending else ():
+            for file in pending:
                 (folder / file.path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 (folder / file.path).unlink(missing_ok=True)
             try:
                 digests = self._download(
-                    [(f"{base}/{file.path}", folder / file.path, file.size) for file in wanted]
+                    [ObjectDownload(f"{base}/{file.path}", folder / file.path, file.size) for file in pending]
                 )
             except NotFoundError as error:
                 raise ArtifactMissingError(
                     f"File '{error.name.removeprefix(base + '/')}' of artifact '{uri}' is gone.",
-                    why="It was removed from the store behind Rayform's back.",
-                    hint="Restore it from the bucket's versions or a backup, or run the step that made it again.",
+                    why="Another program removed it from the store.",
+                    hint="Restore it from the bucket's versions or a backup, or run the step again.",
                 ) from None
             except OSError as error:
                 raise storage_error(error, folder) from error
-            wanted = [
+            pending = [
                 file
-                for file in wanted
+                for file in pending
                 if digests.get(folder / file.path) != file.digest and not _is_right(uri, folder, file)
             ]
-            if not wanted:
+            if not pending:
                 break
             if attempt == 3:
                 verify_folder(uri, folder, manifest)
@@ -352,7 +362,7 @@ class RemoteArtifactStore(ArtifactStore):
         id = version_id(self.uri, uri)  # noqa: A001 - the field's word
         base = f"{VERSIONS}/{id}/"
         self._remove([base + MANIFEST_NAME])
-        self._remove([found.key for found in self._list(base)])
+        self._remove([item.key for item in self._list(base)])
         self._cache.drop(str(id))
         self._cache.drop_manifest(str(id))
 
@@ -374,25 +384,23 @@ class RemoteArtifactStore(ArtifactStore):
         except ConflictError:
             raise ConflictError(
                 f"'{key}' exists already in '{self.uri}'.",
-                why="It was to be written only where it is absent.",
-                hint="Choose another key, or remove it first.",
+                why="It must not be overwritten.",
+                hint="Choose another key, or remove the object first.",
             ) from None
-        return f"{self.uri}/{key}"
+        return self.uri_of(key)
 
     def get_bytes(self, key: str, *, start: int = 0) -> bytes:
         """See `ArtifactStore.get_bytes`."""
         return self._get(safe_key(key), start)
 
-    def download_objects(self, files: Sequence[tuple[str, Path, int]]) -> None:
-        """Download objects by key, new file and size, several at once; for data that has no manifest.
-
-        Raises:
-            NotFoundError: one is gone.
-        """
-        self._download([(safe_key(key), path, size) for key, path, size in files])
+    def download_objects(self, files: Sequence[ObjectDownload]) -> None:
+        """See `ArtifactStore.download_objects`. Downloads several at once."""
+        for file in files:
+            safe_key(file.key)
+        self._download(files)
 
     def check(self) -> None:
-        """See `ArtifactStore.check`. Also proves that two writers of one key can't both win."""
+        """See `ArtifactStore.check`. Also proves that of two writers of one key only one wins."""
         key = f".check/{os.urandom(8).hex()}"
         self._put(key, b"ok", if_absent=True)
         try:
@@ -404,42 +412,21 @@ class RemoteArtifactStore(ArtifactStore):
 
             raise PrerequisiteError(
                 f"The artifact store '{self.uri}' of stack '{self.stack_name}' can't be used.",
-                why="It doesn't know conditional writes: two writers could both commit one version.",
-                hint="Use a store that does: Amazon S3, Google Cloud Storage, MinIO, Ceph from version 19 on.",
+                why="It doesn't support conditional writes, so two writers could both commit one version.",
+                hint="Use a store that supports them: Amazon S3, Google Cloud Storage, MinIO, or Ceph 19 and newer.",
             )
         finally:
             self._remove([key])
-
-
-class _Sealing(threading.Thread):
-    """Hashes staged files beside their upload."""
-
-    def __init__(self, staged: Path) -> None:
-        super().__init__(name="rayform-digest", daemon=True)
-        self._staged = staged
-        self._files: tuple[StoredFile, ...] = ()
-        self._error: BaseException | None = None
-
-    def run(self) -> None:
-        try:
-            self._files = seal_folder(self._staged)
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
-            self._error = error
-
-    def files(self) -> tuple[StoredFile, ...]:
-        if self._error is not None:
-            raise self._error
-        return self._files
 
 
 def _new_attempt() -> str:
     return f"data-{os.urandom(6).hex()}"
 
 
-def _is_small(items: Sequence[tuple[str, str]]) -> bool:
-    if not 0 < len(items) <= MOST_EMBEDDED:
+def _is_small(files: Sequence[StagedFile]) -> bool:
+    if not 0 < len(files) <= MOST_EMBEDDED:
         return False
-    return sum(Path(path).lstat().st_size for _, path in items) <= LARGEST_EMBEDDED
+    return sum(Path(file.path).lstat().st_size for file in files) <= LARGEST_EMBEDDED
 
 
 def _is_right(uri: str, folder: Path, file: StoredFile) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from rayform_core.errors import ConflictError, NotFoundError, PrerequisiteError, RayformError, RemoteError
+from rayform_core.errors import PrerequisiteError, RayformError, RemoteError
+from rayform_runtime.artifacts.stores import bucket_errors
 
 __all__ = ["error_code", "translated"]
 
@@ -33,19 +34,25 @@ _REGION = (
 
 
 def error_code(error: BaseException) -> str:
-    """Return the error code that the server answered with, or an empty string."""
+    """Return the error code in the server's answer, or an empty string."""
+    return _answer(error).get("Code", "")
+
+
+def _answer(error: BaseException) -> dict[str, str]:
+    """Return what the server's answer says about the error: `Code`, `Message`, `Region`."""
     response = getattr(error, "response", None)
-    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+    details = response.get("Error", {}) if isinstance(response, dict) else {}
+    return {str(name): str(value) for name, value in details.items()}
 
 
 @contextlib.contextmanager
 def translated(bucket: str, *, key: str = "", region: str | None = None) -> Iterator[None]:
-    """Turn errors of botocore and s3transfer raised inside into those of the one tree.
+    """Turn what botocore and s3transfer raise inside into errors of Rayform.
 
     Args:
-        bucket: the bucket at work.
-        key: the key relative to the store's root, where one is at work.
-        region: the region that the client was told.
+        bucket: the bucket in use.
+        key: the key in use, relative to the store's root; empty for a request to the bucket itself.
+        region: the region that the store's settings name.
     """
     import botocore.exceptions as failures
     import s3transfer.exceptions as transfer_failures
@@ -62,8 +69,9 @@ def translated(bucket: str, *, key: str = "", region: str | None = None) -> Iter
         failures.PartialCredentialsError,
         failures.CredentialRetrievalError,
     ) as error:
-        raise PrerequisiteError(
-            f"Bucket '{bucket}' can't be reached without AWS credentials.",
+        raise bucket_errors.missing_credentials(
+            bucket,
+            "AWS",
             why=f"{error}.",
             hint="Log in with `aws sso login` or `aws configure`, or set AWS_PROFILE.",
         ) from error
@@ -89,11 +97,7 @@ def translated(bucket: str, *, key: str = "", region: str | None = None) -> Iter
         ConnectionError,
         TimeoutError,
     ) as error:
-        raise RemoteError(
-            f"Bucket '{bucket}' did not answer as it should" + (f" on '{key}'." if key else "."),
-            why=f"{type(error).__name__}: {error}.",
-            hint="It was tried several times. Check the network and the store's `endpoint_url`, and run it again.",
-        ) from error
+        raise bucket_errors.no_answer(bucket, key, error) from error
     except failures.BotoCoreError as error:
         raise RemoteError(
             f"The AWS client failed on bucket '{bucket}'.", why=f"{type(error).__name__}: {error}."
@@ -104,51 +108,39 @@ def _from_answer(error: BaseException, bucket: str, key: str, region: str | None
     code = error_code(error)
     text = str(error).rstrip(".") + "."
     if code == "NoSuchBucket":
-        return NotFoundError(
-            "bucket",
-            bucket,
-            hint="Check the store's `bucket` and `region`, or create it with `rayform stack deploy`.",
-        )
+        return bucket_errors.missing_bucket(bucket, settings="`bucket` and `region`")
     if code in _GONE:
-        return NotFoundError("object", key, why=f"Bucket '{bucket}' has none of this key.")
+        return bucket_errors.missing_object(bucket, key)
     if code in _TAKEN:
-        return ConflictError(f"'{key}' exists already in bucket '{bucket}'.")
+        return bucket_errors.object_exists(bucket, key)
     if code in _BAD_KEYS:
         return PrerequisiteError(
             f"AWS does not accept the credentials for bucket '{bucket}'.",
             why=text,
-            hint="Log in again, with `aws sso login` for instance; check this machine's clock.",
+            hint="Log in again, for instance with `aws sso login`, and check this machine's clock.",
         )
     if code in _DENIED:
-        return RemoteError(
-            f"Access to bucket '{bucket}' is denied" + (f" for '{key}'." if key else "."),
+        return bucket_errors.access_denied(
+            bucket,
+            key,
             why=text,
             hint="The role needs s3:ListBucket on the bucket and s3:GetObject, s3:PutObject and s3:DeleteObject on "
-            "its objects; with a KMS key also kms:Decrypt and kms:GenerateDataKey.",
+            "its objects. With a KMS key it also needs kms:Decrypt and kms:GenerateDataKey.",
         )
     if code in _REGION:
-        where = getattr(error, "response", {}).get("Error", {}).get("Region")
+        home = _answer(error).get("Region")
+        where = f"'{home}'" if home else "the region of the bucket"
         return RemoteError(
             f"Bucket '{bucket}' is not in region '{region}'.",
             why=text,
-            hint=f"Set the store's `region` to '{where}'."
-            if where
-            else "Set the store's `region` to the bucket's.",
+            hint=f"Set the store's `region` to {where}.",
         )
     if code in _BUSY:
-        return RemoteError(
-            f"Bucket '{bucket}' is too busy.",
-            why=text,
-            hint="It was tried several times. Wait a little, and run it again.",
-        )
+        return bucket_errors.busy(bucket, why=text)
     if code.startswith("KMS."):
         return RemoteError(
             f"Bucket '{bucket}' can't encrypt or decrypt.",
             why=text,
-            hint="Check that the store's `kms_key_id` is enabled and that the role may use it.",
+            hint="Check that the key in the store's `kms_key_id` is enabled and that the role may use it.",
         )
-    return RemoteError(
-        f"Bucket '{bucket}' refused" + (f" '{key}'." if key else "."),
-        why=text,
-        hint="It was tried several times where that could help.",
-    )
+    return bucket_errors.refused(bucket, key, why=text)

@@ -81,7 +81,7 @@ class LocalOrchestrator(Orchestrator):
             resources,
             _code_of(spec),
             max_workers=self.config.max_workers,
-            log_store=None if stack.artifact_store.uri.startswith("file:") else stack.artifact_store,
+            log_store=None if stack.artifact_store.is_local else stack.artifact_store,
         )
         if request.no_cache or not spec.enable_cache or not all(s.enable_cache for s in spec.steps):
             # The run certainly needs a worker: let it start while the scheduler opens the catalog.

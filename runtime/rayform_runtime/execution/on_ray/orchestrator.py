@@ -66,8 +66,8 @@ class RayOrchestrator(Orchestrator):
             # It stays for the next run: starting Ray takes seconds.
             start_local_ray(cpus=self.config.cpus, gpus=self.config.gpus)
             self._started_ray = True
-        remote_store = not stack.artifact_store.uri.startswith("file:")
-        executor = RayExecutor(log_store=stack.artifact_store if remote_store else None)
+        store = stack.artifact_store
+        executor = RayExecutor(log_store=None if store.is_local else store)
         return Scheduler(request, stack, executor, listener).run()
 
     def _run_on_cluster(self, request: RunRequest, stack: Stack, listener: Listener) -> RunOutcome:

@@ -137,7 +137,7 @@ def missing_data(stack: Stack, uris: Sequence[str]) -> set[str]:
         return set()
     store = stack.artifact_store
     unique = list(dict.fromkeys(uris))
-    if store.uri.startswith("file:") or len(unique) == 1:
+    if store.is_local or len(unique) == 1:
         return {uri for uri in unique if not _exists(store, uri)}
     from concurrent.futures import ThreadPoolExecutor
 

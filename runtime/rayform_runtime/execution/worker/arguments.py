@@ -79,7 +79,7 @@ def _fetch_together(versions: Sequence[StoredVersion], store: ArtifactStore) -> 
     They are loaded in turn afterwards, since a user-defined materializer need not be safe in threads. Loading
     reports what can't be fetched.
     """
-    distant = [v for v in versions if not v.uri.startswith("file:") and v.materializer != REGISTERED]
+    distant = [] if store.is_local else [v for v in versions if v.materializer != REGISTERED]
     if len(distant) < 2:
         return
 
