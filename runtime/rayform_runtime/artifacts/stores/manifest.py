@@ -1,11 +1,11 @@
-"""The manifest as JSON: what is written last and read first, and never trusted until it is checked."""
+"""The manifest as JSON: written last, read first, and never trusted until it is checked."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TypeVar
 from uuid import UUID
 
 from rayform_core.errors import UsageError
@@ -32,7 +32,9 @@ __all__ = [
 ]
 
 LARGEST_MANIFEST = 256 << 20
-"""Bytes; room for more than a million files. A larger one isn't ours and isn't read into memory."""
+"""Bytes; room for more than a million files. A larger manifest isn't ours, and we don't read it into memory."""
+
+T = TypeVar("T")
 
 _HEX = frozenset("0123456789abcdef")
 
@@ -43,12 +45,12 @@ def make_manifest(
     *,
     type: str,
     materializer: str,
-    metadata: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, object] | None = None,
     visualizations: Mapping[str, str] | None = None,
     folder: str = "",
     embedded: Mapping[str, bytes] | None = None,
 ) -> Manifest:
-    """Build the manifest of an artifact from its files.
+    """Build the manifest of an artifact from its files; see `Manifest` for the arguments.
 
     Raises:
         UsageError: a visualization isn't among the files.
@@ -61,7 +63,7 @@ def make_manifest(
             raise UsageError(
                 f"Visualization '{min(missing)}' can't be stored.",
                 why=f"Materializer '{materializer}' names it but didn't write it.",
-                hint="Let save_visualizations write into the folder that it is given and return that path.",
+                hint="Let save_visualizations write into the folder that is passed to it, and return that path.",
             )
     return Manifest(
         id=id,
@@ -84,10 +86,10 @@ def embedded_manifest(
     *,
     type: str,
     materializer: str,
-    metadata: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, object] | None = None,
     folder: str = "",
 ) -> Manifest:
-    """Build the manifest of an artifact that lies in it; see `is_embeddable`."""
+    """Build the manifest of an artifact that lies in its manifest; see `is_embeddable`."""
     return make_manifest(
         id,
         files_of(content),
@@ -100,12 +102,12 @@ def embedded_manifest(
 
 
 def files_of(content: Mapping[str, bytes]) -> list[StoredFile]:
-    """Return what a manifest says of files whose content is in memory, `{path: content}`."""
+    """Return the entries of a manifest for files that are in memory, `{path: content}`."""
     return [StoredFile(path, len(data), bytes_digest(data)) for path, data in content.items()]
 
 
 def is_embeddable(files: Mapping[str, bytes]) -> bool:
-    """Whether an artifact of these files is small enough to lie in its manifest."""
+    """Whether an artifact with these files is small enough to lie in its manifest."""
     return 0 < len(files) <= MOST_EMBEDDED and sum(map(len, files.values())) <= LARGEST_EMBEDDED
 
 
@@ -113,9 +115,9 @@ def encode_manifest(manifest: Manifest) -> bytes:
     """Return the manifest as UTF-8 JSON.
 
     Raises:
-        UsageError: its metadata hold something that can't be kept.
+        UsageError: the metadata holds a value that can't be stored.
     """
-    document: dict[str, Any] = {
+    document: dict[str, object] = {
         "schema": manifest.schema,
         "id": str(manifest.id),
         "type": manifest.type,
@@ -133,7 +135,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
     try:
         return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError):
-        # Dates, sizes, NaN and the like are kept with their types, as the catalog keeps them.
+        # Dates, sizes, NaN and the like are stored with their types, in the catalog's format.
         from rayform_runtime.catalog.metadata import encode_json
 
         what = f"The metadata of an artifact of type '{manifest.type}'"
@@ -145,12 +147,13 @@ def decode_manifest(data: bytes, *, uri: str, id: UUID | None = None) -> Manifes
     """Parse and check a stored manifest.
 
     Args:
-        data: its bytes.
-        uri: where it lies, for errors.
-        id: the version that it must be of.
+        data: the manifest's bytes.
+        uri: the artifact's URI, for errors.
+        id: the version that the manifest must belong to.
 
     Raises:
-        CorruptArtifactError: it isn't a manifest, is from a newer version of Rayform, or contradicts itself.
+        CorruptArtifactError: the bytes aren't a manifest, a newer version of Rayform wrote it, or it contradicts
+            itself.
     """
     try:
         document = json.loads(data)
@@ -162,7 +165,8 @@ def decode_manifest(data: bytes, *, uri: str, id: UUID | None = None) -> Manifes
     if isinstance(schema, int) and schema > MANIFEST_SCHEMA:
         raise CorruptArtifactError(
             f"The manifest of '{uri}' can't be read.",
-            why=f"It was written by a newer version of Rayform (format {schema}; this one knows {MANIFEST_SCHEMA}).",
+            why=f"A newer version of Rayform wrote it, in format {schema}. This version reads formats up to "
+            f"{MANIFEST_SCHEMA}.",
             hint="Upgrade Rayform here: pip install --upgrade rayform.",
         )
     try:
@@ -171,7 +175,7 @@ def decode_manifest(data: bytes, *, uri: str, id: UUID | None = None) -> Manifes
         what = f"Field {error} is missing" if isinstance(error, KeyError) else str(error)
         raise _corrupt(uri, what) from error
     if id is not None and manifest.id != id:
-        raise _corrupt(uri, f"It is that of version {manifest.id}")
+        raise _corrupt(uri, f"It belongs to version {manifest.id}")
     return manifest
 
 
@@ -179,45 +183,121 @@ def _corrupt(uri: str, why: str) -> CorruptArtifactError:
     return CorruptArtifactError(
         f"The manifest of '{uri}' is corrupt.",
         why=f"{why[:300]}.",
-        hint="Something else changed the store: restore the file from a backup, or run the step again.",
+        hint="Another program changed the store: restore the file from a backup, or run the step again.",
     )
 
 
-def _is(value: Any, kind: type, name: str) -> Any:
+# -- parsing: every value is hostile until it is checked, and a check that fails raises ------------------------------
+
+
+def _parse(document: dict[str, object]) -> Manifest:
+    schema = _schema(document["schema"])
+    files = _files(_is(document["files"], list, "files"))
+    paths = {file.path for file in files}
+    visualizations = _visualizations(_is(document["visualizations"], dict, "visualizations"), paths)
+    manifest = Manifest(
+        id=UUID(_is(document["id"], str, "id")),
+        type=_is(document["type"], str, "type"),
+        materializer=_is(document["materializer"], str, "materializer"),
+        digest=_hex_digest(document["digest"], "digest"),
+        size=_is(document["size"], int, "size"),
+        files=files,
+        metadata=_metadata(_is(document["metadata"], dict, "metadata")),
+        visualizations=visualizations,
+        folder=_folder(document.get("folder", "")),
+        embedded=_embedded(_is(document["embedded"], dict, "embedded"), files)
+        if "embedded" in document
+        else {},
+        schema=schema,
+    )
+    if manifest.size != sum(file.size for file in files):
+        raise ValueError("The sizes of the files don't add up to 'size'")
+    if manifest.digest != tree_digest(files, without=frozenset(visualizations.values())):
+        raise ValueError("The digests of the files don't give 'digest'")
+    return manifest
+
+
+def _is(value: object, kind: type[T], name: str) -> T:
     # Exact types: JSON has no subclasses, and True must not pass for a size.
     if type(value) is not kind:
         raise TypeError(f"Field '{name}' is {type(value).__name__}, not {kind.__name__}")
     return value
 
 
-def _hex_digest(value: Any, name: str) -> str:
-    if not isinstance(value, str) or len(value) != 64 or not _HEX.issuperset(value):
-        raise ValueError(f"Field '{name}' is no digest")
+def _schema(value: object) -> int:
+    if type(value) is not int or value not in (1, MANIFEST_SCHEMA):
+        raise ValueError(f"Format {value!r} is unknown")
     return value
 
 
-def _metadata(stored: dict[str, Any]) -> dict[str, Any]:
+def _hex_digest(value: object, name: str) -> str:
+    if not isinstance(value, str) or len(value) != 64 or not _HEX.issuperset(value):
+        raise ValueError(f"Field '{name}' is not a digest")
+    return value
+
+
+def _path(value: object) -> str:
+    if not isinstance(value, str) or not is_safe_key(value) or value.partition("/")[0] == MANIFEST_NAME:
+        raise ValueError(f"{str(value)[:100]!r} is not a path inside an artifact")
+    return value
+
+
+def _folder(value: object) -> str:
+    folder = _is(value, str, "folder")
+    if folder and (not is_safe_key(folder) or "/" in folder):
+        raise ValueError("Field 'folder' is not the name of a folder")
+    return folder
+
+
+def _files(entries: list[object]) -> tuple[StoredFile, ...]:
+    files = tuple(map(_file, entries))
+    paths = {file.path for file in files}
+    if len(paths) != len(files):
+        raise ValueError("A path stands twice in 'files'")
+    if clash := paths & _folders_of(paths):
+        raise ValueError(f"{min(clash)[:100]!r} is a file, and a folder of other files")
+    return files
+
+
+def _file(entry: object) -> StoredFile:
+    if not isinstance(entry, list) or len(entry) != 3:
+        raise ValueError("An entry of 'files' isn't [path, size, digest]")
+    path, size, digest = entry
+    if type(size) is not int or size < 0:
+        raise ValueError(f"The size of {_path(path)!r} is not a number of bytes")
+    return StoredFile(_path(path), size, _hex_digest(digest, "files"))
+
+
+def _folders_of(paths: Iterable[str]) -> set[str]:
+    pending = {path.rpartition("/")[0] for path in paths}
+    folders: set[str] = set()
+    while pending:
+        folders |= pending
+        pending = {path.rpartition("/")[0] for path in pending} - folders
+    return folders
+
+
+def _visualizations(stored: dict[str, str], paths: Collection[str]) -> dict[str, str]:
+    for path in stored.values():
+        if path not in paths:
+            raise ValueError(f"Visualization {str(path)[:100]!r} isn't among the files")
+    return stored
+
+
+def _metadata(stored: dict[str, object]) -> dict[str, object]:
     text = json.dumps(stored)
     if '"$type"' not in text:
         return stored
     from rayform_runtime.catalog.metadata import decode_json
 
-    restored: dict[str, Any] = decode_json(text)
+    restored: dict[str, object] = decode_json(text)
     return restored
 
 
-def _as_text(data: bytes) -> str | list[str]:
-    """Text stands as it is, so that a person who looks into the bucket can read it; other bytes in base64."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return [base64.b64encode(data).decode()]
-
-
-def _embedded(stored: dict[str, Any], files: list[StoredFile]) -> dict[str, bytes]:
+def _embedded(stored: dict[str, object], files: Sequence[StoredFile]) -> dict[str, bytes]:
     if set(stored) != {file.path for file in files}:
         raise ValueError("Field 'embedded' holds other files than 'files'")
-    found: dict[str, bytes] = {}
+    contents: dict[str, bytes] = {}
     for file in files:
         text = stored[file.path]
         if isinstance(text, list):
@@ -227,65 +307,13 @@ def _embedded(stored: dict[str, Any], files: list[StoredFile]) -> dict[str, byte
             data = _is(text, str, "embedded").encode()
         if len(data) != file.size or bytes_digest(data) != file.digest:
             raise ValueError(f"The content of {file.path!r} isn't what was committed")
-        found[file.path] = data
-    return found
+        contents[file.path] = data
+    return contents
 
 
-def _path(value: Any) -> str:
-    if not isinstance(value, str) or not is_safe_key(value) or value.partition("/")[0] == MANIFEST_NAME:
-        raise ValueError(f"{str(value)[:100]!r} is no path inside an artifact")
-    return value
-
-
-def _folders_of(paths: Iterable[str]) -> set[str]:
-    pending = {path.rpartition("/")[0] for path in paths}
-    found: set[str] = set()
-    while pending:
-        found |= pending
-        pending = {path.rpartition("/")[0] for path in pending} - found
-    return found
-
-
-def _parse(document: dict[str, Any]) -> Manifest:
-    if type(document["schema"]) is not int or document["schema"] not in (1, MANIFEST_SCHEMA):
-        raise ValueError(f"Format {document['schema']!r} is unknown")
-    files: list[StoredFile] = []
-    for entry in _is(document["files"], list, "files"):
-        if not isinstance(entry, list) or len(entry) != 3:
-            raise ValueError("An entry of 'files' isn't [path, size, digest]")
-        path, size, digest = entry
-        if type(size) is not int or size < 0:
-            raise ValueError(f"The size of {_path(path)!r} is no number of bytes")
-        files.append(StoredFile(_path(path), size, _hex_digest(digest, "files")))
-    paths = {file.path for file in files}
-    if len(paths) != len(files):
-        raise ValueError("A path stands twice in 'files'")
-    if clash := paths & _folders_of(paths):
-        raise ValueError(f"{min(clash)[:100]!r} is a file, and a folder of others")
-    visualizations = _is(document["visualizations"], dict, "visualizations")
-    for path in visualizations.values():
-        if path not in paths:
-            raise ValueError(f"Visualization {str(path)[:100]!r} isn't among the files")
-    folder = document.get("folder", "")
-    if folder and not (isinstance(folder, str) and is_safe_key(folder) and "/" not in folder):
-        raise ValueError("Field 'folder' is no name of a folder")
-    manifest = Manifest(
-        id=UUID(_is(document["id"], str, "id")),
-        type=_is(document["type"], str, "type"),
-        materializer=_is(document["materializer"], str, "materializer"),
-        digest=_hex_digest(document["digest"], "digest"),
-        size=_is(document["size"], int, "size"),
-        files=tuple(files),
-        metadata=_metadata(_is(document["metadata"], dict, "metadata")),
-        visualizations=visualizations,
-        folder=folder,
-        embedded=_embedded(_is(document["embedded"], dict, "embedded"), files)
-        if "embedded" in document
-        else {},
-        schema=document["schema"],
-    )
-    if manifest.size != sum(file.size for file in files):
-        raise ValueError("The sizes of the files don't add up to 'size'")
-    if manifest.digest != tree_digest(files, without=frozenset(visualizations.values())):
-        raise ValueError("The digests of the files don't give 'digest'")
-    return manifest
+def _as_text(data: bytes) -> str | list[str]:
+    """Return text as it is, so that a user who looks into the bucket can read it, and other bytes as `[base64]`."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return [base64.b64encode(data).decode()]
