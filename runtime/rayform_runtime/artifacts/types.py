@@ -1,4 +1,4 @@
-"""Text that is itself a picture: return one of these from a step to show it with the artifact.
+"""Text that is itself a picture: return one of these types from a step to show it with the artifact.
 
 Source: the names and meanings are those of `zenml.types`.
 """
@@ -9,7 +9,7 @@ __all__ = ["CSVString", "HTMLString", "JSONString", "MarkdownString", "Visualiza
 
 
 class VisualizationString(str):
-    """Text of some kind that is shown as it is."""
+    """Text that is shown as it is."""
 
     __slots__ = ()
 

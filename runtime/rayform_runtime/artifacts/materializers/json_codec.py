@@ -1,6 +1,6 @@
 """Python values as JSON and back, with their exact types.
 
-What JSON knows stands for itself. All else is an object with one key that begins with `$`:
+A value of a JSON type stands as it is. Any other value is an object with one key that begins with `$`:
 `{"$tuple": [1, 2]}`, `{"$float": "nan"}`, `{"$enum": ["module:Color", "RED"]}`. A dict with keys that aren't
 strings, or that begin with `$`, is a `$dict` of pairs. A value that only another materializer takes (an array in
 a list) is `{"$item": 0}` and lies in a folder of its own.
@@ -11,44 +11,57 @@ from __future__ import annotations
 import dataclasses
 import math
 from base64 import b64decode, b64encode
-from collections.abc import Callable
-from datetime import UTC
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from rayform_core.errors import UsageError
 from rayform_runtime.artifacts.import_paths import TypeChangedError, import_path, is_importable, resolve
+from rayform_runtime.artifacts.materializers.registry import find
 
-__all__ = ["Decoder", "Encoder"]
+if TYPE_CHECKING:
+    from collections import defaultdict
 
-_SMALL = 4096  # bytes; more goes into a file of its own
-_PLAIN = frozenset((str, bool, type(None)))
-# Python refuses to read decimal integers of more than 4,300 digits.
+    import numpy as np
+    import pandas as pd
+
+__all__ = ["JSON", "Decoder", "Encoder"]
+
+JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
+
+_SMALL = 4096
+"""Bytes; larger data goes into a file of its own."""
 _LARGEST_INT = 1 << 4096
+"""Python refuses to read decimal integers of more than 4,300 digits."""
+_PLAIN = frozenset((str, bool, type(None)))
+_SCALARS = frozenset((str, bool, type(None), int, float))
 
 
-def _numbers_are_plain(values: Any, kinds: set[type]) -> bool:
+def _numbers_are_plain(values: Iterable[object], kinds: set[type]) -> bool:
+    """Whether JSON can hold all numbers among `values`, whose types are `kinds`."""
     if float in kinds and not all(math.isfinite(v) for v in values if type(v) is float):
         return False
     return int not in kinds or all(-_LARGEST_INT < v < _LARGEST_INT for v in values if type(v) is int)
 
 
 class Encoder:
-    """Turns one value into what `json.dumps` takes.
+    """Turns one value into its JSON form.
 
     Args:
-        store_item: stores a value that another materializer takes and returns its number; raises where none
-            does. Its second argument says where in the whole value it is, as in `['scores'][0]`.
+        store_item: stores a value that another materializer takes and returns its number, or raises if no
+            materializer takes it. Its second argument is the place in the whole value, as in `['scores'][0]`.
     """
 
-    def __init__(self, store_item: Callable[[Any, str], int]) -> None:
+    def __init__(self, store_item: Callable[[object, str], int]) -> None:
         self._store_item = store_item
         self._importable: dict[type, bool] = {}
 
-    def encode(self, value: Any, where: str = "") -> Any:
-        """Return the JSON form of `value`."""
+    def encode(self, value: Any, where: str = "") -> JSON:
+        """Return the JSON form of `value`, which stands at `where` in the whole value."""
         kind = type(value)
         if kind in _PLAIN:
-            return value
+            plain: JSON = value
+            return plain
         if kind is int:
             return value if -_LARGEST_INT < value < _LARGEST_INT else {"$int": hex(value)}
         if kind is float:
@@ -57,16 +70,16 @@ class Encoder:
             return self._list(value, where)
         if kind is dict:
             return self._dict(value, where)
-        known = _ENCODERS.get(f"{kind.__module__}:{kind.__qualname__}")
-        return known(self, value, where) if known else self._structure(value, kind, where)
+        encoder = _ENCODERS.get(f"{kind.__module__}:{kind.__qualname__}")
+        return encoder(self, value, where) if encoder else self._structure(value, kind, where)
 
-    def _list(self, value: Any, where: str) -> list[Any]:
+    def _list(self, value: Collection[Any], where: str) -> JSON:
         kinds = set(map(type, value))
         if kinds <= _SCALARS and _numbers_are_plain(value, kinds):
             return value if type(value) is list else list(value)
         return [self.encode(item, f"{where}[{index}]") for index, item in enumerate(value)]
 
-    def _dict(self, value: dict[Any, Any], where: str) -> dict[str, Any]:
+    def _dict(self, value: dict[Any, Any], where: str) -> JSON:
         if all(type(key) is str and key[:1] != "$" for key in value):
             kinds = set(map(type, value.values()))
             if kinds <= _SCALARS and _numbers_are_plain(value.values(), kinds):
@@ -74,41 +87,42 @@ class Encoder:
             return {key: self.encode(item, f"{where}[{key!r}]") for key, item in value.items()}
         return {"$dict": self._pairs(value, where)}
 
-    def _pairs(self, value: dict[Any, Any], where: str) -> list[list[Any]]:
+    def _pairs(self, value: Mapping[object, object], where: str) -> JSON:
         return [
             [self.encode(key, f"{where}.keys()"), self.encode(item, f"{where}[{key!r:.80}]")]
             for key, item in value.items()
         ]
 
-    def _set(self, value: Any, where: str) -> list[Any]:
+    def _set(self, value: Iterable[object], where: str) -> JSON:
         import json
 
-        # In the order of their JSON, so that equal sets have equal digests.
+        # Sorted by their JSON, so that equal sets have equal digests.
         return sorted((self.encode(item, f"{where}{{…}}") for item in value), key=json.dumps)
 
-    def _structure(self, value: Any, kind: type, where: str) -> Any:
+    def _structure(self, value: Any, kind: type, where: str) -> JSON:
         names = {f"{base.__module__}:{base.__qualname__}" for base in kind.__mro__}
         if "numpy:generic" in names or "numpy:ndarray" in names:
             small = _small_array(value)
             return small if small is not None else {"$item": self._store_item(value, where)}
-        own = _taken_by_a_person(kind)
-        if not own and "enum:Enum" in names and value.name is not None and "|" not in value.name:
+        if _has_user_materializer(kind):
+            return {"$item": self._store_item(value, where)}
+        if "enum:Enum" in names and value.name is not None and "|" not in value.name:
             return {"$enum": [self._path(kind, where), value.name]}
-        if not own and "enum:Flag" in names:
+        if "enum:Flag" in names:
             return {"$flag": [self._path(kind, where), value.value]}
-        if not own and issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        if issubclass(kind, tuple) and hasattr(kind, "_fields"):
             return {"$namedtuple": [self._path(kind, where), self._list(tuple(value), where)]}
-        if not own and "pydantic.main:BaseModel" in names:
+        if "pydantic.main:BaseModel" in names:
             from rayform_runtime.artifacts.materializers.pydantic_codec import encode_model
 
-            return {"$pydantic": [self._path(kind, where), encode_model(self, value, where)]}
-        if not own and dataclasses.is_dataclass(kind) and kind.__new__ is object.__new__:
+            return {"$pydantic": [self._path(kind, where), encode_model(value, self.encode, where)]}
+        if dataclasses.is_dataclass(kind) and kind.__new__ is object.__new__:
             return {"$dataclass": [self._path(kind, where), self._attributes(value, where)]}
         return {"$item": self._store_item(value, where)}
 
-    def _attributes(self, value: Any, where: str) -> dict[str, Any]:
+    def _attributes(self, value: Any, where: str) -> JSON:
         names = [field.name for field in dataclasses.fields(value)]
-        # Attributes beside the fields come from __post_init__, which isn't run again.
+        # Attributes that aren't fields come from __post_init__, which loading doesn't call.
         names += [name for name in getattr(value, "__dict__", ()) if name not in names]
         return {
             name: self.encode(getattr(value, name), f"{where}.{name}")
@@ -122,23 +136,18 @@ class Encoder:
         if not self._importable[kind]:
             raise UsageError(
                 f"A value of type '{import_path(kind)}' can't be stored{f' (at {where})' if where else ''}.",
-                why="The type can't be imported by that name, so that no other process could load the value.",
+                why="The type can't be imported by that name, so no other process could load the value.",
                 hint="Define the class at the top level of a module.",
             )
         return import_path(kind)
 
 
-_SCALARS = frozenset((str, bool, type(None), int, float))
+def _has_user_materializer(kind: type) -> bool:
+    materializer = find(kind)
+    return materializer is not None and not materializer.__module__.startswith("rayform_runtime.")
 
 
-def _taken_by_a_person(kind: type) -> bool:
-    from rayform_runtime.artifacts.materializers.registry import find
-
-    found = find(kind)
-    return found is not None and not found.__module__.startswith("rayform_runtime.")
-
-
-def _small_array(value: Any) -> dict[str, Any] | None:
+def _small_array(value: np.ndarray | np.generic) -> JSON:
     import numpy as np
 
     kind = type(value)
@@ -148,21 +157,19 @@ def _small_array(value: Any) -> dict[str, Any] | None:
         return None
     data = b64encode(np.asarray(value).tobytes()).decode()
     if isinstance(value, np.generic):
-        # The readable form is for people who open the file; `data` is what is loaded.
+        # The text is for users who open the file; loading reads `data`.
         return {"$numpy": [value.dtype.str, data, str(value)]}
     return {"$ndarray": [value.dtype.str, list(value.shape), data]}
 
 
-def _zone(value: Any, where: str) -> Any:
+def _zone(value: datetime | time, where: str) -> JSON:
     zone = value.tzinfo
     if zone is None:
         return None
     key = getattr(zone, "key", None)
     if isinstance(key, str) and type(zone).__module__.startswith("zoneinfo"):
         return key
-    import datetime
-
-    if type(zone) is datetime.timezone:
+    if type(zone) is timezone:
         return [zone.utcoffset(None).total_seconds(), zone.tzname(None)]
     raise UsageError(
         f"A time with zone {zone!r} can't be stored{f' (at {where})' if where else ''}.",
@@ -171,12 +178,12 @@ def _zone(value: Any, where: str) -> Any:
     )
 
 
-def _encode_time(encoder: Encoder, value: Any, where: str) -> Any:
+def _encode_time(encoder: Encoder, value: datetime | time, where: str) -> JSON:
     naive = value.replace(tzinfo=None, fold=0)
     return {f"${type(value).__name__}": [naive.isoformat(), _zone(value, where), value.fold]}
 
 
-def _encode_default_dict(encoder: Encoder, value: Any, where: str) -> Any:
+def _encode_default_dict(encoder: Encoder, value: defaultdict[object, object], where: str) -> JSON:
     factory = value.default_factory
     path = None
     if factory is not None:
@@ -184,19 +191,19 @@ def _encode_default_dict(encoder: Encoder, value: Any, where: str) -> Any:
             raise UsageError(
                 f"A defaultdict can't be stored{f' (at {where})' if where else ''}.",
                 why=f"Its factory {factory!r:.100} isn't a class, and a function can't be stored.",
-                hint="Return dict(value), or use a class such as `list` or `int`.",
+                hint="Return dict(value), or make the factory a class such as `list` or `int`.",
             )
         path = encoder._path(factory, where)
     return {"$defaultdict": [path, encoder._pairs(value, where)]}
 
 
-def _encode_bytes(encoder: Encoder, value: Any, where: str) -> Any:
+def _encode_bytes(encoder: Encoder, value: bytes | bytearray, where: str) -> JSON:
     if type(value) is bytes and len(value) > _SMALL:
         return {"$item": encoder._store_item(value, where)}
     return {f"${type(value).__name__}": b64encode(value).decode()}
 
 
-_ENCODERS: dict[str, Callable[[Encoder, Any, str], Any]] = {
+_ENCODERS: dict[str, Callable[[Encoder, Any, str], JSON]] = {
     "builtins:tuple": lambda e, v, w: {"$tuple": e._list(v, w)},
     "builtins:set": lambda e, v, w: {"$set": e._set(v, w)},
     "builtins:frozenset": lambda e, v, w: {"$frozenset": e._set(v, w)},
@@ -219,15 +226,15 @@ _ENCODERS: dict[str, Callable[[Encoder, Any, str], Any]] = {
 }
 
 
-def _encode_timestamp(encoder: Encoder, value: Any, where: str) -> Any:
+def _encode_timestamp(encoder: Encoder, value: pd.Timestamp, where: str) -> JSON:
     return {"$timestamp": [value.tz_localize(None).isoformat(), _zone(value, where), value.unit, value.fold]}
 
 
-def _encode_pandas_timedelta(encoder: Encoder, value: Any, where: str) -> Any:
+def _encode_pandas_timedelta(encoder: Encoder, value: pd.Timedelta, where: str) -> JSON:
     return {"$pdtimedelta": [int(value.asm8.view("i8")), value.unit]}
 
 
-# pandas 3 shows its types at the top of the package, pandas 2 where they are defined.
+# The import path of a pandas type is in the top package with pandas 3, and in the defining module with pandas 2.
 for _place in ("pandas", "pandas._libs.tslibs.timestamps"):
     _ENCODERS[_place + ":Timestamp"] = _encode_timestamp
 for _place in ("pandas", "pandas._libs.tslibs.timedeltas"):
@@ -235,16 +242,16 @@ for _place in ("pandas", "pandas._libs.tslibs.timedeltas"):
 
 
 class Decoder:
-    """Turns the JSON form back into the value; `Decoder(...).hook` is `json.loads`'s `object_hook`.
+    """Turns the JSON form back into the value; `Decoder(...).hook` is the `object_hook` of `json.loads`.
 
     Args:
         load_item: loads a value that another materializer stored, by its number.
     """
 
-    def __init__(self, load_item: Callable[[int], Any]) -> None:
+    def __init__(self, load_item: Callable[[int], object]) -> None:
         self._load_item = load_item
 
-    def hook(self, document: dict[str, Any]) -> Any:
+    def hook(self, document: dict[str, Any]) -> object:
         """Return the value of one JSON object whose members are decoded already."""
         if len(document) == 1:
             (key,) = document
@@ -252,73 +259,74 @@ class Decoder:
                 if key == "$item":
                     return self._load_item(document[key])
                 decode = _DECODERS.get(key)
+                if decode is not None:
+                    return decode(document[key])
+                decode = _MEMBER_DECODERS.get(key)
                 if decode is None:
                     raise ValueError(f"tag {key!r} is unknown")
-                return decode(document[key])
+                return decode(*document[key])
         return document
 
 
-def _zone_of(stored: Any) -> Any:
+StoredZone: TypeAlias = "str | tuple[float, str] | None"
+"""A time zone: its key, or the offset in seconds and the name of a fixed one."""
+
+
+def _zone_of(stored: StoredZone) -> tzinfo | None:
     if stored is None:
         return None
     if isinstance(stored, str):
         from zoneinfo import ZoneInfo
 
         return ZoneInfo(stored)
-    from datetime import timedelta
-
     offset, name = timedelta(seconds=stored[0]), stored[1]
-    return UTC if not offset and name == "UTC" else _named_zone(offset, name)
-
-
-def _named_zone(offset: Any, name: str) -> Any:
-    from datetime import timezone
-
+    if not offset and name == "UTC":
+        return UTC
     zone = timezone(offset)
     return zone if zone.tzname(None) == name else timezone(offset, name)
 
 
-def _decode_datetime(stored: Any) -> Any:
-    from datetime import datetime
-
-    return datetime.fromisoformat(stored[0]).replace(tzinfo=_zone_of(stored[1]), fold=stored[2])
+def _decode_datetime(text: str, zone: StoredZone, fold: int) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=_zone_of(zone), fold=fold)
 
 
-def _decode_time(stored: Any) -> Any:
-    from datetime import time
-
-    return time.fromisoformat(stored[0]).replace(tzinfo=_zone_of(stored[1]), fold=stored[2])
+def _decode_time(text: str, zone: StoredZone, fold: int) -> time:
+    return time.fromisoformat(text).replace(tzinfo=_zone_of(zone), fold=fold)
 
 
-def _decode_timestamp(stored: Any) -> Any:
+TimeUnit: TypeAlias = Literal["s", "ms", "us", "ns"]
+
+
+def _decode_timestamp(text: str, zone: StoredZone, unit: TimeUnit, fold: int) -> object:
     import pandas as pd
 
-    naive = pd.Timestamp(stored[0]).as_unit(stored[2])
-    zone = _zone_of(stored[1])
-    if zone is None:
+    naive = pd.Timestamp(text).as_unit(unit)
+    tz = _zone_of(zone)
+    if tz is None:
         return naive
-    return naive.tz_localize(zone, ambiguous=not stored[3], nonexistent="shift_forward")
+    return naive.tz_localize(tz, ambiguous=not fold, nonexistent="shift_forward")
 
 
-def _decode_pandas_timedelta(stored: Any) -> Any:
+def _decode_pandas_timedelta(count: int, unit: TimeUnit) -> object:
     import pandas as pd
 
-    return pd.Timedelta(stored[0], unit=stored[1]).as_unit(stored[1])
+    return pd.Timedelta(count, unit=unit).as_unit(unit)
 
 
-def _decode_numpy(stored: Any) -> Any:
+def _decode_numpy(dtype: str, data: str, text: str = "") -> object:
     import numpy as np
 
-    return np.frombuffer(b64decode(stored[1]), dtype=np.dtype(stored[0]))[0]
+    return np.frombuffer(b64decode(data), dtype=np.dtype(dtype))[0]
 
 
-def _decode_ndarray(stored: Any) -> Any:
+def _decode_ndarray(dtype: str, shape: Sequence[int], data: str) -> object:
     import numpy as np
 
-    return np.frombuffer(bytearray(b64decode(stored[2])), dtype=np.dtype(stored[0])).reshape(stored[1])
+    return np.frombuffer(bytearray(b64decode(data)), dtype=np.dtype(dtype)).reshape(shape)
 
 
-def _typed(path: str, is_right: Callable[[type], bool], what: str) -> Any:
+def _class(path: str, is_right: Callable[[type], bool], what: str) -> Any:
+    """Import a class, and check that it still is what it was when a value of it was saved."""
     kind = resolve(path)
     if not (isinstance(kind, type) and is_right(kind)):
         raise TypeChangedError(
@@ -333,44 +341,43 @@ def _changed(path: str, why: str) -> TypeChangedError:
     return TypeChangedError(
         f"A stored value of type '{path}' doesn't fit the type as it is now.",
         why=why,
-        hint="Give new fields a default and keep old ones, or load it with the code that made it.",
+        hint="Give new fields a default and keep old fields, or load the value with the code that saved it.",
     )
 
 
-def _decode_enum(stored: Any) -> Any:
+def _decode_enum(path: str, name: str) -> object:
     import enum
 
-    path, name = stored
-    kind = _typed(path, lambda k: issubclass(k, enum.Enum), "an enumeration")
+    kind = _class(path, lambda k: issubclass(k, enum.Enum), "an enumeration")
     if name not in kind.__members__:
         raise _changed(path, f"It has no member '{name}'; it has: {', '.join(list(kind.__members__)[:20])}.")
     return kind[name]
 
 
-def _decode_flag(stored: Any) -> Any:
+def _decode_flag(path: str, value: int) -> object:
     import enum
 
-    return _typed(stored[0], lambda k: issubclass(k, enum.Flag), "a flag")(stored[1])
+    return _class(path, lambda k: issubclass(k, enum.Flag), "a flag")(value)
 
 
-def _decode_namedtuple(stored: Any) -> Any:
-    path, items = stored
-    kind = _typed(path, lambda k: issubclass(k, tuple) and hasattr(k, "_fields"), "a named tuple")
+def _decode_namedtuple(path: str, items: Sequence[object]) -> object:
+    kind = _class(path, lambda k: issubclass(k, tuple) and hasattr(k, "_fields"), "a named tuple")
     fewest = len(kind._fields) - len(kind._field_defaults)
     if not fewest <= len(items) <= len(kind._fields):
-        raise _changed(path, f"It was saved with {len(items)} fields and has {len(kind._fields)}.")
+        raise _changed(
+            path, f"The saved value has {len(items)} fields, and the type has {len(kind._fields)}."
+        )
     return kind(*items)
 
 
-def _decode_dataclass(stored: Any) -> Any:
-    path, attributes = stored
-    kind = _typed(path, dataclasses.is_dataclass, "a dataclass")
+def _decode_dataclass(path: str, attributes: Mapping[str, object]) -> object:
+    kind = _class(path, dataclasses.is_dataclass, "a dataclass")
     value = kind.__new__(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     slotted = not hasattr(value, "__dict__")
     for name, item in attributes.items():
         if name not in fields and (slotted or isinstance(getattr(kind, name, None), property)):
-            raise _changed(path, f"It was saved with '{name}', which it doesn't have any more.")
+            raise _changed(path, f"The saved value has an attribute '{name}', which the type no longer has.")
         object.__setattr__(value, name, item)
     for name, field in fields.items():
         if name in attributes:
@@ -380,63 +387,61 @@ def _decode_dataclass(stored: Any) -> Any:
         elif field.default_factory is not dataclasses.MISSING:
             object.__setattr__(value, name, field.default_factory())
         elif field.init:
-            raise _changed(path, f"Field '{name}' is new since it was saved, and has no default.")
+            raise _changed(path, f"The type has a new field '{name}' without a default.")
     return value
 
 
-def _decode_pydantic(stored: Any) -> Any:
+def _decode_pydantic(path: str, stored: dict[str, Any]) -> object:
     from rayform_runtime.artifacts.materializers.pydantic_codec import decode_model
 
-    return decode_model(*stored)
+    return decode_model(path, stored)
 
 
-def _call(module: str, name: str, *, spread: bool = False) -> Callable[[Any], Any]:
-    def call(stored: Any) -> Any:
-        kind = resolve(f"{module}:{name}")
-        return kind(*stored) if spread else kind(stored)
-
-    return call
-
-
-def _decode_default_dict(stored: Any) -> Any:
+def _decode_default_dict(path: str | None, pairs: Iterable[tuple[object, object]]) -> object:
     from collections import defaultdict
 
-    return defaultdict(_typed(stored[0], lambda k: True, "a class") if stored[0] else None, stored[1])
+    return defaultdict(_class(path, lambda k: True, "a class") if path else None, pairs)
 
 
-def _decode_deque(stored: Any) -> Any:
+def _decode_deque(items: Iterable[object], maxlen: int | None) -> object:
     from collections import deque
 
-    return deque(stored[0], maxlen=stored[1])
+    return deque(items, maxlen=maxlen)
 
 
-def _decode_date(stored: str) -> Any:
-    from datetime import date
+def _constructor(path: str) -> Callable[..., object]:
+    """Return a function that calls a class, and imports it only then."""
 
-    return date.fromisoformat(stored)
+    def construct(*arguments: object) -> object:
+        kind: Any = resolve(path)
+        return kind(*arguments)
+
+    return construct
 
 
-_DECODERS: dict[str, Callable[[Any], Any]] = {
+_DECODERS: dict[str, Callable[..., object]] = {
     "$int": lambda stored: int(stored, 16),
     "$float": float,
     "$dict": dict,
     "$tuple": tuple,
     "$set": set,
     "$frozenset": frozenset,
-    "$complex": lambda stored: complex(*stored),
-    "$range": lambda stored: range(*stored),
     "$bytes": b64decode,
     "$bytearray": lambda stored: bytearray(b64decode(stored)),
+    "$date": date.fromisoformat,
+    "$uuid": _constructor("uuid:UUID"),
+    "$decimal": _constructor("decimal:Decimal"),
+    "$purepath": _constructor("pathlib:PurePosixPath"),
+    "$ordereddict": _constructor("collections:OrderedDict"),
+    "$counter": lambda stored: _constructor("collections:Counter")(dict(stored)),
+}
+_MEMBER_DECODERS: dict[str, Callable[..., object]] = {
+    "$complex": complex,
+    "$range": range,
     "$datetime": _decode_datetime,
     "$time": _decode_time,
-    "$date": _decode_date,
-    "$timedelta": _call("datetime", "timedelta", spread=True),
-    "$uuid": _call("uuid", "UUID"),
-    "$decimal": _call("decimal", "Decimal"),
-    "$fraction": _call("fractions", "Fraction", spread=True),
-    "$purepath": _call("pathlib", "PurePosixPath"),
-    "$ordereddict": _call("collections", "OrderedDict"),
-    "$counter": lambda stored: _call("collections", "Counter")(dict(stored)),
+    "$timedelta": timedelta,
+    "$fraction": _constructor("fractions:Fraction"),
     "$deque": _decode_deque,
     "$defaultdict": _decode_default_dict,
     "$timestamp": _decode_timestamp,
@@ -449,3 +454,4 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
     "$dataclass": _decode_dataclass,
     "$pydantic": _decode_pydantic,
 }
+"""Decoders that take the members of the stored list as arguments."""

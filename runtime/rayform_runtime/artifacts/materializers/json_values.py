@@ -1,4 +1,4 @@
-"""Plain Python values, and containers of anything that some materializer takes, as JSON."""
+"""Plain Python values, and containers of values that materializers take, as JSON."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import json
 import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from rayform_core.errors import UsageError
 from rayform_runtime.artifacts.import_paths import import_path, resolve
 from rayform_runtime.artifacts.materializers.base import Materializer, content_of, short
 from rayform_runtime.artifacts.materializers.json_codec import Decoder, Encoder
+from rayform_runtime.artifacts.materializers.registry import find, resolve_materializer, unsupported
 from rayform_runtime.artifacts.stores.interface import CorruptArtifactError
 
 __all__ = ["JsonMaterializer"]
@@ -20,10 +21,17 @@ _VALUE, _ITEMS = "value.json", "items.json"
 
 
 class _HasItemsError(Exception):
-    """A value holds something that only a materializer of its own can store."""
+    """A value holds an item that only another materializer can store."""
 
 
-def _encoded(value: Any, store_item: Callable[[Any, str], int]) -> bytes:
+class _Item(TypedDict):
+    """Import paths of an item's type, and of the materializer that stored it."""
+
+    type: str
+    materializer: str
+
+
+def _encoded(value: object, store_item: Callable[[object, str], int]) -> bytes:
     try:
         encoded = Encoder(store_item).encode(value)
         return json.dumps(encoded, separators=(",", ":"), allow_nan=False).encode()
@@ -35,31 +43,29 @@ def _encoded(value: Any, store_item: Callable[[Any, str], int]) -> bytes:
         ) from error
 
 
-def _decoded(data: bytes, data_type: type, load_item: Callable[[int], Any]) -> Any:
+def _decoded(data: bytes, data_type: type, load_item: Callable[[int], object]) -> object:
     try:
         return json.loads(data, object_hook=Decoder(load_item).hook)
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise CorruptArtifactError(
             f"The JSON of a value of type '{import_path(data_type)}' can't be read.",
             why=f"{type(error).__name__}: {error}.",
-            hint="It may come from a newer version of Rayform: upgrade, or run the step again.",
+            hint="A newer version of Rayform may have written it: upgrade Rayform, or run the step again.",
         ) from error
 
 
 class JsonMaterializer(Materializer):
     """Stores numbers, strings, lists, dicts, tuples, sets, dates, enumerations, dataclasses and pydantic models.
 
-    All come back with their exact types, nested as they were. Arrays, data frames, models and the like inside
-    them are stored by their own materializers, each in a folder below `items`.
+    All values come back with their exact types, nested as they were. Arrays, data frames, models and the like inside
+    of them are stored by their own materializers, each in a folder below `items`.
     """
 
-    def save(self, value: Any, folder: Path) -> None:
-        """Write `value.json`, and the items that need materializers of their own."""
-        items: list[dict[str, str]] = []
+    def save(self, value: object, folder: Path) -> None:
+        """Write `value.json`, and the items that need other materializers."""
+        items: list[_Item] = []
 
-        def store_item(item: Any, where: str) -> int:
-            from rayform_runtime.artifacts.materializers.registry import find, unsupported
-
+        def store_item(item: object, where: str) -> int:
             kind = type(item)
             chosen = find(kind)
             if chosen is None or chosen is JsonMaterializer:
@@ -76,10 +82,10 @@ class JsonMaterializer(Materializer):
         if items:
             (folder / _ITEMS).write_bytes(json.dumps(items).encode())
 
-    def to_files(self, value: Any) -> dict[str, bytes] | None:
-        """Return `value.json`, or `None` where items need materializers of their own."""
+    def to_files(self, value: object) -> dict[str, bytes] | None:
+        """Return `value.json`, or `None` if items need other materializers."""
 
-        def refuse_item(item: Any, where: str) -> int:
+        def refuse_item(item: object, where: str) -> int:
             raise _HasItemsError
 
         try:
@@ -87,32 +93,30 @@ class JsonMaterializer(Materializer):
         except _HasItemsError:
             return None
 
-    def from_files(self, files: Mapping[str, bytes], data_type: type) -> Any:
+    def from_files(self, files: Mapping[str, bytes], data_type: type) -> object:
         """Read the value."""
 
-        def no_item(number: int) -> Any:
+        def no_item(number: int) -> object:
             raise KeyError(_ITEMS)
 
         return _decoded(content_of(files, _VALUE), data_type, no_item)
 
-    def load(self, folder: Path, data_type: type) -> Any:
+    def load(self, folder: Path, data_type: type) -> object:
         """Read the value."""
-        items: list[dict[str, str]] = []
+        items: list[_Item] = []
 
-        def load_item(number: int) -> Any:
-            from rayform_runtime.artifacts.materializers.registry import resolve_materializer
-
+        def load_item(number: int) -> object:
             if not items:
                 items.extend(json.loads((folder / _ITEMS).read_bytes()))
             item = items[number]
             chosen = resolve_materializer(item["materializer"])()
-            return chosen.load(folder / "items" / str(int(number)), resolve(item["type"]))
+            return chosen.load(folder / "items" / str(int(number)), cast("type", resolve(item["type"])))
 
         with (folder / _VALUE).open("rb", buffering=0) as file:
             data = file.read()
         return _decoded(data, data_type, load_item)
 
-    def extract_metadata(self, value: Any) -> dict[str, Any]:
+    def extract_metadata(self, value: Any) -> dict[str, object]:
         """Return the number itself, the length of a container, or the names of fields."""
         kind = type(value)
         if kind is bool or (kind is int and abs(value) < 1 << 53) or (kind is float and value - value == 0):
@@ -125,7 +129,7 @@ class JsonMaterializer(Materializer):
         except (TypeError, OverflowError):
             return {}
 
-    def summary(self, value: Any) -> str:
+    def summary(self, value: object) -> str:
         """Return its short form."""
         return short(_Short().repr(value))
 
@@ -142,8 +146,8 @@ class _Short(reprlib.Repr):
             super().repr_int(x, level) if x.bit_length() < 4096 else f"an integer of {x.bit_length():,} bits"
         )
 
-    def repr_instance(self, x: Any, level: int) -> str:
-        # The text of an array or a data frame takes longer to make than to store it.
+    def repr_instance(self, x: object, level: int) -> str:
+        # Making the text of an array or a data frame takes longer than storing it.
         if type(x).__module__.partition(".")[0] in (
             "numpy",
             "pandas",
@@ -152,5 +156,5 @@ class _Short(reprlib.Repr):
             "torch",
             "sklearn",
         ):
-            return f"{type(x).__name__}" + (f"{tuple(x.shape)}" if hasattr(x, "shape") else "")
+            return type(x).__name__ + (f"{tuple(x.shape)}" if hasattr(x, "shape") else "")
         return super().repr_instance(x, level)
