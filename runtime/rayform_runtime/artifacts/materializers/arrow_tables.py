@@ -1,11 +1,14 @@
-"""PyArrow tables and record batches as Arrow files, mapped when loaded."""
+"""PyArrow tables and record batches as Arrow files, which are mapped into memory when loaded."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rayform_runtime.artifacts.materializers.base import Materializer, short
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["ArrowMaterializer"]
 
@@ -13,16 +16,16 @@ _FILE = "table.arrow"
 
 
 class ArrowMaterializer(Materializer):
-    """Stores tables and record batches; Arrow data can't be changed, so that mapping the file is safe."""
+    """Stores tables and record batches. Arrow data can't be changed, so mapping the file is safe."""
 
-    def save(self, value: Any, folder: Path) -> None:
+    def save(self, value: pa.Table | pa.RecordBatch, folder: Path) -> None:
         """Write an Arrow file."""
         import pyarrow as pa
 
         with pa.OSFile(str(folder / _FILE), "wb") as sink, pa.ipc.new_file(sink, value.schema) as writer:
             writer.write(value)
 
-    def load(self, folder: Path, data_type: type) -> Any:
+    def load(self, folder: Path, data_type: type) -> pa.Table | pa.RecordBatch:
         """Map the Arrow file."""
         import pyarrow as pa
 
@@ -33,24 +36,24 @@ class ArrowMaterializer(Materializer):
             return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
         return table
 
-    def extract_metadata(self, value: Any) -> dict[str, Any]:
+    def extract_metadata(self, value: pa.Table | pa.RecordBatch) -> dict[str, object]:
         """Return shape, columns with their types, bytes, and missing values."""
         names = value.schema.names
-        known: dict[str, Any] = {
+        facts: dict[str, object] = {
             "shape": [value.num_rows, value.num_columns],
             "rows": value.num_rows,
             "nbytes": int(value.nbytes),
         }
         if len(names) <= 500:
-            known["columns"] = {field.name: str(field.type) for field in value.schema}
-            known["missing"] = {
+            facts["columns"] = {field.name: str(field.type) for field in value.schema}
+            facts["missing"] = {
                 name: value.column(number).null_count
                 for number, name in enumerate(names)
                 if value.column(number).null_count
             }
-        return known
+        return facts
 
-    def save_visualizations(self, value: Any, folder: Path) -> dict[str, str]:
+    def save_visualizations(self, value: pa.Table | pa.RecordBatch, folder: Path) -> dict[str, str]:
         """Write the first rows."""
         if not value.num_rows:
             return {}
@@ -66,7 +69,7 @@ class ArrowMaterializer(Materializer):
         (folder / "head.csv").write_text(text.getvalue(), encoding="utf-8")
         return {"head.csv": "csv"}
 
-    def summary(self, value: Any) -> str:
+    def summary(self, value: pa.Table | pa.RecordBatch) -> str:
         """Return the shape and the first columns."""
         names = ", ".join(value.schema.names[:8])
         return short(f"{type(value).__name__} {value.num_rows:,} x {value.num_columns} ({names})")

@@ -1,12 +1,16 @@
-"""Matplotlib figures as the pictures that they are."""
+"""Matplotlib figures as pictures."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rayform_runtime.artifacts.materializers.base import Materializer, short
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
 
 __all__ = ["FigureMaterializer"]
 
@@ -14,11 +18,11 @@ _PNG, _SVG = "figure.png", "figure.svg"
 
 
 class FigureMaterializer(Materializer):
-    """Stores a figure as PNG and SVG. It comes back as a PIL image: a figure itself could only be pickled."""
+    """Stores a figure as PNG and SVG. It comes back as a PIL image, since a figure itself could only be pickled."""
 
     ASSOCIATED_ARTIFACT_TYPE = "data_analysis"
 
-    def save(self, value: Any, folder: Path) -> None:
+    def save(self, value: Figure, folder: Path) -> None:
         """Draw the figure, without a display and the same each time."""
         import matplotlib as mpl
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -26,22 +30,25 @@ class FigureMaterializer(Materializer):
 
         before = value.canvas
         try:
-            png: Any = FigureCanvasAgg(value)  # Matplotlib's canvases aren't typed
-            png.print_png(str(folder / _PNG), metadata={"Software": None})
+            # Matplotlib doesn't annotate its canvases.
+            FigureCanvasAgg(value).print_png(  # type: ignore[no-untyped-call]
+                str(folder / _PNG), metadata={"Software": None}
+            )
             with mpl.rc_context({"svg.hashsalt": "rayform"}):
-                svg: Any = FigureCanvasSVG(value)
-                svg.print_svg(str(folder / _SVG), metadata={"Date": None})
+                FigureCanvasSVG(value).print_svg(  # type: ignore[no-untyped-call]
+                    str(folder / _SVG), metadata={"Date": None}
+                )
         finally:
-            value.set_canvas(before)  # a canvas takes its figure over
+            value.set_canvas(before)  # making a canvas replaces the figure's own
 
-    def load(self, folder: Path, data_type: type) -> Any:
+    def load(self, folder: Path, data_type: type) -> Image:
         """Return the picture as a PIL image."""
         from PIL import Image
 
         with Image.open(folder / _PNG, formats=["PNG"]) as image:
             return image.copy()
 
-    def extract_metadata(self, value: Any) -> dict[str, Any]:
+    def extract_metadata(self, value: Figure) -> dict[str, object]:
         """Return size in inches, resolution, and titles of the axes."""
         width, height = value.get_size_inches()
         return {
@@ -51,13 +58,13 @@ class FigureMaterializer(Materializer):
             "axes": [axes.get_title() for axes in value.axes],
         }
 
-    def save_visualizations(self, value: Any, folder: Path) -> dict[str, str]:
+    def save_visualizations(self, value: Figure, folder: Path) -> dict[str, str]:
         """Show the pictures that `save` drew."""
         for name in (_PNG, _SVG):
             shutil.copyfile(folder.parent / name, folder / name)
         return {_PNG: "image", _SVG: "image"}
 
-    def summary(self, value: Any) -> str:
+    def summary(self, value: Figure) -> str:
         """Return size and titles."""
         width, height = value.get_size_inches()
         titles = ", ".join(axes.get_title() for axes in value.axes if axes.get_title())

@@ -1,10 +1,13 @@
-"""What is worth knowing of many numbers: a few statistics and a histogram, in bounded time."""
+"""Facts about many numbers: a few statistics and a histogram, in bounded time."""
 
 from __future__ import annotations
 
 import html
 import math
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["SAMPLE", "histogram_html", "statistics"]
 
@@ -12,17 +15,17 @@ SAMPLE = 100_000
 """Pictures of larger data are drawn from this many values, evenly spaced."""
 
 
-def _finite(value: Any) -> float | int | None:
+def _finite(value: np.generic) -> float | int | None:
     number = value.item()
     if isinstance(number, bool | int):
         return int(number)
     return number if isinstance(number, float) and math.isfinite(number) else None
 
 
-def statistics(array: Any) -> dict[str, Any]:
-    """Return `min`, `max` and `mean` of a NumPy array of real numbers, without what can't be said of it.
+def statistics(array: np.ndarray) -> dict[str, object]:
+    """Return `min`, `max` and `mean` of a NumPy array of real numbers, those of them that are finite.
 
-    NaN is left out and counted as `nan`.
+    NaN is left out and counted as `nan`. An array of booleans has the number of `true` ones instead.
     """
     import numpy as np
 
@@ -32,30 +35,30 @@ def statistics(array: Any) -> dict[str, Any]:
         return _statistics(array)
 
 
-def _statistics(array: Any) -> dict[str, Any]:
+def _statistics(array: np.ndarray) -> dict[str, object]:
     import numpy as np
 
     if array.dtype.kind == "b":
         return {"true": int(np.count_nonzero(array))}
-    found: dict[str, Any] = {}
+    facts: dict[str, object] = {}
     low, high = array.min(), array.max()
     if array.dtype.kind == "f" and np.isnan(low):
         missing = np.isnan(array)
-        found["nan"] = int(missing.sum())
-        if found["nan"] == array.size:
-            return found
+        facts["nan"] = int(missing.sum())
+        if facts["nan"] == array.size:
+            return facts
         array = array[~missing]
         low, high = array.min(), array.max()
     mean = array.mean(dtype=np.float64)
     for name, value in (("min", low), ("max", high), ("mean", mean)):
         number = _finite(value)
         if number is not None:
-            found[name] = number
-    return found
+            facts[name] = number
+    return facts
 
 
-def histogram_html(array: Any, title: str, *, bins: int = 40) -> str | None:
-    """Return an HTML page with a histogram of a numeric array, or `None` where there is nothing to show."""
+def histogram_html(array: np.ndarray, title: str, *, bins: int = 40) -> str | None:
+    """Return an HTML page with a histogram of a numeric array, or `None` if there is nothing to show."""
     import numpy as np
 
     if array.dtype.kind not in "iuf" or array.size < 2:

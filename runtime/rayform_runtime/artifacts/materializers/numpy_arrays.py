@@ -3,40 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rayform_core.errors import UsageError
 from rayform_runtime.artifacts.materializers.base import Materializer
 from rayform_runtime.artifacts.materializers.numbers import histogram_html, statistics
+from rayform_runtime.artifacts.materializers.registry import unsupported
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["NumpyMaterializer"]
 
 _ARRAY, _MASK = "array.npy", "mask.npy"
-# Below this size reading is cheaper than the page faults of a mapping.
 _MAPPED = 1 << 20
+"""Bytes; reading a smaller file is cheaper than the page faults of a mapping."""
 
 
 class NumpyMaterializer(Materializer):
     """Stores arrays of any type but `object`, masked arrays, record arrays, matrices, and scalars.
 
-    Large arrays are mapped copy-on-write when loaded: nothing is copied until it is looked at, and what a
-    person writes into the array stays in memory.
+    Large arrays are mapped copy-on-write when loaded: nothing is copied before it is read, and what the user writes
+    into the array stays in memory.
     """
 
-    def save(self, value: Any, folder: Path) -> None:
+    def save(self, value: np.ndarray | np.generic, folder: Path) -> None:
         """Write the array.
 
         Raises:
-            UsageError: it holds Python objects, or is of a subclass that would come back as something else.
+            UsageError: the array holds Python objects, or its class is a subclass that would not come back.
         """
         import numpy as np
 
         kind = type(value)
         if isinstance(value, np.ndarray):
-            known = (np.ndarray, np.memmap, np.matrix, np.recarray, np.ma.MaskedArray)
-            if kind not in known:
-                from rayform_runtime.artifacts.materializers.registry import unsupported
-
+            stored_kinds = (np.ndarray, np.memmap, np.matrix, np.recarray, np.ma.MaskedArray)
+            if kind not in stored_kinds:
                 raise unsupported(kind)
         data = np.ma.getdata(value) if isinstance(value, np.ma.MaskedArray) else np.asarray(value)
         if data.dtype.hasobject or data.dtype.kind == "T":
@@ -50,13 +52,13 @@ class NumpyMaterializer(Materializer):
             np.save(folder / _MASK, np.ma.getmaskarray(value), allow_pickle=False)
             np.save(folder / "fill.npy", np.asarray(value.fill_value), allow_pickle=False)
 
-    def load(self, folder: Path, data_type: type) -> Any:
+    def load(self, folder: Path, data_type: type) -> np.ndarray | np.generic:
         """Read or map the array."""
         import numpy as np
 
         path = folder / _ARRAY
         mapped = path.stat().st_size >= _MAPPED
-        data = np.load(path, mmap_mode="c" if mapped else None, allow_pickle=False)
+        data: np.ndarray = np.load(path, mmap_mode="c" if mapped else None, allow_pickle=False)
         if mapped:
             data = np.asarray(data)  # a plain array whose base is the mapping
         if issubclass(data_type, np.generic):
@@ -69,17 +71,17 @@ class NumpyMaterializer(Materializer):
             return data.view(data_type)
         return data
 
-    def extract_metadata(self, value: Any) -> dict[str, Any]:
+    def extract_metadata(self, value: np.ndarray | np.generic) -> dict[str, object]:
         """Return dtype, shape, bytes, and min, max and mean of real numbers."""
         import numpy as np
 
         array = np.asarray(value) if isinstance(value, np.generic) else value
-        known = {"dtype": str(array.dtype), "shape": list(array.shape), "nbytes": int(array.nbytes)}
+        facts = {"dtype": str(array.dtype), "shape": list(array.shape), "nbytes": int(array.nbytes)}
         if isinstance(array, np.ma.MaskedArray):
-            return {**known, "masked": int(np.ma.getmaskarray(array).sum()), **statistics(array.compressed())}
-        return {**known, **statistics(np.asarray(array))}
+            return {**facts, "masked": int(np.ma.getmaskarray(array).sum()), **statistics(array.compressed())}
+        return {**facts, **statistics(np.asarray(array))}
 
-    def save_visualizations(self, value: Any, folder: Path) -> dict[str, str]:
+    def save_visualizations(self, value: np.ndarray | np.generic, folder: Path) -> dict[str, str]:
         """Draw a histogram of an array of numbers."""
         import numpy as np
 
@@ -91,7 +93,7 @@ class NumpyMaterializer(Materializer):
         (folder / "histogram.html").write_text(page, encoding="utf-8")
         return {"histogram.html": "html"}
 
-    def summary(self, value: Any) -> str:
+    def summary(self, value: np.ndarray | np.generic) -> str:
         """Return type, dtype and shape, or a scalar itself."""
         import numpy as np
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rayform_core.errors import UsageError
 from rayform_runtime.artifacts.materializers.base import Materializer, needs, short
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["PandasMaterializer"]
 
@@ -18,29 +21,28 @@ _MOST_CELLS = 2_000_000
 class PandasMaterializer(Materializer):
     """Stores data frames and series with their index, column types, categories and time zones."""
 
-    def save(self, value: Any, folder: Path) -> None:
+    def save(self, value: pd.DataFrame | pd.Series, folder: Path) -> None:
         """Write Parquet.
 
         Raises:
-            UsageError: a column can't be stored in Parquet, for instance one of mixed types.
+            UsageError: Parquet can't store a column, for instance one of mixed types.
         """
         with needs("pandas"):
             import pyarrow as pa
             import pyarrow.parquet as pq
         import pandas as pd
 
-        is_series = isinstance(value, pd.Series)
-        frame = value.to_frame(name="value") if is_series else value
-        about: dict[str, Any] = {
-            "series": is_series,
+        frame = value.to_frame(name="value") if isinstance(value, pd.Series) else value
+        about: dict[str, object] = {
+            "series": isinstance(value, pd.Series),
             "dtypes": [str(dtype) for dtype in frame.dtypes],
         }
-        if is_series:
+        if isinstance(value, pd.Series):
             from rayform_runtime.artifacts.materializers.json_codec import Encoder
 
             about["name"] = Encoder(_no_item).encode(value.name)
         elif not all(type(column) is str for column in frame.columns) or frame.columns.has_duplicates:
-            # Parquet has names that are unique strings; the real ones are kept beside it.
+            # Column names in Parquet are unique strings, so the real names are stored separately.
             from rayform_runtime.artifacts.materializers.json_codec import Encoder
 
             encoder = Encoder(_no_item)
@@ -60,7 +62,7 @@ class PandasMaterializer(Materializer):
             ) from error
         (folder / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
 
-    def load(self, folder: Path, data_type: type) -> Any:
+    def load(self, folder: Path, data_type: type) -> pd.DataFrame | pd.Series:
         """Read Parquet."""
         with needs("pandas"):
             import pyarrow.parquet as pq
@@ -94,7 +96,7 @@ class PandasMaterializer(Materializer):
             else data_type(frame)
         )
 
-    def extract_metadata(self, value: Any) -> dict[str, Any]:
+    def extract_metadata(self, value: pd.DataFrame | pd.Series) -> dict[str, object]:
         """Return shape, columns with their types, bytes, missing values, and ranges of numbers."""
         import pandas as pd
 
@@ -105,17 +107,17 @@ class PandasMaterializer(Materializer):
             if isinstance(value, pd.Series)
             else value
         )
-        known: dict[str, Any] = {
+        facts: dict[str, object] = {
             "shape": list(value.shape),
             "rows": len(frame),
             "nbytes": int(frame.memory_usage(index=True, deep=False).sum()),
         }
         if frame.shape[1] > 500:
-            return known
-        known["columns"] = {
+            return facts
+        facts["columns"] = {
             str(name): str(dtype) for name, dtype in zip(frame.columns, frame.dtypes, strict=True)
         }
-        known["missing"] = {str(name): int(count) for name, count in frame.isna().sum().items() if count}
+        facts["missing"] = {str(name): int(count) for name, count in frame.isna().sum().items() if count}
         ranges = {}
         for number, name in enumerate(frame.columns):
             if getattr(frame.dtypes.iloc[number], "kind", "O") in "iuf" and len(frame):
@@ -123,23 +125,25 @@ class PandasMaterializer(Materializer):
                 if array.dtype.kind in "iuf":
                     ranges[str(name)] = statistics(array)
         if ranges:
-            known["statistics"] = ranges
-        return known
+            facts["statistics"] = ranges
+        return facts
 
-    def save_visualizations(self, value: Any, folder: Path) -> dict[str, str]:
+    def save_visualizations(self, value: pd.DataFrame | pd.Series, folder: Path) -> dict[str, str]:
         """Write `describe()`, and the first rows."""
         if not len(value):
             return {}
+        import pandas as pd
+
         cells = value.size
         described = value if cells <= _MOST_CELLS else value.iloc[:: -(-cells // _MOST_CELLS)]
         name = "describe.csv" if cells <= _MOST_CELLS else "describe-sample.csv"
         described.describe(include="all").to_csv(folder / name)
-        head = value.head(20)
-        head = head.to_frame() if head.ndim == 1 else head.iloc[:, :50]
+        first = value.head(20)
+        head = first.to_frame() if isinstance(first, pd.Series) else first.iloc[:, :50]
         (folder / "head.html").write_text(head.to_html(border=0), encoding="utf-8")
         return {name: "csv", "head.html": "html"}
 
-    def summary(self, value: Any) -> str:
+    def summary(self, value: pd.DataFrame | pd.Series) -> str:
         """Return the shape and the first columns."""
         if value.ndim == 1:
             return short(f"Series {value.dtype} of {len(value):,} rows")
@@ -147,8 +151,8 @@ class PandasMaterializer(Materializer):
         return short(f"DataFrame {len(value):,} x {value.shape[1]} ({names})")
 
 
-def _no_item(value: Any, where: str) -> int:
+def _no_item(value: object, where: str) -> int:
     raise UsageError(
         f"A pandas name of type '{type(value).__name__}' can't be stored.",
-        hint="Name columns and series by strings, numbers, dates or tuples of these.",
+        hint="Use strings, numbers, dates or tuples of these as names of columns and series.",
     )

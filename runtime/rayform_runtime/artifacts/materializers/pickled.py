@@ -1,9 +1,8 @@
-"""Pickling, for those who choose it."""
+"""Pickling, for users who choose it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from rayform_core.errors import IntegrityError, UsageError
 from rayform_runtime.artifacts.import_paths import import_path
@@ -13,13 +12,13 @@ __all__ = ["CloudpickleMaterializer"]
 
 
 class CloudpickleMaterializer(Materializer):
-    """Pickles a value of any type; never used unless a person names it.
+    """Pickles a value of any type; used only if the user chooses it.
 
-    Loading a pickle runs whatever code it holds, and one pickle often doesn't load with other versions of Python
-    or of the packages that it came from.
+    Loading a pickle runs any code that it holds. A pickle often doesn't load with other versions of Python or of the
+    packages that it was made with.
     """
 
-    def save(self, value: Any, folder: Path) -> None:
+    def save(self, value: object, folder: Path) -> None:
         """Write the pickle."""
         import cloudpickle
 
@@ -30,16 +29,17 @@ class CloudpickleMaterializer(Materializer):
             raise UsageError(
                 f"A value of type '{import_path(type(value))}' can't be pickled.",
                 why=f"{error}.",
-                hint="Write a materializer for it that stores what it is made of.",
+                hint="Write a materializer that stores the data in it.",
             ) from error
 
-    def load(self, folder: Path, data_type: type) -> Any:
+    def load(self, folder: Path, data_type: type) -> object:
         """Read the pickle."""
         import pickle
 
         with (folder / "value.pickle").open("rb") as file:
             try:
-                return pickle.load(file)  # noqa: S301
+                value: object = pickle.load(file)  # noqa: S301
+                return value
             except (ImportError, AttributeError, pickle.UnpicklingError, EOFError, TypeError) as error:
                 raise IntegrityError(
                     f"A pickled value of type '{import_path(data_type)}' can't be loaded.",
@@ -47,6 +47,6 @@ class CloudpickleMaterializer(Materializer):
                     hint="Load it with the packages and the code that it was saved with.",
                 ) from error
 
-    def summary(self, value: Any) -> str:
+    def summary(self, value: object) -> str:
         """Return its short form."""
         return short(f"{type(value).__name__} (pickled)")

@@ -1,12 +1,15 @@
-"""PIL images, without loss."""
+"""PIL images as PNG or raw pixels, without loss."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rayform_runtime.artifacts.materializers.base import Materializer
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 __all__ = ["PILMaterializer"]
 
@@ -18,13 +21,13 @@ _LONGEST_SIDE = 1024
 class PILMaterializer(Materializer):
     """Stores images as PNG, and those that PNG can't hold (CMYK, floats, very large ones) as raw pixels."""
 
-    def save(self, value: Any, folder: Path) -> None:
+    def save(self, value: Image, folder: Path) -> None:
         """Write the image."""
         from PIL import Image
 
         value.load()
         pixels = value.width * value.height
-        # PIL refuses to open larger files as possible bombs; ours are verified, but the limit is global.
+        # PIL refuses to open larger PNG files, which could be bombs. Ours are verified, but the limit is global.
         small = 0 < pixels <= (Image.MAX_IMAGE_PIXELS or pixels)
         as_png = value.mode in _PNG_MODES and small
         about = {"mode": value.mode, "size": list(value.size), "png": as_png}
@@ -34,7 +37,7 @@ class PILMaterializer(Materializer):
             (folder / _RAW).write_bytes(value.tobytes())
         (folder / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
 
-    def load(self, folder: Path, data_type: type) -> Any:
+    def load(self, folder: Path, data_type: type) -> Image:
         """Read the image."""
         from PIL import Image
 
@@ -42,17 +45,17 @@ class PILMaterializer(Materializer):
         if not about["png"]:
             return Image.frombytes(about["mode"], tuple(about["size"]), (folder / _RAW).read_bytes())
         with Image.open(folder / _IMAGE, formats=["PNG"]) as image:
-            loaded = image.copy()  # the copy is a plain Image that holds no file open
+            loaded = image.copy()  # unlike the original, the copy keeps no file open
         return loaded if loaded.mode == about["mode"] else loaded.convert(about["mode"])
 
-    def extract_metadata(self, value: Any) -> dict[str, Any]:
+    def extract_metadata(self, value: Image) -> dict[str, object]:
         """Return width, height, mode and the format that it was read from."""
-        known: dict[str, Any] = {"width": value.width, "height": value.height, "mode": value.mode}
+        facts: dict[str, object] = {"width": value.width, "height": value.height, "mode": value.mode}
         if getattr(value, "format", None):
-            known["format"] = value.format
-        return known
+            facts["format"] = value.format
+        return facts
 
-    def save_visualizations(self, value: Any, folder: Path) -> dict[str, str]:
+    def save_visualizations(self, value: Image, folder: Path) -> dict[str, str]:
         """Show the image, at most 1,024 pixels wide and high."""
         if not (value.width and value.height):
             return {}
@@ -63,6 +66,6 @@ class PILMaterializer(Materializer):
         picture.save(folder / "image.png", format="PNG")
         return {"image.png": "image"}
 
-    def summary(self, value: Any) -> str:
+    def summary(self, value: Image) -> str:
         """Return mode and size."""
         return f"image {value.mode} {value.width} x {value.height}"

@@ -1,13 +1,16 @@
-"""scikit-learn estimators by skops, which runs no code when it loads."""
+"""scikit-learn estimators in skops's format, which runs no code when it is loaded."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rayform_core.errors import UsageError
 from rayform_runtime.artifacts.import_paths import import_path
 from rayform_runtime.artifacts.materializers.base import Materializer, needs, short
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 __all__ = ["SklearnMaterializer"]
 
@@ -17,8 +20,8 @@ _FILE = "estimator.skops"
 class SklearnMaterializer(Materializer):
     """Stores fitted and unfitted estimators, pipelines and transformers.
 
-    Only types of scikit-learn and those that skops trusts are stored. To let it store others, such as an
-    estimator of your own, subclass and name them:
+    Only types of scikit-learn and types that skops trusts are stored. To store others, such as an estimator of your
+    own, write a subclass that names them:
 
     Attributes:
         TRUSTED: full names of further types that may be loaded, as in `"my_project.models.MyEstimator"`.
@@ -27,11 +30,11 @@ class SklearnMaterializer(Materializer):
     ASSOCIATED_ARTIFACT_TYPE = "model"
     TRUSTED: ClassVar[tuple[str, ...]] = ()
 
-    def save(self, value: Any, folder: Path) -> None:
+    def save(self, value: BaseEstimator, folder: Path) -> None:
         """Write the estimator.
 
         Raises:
-            UsageError: it holds types that skops doesn't trust.
+            UsageError: the estimator holds types that skops doesn't trust.
         """
         with needs("sklearn"):
             import skops.io
@@ -42,12 +45,12 @@ class SklearnMaterializer(Materializer):
         except Exception as error:
             raise UsageError(
                 f"An estimator of type '{import_path(type(value))}' can't be stored.",
-                why=f"skops says: {type(error).__name__}: {error}.",
+                why=f"skops reports: {type(error).__name__}: {error}.",
                 hint=_CHOICE,
             ) from error
         self._trusted(path, type(value))
 
-    def load(self, folder: Path, data_type: type) -> Any:
+    def load(self, folder: Path, data_type: type) -> BaseEstimator:
         """Read the estimator."""
         with needs("sklearn"):
             import skops.io
@@ -58,9 +61,9 @@ class SklearnMaterializer(Materializer):
     def _trusted(self, path: Path, kind: type) -> list[str]:
         import skops.io
 
-        found = skops.io.get_untrusted_types(file=path)
+        untrusted = skops.io.get_untrusted_types(file=path)
         unknown = sorted(
-            name for name in set(found) - set(self.TRUSTED) - _HARMLESS if not name.startswith("sklearn.")
+            name for name in set(untrusted) - set(self.TRUSTED) - _HARMLESS if not name.startswith("sklearn.")
         )
         if unknown:
             raise UsageError(
@@ -68,47 +71,47 @@ class SklearnMaterializer(Materializer):
                 why=f"It holds types that skops doesn't trust: {', '.join(unknown)}.",
                 hint=_CHOICE.replace("...", ", ".join(f'"{name}"' for name in unknown)),
             )
-        return list(found)
+        return list(untrusted)
 
-    def extract_metadata(self, value: Any) -> dict[str, Any]:
-        """Return class, parameters, and what fitting found out."""
+    def extract_metadata(self, value: BaseEstimator) -> dict[str, object]:
+        """Return class and parameters, and for a fitted estimator its features, classes, iterations and outputs."""
         import sklearn
 
-        known: dict[str, Any] = {"class": type(value).__name__, "sklearn_version": sklearn.__version__}
+        facts: dict[str, object] = {"class": type(value).__name__, "sklearn_version": sklearn.__version__}
         parameters = value.get_params(deep=False) if hasattr(value, "get_params") else {}
-        known["parameters"] = {name: _plain(item) for name, item in parameters.items()}
+        facts["parameters"] = {name: _plain(item) for name, item in parameters.items()}
         for name in ("n_features_in_", "n_iter_", "n_outputs_"):
-            found = getattr(value, name, None)
-            if isinstance(found, int):
-                known[name.rstrip("_")] = found
+            number = getattr(value, name, None)
+            if isinstance(number, int):
+                facts[name.rstrip("_")] = number
         classes = getattr(value, "classes_", None)
         if classes is not None and hasattr(classes, "tolist") and len(classes) <= 100:
-            known["classes"] = [_plain(item) for item in classes.tolist()]
+            facts["classes"] = [_plain(item) for item in classes.tolist()]
         names = getattr(value, "feature_names_in_", None)
         if names is not None and len(names) <= 500:
-            known["feature_names"] = [str(name) for name in names]
-        return known
+            facts["feature_names"] = [str(name) for name in names]
+        return facts
 
-    def save_visualizations(self, value: Any, folder: Path) -> dict[str, str]:
+    def save_visualizations(self, value: BaseEstimator, folder: Path) -> dict[str, str]:
         """Draw the estimator as scikit-learn does in notebooks."""
         from sklearn.utils import estimator_html_repr
 
         (folder / "estimator.html").write_text(estimator_html_repr(value), encoding="utf-8")
         return {"estimator.html": "html"}
 
-    def summary(self, value: Any) -> str:
+    def summary(self, value: BaseEstimator) -> str:
         """Return its text."""
         return short(repr(value))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> str | int | float | None:
     if isinstance(value, float):
         return value if value - value == 0 else str(value)
     return value if value is None or isinstance(value, str | bool | int) else short(repr(value), 200)
 
 
-# skops lists what it wasn't told of. scikit-learn's own classes and functions (trees, kernels, losses) come with
-# the library that the estimator needs anyway, and these others hold or compute plain numbers.
+# skops lists every type that it doesn't trust by itself. scikit-learn's own classes and functions (trees, kernels,
+# losses) come with the library that the estimator needs anyway, and these others hold or compute plain numbers.
 _HARMLESS = frozenset(
     {
         "numpy.dtype",

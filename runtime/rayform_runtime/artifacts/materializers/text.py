@@ -1,10 +1,10 @@
-"""`str`, `bytes`, and strings that are pictures: stored as the text or bytes that they are."""
+"""`str`, `bytes`, and strings that are pictures, stored as plain text or bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rayform_runtime.artifacts.materializers.base import Materializer, content_of, short
 from rayform_runtime.artifacts.types import VisualizationString
@@ -24,24 +24,24 @@ class StrMaterializer(Materializer):
         """Write the text."""
         (folder / self.FILE).write_bytes(value.encode(_ENCODING, _ERRORS))
 
-    def load(self, folder: Path, data_type: type) -> Any:
+    def load(self, folder: Path, data_type: type) -> str:
         """Read the text."""
         return (folder / self.FILE).read_bytes().decode(_ENCODING, _ERRORS)
 
     def to_files(self, value: str) -> dict[str, bytes]:
-        """Return the text."""
+        """Return the text file's content."""
         return {self.FILE: value.encode(_ENCODING, _ERRORS)}
 
-    def from_files(self, files: Mapping[str, bytes], data_type: type) -> Any:
-        """Return the text again."""
+    def from_files(self, files: Mapping[str, bytes], data_type: type) -> str:
+        """Return the text."""
         return content_of(files, self.FILE).decode(_ENCODING, _ERRORS)
 
-    def extract_metadata(self, value: str) -> dict[str, Any]:
+    def extract_metadata(self, value: str) -> dict[str, object]:
         """Return its length in characters."""
         return {"length": len(value)}
 
     def summary(self, value: str) -> str:
-        """Return its beginning."""
+        """Return the beginning of the text."""
         return short(value) or "empty text"
 
 
@@ -52,19 +52,19 @@ class BytesMaterializer(Materializer):
         """Write the bytes."""
         (folder / "value.bin").write_bytes(value)
 
-    def load(self, folder: Path, data_type: type) -> Any:
+    def load(self, folder: Path, data_type: type) -> bytes:
         """Read the bytes."""
         return (folder / "value.bin").read_bytes()
 
     def to_files(self, value: bytes) -> dict[str, bytes]:
-        """Return the bytes."""
+        """Return the file's content."""
         return {"value.bin": value}
 
-    def from_files(self, files: Mapping[str, bytes], data_type: type) -> Any:
-        """Return the bytes again."""
+    def from_files(self, files: Mapping[str, bytes], data_type: type) -> bytes:
+        """Return the bytes."""
         return content_of(files, "value.bin")
 
-    def extract_metadata(self, value: bytes) -> dict[str, Any]:
+    def extract_metadata(self, value: bytes) -> dict[str, object]:
         """Return its length in bytes."""
         return {"length": len(value)}
 
@@ -80,12 +80,14 @@ class VisualizationStringMaterializer(Materializer):
         """Write the text under the suffix of its kind."""
         (folder / f"value.{value.suffix or 'txt'}").write_bytes(value.encode(_ENCODING, _ERRORS))
 
-    def load(self, folder: Path, data_type: type) -> Any:
-        """Read the text into the type that it was."""
+    def load(self, folder: Path, data_type: type) -> str:
+        """Read the text and return it as `data_type`."""
         suffix = getattr(data_type, "suffix", "") or "txt"
-        return data_type((folder / f"value.{suffix}").read_bytes().decode(_ENCODING, _ERRORS))
+        text = (folder / f"value.{suffix}").read_bytes().decode(_ENCODING, _ERRORS)
+        value: str = data_type(text)
+        return value
 
-    def extract_metadata(self, value: VisualizationString) -> dict[str, Any]:
+    def extract_metadata(self, value: VisualizationString) -> dict[str, object]:
         """Return its length in characters."""
         return {"length": len(value)}
 

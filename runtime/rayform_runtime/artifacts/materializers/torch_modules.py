@@ -1,14 +1,17 @@
-"""PyTorch modules and tensors: weights as safetensors, structure as JSON, and never a pickle that runs code."""
+"""PyTorch modules and tensors: weights as safetensors, structure as JSON, never a pickle that runs code."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rayform_runtime.artifacts.materializers.base import Materializer, short
-from rayform_runtime.artifacts.materializers.torch_structure import Rebuilder, describe
+from rayform_runtime.artifacts.materializers.torch_structure import Structure, describe, rebuild
 from rayform_runtime.artifacts.materializers.torch_weights import load_tensors, save_tensors
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["TorchModuleMaterializer", "TorchTensorMaterializer"]
 
@@ -18,7 +21,7 @@ _STRUCTURE, _ABOUT = "module.json", "tensor.json"
 class TorchTensorMaterializer(Materializer):
     """Stores tensors and parameters."""
 
-    def save(self, value: Any, folder: Path) -> None:
+    def save(self, value: torch.Tensor, folder: Path) -> None:
         """Write the tensor."""
         import torch
 
@@ -30,8 +33,8 @@ class TorchTensorMaterializer(Materializer):
         }
         (folder / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
 
-    def load(self, folder: Path, data_type: type) -> Any:
-        """Read the tensor, onto the device that it came from where there is one."""
+    def load(self, folder: Path, data_type: type) -> torch.Tensor:
+        """Read the tensor, onto the device that it came from if this machine has it."""
         import torch
 
         about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
@@ -40,15 +43,22 @@ class TorchTensorMaterializer(Materializer):
             return torch.nn.Parameter(tensor, requires_grad=about["requires_grad"])
         return tensor.requires_grad_(about["requires_grad"]) if about["requires_grad"] else tensor
 
-    def extract_metadata(self, value: Any) -> dict[str, Any]:
+    def extract_metadata(self, value: torch.Tensor) -> dict[str, object]:
         """Return dtype, shape, device, bytes, and min, max and mean of real numbers."""
-        known: dict[str, Any] = {
+        facts: dict[str, object] = {
             "dtype": str(value.dtype).removeprefix("torch."),
             "shape": list(value.shape),
             "device": str(value.device),
             "nbytes": value.numel() * value.element_size(),
         }
-        if value.numel() and value.layout is _strided() and not value.is_complex() and not value.is_quantized:
+        import torch
+
+        if (
+            value.numel()
+            and value.layout is torch.strided
+            and not value.is_complex()
+            and not value.is_quantized
+        ):
             numbers = value.detach()
             numbers = numbers.float() if numbers.dtype.is_floating_point else numbers
             low, high = numbers.aminmax()
@@ -56,25 +66,24 @@ class TorchTensorMaterializer(Materializer):
             for name, item in (("min", low), ("max", high), ("mean", mean)):
                 number = item.item()
                 if number - number == 0:
-                    known[name] = number
-        return known
+                    facts[name] = number
+        return facts
 
-    def summary(self, value: Any) -> str:
+    def summary(self, value: torch.Tensor) -> str:
         """Return dtype and shape."""
         return f"Tensor {str(value.dtype).removeprefix('torch.')} {tuple(value.shape)} on {value.device}"
 
 
 class TorchModuleMaterializer(Materializer):
-    """Stores modules: the classes that they are made of by their import paths, their attributes as JSON, their
-    parameters and buffers as safetensors.
+    """Stores modules: import paths of their classes, attributes as JSON, parameters and buffers as safetensors.
 
-    The module is rebuilt without calling any `__init__`, so that it needs no arguments; its classes must still
-    be importable. Hooks aren't stored, and a module that has some is refused.
+    Loading rebuilds the module without calling any `__init__`, so it needs no arguments. The classes must still be
+    importable. A module with hooks is refused, since hooks can't be stored.
     """
 
     ASSOCIATED_ARTIFACT_TYPE = "model"
 
-    def save(self, value: Any, folder: Path) -> None:
+    def save(self, value: torch.nn.Module, folder: Path) -> None:
         """Write structure and weights.
 
         Raises:
@@ -84,13 +93,13 @@ class TorchModuleMaterializer(Materializer):
         save_tensors(tensors, folder)
         (folder / _STRUCTURE).write_text(json.dumps(structure), encoding="utf-8")
 
-    def load(self, folder: Path, data_type: type) -> Any:
-        """Rebuild the module, onto the devices that it came from where there are such."""
-        structure = json.loads((folder / _STRUCTURE).read_text(encoding="utf-8"))
-        return Rebuilder(structure, load_tensors(folder, structure["devices"])).build()
+    def load(self, folder: Path, data_type: type) -> torch.nn.Module:
+        """Rebuild the module, on the devices that it came from if this machine has them."""
+        structure: Structure = json.loads((folder / _STRUCTURE).read_text(encoding="utf-8"))
+        return rebuild(structure, load_tensors(folder, structure["devices"]))
 
-    def extract_metadata(self, value: Any) -> dict[str, Any]:
-        """Return class, numbers of parameters, bytes, and the devices."""
+    def extract_metadata(self, value: torch.nn.Module) -> dict[str, object]:
+        """Return class, numbers of parameters, bytes, dtypes and devices."""
         parameters = list(value.parameters())
         return {
             "class": type(value).__name__,
@@ -101,17 +110,11 @@ class TorchModuleMaterializer(Materializer):
             "devices": sorted({str(p.device) for p in parameters}),
         }
 
-    def save_visualizations(self, value: Any, folder: Path) -> dict[str, str]:
-        """Show the module's text."""
+    def save_visualizations(self, value: torch.nn.Module, folder: Path) -> dict[str, str]:
+        """Show the module as PyTorch prints it."""
         (folder / "module.md").write_text(f"```text\n{value}\n```\n", encoding="utf-8")
         return {"module.md": "markdown"}
 
-    def summary(self, value: Any) -> str:
+    def summary(self, value: torch.nn.Module) -> str:
         """Return class and number of parameters."""
         return short(f"{type(value).__name__} with {sum(p.numel() for p in value.parameters()):,} parameters")
-
-
-def _strided() -> Any:
-    import torch
-
-    return torch.strided

@@ -1,28 +1,73 @@
-"""The structure of a PyTorch module as JSON: classes, attributes, and which tensor is where."""
+"""The structure of a PyTorch module as JSON: classes, attributes, and the places of tensors."""
 
 from __future__ import annotations
 
 import types
-from typing import Any
+from typing import TYPE_CHECKING, NoReturn, TypedDict
 
 from rayform_core.errors import UsageError
-from rayform_runtime.artifacts.import_paths import import_path, is_importable, resolve
-from rayform_runtime.artifacts.materializers.json_codec import Decoder, Encoder
+from rayform_runtime.artifacts.import_paths import TypeChangedError, import_path, is_importable, resolve
+from rayform_runtime.artifacts.materializers.json_codec import JSON, Decoder, Encoder
 
-__all__ = ["Rebuilder", "describe"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Structure", "describe", "rebuild"]
 
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType)
 
 
-def describe(module: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+class _Node(TypedDict):
+    """One module; tensors are referred to by their names, child modules by their numbers.
+
+    `attributes` holds one pair each: how the attribute is stored (`value`, `tensor`, `function`, or a type of
+    PyTorch), and the stored form.
+    """
+
+    type: str
+    training: bool
+    parameters: dict[str, str | None]
+    buffers: dict[str, str | None]
+    transient: list[str]
+    attributes: dict[str, dict[str, JSON]]
+    modules: dict[str, int | None]
+
+
+class Structure(TypedDict):
+    """A module without its tensors, as it is stored.
+
+    `root` is the number of the outermost module in `nodes`. `devices` has the tensors that aren't on the CPU, and
+    `parameters` those that are parameters, with their `requires_grad`.
+    """
+
+    root: int
+    nodes: list[_Node]
+    devices: dict[str, str]
+    parameters: dict[str, bool]
+
+
+def describe(module: torch.nn.Module) -> tuple[Structure, dict[str, torch.Tensor]]:
     """Return the structure of a module, and its tensors by name.
 
-    A module or tensor that stands in several places (tied weights) is described once.
+    A module or tensor in several places (tied weights) is described once.
 
     Raises:
-        UsageError: it has hooks, attributes that can't be stored, or classes that can't be imported.
+        UsageError: the module has hooks, attributes that can't be stored, or classes that can't be imported.
     """
-    return _Describer().describe(module)
+    describer = _Describer()
+    root = describer.module(module, "")
+    tensors = describer.tensors
+    structure: Structure = {
+        "root": root,
+        "nodes": describer.nodes,
+        "devices": {name: str(t.device) for name, t in tensors.items() if t.device.type != "cpu"},
+        "parameters": {
+            name: bool(t.requires_grad)
+            for name, t in tensors.items()
+            if isinstance(t, describer.torch.nn.Parameter)
+        },
+    }
+    return structure, tensors
 
 
 class _Describer:
@@ -31,25 +76,15 @@ class _Describer:
 
         self.torch = torch
         self.base_attributes = set(vars(torch.nn.Module()))
-        self.numbers: dict[int, int] = {}
-        self.nodes: list[dict[str, Any]] = []
-        self.names: dict[int, str] = {}
-        self.tensors: dict[str, Any] = {}
+        self.nodes: list[_Node] = []
+        self.numbers: dict[int, int] = {}  # places in `nodes`, by a module's identity
+        self.tensors: dict[str, torch.Tensor] = {}
+        self.names: dict[int, str] = {}  # names in `tensors`, by a tensor's identity
 
-    def describe(self, module: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        root = self.module(module, "")
-        devices = {name: str(t.device) for name, t in self.tensors.items() if t.device.type != "cpu"}
-        parameters = {
-            name: bool(t.requires_grad)
-            for name, t in self.tensors.items()
-            if isinstance(t, self.torch.nn.Parameter)
-        }
-        return {"root": root, "nodes": self.nodes, "devices": devices, "parameters": parameters}, self.tensors
-
-    def module(self, module: Any, where: str) -> int:
-        known = self.numbers.get(id(module))
-        if known is not None:
-            return known
+    def module(self, module: torch.nn.Module, where: str) -> int:
+        number = self.numbers.get(id(module))
+        if number is not None:
+            return number
         kind = type(module)
         if not is_importable(kind):
             raise UsageError(
@@ -65,127 +100,129 @@ class _Describer:
                     hint="Remove them before the step returns the module.",
                 )
         number = self.numbers[id(module)] = len(self.nodes)
-        node: dict[str, Any] = {"type": import_path(kind), "training": module.training}
+        node: _Node = {
+            "type": import_path(kind),
+            "training": module.training,
+            "parameters": {
+                n: None if t is None else self.tensor(t, f"{where}.{n}")
+                for n, t in module._parameters.items()
+            },
+            "buffers": {
+                n: None if t is None else self.tensor(t, f"{where}.{n}") for n, t in module._buffers.items()
+            },
+            "transient": sorted(module._non_persistent_buffers_set),
+            "attributes": {
+                name: self.attribute(value, f"{where}.{name}")
+                for name, value in vars(module).items()
+                if name not in self.base_attributes
+            },
+            "modules": {},
+        }
         self.nodes.append(node)
-        node["parameters"] = {n: self.tensor(t, f"{where}.{n}") for n, t in module._parameters.items()}
-        node["buffers"] = {n: self.tensor(t, f"{where}.{n}") for n, t in module._buffers.items()}
-        node["transient"] = sorted(module._non_persistent_buffers_set)
-        node["attributes"] = {
-            name: self.attribute(value, f"{where}.{name}")
-            for name, value in vars(module).items()
-            if name not in self.base_attributes
-        }
-        node["modules"] = {
-            name: None if child is None else self.module(child, f"{where}.{name}")
-            for name, child in module._modules.items()
-        }
+        for name, child in module._modules.items():
+            node["modules"][name] = None if child is None else self.module(child, f"{where}.{name}")
         return number
 
-    def tensor(self, tensor: Any, where: str) -> str | None:
-        if tensor is None:
-            return None
+    def tensor(self, tensor: torch.Tensor, where: str) -> str:
         name = self.names.setdefault(id(tensor), where.lstrip("."))
         self.tensors[name] = tensor
         return name
 
-    def attribute(self, value: Any, where: str) -> Any:
+    def attribute(self, value: object, where: str) -> dict[str, JSON]:
         if isinstance(value, _FUNCTIONS):
             path = f"{value.__module__}:{value.__qualname__}"
             try:
-                found = resolve(path)
-            except Exception:  # noqa: BLE001 - whatever it is, the function isn't found by its name
-                found = None
-            if found is value:
+                function = resolve(path)
+            except Exception:  # noqa: BLE001 - whatever was raised, the name doesn't lead to the function
+                function = None
+            if function is value:
                 return {"function": path}
-            raise self._refuse(value, where)
+            self._refuse(value, where)
         if isinstance(value, self.torch.dtype | self.torch.device | self.torch.Size):
             return {type(value).__name__: list(value) if isinstance(value, tuple) else str(value)}
         if isinstance(value, self.torch.Tensor):
             return {"tensor": self.tensor(value, where)}
 
-        def refuse(item: Any, inside: str) -> int:
-            raise self._refuse(item, where + inside)
+        def refuse(item: object, inside: str) -> int:
+            self._refuse(item, where + inside)
 
         return {"value": Encoder(refuse).encode(value)}
 
-    def _refuse(self, value: Any, where: str) -> UsageError:
-        return UsageError(
+    def _refuse(self, value: object, where: str) -> NoReturn:
+        raise UsageError(
             f"A PyTorch module can't be stored (at module{where}).",
-            why=f"The attribute is of type '{import_path(type(value))}', which can't be kept as JSON.",
+            why=f"The attribute is of type '{import_path(type(value))}', which can't be stored as JSON.",
             hint="Return its state_dict(), write a materializer for the module's class, or choose to pickle it: "
             "ArtifactConfig(materializer=CloudpickleMaterializer).",
         )
 
 
-class Rebuilder:
-    """Builds a module from its structure and tensors.
+def rebuild(structure: Structure, tensors: dict[str, torch.Tensor]) -> torch.nn.Module:
+    """Build a module from what `describe` returned: its structure, and its tensors by name.
 
-    Args:
-        structure: what `describe` returned, from JSON.
-        tensors: the tensors by name.
+    Raises:
+        TypeGoneError: a class can't be imported any more.
+        TypeChangedError: a class is no longer that of a PyTorch module.
     """
+    return _Rebuilder(structure, tensors).module(structure["root"])
 
-    def __init__(self, structure: dict[str, Any], tensors: dict[str, Any]) -> None:
+
+class _Rebuilder:
+    def __init__(self, structure: Structure, tensors: dict[str, torch.Tensor]) -> None:
         import torch
 
         self.torch = torch
         self.nodes = structure["nodes"]
-        self.root = structure["root"]
         self.tensors = {
             name: torch.nn.Parameter(tensor, requires_grad=structure["parameters"][name])
             if name in structure["parameters"]
             else tensor
             for name, tensor in tensors.items()
         }
-        self.built: dict[int, Any] = {}
+        self.modules: dict[int, torch.nn.Module] = {}  # those that are built, by number
 
-    def build(self) -> Any:
-        """Return the module."""
-        return self._module(self.root)
-
-    def _module(self, number: int) -> Any:
-        if number in self.built:
-            return self.built[number]
+    def module(self, number: int) -> torch.nn.Module:
+        if number in self.modules:
+            return self.modules[number]
         node = self.nodes[number]
-        kind: Any = resolve(node["type"])
+        kind = resolve(node["type"])
         if not (isinstance(kind, type) and issubclass(kind, self.torch.nn.Module)):
-            from rayform_runtime.artifacts.import_paths import TypeChangedError
-
             raise TypeChangedError(
-                f"A stored PyTorch module can't be loaded: '{node['type']}' is no module class any more.",
+                f"A stored PyTorch module can't be loaded: '{node['type']}' is no longer the class of a module.",
                 hint="Restore the class.",
             )
-        make: Any = kind.__new__
-        module = make(kind)
+        module = kind.__new__(kind)
         self.torch.nn.Module.__init__(module)
-        self.built[number] = module
+        self.modules[number] = module
         module.training = node["training"]
         for name, value in node["attributes"].items():
             object.__setattr__(module, name, self._attribute(value))
         for name, key in node["parameters"].items():
-            module._parameters[name] = None if key is None else self.tensors[key]
+            module._parameters[name] = None if key is None else self.tensors[key]  # type: ignore[assignment] # made parameters by __init__
         for name, key in node["buffers"].items():
             module._buffers[name] = None if key is None else self.tensors[key]
         module._non_persistent_buffers_set = set(node["transient"])
         for name, child in node["modules"].items():
-            module._modules[name] = None if child is None else self._module(child)
+            module._modules[name] = None if child is None else self.module(child)
         return module
 
-    def _attribute(self, stored: dict[str, Any]) -> Any:
+    def _attribute(self, stored: dict[str, JSON]) -> object:
         import json
 
-        ((what, value),) = stored.items()
-        if what == "value":
+        ((how, value),) = stored.items()
+        if how == "value":
             return json.loads(json.dumps(value), object_hook=Decoder(lambda number: None).hook)
-        if what == "function":
-            function = resolve(value)
-            if not isinstance(function, _FUNCTIONS):
-                raise UsageError(f"'{value}' of a stored PyTorch module is no function.")
-            return function
-        if what == "tensor":
-            return self.tensors[value]
-        if what == "Size":
+        if how == "Size":
+            assert isinstance(value, list)
             return self.torch.Size(value)
-        if what == "device":
-            return self.torch.device(value)
-        return getattr(self.torch, value.removeprefix("torch."))
+        name = str(value)
+        if how == "function":
+            function = resolve(name)
+            if not isinstance(function, _FUNCTIONS):
+                raise UsageError(f"'{name}' of a stored PyTorch module is not a function any more.")
+            return function
+        if how == "tensor":
+            return self.tensors[name]
+        if how == "device":
+            return self.torch.device(name)
+        return getattr(self.torch, name.removeprefix("torch."))

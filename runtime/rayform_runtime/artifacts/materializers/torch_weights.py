@@ -1,30 +1,33 @@
-"""Named tensors in a file."""
+"""Named tensors as files: safetensors, or `torch.save` for tensors that safetensors can't hold."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rayform_runtime.artifacts.materializers.base import needs
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["load_tensors", "save_tensors"]
 
 _SAFE, _WEIGHTS = "tensors.safetensors", "tensors.pt"
 
 
-def save_tensors(tensors: Mapping[str, Any], folder: Path) -> None:
-    """Write tensors; those that safetensors can't hold (complex, sparse, quantized) by `torch.save`."""
+def save_tensors(tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Write tensors by name; complex, sparse and quantized ones with `torch.save`."""
     with needs("torch"):
         import torch
         from safetensors.torch import save_file
 
-    plain: dict[str, Any] = {}
-    others: dict[str, Any] = {}
+    plain: dict[str, torch.Tensor] = {}
+    others: dict[str, torch.Tensor] = {}
     for name, tensor in tensors.items():
         data = tensor.detach()
         if data.layout is torch.strided and not data.is_complex() and not data.is_quantized:
-            # Own, contiguous memory: safetensors refuses tensors that share theirs.
+            # Copied into contiguous memory of its own: safetensors refuses tensors that share memory.
             plain[name] = torch.empty(data.shape, dtype=data.dtype).copy_(data)
         else:
             others[name] = data.cpu()
@@ -34,13 +37,13 @@ def save_tensors(tensors: Mapping[str, Any], folder: Path) -> None:
         torch.save(others, folder / _WEIGHTS)
 
 
-def load_tensors(folder: Path, devices: Mapping[str, str]) -> dict[str, Any]:
-    """Read tensors, each onto its device where this machine has it and onto the CPU elsewhere."""
+def load_tensors(folder: Path, devices: Mapping[str, str]) -> dict[str, torch.Tensor]:
+    """Read tensors by name, each onto its device if this machine has it, otherwise onto the CPU."""
     with needs("torch"):
         import torch
         from safetensors.torch import load_file
 
-    tensors: dict[str, Any] = {}
+    tensors: dict[str, torch.Tensor] = {}
     if (folder / _SAFE).exists():
         tensors.update(load_file(folder / _SAFE))
     if (folder / _WEIGHTS).exists():
@@ -48,7 +51,7 @@ def load_tensors(folder: Path, devices: Mapping[str, str]) -> dict[str, Any]:
     return {name: _onto(tensor, devices.get(name, "cpu")) for name, tensor in tensors.items()}
 
 
-def _onto(tensor: Any, device: str) -> Any:
+def _onto(tensor: torch.Tensor, device: str) -> torch.Tensor:
     import torch
 
     kind = device.partition(":")[0]
