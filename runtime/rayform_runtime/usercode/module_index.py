@@ -1,4 +1,4 @@
-"""What a project's file binds at its top level, and which names each of those statements refers to."""
+"""Which names a project's file binds at its top level, and which names each of these statements refers to."""
 
 from __future__ import annotations
 
@@ -7,12 +7,29 @@ import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-__all__ = ["Binding", "ModuleIndex", "file_stamp", "index_module"]
+__all__ = ["Binding", "FileStamp", "Import", "ModuleIndex", "Reference", "file_stamp", "index_module"]
 
-Chain = tuple[str, ...]
-"""A dotted name as it stands in code, `a.b.c`. `("*",)` is this whole module. What a function imports by itself
-stands as `("<import>", module, *rest)` or `("<from>", module, name, *rest)`."""
+FileStamp = tuple[int, int]
+"""Changes whenever a file is written; only good for comparing."""
+
+
+class Import(NamedTuple):
+    """What an import statement takes: a module (leading dots are relative), and a name in it unless it is all of it."""
+
+    module: str
+    name: str | None = None
+
+
+class Reference(NamedTuple):
+    """A dotted name in code, `a.b.c`; the single name `*` stands for the whole module.
+
+    If a function imports `a` by itself, `source` is that import and `names` is what follows, `b.c`.
+    """
+
+    names: tuple[str, ...]
+    source: Import | None = None
 
 
 @dataclass(slots=True)
@@ -20,33 +37,48 @@ class Binding:
     """One statement that binds (or changes) a name at a module's top level.
 
     Args:
-        text: the statement, without layout and comments.
-        references: the names that it uses.
-        target: for an import, the module and the name in it (`None` for the module itself).
+        text: a hash of the statement, without layout and comments.
+        references: the names that the statement uses.
+        source: what it imports, if it is an import.
     """
 
     text: str
-    references: frozenset[Chain]
-    target: tuple[str, str | None] | None = None
+    references: frozenset[Reference]
+    source: Import | None = None
 
 
 @dataclass
 class ModuleIndex:
-    """A parsed file. `label` names it in digests; `stars` are the modules of its star imports."""
+    """A parsed file.
+
+    Args:
+        file: its path.
+        label: its name in digests.
+        whole: a hash of all of its code.
+        bindings: the statements that bind each name.
+        stars: the modules of its star imports.
+        loose_references: the names that all statements together use.
+    """
 
     file: Path
     label: str
     whole: str
     bindings: dict[str, list[Binding]] = field(default_factory=dict)
     stars: list[str] = field(default_factory=list)
-    loose_references: set[Chain] = field(default_factory=set)
+    loose_references: set[Reference] = field(default_factory=set)
 
 
-_indexes: dict[Path, tuple[tuple[int, int], ModuleIndex]] = {}
+class _Indexed(NamedTuple):
+    stamp: FileStamp
+    module: ModuleIndex
 
 
-def file_stamp(file: str | Path) -> tuple[int, int]:
-    """Return what changes when a file is written."""
+_indexes: dict[Path, _Indexed] = {}
+"""Files that this process has parsed."""
+
+
+def file_stamp(file: str | Path) -> FileStamp:
+    """Return the stamp of a file; the same for all files that can't be found."""
     try:
         status = os.stat(file)  # noqa: PTH116 - called for each file of each step
     except OSError:
@@ -55,14 +87,12 @@ def file_stamp(file: str | Path) -> tuple[int, int]:
 
 
 def index_module(file: Path) -> ModuleIndex:
-    """Parse a file, or take what was parsed before where it hasn't changed."""
+    """Return the index of a file; the file is parsed again only if it has changed."""
     stamp = file_stamp(file)
-    known = _indexes.get(file)
-    if known is not None and known[0] == stamp:
-        return known[1]
-    index = _parse(file)
-    _indexes[file] = (stamp, index)
-    return index
+    indexed = _indexes.get(file)
+    if indexed is None or indexed.stamp != stamp:
+        indexed = _indexes[file] = _Indexed(stamp, _parse(file))
+    return indexed.module
 
 
 def _parse(file: Path) -> ModuleIndex:
@@ -73,7 +103,7 @@ def _parse(file: Path) -> ModuleIndex:
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
-        # A notebook exported to a file, another Python's syntax: all of it counts, and nothing is followed.
+        # A notebook saved as a file, or another Python's syntax: all of it counts, and no name is followed.
         return ModuleIndex(file, file.stem, hashlib.blake2b(source).hexdigest())
     index = ModuleIndex(file, _label(file), "")
     _Indexer(index).run(tree.body, guards=())
@@ -129,9 +159,9 @@ class _Indexer:
     def imported(self, node: ast.Import | ast.ImportFrom) -> None:
         if isinstance(node, ast.Import):
             for alias in node.names:
-                # `import a.b` binds `a`; what is used of it is followed from there.
+                # `import a.b` binds `a`, and references such as `a.b.c` are followed from there.
                 name, module = (alias.asname, alias.name) if alias.asname else (alias.name.split(".")[0],) * 2
-                self.add(name, Binding(f"import {module}", frozenset(), (module, None)))
+                self.add(name, Binding(f"import {module}", frozenset(), Import(module)))
             return
         module = "." * node.level + (node.module or "")
         for alias in node.names:
@@ -139,7 +169,7 @@ class _Indexer:
                 self.index.stars.append(module)
             else:
                 text = f"from {module} import {alias.name}"
-                self.add(alias.asname or alias.name, Binding(text, frozenset(), (module, alias.name)))
+                self.add(alias.asname or alias.name, Binding(text, frozenset(), Import(module, alias.name)))
 
     def bind(self, names: set[str], node: ast.stmt, guards: tuple[ast.expr, ...]) -> None:
         references = frozenset(_references(node).union(*(_references(g) for g in guards)))
@@ -170,7 +200,7 @@ def _bound_names(node: ast.stmt) -> set[str]:
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         names.add(node.name)
         for decorator in node.decorator_list:
-            # `@REGISTRY.register`: what REGISTRY holds depends on this function.
+            # `@REGISTRY.register`: the content of REGISTRY depends on this function.
             inner = decorator.func if isinstance(decorator, ast.Call) else decorator
             if isinstance(inner, ast.Attribute):
                 names |= _targets(inner)
@@ -200,32 +230,32 @@ _WHOLE_MODULE_CALLS = frozenset({"globals", "eval", "exec", "vars", "locals"})
 _IMPORT_CALLS = frozenset({"import_module", "__import__"})
 
 
-def _references(node: ast.AST) -> set[Chain]:
-    """Return the dotted names that `node` takes from outside of itself."""
+def _references(node: ast.AST) -> set[Reference]:
+    """Return the names that `node` takes from outside of itself."""
     visitor = _ReferenceVisitor()
     visitor.visit(node)
-    return visitor.found
+    return visitor.references
 
 
 class _ReferenceVisitor(ast.NodeVisitor):
     """Collects names that a statement reads and doesn't bind itself, by Python's rules of scope."""
 
     def __init__(self) -> None:
-        self.found: set[Chain] = set()
-        self.scopes: list[dict[str, Chain | None]] = []
-        """Names bound in the functions around, and, for those that they import, what the import means."""
+        self.references: set[Reference] = set()
+        self.scopes: list[dict[str, Import | None]] = []
+        """Names that the enclosing functions bind, the innermost last; with the import, for names that are imported."""
 
-    def use(self, chain: Chain) -> None:
+    def use(self, first: str, *rest: str) -> None:
         for scope in reversed(self.scopes):
-            if chain[0] in scope:
-                imported = scope[chain[0]]
-                if imported is not None:
-                    self.found.add((*imported, *chain[1:]))
+            if first in scope:
+                source = scope[first]
+                if source is not None:
+                    self.references.add(Reference(rest, source))
                 return
-        self.found.add(chain)
+        self.references.add(Reference((first, *rest)))
 
     def visit_Name(self, node: ast.Name) -> None:
-        self.use((node.id,))
+        self.use(node.id)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         chain = [node.attr]
@@ -234,7 +264,7 @@ class _ReferenceVisitor(ast.NodeVisitor):
             chain.append(inner.attr)
             inner = inner.value
         if isinstance(inner, ast.Name):
-            self.use((inner.id, *reversed(chain)))
+            self.use(inner.id, *reversed(chain))
         else:
             self.visit(inner)
 
@@ -245,14 +275,14 @@ class _ReferenceVisitor(ast.NodeVisitor):
             and name in _WHOLE_MODULE_CALLS
             and (name != "vars" or not node.args)
         ):
-            self.found.add(("*",))
+            self.references.add(Reference(("*",)))
         if name in _IMPORT_CALLS and node.args and isinstance(node.args[0], ast.Constant):
-            self.found.add(("<import>", str(node.args[0].value)))
+            self.references.add(Reference((), Import(str(node.args[0].value))))
         self.generic_visit(node)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         if any(alias.name == "*" for alias in node.names):
-            self.found.add(("<import>", "." * node.level + (node.module or "")))
+            self.references.add(Reference((), Import("." * node.level + (node.module or ""))))
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         self.function(node)
@@ -296,9 +326,9 @@ def _all_arguments(arguments: ast.arguments) -> list[ast.arg]:
     return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *extra]
 
 
-def _local_names(body: list[ast.stmt]) -> dict[str, Chain | None]:
-    """Return the names that a function's body binds for itself; for imports, what they mean."""
-    bound: dict[str, Chain | None] = {}
+def _local_names(body: list[ast.stmt]) -> dict[str, Import | None]:
+    """Return the names that a function's body binds for itself; with the import, for names that it imports."""
+    bound: dict[str, Import | None] = {}
     outer: set[str] = set()
 
     def walk(node: ast.AST) -> None:
@@ -312,11 +342,11 @@ def _local_names(body: list[ast.stmt]) -> dict[str, Chain | None]:
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 name = alias.asname or alias.name.split(".")[0]
-                bound[name] = ("<import>", alias.name if alias.asname else name)
+                bound[name] = Import(alias.name if alias.asname else name)
         elif isinstance(node, ast.ImportFrom):
             module = "." * node.level + (node.module or "")
             for alias in node.names:
-                bound[alias.asname or alias.name] = ("<from>", module, alias.name)
+                bound[alias.asname or alias.name] = Import(module, alias.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
             bound.setdefault(node.id, None)
         elif isinstance(node, ast.ExceptHandler) and node.name:
@@ -326,4 +356,4 @@ def _local_names(body: list[ast.stmt]) -> dict[str, Chain | None]:
 
     for statement in body:
         walk(statement)
-    return {name: meaning for name, meaning in bound.items() if name not in outer}
+    return {name: source for name, source in bound.items() if name not in outer}
