@@ -1,8 +1,8 @@
 """A project's code as one file in the stack's bucket, named by its content.
 
-Code changes with every edit, and an image that held it would be built, pushed and pulled each time. The bundle
-is some kilobytes: uploaded once for each state of the code, fetched once by each node, unpacked beside Ray's
-own files, where all containers of the node share it. Steps then import it from there.
+Code changes with every edit, and an image with the code would be built, pushed and pulled each time. The bundle has
+only some kilobytes. It is uploaded once for each state of the code, and each node fetches it once and unpacks it next
+to Ray's own files. All containers of the node share that folder, and steps import the code from there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rayform_core.errors import ConflictError, IntegrityError
 from rayform_core.files import file_lock, private_folder, storage_error
@@ -36,7 +36,7 @@ class CodeBundle:
     Args:
         digest: SHA-256 of the uncompressed archive; equal files give an equal digest.
         data: the archive, gzip-compressed.
-        files: how many files are in it.
+        files: number of files in it.
     """
 
     digest: str
@@ -45,7 +45,7 @@ class CodeBundle:
 
     @property
     def key(self) -> str:
-        """Where it lies below the store's root."""
+        """The bundle's key in the artifact store."""
         return bundle_key(self.digest)
 
 
@@ -55,13 +55,13 @@ def bundle_key(digest: str) -> str:
 
 
 def make_bundle(root: Path) -> CodeBundle:
-    """Pack a project, without what it ignores; times, owners and order never change the digest.
+    """Pack a project without its ignored files; times, owners and order of files don't change the digest.
 
     Args:
         root: the project's folder.
 
     Raises:
-        UsageError: it is too large to be code, or a link leaves it.
+        UsageError: the project is too large to be code, or a link leaves it.
     """
     raw = io.BytesIO()
     files = project_files(root)
@@ -78,7 +78,7 @@ def make_bundle(root: Path) -> CodeBundle:
 
 
 def upload_bundle(bundle: CodeBundle, store: ArtifactStore) -> bool:
-    """Put the bundle into the store and return whether it was new there."""
+    """Put the bundle into the store, and return whether it was new there."""
     try:
         store.put_bytes(bundle.key, bundle.data, if_absent=True)
     except ConflictError:
@@ -87,21 +87,21 @@ def upload_bundle(bundle: CodeBundle, store: ArtifactStore) -> bool:
 
 
 def cache_folder() -> Path:
-    """Return where this machine keeps unpacked bundles: `$RAYFORM_CODE_CACHE`, or beside Ray's own files."""
+    """Return this machine's folder of unpacked bundles: `$RAYFORM_CODE_CACHE`, or a folder next to Ray's own files."""
     return Path(os.environ.get("RAYFORM_CODE_CACHE", "/tmp/ray/rayform/code"))  # noqa: S108 - Ray's folder
 
 
-def fetch_bundle(stack: Mapping[str, Any], key: str, digest: str) -> Path:
-    """Return the folder with the bundle's files, downloading and unpacking them where this machine lacks them.
+def fetch_bundle(stack: Mapping[str, object], key: str, digest: str) -> Path:
+    """Return the folder with the bundle's files; download and unpack them if this machine doesn't have them.
 
     Args:
-        stack: `StackSpec` as JSON, whose artifact store has the bundle.
-        key: where it lies in the store.
-        digest: what it must be.
+        stack: `StackSpec` as JSON; its artifact store has the bundle.
+        key: the bundle's key in the store.
+        digest: the bundle's digest.
 
     Raises:
-        NotFoundError: the store has none.
-        IntegrityError: it isn't what its name says.
+        NotFoundError: the store has no such bundle.
+        IntegrityError: the bundle has another digest.
         PrerequisiteError: the disk is full or can't be written.
     """
     parent = private_folder(cache_folder())
@@ -120,8 +120,13 @@ def fetch_bundle(stack: Mapping[str, Any], key: str, digest: str) -> Path:
 def unpack_bundle(data: bytes, digest: str, target: Path) -> None:
     """Verify an archive and unpack it, whole or not at all.
 
+    Args:
+        data: the compressed archive.
+        digest: the bundle's digest.
+        target: the new folder for its files.
+
     Raises:
-        IntegrityError: it isn't what its digest says, or a name in it leaves the folder.
+        IntegrityError: the archive has another digest, or a name in it leaves the folder.
         PrerequisiteError: the disk is full or can't be written.
     """
     try:
@@ -130,23 +135,23 @@ def unpack_bundle(data: bytes, digest: str, target: Path) -> None:
         raise IntegrityError(f"Code bundle {digest[:12]} is corrupt.", why=f"{error}.") from error
     if hashlib.sha256(content).hexdigest() != digest:
         raise IntegrityError(
-            f"Code bundle {digest[:12]} isn't what its name says.",
+            f"Code bundle {digest[:12]} is not what was uploaded.",
             why="Its content has another digest.",
-            hint="Delete the object in the store and run again: it is uploaded anew.",
+            hint="Delete the object in the store and run again, which uploads it again.",
         )
-    aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{digest[:12]}-"))
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{digest[:12]}-"))
     try:
         with tarfile.open(fileobj=io.BytesIO(content)) as archive:
             for entry in archive:
-                _write_entry(archive, entry, aside)
-        aside.chmod(0o755)
-        aside.replace(target)
+                _write_entry(archive, entry, temporary)
+        temporary.chmod(0o755)
+        temporary.replace(target)
     except tarfile.TarError as error:
         raise IntegrityError(f"Code bundle {digest[:12]} can't be unpacked.", why=f"{error}.") from error
     except OSError as error:
         raise storage_error(error, target) from error
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write_entry(archive: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) -> None:
@@ -154,7 +159,7 @@ def _write_entry(archive: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path)
     name = PurePosixPath(entry.name)
     source = archive.extractfile(entry) if entry.isreg() else None
     if source is None or name.is_absolute() or ".." in name.parts:
-        raise tarfile.TarError(f"'{entry.name}' is no file below the project's folder")
+        raise tarfile.TarError(f"'{entry.name}' is not a file below the project's folder")
     target = folder / name
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(source.read())

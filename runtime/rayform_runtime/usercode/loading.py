@@ -1,4 +1,4 @@
-"""Finds a person's functions and classes from their `SourceRef`, in any process."""
+"""Loads a user's functions and classes from references to them, in any process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -22,15 +22,18 @@ if TYPE_CHECKING:
 __all__ = ["SCRIPT_MODULE", "add_code_root", "load_function", "load_source"]
 
 _scripts: dict[str, ModuleType] = {}
-_pickled: dict[str, Any] = {}
+"""Scripts that are loaded, by file."""
+_pickled: dict[str, object] = {}
+"""Objects that are unpickled, by their pickle."""
 _roots: set[tuple[str, tuple[str, ...]]] = set()
+"""Arguments of `add_code_root` that are on the import path."""
 
 SCRIPT_MODULE = "__rayform_main__"
-"""What a script's module is called in a worker, where it can't be `__main__`."""
+"""Name of a script's module in a worker, where it can't be `__main__`."""
 
 
 def add_code_root(code_root: str | None, import_paths: Sequence[str] = (".",)) -> None:
-    """Put the project's folders on the import path, before everything else, as they stood for the person.
+    """Put the project's folders first on the import path, in the order that they had where the pipeline was traced.
 
     Args:
         code_root: the project's folder on this machine.
@@ -57,7 +60,7 @@ def _load_script(file: str) -> ModuleType:
     path = Path(file)
     if not path.is_file():
         raise NotFoundError(
-            "script", file, hint="It was there when the pipeline was traced; put it back and resume the run."
+            "script", file, hint="It was there when the pipeline was traced: put it back and resume the run."
         )
     add_code_root(str(path.parent))
     # A script may have any suffix, or none.
@@ -72,56 +75,56 @@ def _load_script(file: str) -> ModuleType:
     except BaseException:
         del sys.modules[SCRIPT_MODULE]
         raise
-    # What was pickled as `__main__.X`, and a step that starts processes of its own, look here.
+    # Objects pickled as `__main__.X`, and steps that start processes of their own, look here.
     sys.modules["__main__"] = sys.modules["__mp_main__"] = module
     _scripts[file] = module
     return module
 
 
-def load_source(ref: SourceRef | CodeRef) -> Any:
+def load_source(ref: SourceRef | CodeRef) -> object:
     """Return the object that `ref` names.
 
     Raises:
         NotFoundError: the module has no such name.
-        ImportError: the module can't be found; whatever else its top level raises passes through.
+        ImportError: the module can't be found. Other errors of its top level pass through.
     """
     if ref.pickled is not None:
-        found = _pickled.get(ref.pickled)
-        if found is None:
+        if ref.pickled not in _pickled:
             import cloudpickle
 
-            found = _pickled[ref.pickled] = cloudpickle.loads(base64.b64decode(ref.pickled))
-        return found
+            _pickled[ref.pickled] = cloudpickle.loads(base64.b64decode(ref.pickled))
+        return _pickled[ref.pickled]
     if ref.module in ("__main__", "__mp_main__", SCRIPT_MODULE) and ref.file is not None:
         module = _load_script(ref.file)
     else:
         module = _import(ref)
-    found = module
+    target: object = module
     for part in ref.qualname.split("."):
         try:
-            found = getattr(found, part)
+            target = getattr(target, part)
         except AttributeError as error:
             raise NotFoundError(
                 "name",
                 ref.qualname,
                 within=f"in module '{ref.module}'",
                 known=[n for n in vars(module) if not n.startswith("_")],
-                hint="It must stand at the top level of its module under the name that it was traced with.",
+                hint="Define it at the top level of its module, under the name that it had at tracing.",
             ) from error
-    return found
+    return target
 
 
-def _import(ref: SourceRef | CodeRef) -> Any:
+def _import(ref: SourceRef | CodeRef) -> ModuleType:
     try:
         return import_without_running(ref.module)
     except ModuleNotFoundError as error:
-        # A module that was loaded from a file outside of the import path.
+        # The module was loaded from a file outside of the import path.
         if error.name != ref.module or ref.file is None or not Path(ref.file).is_file():
             raise
         return _load_script(ref.file)
 
 
-def load_function(ref: SourceRef | CodeRef) -> Any:
-    """Return the plain function behind `ref`: a step or pipeline object gives the function that it wraps."""
-    found = load_source(ref)
-    return getattr(found, "entrypoint", found)
+def load_function(ref: SourceRef | CodeRef) -> Callable[..., Any]:
+    """Return the plain function behind `ref`: for a step or pipeline object, the function that it wraps."""
+    target = load_source(ref)
+    function: Callable[..., Any] = getattr(target, "entrypoint", target)
+    return function

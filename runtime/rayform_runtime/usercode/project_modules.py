@@ -1,4 +1,4 @@
-"""Which files are a person's own code, and where a module of theirs lies; found without importing anything."""
+"""Tells the user's own code from other files, and finds the files of the user's modules without importing them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ __all__ = ["find_module", "is_project_file"]
 
 @lru_cache(maxsize=1)
 def _foreign_folders() -> tuple[Path, ...]:
-    """Folders of what is installed: the standard library and site packages."""
+    """Return the folders of installed code: the standard library and site packages."""
     paths = sysconfig.get_paths()
-    known = {paths[k] for k in ("stdlib", "platstdlib", "purelib", "platlib") if k in paths}
-    return tuple(Path(p) for p in known)
+    return tuple({Path(paths[k]) for k in ("stdlib", "platstdlib", "purelib", "platlib") if k in paths})
 
 
 @lru_cache(maxsize=1)
 def _own_folders() -> tuple[Path, ...]:
-    """Rayform's own packages, which count as installed even where they are not."""
+    """Return the folders of Rayform's packages, which count as installed even in a checkout."""
     import rayform_core
 
     here = Path(__file__).resolve().parents[1]
@@ -34,7 +33,7 @@ def _own_folders() -> tuple[Path, ...]:
 
 @lru_cache(maxsize=4096)
 def is_project_file(path: Path) -> bool:
-    """Whether a file is a person's own code: Python source that isn't installed, and isn't Rayform's."""
+    """Whether a file is the user's own code: Python source that isn't installed, and isn't Rayform's."""
     if path.suffix not in SOURCE_SUFFIXES and path.suffix != "":
         return False
     if {"site-packages", "dist-packages"} & set(path.parts) or not path.is_absolute():
@@ -47,10 +46,11 @@ def is_project_file(path: Path) -> bool:
 
 
 def find_module(name: str, *, relative_to: Path | None = None) -> Path | None:
-    """Return the project's file of a module, or `None` where it is installed, built in or missing.
+    """Return the project's file of a module, or `None` if the module is installed, built in or missing.
 
     Args:
-        name: dotted; leading dots are relative to the package of the file `relative_to`.
+        name: the module's dotted name; leading dots are relative to the package of the file `relative_to`.
+        relative_to: the file that imports the module.
     """
     level = len(name) - len(name.lstrip("."))
     parts = [p for p in name.split(".") if p]
@@ -66,15 +66,14 @@ def find_module(name: str, *, relative_to: Path | None = None) -> Path | None:
     loaded = sys.modules.get(name)
     file = getattr(loaded, "__file__", None)
     if file:
-        path = Path(file)
-        return path if is_project_file(path) else None
+        return Path(file) if is_project_file(Path(file)) else None
     folders = [entry for entry in sys.path if entry]
     if relative_to is not None:
         folders.insert(0, str(_import_root(relative_to)))
     for place in folders:
-        found = _in_folder(place, parts)
-        if found is not None:
-            return found if is_project_file(found) else None
+        path = _in_folder(place, parts)
+        if path is not None:
+            return path if is_project_file(path) else None
     return None
 
 

@@ -1,10 +1,10 @@
-"""Loading a person's code for its functions, without starting the pipelines that its top level calls.
+"""Loads a user's code for its functions, without starting the pipelines that its top level calls.
 
-A script without an `if __name__ == "__main__"` guard would start its pipeline again in every process that
-loads it for its steps, and those processes would too, without end. While code is loaded here, such a call
-raises `PipelineCalledWhileLoading` instead, and the module counts as loaded up to that line: the functions that
-the pipeline needs stand above it. Three things keep runs from starting runs: this, the check for a call in a
-module that is imported on the way (which has nothing to end), and a limit on the depth of processes.
+A script without an `if __name__ == "__main__"` guard would start its pipeline again in every process that loads it
+for its steps, and those processes would do the same, without end. While code is loaded here, a pipeline call raises
+`PipelineCalledWhileLoading` instead, and the module counts as loaded up to that line: the functions that the pipeline
+needs stand above it. Three things keep runs from starting runs: this error, the check for a pipeline call in a module
+that the script imports (there the error would end nothing), and a limit on the depth of processes.
 """
 
 from __future__ import annotations
@@ -28,19 +28,20 @@ __all__ = [
 ]
 
 _loading: list[ModuleType] = []
+"""Modules whose top levels are running for their functions, the innermost last."""
 _DEPTH = "RAYFORM_RUN_DEPTH"
 
 
 class PipelineCalledWhileLoading(BaseException):
-    """Raised by a pipeline call at the top level of a script that is loaded for its functions.
+    """A pipeline was called at the top level of a script that is being loaded for its functions.
 
-    Not an `Exception`, so that a script's own `except Exception` doesn't stop it.
+    Not an `Exception`, so that an `except Exception` in the script doesn't catch it.
     """
 
 
 @contextlib.contextmanager
 def ends_quietly(module: ModuleType) -> Iterator[None]:
-    """Run a module's top level in this context: a pipeline call in it ends the context without an error."""
+    """Yield to run a module's top level; a pipeline call in it ends the context without an error."""
     _loading.append(module)
     try:
         yield
@@ -56,34 +57,34 @@ def is_loading() -> bool:
 
 
 def script_being_loaded() -> ModuleType | None:
-    """Return the module that the caller's code is the top level of, while it is loaded here; else `None`."""
+    """Return the module that is being loaded, if the caller's code is its top level; otherwise `None`."""
     if not _loading:
         return None
     script = _loading[-1]
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_name == "<module>":
-            # The nearest top level decides: a pipeline call in an imported module has nothing to end there.
+            # The nearest top level decides: in a module that the script imports, ending would be wrong.
             return script if frame.f_globals is vars(script) else None
         frame = frame.f_back
     return None
 
 
 def import_without_running(name: str) -> ModuleType:
-    """Import a module like `importlib.import_module`, but end it quietly where it calls a pipeline.
+    """Import a module like `importlib.import_module`, but end it quietly when it calls a pipeline.
 
     Raises:
-        ModuleNotFoundError: there is none; whatever else its top level raises passes through.
+        ModuleNotFoundError: there is no such module. Other errors of its top level pass through.
     """
-    known = sys.modules.get(name)
-    if known is not None:
-        return known
+    loaded = sys.modules.get(name)
+    if loaded is not None:
+        return loaded
     parent, _, child = name.rpartition(".")
     if parent:
         import_without_running(parent)
     spec = importlib.util.find_spec(name)
     if spec is None or spec.loader is None or not (spec.origin or "").endswith(".py"):
-        return importlib.import_module(name)  # built in, compiled or absent: nothing of a script's
+        return importlib.import_module(name)  # built in, compiled or missing: not a user's script
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -98,11 +99,11 @@ def import_without_running(name: str) -> ModuleType:
 
 
 def enter_worker_process() -> None:
-    """Note that this process works for a run, so that processes which it starts know how deep they are."""
+    """Note that this process works for a run, so that the processes that it starts count their depth from here."""
     os.environ[_DEPTH] = str(run_depth() + 1)
 
 
 def run_depth() -> int:
-    """Return how many runs this process stands within; 0 for a person's own."""
+    """Return the number of runs that this process is nested in; 0 for a process that the user started."""
     text = os.environ.get(_DEPTH, "")
     return int(text) if text.isdigit() else 0

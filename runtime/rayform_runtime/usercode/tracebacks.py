@@ -1,4 +1,4 @@
-"""Tracebacks as the person who wrote the step wants them: their own frames, not Rayform's."""
+"""Tracebacks for the user who wrote a step: with the user's own frames, without Rayform's."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 from rayform_core.errors import RayformError
 from rayform_runtime.catalog.entities import StepError
 
-__all__ = ["is_framework_file", "person_traceback", "step_error"]
+__all__ = ["is_framework_file", "step_error", "user_traceback"]
 
 _LONGEST = 100_000
+"""Characters; the middle of a longer traceback is cut out."""
 
 
 @lru_cache(maxsize=1)
@@ -21,29 +22,29 @@ def _framework_folders() -> tuple[str, ...]:
 
     runtime = Path(__file__).resolve().parents[1]
     core = Path(rayform_core.__file__).resolve().parent
-    # `rayform` itself is found beside these when installed, in `sdk/` in a checkout; not imported for this.
+    # `rayform` lies next to these if installed, and in `sdk/` in a checkout. It isn't imported just for its place.
     sdk = [runtime.parent / "rayform", runtime.parents[1] / "sdk" / "rayform"]
     return tuple(f"{folder}/" for folder in (runtime, core, *sdk))
 
 
 @lru_cache(maxsize=1024)
 def is_framework_file(filename: str) -> bool:
-    """Whether a frame of this file is Rayform's own, or the import machinery's."""
+    """Whether a file belongs to Rayform, or to Python's import machinery."""
     return filename.startswith((*_framework_folders(), "<frozen importlib", "<frozen runpy"))
 
 
-def person_traceback(error: BaseException) -> str:
-    """Return the traceback of an error, of its causes too, without Rayform's frames.
+def user_traceback(error: BaseException) -> str:
+    """Return the traceback of an error and its causes, without Rayform's frames.
 
     Example:
         >>> try:
         ...     1 / 0
         ... except ZeroDivisionError as error:
-        ...     print(person_traceback(error).splitlines()[-1])
+        ...     print(user_traceback(error).splitlines()[-1])
         ZeroDivisionError: division by zero
     """
     whole = traceback.TracebackException.from_exception(error, max_group_width=5, max_group_depth=3)
-    if isinstance(error, RayformError) and not _is_of_interest(whole):
+    if isinstance(error, RayformError) and not _has_user_frames(whole):
         whole.__cause__ = whole.__context__ = None
     todo, seen = [whole], set()
     while todo:
@@ -61,10 +62,10 @@ def person_traceback(error: BaseException) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST // 2] + "\n…\n" + text[-_LONGEST // 2 :]
 
 
-def _is_of_interest(whole: traceback.TracebackException) -> bool:
-    """Whether what led to an error of Rayform's passed through code that is neither Rayform's nor Python's own.
+def _has_user_frames(whole: traceback.TracebackException) -> bool:
+    """Whether a cause of one of Rayform's errors passed through code that is neither Rayform's nor Python's own.
 
-    A full disk or a constraint of the database is told by the error itself; a person's materializer isn't.
+    The error's own text explains a full disk or a constraint of the database, but not what a user's materializer did.
     """
     library = f"{os.path.dirname(os.__file__)}/"  # noqa: PTH120 - a prefix to compare text with
     part, seen = whole.__cause__ or whole.__context__, set()
@@ -79,18 +80,18 @@ def _is_of_interest(whole: traceback.TracebackException) -> bool:
 
 
 def step_error(error: BaseException) -> StepError:
-    """Turn what a step raised into its record, in text that every encoding of Unicode has.
+    """Turn what a step raised into its record, in text that every encoding of Unicode can hold.
 
     A message may hold half a surrogate pair (a file name that isn't UTF-8 has some), which no terminal, file or
-    database takes: it becomes `\\udc80`, as Python itself prints it to standard error.
+    database takes. It becomes `\\udc80`, as in what Python prints to standard error.
     """
     try:
         message = str(error)
-    except Exception as broken:  # noqa: BLE001 - a person's own `__str__`
+    except Exception as broken:  # noqa: BLE001 - the user's own `__str__`
         message = f"(its text can't be shown: {type(broken).__name__})"
     try:
-        shown = person_traceback(error)
-    except Exception:  # noqa: BLE001 - a source file that changed or broke under our hands
+        shown = user_traceback(error)
+    except Exception:  # noqa: BLE001 - a source file changed or broke meanwhile
         shown = f"{type(error).__name__}: {message}\n"
     kind = type(error)
     name = kind.__qualname__

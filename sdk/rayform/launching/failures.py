@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rayform_core.errors import PipelineFailedError, RayformError
 from rayform_runtime.catalog.entities import RunStatus
-from rayform_runtime.usercode.tracebacks import is_framework_file, person_traceback
+from rayform_runtime.usercode.tracebacks import is_framework_file, user_traceback
 
 if TYPE_CHECKING:
     from rayform_runtime.execution.interface import RunOutcome, RunRequest
@@ -46,7 +46,7 @@ def loading(what: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         raise RayformError(
-            f"{what} can't be loaded.", why=person_traceback(error).rstrip(), hint="Fix it and try again."
+            f"{what} can't be loaded.", why=user_traceback(error).rstrip(), hint="Fix it and try again."
         ) from error
 
 
