@@ -1,10 +1,10 @@
-"""From an `ImageSpec` to a Dockerfile and the files it needs, named by the digest of it all.
+"""Turns an `ImageSpec` into a Dockerfile and the files it needs; the digest of both names the image.
 
-Layers that change rarely come first: base, system packages, requirements, Rayform, files and environment. The
-project's own code is no layer: it travels as a bundle (`code_bundle.py`), so an edit builds nothing.
+Layers that change rarely come first: base, system packages, requirements, Rayform, files and environment. The project's
+own code is not in the image: it travels as a bundle (`usercode/bundle.py`), so an edit builds nothing.
 
-No secret enters a layer: index addresses with a login, and variables that are named like secrets, are refused,
-since every `ARG`, `ENV` and `RUN` stays readable in the image's history.
+No secret enters a layer, since every `ARG`, `ENV` and `RUN` stays readable in the image's history: URLs with a login,
+and variables that are named like secrets, are refused.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _ROOM_EXTRAS = "ray,s3,postgres"
 
 @dataclass(frozen=True, slots=True)
 class ImagePlatform:
-    """What every image must agree on with the cluster: Ray's and Python's version, and Rayform's own wheel."""
+    """What each image must share with the cluster: the versions of Ray and Python, and Rayform's own wheel."""
 
     ray: str
     python: str
@@ -49,14 +49,14 @@ class ImagePlatform:
 
 @dataclass(frozen=True, slots=True)
 class BuildPlan:
-    """All that a build takes.
+    """Everything that a build needs.
 
     Args:
         tag: digest of the rest; the image's tag in the registry.
-        dockerfile: its text.
+        dockerfile: text of the Dockerfile.
         files: `{path in the context: content, or file to read it from}`.
-        build_args: arguments of a person's own Dockerfile.
-        base: the image that it starts from, for messages.
+        build_args: arguments of a user-defined Dockerfile.
+        base: the image that the build starts from, for messages.
     """
 
     tag: str
@@ -93,11 +93,11 @@ def plan_image(
     """Plan the build of one image.
 
     Args:
-        spec: what the person asked for.
-        project: the project's folder, which relative paths in `spec` start from.
-        base_image: the stack's base image, where `spec` names none.
+        spec: the image that the user asks for.
+        project: the project's folder; relative paths in `spec` start there.
+        base_image: the stack's base image, used if `spec` names none.
         platform: versions and wheel that the cluster has.
-        find_links: folders of local wheels that requirements are taken from where they match.
+        find_links: folders of local wheels, which are used for requirements that they fit.
 
     Raises:
         UsageError: a login or secret would enter a layer, or a value is malformed.
@@ -128,7 +128,7 @@ def plan_image(
 
 
 def _from_dockerfile(spec: ImageSpec, project: Path, platform: ImagePlatform) -> BuildPlan:
-    """A person's own Dockerfile with the project as its context, and Rayform's layer on top."""
+    """Plan a user-defined Dockerfile with the project as its context, and Rayform's layer on top."""
     assert spec.dockerfile is not None
     own = _file(project, spec.dockerfile, "dockerfile").read_text()
     files: dict[str, bytes | Path] = {f.name: f.path for f in project_files(project)}
@@ -143,7 +143,10 @@ def _from_dockerfile(spec: ImageSpec, project: Path, platform: ImagePlatform) ->
 def _apt_layer(packages: Sequence[str]) -> list[str]:
     for package in packages:
         if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*(:[a-z0-9]+)?(=[A-Za-z0-9.+:~-]+)?", package):
-            raise UsageError(f"'{package}' in apt_packages isn't the name of a Debian package.")
+            raise UsageError(
+                f"'{package}' in apt_packages isn't the name of a Debian package.",
+                hint="Write each as in `libgl1`, or with a version as in `libgl1=1.6.0-1`.",
+            )
     if not packages:
         return []
     return [
@@ -159,13 +162,13 @@ def _requirements_layer(
     find_links: Sequence[Path],
     files: dict[str, bytes | Path],
 ) -> list[str]:
-    wanted = read_requirements(spec, project)
-    if not wanted:
+    requirements = read_requirements(spec, project)
+    if not requirements:
         return []
-    local = find_local_wheels(wanted, find_links, python=platform.python)
-    # A wheel of this machine stands for its requirement: an index may hold a build of gigabytes for it.
+    local = find_local_wheels(requirements, find_links, python=platform.python)
+    # A wheel of this machine is preferred: a package index may have a build of several gigabytes.
     pins = [f"{wheel.project}=={wheel.version}" for wheel in local]
-    files["image/requirements.txt"] = ("\n".join(wanted) + "\n").encode()
+    files["image/requirements.txt"] = ("\n".join(requirements) + "\n").encode()
     files["image/constraints.txt"] = ("\n".join([f"ray=={platform.ray}", *pins]) + "\n").encode()
     lines = [f"COPY image/requirements.txt image/constraints.txt {_HERE}/"]
     options = f"-r {_HERE}/requirements.txt -c {_HERE}/constraints.txt"
@@ -202,7 +205,7 @@ def _pip(spec: ImageSpec, options: str, afterwards: str = "") -> str:
         indexes += f" --index-url {shlex.quote(spec.index_url)}"
     for url in spec.extra_index_urls:
         indexes += f" --extra-index-url {shlex.quote(url)}"
-    # uv, where the base image has it and a virtual environment, installs several times as fast.
+    # uv installs several times as fast; it is used if the base image has it, and a virtual environment.
     return (
         'RUN if command -v uv >/dev/null && [ -n "${VIRTUAL_ENV:-}" ]; '
         f"then uv pip install --no-cache --compile-bytecode{indexes} {options}; "
@@ -213,7 +216,10 @@ def _pip(spec: ImageSpec, options: str, afterwards: str = "") -> str:
 def _copy_layer(project: Path, target: str, source: str, files: dict[str, bytes | Path]) -> list[str]:
     path = PurePosixPath(target)
     if not path.is_absolute() or ".." in path.parts:
-        raise UsageError(f"'{target}' in the image's files must be an absolute path in the image.")
+        raise UsageError(
+            f"'{target}' in the image's files isn't an absolute path in the image.",
+            hint="Write the path from `/` on, without `..`.",
+        )
     origin = project / source
     if origin.is_dir():
         inside = project_files(origin)
@@ -225,35 +231,44 @@ def _copy_layer(project: Path, target: str, source: str, files: dict[str, bytes 
 
 
 def read_requirements(spec: ImageSpec, project: Path) -> list[str]:
-    """Return the requirement lines that a spec means: its list, its file's, or its pyproject's dependencies."""
-    wanted = spec.requirements
-    if wanted is None:
-        return []
-    if wanted == "pyproject":
-        text = _file(project, "pyproject.toml", "requirements").read_text()
-        try:
-            found = tomllib.loads(text).get("project", {}).get("dependencies", [])
-        except tomllib.TOMLDecodeError as error:
-            raise UsageError("The project's pyproject.toml can't be read.", why=f"{error}.") from error
-        lines = [str(line) for line in found]
-    elif isinstance(wanted, str):
-        lines = _file(project, wanted, "requirements").read_text().splitlines()
-    else:
-        lines = list(wanted)
-    lines = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+    """Return the requirement lines of a spec: its own list, a file's lines, or the dependencies in pyproject.toml.
+
+    Raises:
+        UsageError: a line holds a login or an option that isn't allowed, or pyproject.toml can't be read.
+        NotFoundError: the file is missing.
+    """
+    lines = [line.strip() for line in _requirement_lines(spec, project)]
+    lines = [line for line in lines if line and not line.startswith("#")]
     for line in lines:
         if re.search(r"//[^/@\s]+@", line):
             raise UsageError(
                 f"The requirement '{re.sub(r'//[^/@]+@', '//***@', line)}' holds a login.",
                 why=_STAYS_READABLE,
-                hint="Use an address that asks for none.",
+                hint="Use a URL that needs no login.",
             )
         if line.startswith("-") and not re.match(r"--?(pre|prefer-binary|no-binary|only-binary)", line):
             raise UsageError(
-                f"'{line}' can't stand in an image's requirements.",
-                hint="Name indexes in the ImageSpec (index_url, extra_index_urls) and write requirements out.",
+                f"The option '{line}' isn't allowed in an image's requirements.",
+                hint="Name package indexes in the ImageSpec (index_url, extra_index_urls), and write out requirements "
+                "that are in other files.",
             )
     return lines
+
+
+def _requirement_lines(spec: ImageSpec, project: Path) -> Sequence[str]:
+    source = spec.requirements
+    if source is None:
+        return ()
+    if source == "pyproject":
+        text = _file(project, "pyproject.toml", "requirements").read_text()
+        try:
+            dependencies = tomllib.loads(text).get("project", {}).get("dependencies", [])
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError("The project's pyproject.toml can't be read.", why=f"{error}.") from error
+        return [str(line) for line in dependencies]
+    if isinstance(source, str):
+        return _file(project, source, "requirements").read_text().splitlines()
+    return source
 
 
 def _refuse_secrets(spec: ImageSpec) -> None:
@@ -262,7 +277,7 @@ def _refuse_secrets(spec: ImageSpec) -> None:
             raise UsageError(
                 f"The package index '{re.sub(r'//[^/@]*@', '//***@', url)}' holds a login.",
                 why=_STAYS_READABLE,
-                hint="Use an index that asks for none inside your network, or a mirror without login.",
+                hint="Use an index or a mirror that needs no login.",
             )
     for field_name, values in (("environment", spec.environment), ("build_args", spec.build_args)):
         for name in values:
@@ -270,7 +285,7 @@ def _refuse_secrets(spec: ImageSpec) -> None:
                 raise UsageError(
                     f"'{name}' in the image's {field_name} is named like a secret.",
                     why=_STAYS_READABLE,
-                    hint="Read it when the step runs, from the cloud's secret store.",
+                    hint="Read secrets from the cloud's secret store when the step runs.",
                 )
 
 
@@ -281,7 +296,7 @@ def _named(
     digest = hashlib.sha256(dockerfile.encode())
     for name, content in sorted(files.items()):
         if isinstance(content, Path) and content.suffix == ".whl":
-            # Named by version and build already; reading hundreds of megabytes at every start isn't worth it.
+            # Its name has version and build, so its hundreds of megabytes need not be read at every start.
             data = f"{content.name} {content.stat().st_size}".encode()
         else:
             data = content if isinstance(content, bytes) else content.read_bytes()
@@ -300,17 +315,25 @@ def _file(project: Path, name: str, where: str) -> Path:
 
 def _image_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*", name):
-        raise UsageError(f"'{name}' isn't the name of a container image.")
+        raise UsageError(
+            f"'{name}' isn't the name of a container image.", hint="Write it as in `python:3.11-slim`."
+        )
     return name
 
 
 def _name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise UsageError(f"'{name}' can't be the name of an environment variable.")
+        raise UsageError(
+            f"'{name}' isn't a valid name for an environment variable.",
+            hint="Use letters, digits and underscores.",
+        )
     return name
 
 
 def _quoted(value: str) -> str:
     if "\n" in value:
-        raise UsageError("A variable of an image can't hold a line break.")
+        raise UsageError(
+            "An environment variable of an image can't hold a line break.",
+            hint="Put the text into a file of the image.",
+        )
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$") + '"'

@@ -1,4 +1,4 @@
-"""Builds step images with the Docker Engine and pushes them, unless the registry has them already."""
+"""Builds step images with the Docker Engine, and pushes those that the registry doesn't have."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from rayform_core.errors import PrerequisiteError, RayformError, RemoteError, UsageError
 from rayform_runtime.images.build_context import CHECK_MARK, BuildPlan, ImagePlatform, plan_image
 from rayform_runtime.images.docker_engine import docker_engine
-from rayform_runtime.images.interface import ContainerRegistry, ImageReference
+from rayform_runtime.images.interface import ContainerRegistry, ImageReference, PushEvent
 from rayform_runtime.images.local_wheels import find_links_folders
 from rayform_runtime.spec import ImageSpec, PipelineSpec
 
@@ -21,65 +21,71 @@ if TYPE_CHECKING:
 __all__ = ["build_image", "ensure_images", "plan_images"]
 
 Report = Callable[[str, float | None], None]
-"""Told what is being done, and once it ended, how many seconds it took."""
+"""Called with what begins, or goes on, and `None`; at its end with the seconds that it took."""
 
 _KEPT = 8_000
-"""Characters of a build's output that are kept for its error."""
+"""Last characters of a build's output that are kept for its error."""
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-"""The engine puts what a command says on standard error in red, each piece as it was written."""
+"""The engine colours a command's standard error red, each piece as it was written."""
 
 _NOT_FOUND = re.compile(
     r".*(No matching distribution found for|no version of|was\s+not\s+found\s+in\s+the\s+p(ackage|rovided)).*"
 )
-"""What pip and uv say of a requirement that no index has."""
+"""What pip and uv print about a requirement that no index has."""
 
 
 def plan_images(
     spec: PipelineSpec, *, project: Path, base_image: str, platform: ImagePlatform
 ) -> dict[str, BuildPlan]:
-    """Return the build plan of each step, by step key; steps with equal needs have the same plan.
+    """Return the build plan of each step, by step key; steps with equal images share a plan.
+
+    Args:
+        spec: the pipeline.
+        project: the project's folder.
+        base_image: the stack's base image, for specs that name none.
+        platform: versions and wheel that the cluster has.
 
     Raises:
-        UsageError, NotFoundError: an `ImageSpec` can't be built; names the step.
+        UsageError, NotFoundError: an image can't be built; names the step.
     """
     plans: dict[str, BuildPlan] = {}
-    known: dict[str, BuildPlan] = {}
+    plans_by_image: dict[str, BuildPlan] = {}
     folders = find_links_folders()
     for step in spec.steps:
-        wanted = step.image or spec.image or ImageSpec()
-        key = wanted.model_dump_json()
-        if key not in known:
+        image = step.image or spec.image or ImageSpec()
+        key = image.model_dump_json()
+        if key not in plans_by_image:
             try:
-                known[key] = plan_image(
-                    wanted, project=project, base_image=base_image, platform=platform, find_links=folders
+                plans_by_image[key] = plan_image(
+                    image, project=project, base_image=base_image, platform=platform, find_links=folders
                 )
             except RayformError as error:
                 error.message = f"The image of step '{step.key}' can't be built: {error.message}"
                 raise
-        plans[step.key] = known[key]
+        plans[step.key] = plans_by_image[key]
     return plans
 
 
 def ensure_images(
     plans: Mapping[str, BuildPlan], registry: ContainerRegistry, report: Report
 ) -> dict[str, ImageReference]:
-    """Return the pushed image of each step, building and pushing those that the registry lacks.
+    """Return the pushed image of each step; build and push those that the registry doesn't have.
 
     Args:
-        plans: build plan by step key.
-        registry: where images are pushed.
-        report: told about each phase.
+        plans: build plans by step key.
+        registry: the registry to push to.
+        report: receives each phase.
 
     Raises:
-        PrerequisiteError: no Docker Engine, no disk.
-        UsageError: a package can't be found, versions differ from the cluster's.
-        RemoteError: the registry refuses.
+        PrerequisiteError: the Docker Engine doesn't answer, or its disk is full.
+        UsageError: a package can't be found, or versions differ from the cluster's.
+        RemoteError: the registry refuses the image, or the build fails for another reason.
     """
     references: dict[str, ImageReference] = {}
     for tag, plan in {plan.tag: plan for plan in plans.values()}.items():
-        found = registry.find(tag)
-        if found is None:
+        image = registry.find(tag)
+        if image is None:
             local = f"rayform-step:{tag}"
             steps = [key for key, other in plans.items() if other.tag == tag]
             more = f" and {len(steps) - 3} more" if len(steps) > 3 else ""
@@ -91,9 +97,9 @@ def ensure_images(
                 client.close()
             started = time.monotonic()
             report(f"pushing {what}", None)
-            found = registry.push(local, tag, _push_progress(report, what))
+            image = registry.push(local, tag, _push_progress(report, what))
             report(f"pushing {what}", time.monotonic() - started)
-        references[tag] = found
+        references[tag] = image
     return {key: references[plan.tag] for key, plan in plans.items()}
 
 
@@ -105,10 +111,17 @@ def build_image(
     *,
     labels: Mapping[str, str] | None = None,
 ) -> None:
-    """Build one image as `local_tag`; layers that the engine has are used again.
+    """Build one image, unless the engine has it; layers that the engine has are used again.
+
+    Args:
+        client: the Docker Engine.
+        plan: what to build.
+        local_tag: the image's tag on this machine.
+        report: receives each phase.
+        labels: labels of the image, beyond those that the plan sets.
 
     Raises:
-        PrerequisiteError, UsageError, RemoteError: says which line of which step failed, with its last words.
+        PrerequisiteError, UsageError, RemoteError: the build failed; has the last lines of its output.
     """
     from docker.errors import APIError, ImageNotFound
 
@@ -119,7 +132,7 @@ def build_image(
         pass
     started = time.monotonic()
     report("", None)
-    said = ""
+    output = ""
     try:
         stream = client.api.build(
             fileobj=plan.archive(),
@@ -134,19 +147,19 @@ def build_image(
         )
         for event in stream:
             if text := _COLOUR.sub("", str(event.get("stream", ""))):
-                said = (said + text)[-_KEPT:]
+                output = (output + text)[-_KEPT:]
                 if text.startswith("Step "):
                     report(text.splitlines()[0][:100], None)
             if failure := event.get("error"):
-                raise build_error(plan, str(failure), said)
+                raise build_error(plan, str(failure), output)
     except APIError as error:
-        raise build_error(plan, str(error.explanation or error), said) from error
+        raise build_error(plan, str(error.explanation or error), output) from error
     report("", time.monotonic() - started)
 
 
-def build_error(plan: BuildPlan, failure: str, said: str) -> RayformError:
-    """Say what went wrong in a build, from the engine's message and what the build said last."""
-    lines = [line.rstrip() for line in said.splitlines() if line.strip()]
+def build_error(plan: BuildPlan, failure: str, output: str) -> RayformError:
+    """Build the error for a failed build, from the engine's message and the last lines of the build's output."""
+    lines = [line.rstrip() for line in output.splitlines() if line.strip()]
     failure = _COLOUR.sub("", failure)
     text = "\n".join([*lines, failure])
     last = "\n".join(lines[-8:] or [failure])
@@ -156,36 +169,38 @@ def build_error(plan: BuildPlan, failure: str, said: str) -> RayformError:
             why=_line(text, "no space left on device"),
             hint="Free space, for instance with `docker system prune`.",
         )
-    if found := re.search(rf"{CHECK_MARK} (Python \d[\d.]* and Ray \S+)", text):
-        wanted = re.search(r"w=\('([\d.]+)', '([\d.]+)'\)", plan.dockerfile)
-        has = f"Python {wanted.group(1)} and Ray {wanted.group(2)}" if wanted else "other versions"
+    if match := re.search(rf"{CHECK_MARK} (Python \d[\d.]* and Ray \S+)", text):
+        cluster = re.search(r"w=\('([\d.]+)', '([\d.]+)'\)", plan.dockerfile)
+        has = f"Python {cluster.group(1)} and Ray {cluster.group(2)}" if cluster else "other versions"
         return UsageError(
             f"The image from '{plan.base}' doesn't fit the cluster.",
-            why=f"It has {found.group(1).strip()}, the cluster has {has}.",
-            hint="Take a base image with the cluster's Python, or set the Ray version in the stack's definition.",
+            why=f"It has {match.group(1).strip()}, and the cluster has {has}.",
+            hint="Use a base image with the cluster's Python, or set the Ray version in the stack's definition.",
         )
-    if found := re.search(r"E: Unable to locate package (\S+)", text):
+    if match := re.search(r"E: Unable to locate package (\S+)", text):
         return UsageError(
-            f"There is no Debian package '{found.group(1)}' in the base image '{plan.base}'.",
-            hint="Correct `apt_packages`, or take a base image whose release has it.",
+            f"There is no Debian package '{match.group(1)}' for the base image '{plan.base}'.",
+            hint="Correct `apt_packages`, or use a base image with a release that has the package.",
         )
-    if found := re.search(r"E: (Failed to fetch .+|Could not .+)", text):
-        return RemoteError("The image's Debian packages can't be fetched.", why=found.group(1)[:300])
-    if found := _NOT_FOUND.search(text):
+    if match := re.search(r"E: (Failed to fetch .+|Could not .+)", text):
+        return RemoteError("The image's Debian packages can't be fetched.", why=match.group(1)[:300])
+    if match := _NOT_FOUND.search(text):
         return UsageError(
             "The image's requirements can't be installed.",
-            why=_compact(_from_error(lines) or found.group(0)),
+            why=_compact(_from_error(lines) or match.group(0)),
             hint="Correct the requirement's name or version, or name an index that has it.",
         )
     if re.search(r"pull access denied|manifest (unknown|for .* not found)|repository does not exist", text):
         return UsageError(f"The base image '{plan.base}' can't be pulled.", why=_compact(failure))
     return RemoteError(
-        "The image's build failed.", why=_compact(last), hint="The lines above are its last words."
+        "The image's build failed.",
+        why=_compact(last),
+        hint="These are the last lines of the build's output.",
     )
 
 
 def _from_error(lines: list[str]) -> str:
-    """Return the lines in which pip or uv (by its version `error:` or `×`) tells of an error."""
+    """Return the lines in which pip or uv reports an error; uv begins them with `error:` or `×`, by version."""
     starts = [i for i, line in enumerate(lines) if re.match(r"\s*(ERROR|error|×|╰)", line)]
     return "\n".join(lines[starts[0] : starts[0] + 6]) if starts else ""
 
@@ -202,19 +217,27 @@ def _timed(report: Report, what: str) -> Report:
     return lambda text, seconds: report(f"{what}: {text}" if text else what, seconds)
 
 
-def _push_progress(report: Report, what: str) -> Callable[[Mapping[str, Any]], None]:
-    """Turn the engine's messages, one a layer and block, into a line now and then."""
-    layers: dict[str, tuple[int, int]] = {}
-    told = [time.monotonic()]
+class _Layer(NamedTuple):
+    pushed: int
+    total: int
 
-    def progress(event: Mapping[str, Any]) -> None:
+
+def _push_progress(report: Report, what: str) -> Callable[[PushEvent], None]:
+    """Turn the engine's messages, one per layer and block, into a line every two seconds."""
+    layers: dict[str, _Layer] = {}
+    last_report = time.monotonic()
+
+    def progress(event: PushEvent) -> None:
+        nonlocal last_report
         detail = event.get("progressDetail") or {}
-        if event.get("id") and detail.get("total"):
-            total = int(detail["total"])  # of the layer's files; `current` counts the archive around them too
-            layers[str(event["id"])] = (min(int(detail.get("current", 0)), total), total)
-        if layers and time.monotonic() - told[0] >= 2:
-            told[0] = time.monotonic()
-            sent, whole = (sum(pair[i] for pair in layers.values()) / 2**20 for i in (0, 1))
-            report(f"pushing {what}: {sent:.0f} of {whole:.0f} MB", None)
+        total = detail.get("total")
+        if event.get("id") and total:
+            # `current` counts the archive around the layer's files too, and `total` doesn't.
+            layers[event["id"]] = _Layer(min(detail.get("current", 0), total), total)
+        if layers and time.monotonic() - last_report >= 2:
+            last_report = time.monotonic()
+            pushed = sum(layer.pushed for layer in layers.values()) / 2**20
+            whole = sum(layer.total for layer in layers.values()) / 2**20
+            report(f"pushing {what}: {pushed:.0f} of {whole:.0f} MB", None)
 
     return progress

@@ -1,4 +1,4 @@
-"""Settings of the container registry flavors. Credentials are never among them."""
+"""Settings of the container registry flavors. They never hold credentials."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ class DockerRegistryConfig(BaseModel):
 
 
 class ECRConfig(BaseModel):
-    """Settings of flavor `ecr`: `uri` is the repository's URL; `endpoint_url` serves emulators."""
+    """Settings of flavor `ecr`.
+
+    Args:
+        uri: the repository's URL.
+        region: the repository's region; by default, the region in its URL.
+        endpoint_url: URL of an emulator's API; by default, Amazon's.
+        insecure: allow plain HTTP.
+    """
 
     model_config = ConfigDict(extra="forbid")
 

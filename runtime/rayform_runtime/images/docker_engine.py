@@ -1,4 +1,4 @@
-"""The Docker Engine of this machine: reached, or an error that says what to do."""
+"""Connects to the Docker Engine of this machine, or raises an error that says what to do."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def docker_engine(*, timeout: float = 600.0) -> docker.DockerClient:
     """Connect to the Docker Engine that `DOCKER_HOST`, or Docker's default socket, names.
 
     Args:
-        timeout: seconds that one call may take; builds and pushes stream, and count each message.
+        timeout: seconds that one call may take; for builds and pushes, seconds between two messages.
 
     Raises:
-        PrerequisiteError: it isn't installed, doesn't run, or refuses this user.
+        PrerequisiteError: the engine isn't installed, doesn't run, or refuses this user.
     """
     import docker
     from docker.errors import DockerException
@@ -33,7 +33,7 @@ def docker_engine(*, timeout: float = 600.0) -> docker.DockerClient:
         if "Permission denied" in text or "PermissionError" in text:
             hint = "Add your user to the group 'docker' and log in again."
         else:
-            hint = "Start it (`sudo systemctl start docker`, or Docker Desktop), or set DOCKER_HOST to where it runs."
+            hint = "Start it with `sudo systemctl start docker` or Docker Desktop, or set DOCKER_HOST to its address."
         raise PrerequisiteError(
             f"The Docker Engine at '{os.environ.get('DOCKER_HOST', 'unix:///var/run/docker.sock')}' doesn't answer.",
             why=text.splitlines()[0] if text else None,

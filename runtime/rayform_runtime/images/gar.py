@@ -1,13 +1,16 @@
-"""Google Artifact Registry: an OCI registry whose login is an access token of the cloud's own chain."""
+"""Google Artifact Registry: an OCI registry whose login is an access token from Google's credential chain."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rayform_core.errors import PrerequisiteError, RemoteError
 from rayform_runtime.images.config import GARConfig
 from rayform_runtime.images.interface import RegistryCredentials
 from rayform_runtime.images.oci import OCIRegistry
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
 
 __all__ = ["GARRegistry"]
 
@@ -19,14 +22,15 @@ class GARRegistry(OCIRegistry):
 
     Args:
         config: the repository's address, `LOCATION-docker.pkg.dev/PROJECT/REPOSITORY/…`.
-        stack_name: for messages.
+        stack_name: the stack that the registry belongs to, for errors.
     """
 
     def __init__(self, config: GARConfig, *, stack_name: str = "") -> None:
         super().__init__(config, stack_name=stack_name)
-        self._credentials: Any = None
+        self._credentials: Credentials | None = None  # from the first call of `credentials` on
 
     def credentials(self) -> RegistryCredentials | None:
+        """See `ContainerRegistry.credentials`. An access token is kept while it is valid."""
         import google.auth
         from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
         from google.auth.transport.requests import Request
@@ -35,7 +39,7 @@ class GARRegistry(OCIRegistry):
             if self._credentials is None:
                 self._credentials, _ = google.auth.default(scopes=[_SCOPE])
             if not self._credentials.valid:
-                self._credentials.refresh(Request())
+                self._credentials.refresh(Request())  # type: ignore[no-untyped-call] # google-auth doesn't annotate it
         except DefaultCredentialsError as error:
             raise PrerequisiteError(
                 "There are no Google credentials on this machine.",
@@ -44,9 +48,11 @@ class GARRegistry(OCIRegistry):
             ) from error
         except GoogleAuthError as error:
             raise RemoteError(
-                f"Google gives no login for the registry '{self.host}'.", why=f"{error}."
+                f"Google gave no login for the container registry '{self.host}'.",
+                why=f"{error}.",
+                hint="Log in again with `gcloud auth application-default login`.",
             ) from error
-        # The user name that Artifact Registry takes with an access token.
+        # Artifact Registry expects this user name with an access token.
         return RegistryCredentials("oauth2accesstoken", str(self._credentials.token))
 
     def _login_hint(self) -> str:

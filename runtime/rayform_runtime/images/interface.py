@@ -1,13 +1,13 @@
-"""The container registry's interface and what an image reference is."""
+"""The container registry's interface, and references to images."""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
-__all__ = ["ContainerRegistry", "ImageReference", "RegistryCredentials"]
+__all__ = ["ContainerRegistry", "ImageReference", "LayerProgress", "PushEvent", "RegistryCredentials"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,28 @@ class ImageReference:
 
 @dataclass(frozen=True, slots=True)
 class RegistryCredentials:
-    """Short-lived login for a registry; never logged or stored."""
+    """A short-lived login for a registry; never logged or stored."""
 
     username: str
     password: str
 
     def __repr__(self) -> str:
         return f"RegistryCredentials(username={self.username!r}, password=***)"
+
+
+class LayerProgress(TypedDict, total=False):
+    """Bytes of a layer that are pushed, and bytes in all."""
+
+    current: int
+    total: int
+
+
+class PushEvent(TypedDict, total=False):
+    """What we use of a message of the Docker Engine during a push; `id` is the layer's."""
+
+    id: str
+    progressDetail: LayerProgress
+    error: str
 
 
 class ContainerRegistry(abc.ABC):
@@ -41,17 +56,27 @@ class ContainerRegistry(abc.ABC):
 
     @abc.abstractmethod
     def credentials(self) -> RegistryCredentials | None:
-        """Return a login from the cloud's own chain, or `None` for an open registry."""
+        """Return a login from the cloud's own credential chain, or `None` for an open registry."""
 
     @abc.abstractmethod
     def find(self, tag: str) -> ImageReference | None:
-        """Return the image with this tag and its digest, or `None` where the registry has none."""
+        """Return the image with this tag and its digest, or `None` if the registry has none."""
 
     @abc.abstractmethod
     def push(
-        self, local_tag: str, tag: str, progress: Callable[[Mapping[str, Any]], None] | None = None
+        self, local_tag: str, tag: str, progress: Callable[[PushEvent], None] | None = None
     ) -> ImageReference:
-        """Push a local image under `tag`; blocks, retries transient faults, reports layer progress."""
+        """Push a local image and return its reference; blocks, and retries transient faults.
+
+        Args:
+            local_tag: the image's tag on this machine.
+            tag: the image's tag in the registry.
+            progress: receives each message of the Docker Engine.
+
+        Raises:
+            PrerequisiteError: the image isn't on this machine, or the Docker Engine doesn't answer.
+            RemoteError: the registry refuses the image.
+        """
 
     @abc.abstractmethod
     def check(self) -> None:

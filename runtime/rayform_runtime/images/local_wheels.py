@@ -1,4 +1,4 @@
-"""Wheels of this machine that requirements can be taken from, in networks without a package index."""
+"""Wheels on this machine that can satisfy requirements, for networks without a package index."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+    from packaging.version import Version
 
 __all__ = ["LocalWheel", "find_links_folders", "find_local_wheels"]
 
@@ -21,7 +26,7 @@ class LocalWheel:
 
 
 def find_links_folders(environment: Mapping[str, str] = os.environ) -> list[Path]:
-    """Return the local folders of pip's own setting, `PIP_FIND_LINKS`; addresses in it are left to pip."""
+    """Return the local folders in pip's own setting `PIP_FIND_LINKS`; URLs in it are left to pip."""
     words = environment.get("PIP_FIND_LINKS", "").split()
     return [folder for word in words if (folder := Path(word.removeprefix("file://"))).is_dir()]
 
@@ -29,36 +34,48 @@ def find_links_folders(environment: Mapping[str, str] = os.environ) -> list[Path
 def find_local_wheels(
     requirements: Sequence[str], folders: Sequence[Path], *, python: str
 ) -> list[LocalWheel]:
-    """Return the newest local wheel for each requirement that has one that fits.
+    """Return the newest local wheel for each requirement that a local wheel fits.
 
     Args:
         requirements: requirement lines.
-        folders: where wheels lie.
+        folders: folders of wheels.
         python: version of the image's Python, such as `"3.11"`; wheels must be for Linux on this processor.
     """
     from packaging.requirements import InvalidRequirement, Requirement
-    from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+    from packaging.utils import canonicalize_name
 
-    found: dict[str, tuple[object, LocalWheel]] = {}
+    wheels: dict[str, dict[Version, Path]] = {}  # by project and version
     for line in requirements:
         try:
-            wanted = Requirement(line)
+            requirement = Requirement(line)
         except InvalidRequirement:
             continue
-        name = canonicalize_name(wanted.name)
+        name = canonicalize_name(requirement.name)
         for folder in folders:
             for path in folder.glob("*.whl"):
-                try:
-                    project, version, _, tags = parse_wheel_filename(path.name)
-                except InvalidWheelFilename:
-                    continue
-                fits = any(_fits(tag.interpreter, tag.abi, tag.platform, python) for tag in tags)
-                if project != name or not fits or not wanted.specifier.contains(version, prereleases=True):
-                    continue
-                best = found.get(name)
-                if best is None or version > best[0]:  # type: ignore[operator]
-                    found[name] = (version, LocalWheel(name, str(version), path))
-    return [wheel for _, wheel in found.values()]
+                version = _version_for(requirement, path, python)
+                if version is not None:
+                    wheels.setdefault(name, {}).setdefault(version, path)
+    return [
+        LocalWheel(name, str(newest), versions[newest])
+        for name, versions in wheels.items()
+        for newest in [max(versions)]
+    ]
+
+
+def _version_for(requirement: Requirement, wheel: Path, python: str) -> Version | None:
+    """Return the version of a wheel, or `None` if it doesn't fit the requirement or the image's Python."""
+    from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+
+    try:
+        project, version, _, tags = parse_wheel_filename(wheel.name)
+    except InvalidWheelFilename:
+        return None
+    if project != canonicalize_name(requirement.name):
+        return None
+    if not any(_fits(tag.interpreter, tag.abi, tag.platform, python) for tag in tags):
+        return None
+    return version if requirement.specifier.contains(version, prereleases=True) else None
 
 
 def _fits(interpreter: str, abi: str, platform: str, python: str) -> bool:
