@@ -57,7 +57,7 @@ def _without_names(annotation: object) -> object:
         if type(annotation).__name__ == "TypeAliasType":
             annotation = getattr(annotation, "__value__", None)
         elif hasattr(annotation, "__supertype__"):
-            annotation = annotation.__supertype__
+            annotation = getattr(annotation, "__supertype__", None)
         elif typing.get_origin(annotation) is typing.Annotated:
             annotation = typing.get_args(annotation)[0]
         else:

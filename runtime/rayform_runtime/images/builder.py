@@ -231,13 +231,14 @@ def _push_progress(report: Report, what: str) -> Callable[[PushEvent], None]:
         nonlocal last_report
         detail = event.get("progressDetail") or {}
         total = detail.get("total")
-        if event.get("id") and total:
+        layer = event.get("id")
+        if layer and total:
             # `current` counts the archive around the layer's files too, and `total` doesn't.
-            layers[event["id"]] = _Layer(min(detail.get("current", 0), total), total)
+            layers[layer] = _Layer(min(detail.get("current", 0), total), total)
         if layers and time.monotonic() - last_report >= 2:
             last_report = time.monotonic()
-            pushed = sum(layer.pushed for layer in layers.values()) / 2**20
-            whole = sum(layer.total for layer in layers.values()) / 2**20
+            pushed = sum(each.pushed for each in layers.values()) / 2**20
+            whole = sum(each.total for each in layers.values()) / 2**20
             report(f"pushing {what}: {pushed:.0f} of {whole:.0f} MB", None)
 
     return progress

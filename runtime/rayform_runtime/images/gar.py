@@ -36,10 +36,12 @@ class GARRegistry(OCIRegistry):
         from google.auth.transport.requests import Request
 
         try:
-            if self._credentials is None:
-                self._credentials, _ = google.auth.default(scopes=[_SCOPE])
-            if not self._credentials.valid:
-                self._credentials.refresh(Request())  # type: ignore[no-untyped-call] # google-auth doesn't annotate it
+            credentials = self._credentials
+            if credentials is None:
+                credentials, _ = google.auth.default(scopes=[_SCOPE])
+                self._credentials = credentials
+            if not credentials.valid:
+                credentials.refresh(Request())  # type: ignore[no-untyped-call] # google-auth doesn't annotate it
         except DefaultCredentialsError as error:
             raise PrerequisiteError(
                 "There are no Google credentials on this machine.",
@@ -53,7 +55,7 @@ class GARRegistry(OCIRegistry):
                 hint="Log in again with `gcloud auth application-default login`.",
             ) from error
         # Artifact Registry expects this user name with an access token.
-        return RegistryCredentials("oauth2accesstoken", str(self._credentials.token))
+        return RegistryCredentials("oauth2accesstoken", str(credentials.token))
 
     def _login_hint(self) -> str:
         return "Check that your Google identity has the role Artifact Registry Writer on this repository."

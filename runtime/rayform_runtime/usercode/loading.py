@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rayform_core.errors import NotFoundError
 from rayform_runtime.usercode.scripts import ends_quietly, import_without_running
@@ -81,7 +81,7 @@ def _load_script(file: str) -> ModuleType:
     return module
 
 
-def load_source(ref: SourceRef | CodeRef) -> object:
+def load_source(ref: SourceRef | CodeRef) -> Any:
     """Return the object that `ref` names.
 
     Raises:
@@ -126,5 +126,4 @@ def _import(ref: SourceRef | CodeRef) -> ModuleType:
 def load_function(ref: SourceRef | CodeRef) -> Callable[..., Any]:
     """Return the plain function behind `ref`: for a step or pipeline object, the function that it wraps."""
     target = load_source(ref)
-    function: Callable[..., Any] = getattr(target, "entrypoint", target)
-    return function
+    return cast("Callable[..., Any]", getattr(target, "entrypoint", target))

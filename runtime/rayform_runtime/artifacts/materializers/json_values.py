@@ -156,5 +156,6 @@ class _Short(reprlib.Repr):
             "torch",
             "sklearn",
         ):
-            return type(x).__name__ + (f"{tuple(x.shape)}" if hasattr(x, "shape") else "")
+            shape = getattr(x, "shape", None)
+            return type(x).__name__ + ("" if shape is None else f"{tuple(shape)}")
         return super().repr_instance(x, level)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from typing import TYPE_CHECKING, NoReturn, TypedDict
+from typing import TYPE_CHECKING, NoReturn, TypedDict, cast
 
 from rayform_core.errors import UsageError
 from rayform_runtime.artifacts.import_paths import TypeChangedError, import_path, is_importable, resolve
@@ -213,8 +213,7 @@ class _Rebuilder:
         if how == "value":
             return json.loads(json.dumps(value), object_hook=Decoder(lambda number: None).hook)
         if how == "Size":
-            assert isinstance(value, list)
-            return self.torch.Size(value)
+            return self.torch.Size(cast("list[int]", value))
         name = str(value)
         if how == "function":
             function = resolve(name)

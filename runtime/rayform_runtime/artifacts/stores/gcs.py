@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from rayform_core.errors import NotFoundError
 from rayform_runtime.artifacts.stores.bucket import BucketArtifactStore, is_loopback
@@ -24,8 +24,8 @@ T = TypeVar("T")
 _PARALLEL = 8
 _CHUNK = 32 << 20
 """Bytes; a file of more than two chunks is downloaded in ranges, several at once."""
-_TIMEOUT = (10, 120)
-"""Seconds to connect, and between two bytes."""
+_TIMEOUT = cast("int", (10, 120))
+"""Seconds to connect, and between two bytes; the library takes such a pair too, though it declares a number."""
 
 
 class GCSArtifactStore(BucketArtifactStore["Client"]):
@@ -101,9 +101,13 @@ class GCSArtifactStore(BucketArtifactStore["Client"]):
 
         def receive(file: ObjectDownload) -> None:
             with translated(self.bucket, key=file.key):
-                # The caller checks our own digest of the whole file afterwards.
+                # The caller checks our own digest of the whole file afterwards, so `None`: no checksum.
                 self._blob(file.key).download_to_filename(
-                    str(file.path), client=client, timeout=_TIMEOUT, raw_download=True, checksum=None
+                    str(file.path),
+                    client=client,
+                    timeout=_TIMEOUT,
+                    raw_download=True,
+                    checksum=None,  # pyright: ignore[reportArgumentType]
                 )
 
         self._for_each(receive, [file for file in files if file.size <= 2 * _CHUNK])

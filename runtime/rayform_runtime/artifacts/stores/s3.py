@@ -348,7 +348,9 @@ class S3ArtifactStore(BucketArtifactStore["S3Client"]):
             )
             for page in pages:
                 for item in page.get("Contents", ()):
-                    yield StoredObject(self._key(item["Key"]), item["Size"], item["LastModified"].timestamp())
+                    # S3 sends these three for each object, though its description doesn't promise it.
+                    name, size, modified = item["Key"], item["Size"], item["LastModified"]  # pyright: ignore[reportTypedDictNotRequiredAccess]
+                    yield StoredObject(self._key(name), size, modified.timestamp())
 
     def _remove(self, keys: Sequence[str]) -> None:
         for start in range(0, len(keys), 1000):
