@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 from uuid import UUID
 
-from rayform_core.errors import IntegrityError
+from rayform_core.errors import ConflictError, IntegrityError
 
 __all__ = [
     "LARGEST_EMBEDDED",
@@ -31,6 +31,8 @@ __all__ = [
     "ObjectUpload",
     "StoredFile",
     "StoredObject",
+    "key_conflict",
+    "version_conflict",
 ]
 
 MANIFEST_NAME = "rayform-manifest.json"
@@ -47,6 +49,24 @@ class ArtifactMissingError(IntegrityError):
 
 class CorruptArtifactError(IntegrityError):
     """Data or manifest in the store is not what was committed."""
+
+
+def version_conflict(uri: str, id: UUID) -> ConflictError:
+    """Build the error for a version that exists already in the store at `uri`."""
+    return ConflictError(
+        f"Artifact version {id} exists already in '{uri}'.",
+        why="Another writer committed it first; nothing was overwritten.",
+        hint="Load that version, or save under a new ID.",
+    )
+
+
+def key_conflict(uri: str, key: str) -> ConflictError:
+    """Build the error for an object that exists already in the store at `uri` and must not be overwritten."""
+    return ConflictError(
+        f"'{key}' exists already in '{uri}'.",
+        why="It must not be overwritten.",
+        hint="Choose another key, or remove the object first.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

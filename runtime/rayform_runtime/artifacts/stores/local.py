@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 from uuid import UUID
 
-from rayform_core.errors import ConflictError, NotFoundError, PrerequisiteError, UsageError
+from rayform_core.errors import NotFoundError, PrerequisiteError, UsageError
 from rayform_runtime.artifacts.stores.files import (
     check_digest,
     read_whole,
@@ -30,6 +30,8 @@ from rayform_runtime.artifacts.stores.interface import (
     CorruptArtifactError,
     Manifest,
     StoredObject,
+    key_conflict,
+    version_conflict,
 )
 from rayform_runtime.artifacts.stores.keys import VERSIONS, safe_key, version_id, version_key
 from rayform_runtime.artifacts.stores.manifest import (
@@ -177,11 +179,7 @@ class LocalArtifactStore(ArtifactStore):
             sync_folder(self._versions)
         except OSError as error:
             if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
-                raise ConflictError(
-                    f"Artifact version {id} exists already in '{self.uri}'.",
-                    why="Another writer committed it first; nothing was overwritten.",
-                    hint="Load that version, or save under a new ID.",
-                ) from None
+                raise version_conflict(self.uri, id) from None
             raise self._unusable(error, staged) from error
         return f"{self.uri}/{version_key(id)}"
 
@@ -312,11 +310,7 @@ class LocalArtifactStore(ArtifactStore):
                 temporary.unlink(missing_ok=True)
             sync_folder(path.parent)
         except FileExistsError:
-            raise ConflictError(
-                f"'{key}' exists already in '{self.uri}'.",
-                why="It must not be overwritten.",
-                hint="Choose another key, or remove the object first.",
-            ) from None
+            raise key_conflict(self.uri, key) from None
         except OSError as error:
             raise self._unusable(error, path) from error
         return self.uri_of(key)

@@ -13,6 +13,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -44,6 +45,8 @@ from rayform_runtime.artifacts.stores.interface import (
     ObjectUpload,
     StoredFile,
     StoredObject,
+    key_conflict,
+    version_conflict,
 )
 from rayform_runtime.artifacts.stores.keys import VERSIONS, safe_key, version_id, version_key
 from rayform_runtime.artifacts.stores.manifest import (
@@ -56,6 +59,9 @@ from rayform_runtime.artifacts.stores.manifest import (
 )
 
 __all__ = ["RemoteArtifactStore"]
+
+_TRIES = 3
+"""Tries to download a file that arrives damaged."""
 
 
 class RemoteArtifactStore(ArtifactStore):
@@ -143,64 +149,59 @@ class RemoteArtifactStore(ArtifactStore):
         visualizations: Mapping[str, str] | None = None,
     ) -> Commit:
         """See `ArtifactStore.commit`. Files are hashed while they are uploaded."""
-        attempt = _new_attempt()
-        base = version_key(id)
+        base, attempt = version_key(id), _new_attempt()
+        manifest_of = partial(
+            make_manifest,
+            id,
+            type=type,
+            materializer=materializer,
+            metadata=metadata,
+            visualizations=visualizations,
+            folder=attempt,
+        )
         files = list_staged(staged)
-
-        def manifest_of(stored: Sequence[StoredFile], embedded: Mapping[str, bytes]) -> Manifest:
-            return make_manifest(
-                id,
-                stored,
-                type=type,
-                materializer=materializer,
-                metadata=metadata,
-                visualizations=visualizations,
-                folder=attempt,
-                embedded=embedded,
-            )
-
-        keys: list[str] = []
-        is_garbage = True
-        try:
-            if _is_small(files):
-                # Content and digest come from one read: they must match even if the file is still being written.
-                content = {file.path: read_whole(staged / file.path) for file in seal_folder(staged)}
-                manifest = manifest_of(files_of(content), content)
-            else:
-                # Fail before uploading if the manifest can't be encoded.
-                encode_manifest(
-                    Manifest(
-                        id, type, materializer, "", 0, (), dict(metadata or {}), dict(visualizations or {})
-                    )
-                )
-                sealing = Background("rayform-digest", lambda: seal_folder(staged))
-                keys += [f"{base}/{attempt}/{file.name}" for file in files]
-                try:
-                    self._upload(
-                        [ObjectUpload(Path(file.path), key) for file, key in zip(files, keys, strict=True)]
-                    )
-                finally:
-                    sealing.join()
-                manifest = manifest_of(sealing.result(), {})
+        if _is_small(files):
+            # Content and digest come from one read: they must match even if the file is still being written.
+            content = {file.path: read_whole(staged / file.path) for file in seal_folder(staged)}
+            manifest = manifest_of(files_of(content), embedded=content)
             data = encode_manifest(manifest)
-            # From here the manifest may exist even if the call raises, for instance after Ctrl-C or a lost network.
-            is_garbage = False
+            self._put_manifest(id, data)
+        else:
+            # Fail before uploading if the manifest can't be encoded.
+            encode_manifest(
+                Manifest(id, type, materializer, "", 0, (), dict(metadata or {}), dict(visualizations or {}))
+            )
+            uploads = [ObjectUpload(Path(file.path), f"{base}/{attempt}/{file.name}") for file in files]
+            try:
+                manifest = manifest_of(self._upload_and_seal(staged, uploads))
+                data = encode_manifest(manifest)
+            except BaseException:
+                self._discard(uploads)
+                raise
             try:
                 self._put_manifest(id, data)
             except ConflictError:
-                is_garbage = True
+                self._discard(uploads)
                 raise
-        except BaseException:
-            # Prune finds what can't be removed here.
-            if keys and is_garbage:
-                with contextlib.suppress(RayformError):
-                    self._remove(keys)
-            raise
+            # After any other error the manifest may exist, for instance after Ctrl-C or a lost network.
         with contextlib.suppress(OSError, RayformError):  # the commit is done, and the cache only saves time
             (staged / MANIFEST_NAME).write_bytes(data)
             (staged / MANIFEST_NAME).chmod(0o600)
             self._cache.add(str(id), staged)
         return Commit(self.uri_of(base), manifest)
+
+    def _upload_and_seal(self, staged: Path, uploads: Sequence[ObjectUpload]) -> tuple[StoredFile, ...]:
+        sealing = Background("rayform-digest", lambda: seal_folder(staged))
+        try:
+            self._upload(uploads)
+        finally:
+            sealing.join()
+        return sealing.result()
+
+    def _discard(self, uploads: Sequence[ObjectUpload]) -> None:
+        """Remove what an attempt has uploaded; prune finds what can't be removed here."""
+        with contextlib.suppress(RayformError):
+            self._remove([upload.key for upload in uploads])
 
     def commit_files(
         self,
@@ -227,11 +228,7 @@ class RemoteArtifactStore(ArtifactStore):
         try:
             self._put(f"{version_key(id)}/{MANIFEST_NAME}", data, if_absent=True)
         except ConflictError:
-            raise ConflictError(
-                f"Artifact version {id} exists already in '{self.uri}'.",
-                why="Another writer committed it first; nothing was overwritten.",
-                hint="Load that version, or save under a new ID.",
-            ) from None
+            raise version_conflict(self.uri, id) from None
 
     # -- read ---------------------------------------------------------------------------------------------
     def read_manifest(self, uri: str) -> Manifest:
@@ -311,18 +308,30 @@ class RemoteArtifactStore(ArtifactStore):
         """Download an artifact into an empty folder and verify it."""
         data = self._fetched_manifests.pop(str(version_id(self.uri, uri)), None) or self._manifest_bytes(uri)
         manifest = decode_manifest(data, uri=uri, id=version_id(self.uri, uri))
-        base = f"{version_key(manifest.id)}/{manifest.folder}".rstrip("/")
         if manifest.embedded:
             write_embedded(folder, manifest)
-        pending = [] if manifest.embedded else list(manifest.files)
-        # Fetch a file again that was damaged on its way; a file that is wrong in the store stays wrong.
-        for attempt in (1, 2, 3) if pending else ():
+        elif manifest.files:
+            self._download_files(uri, folder, manifest)
+        for path in folder.rglob("*"):
+            path.chmod(0o700 if path.is_dir() else 0o600)
+        (folder / MANIFEST_NAME).write_bytes(data)
+        (folder / MANIFEST_NAME).chmod(0o600)
+        return manifest
+
+    def _download_files(self, uri: str, folder: Path, manifest: Manifest) -> None:
+        """Download the files of an artifact and verify them.
+
+        A file that was damaged on its way is downloaded again; a file that is wrong in the store stays wrong.
+        """
+        base = f"{version_key(manifest.id)}/{manifest.folder}".rstrip("/")
+        pending: Sequence[StoredFile] = manifest.files
+        for _ in range(_TRIES):
             for file in pending:
                 (folder / file.path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 (folder / file.path).unlink(missing_ok=True)
             try:
                 digests = self._download(
-                    [ObjectDownload(f"{base}/{file.path}", folder / file.path, file.size) for file in pending]
+                    [ObjectDownload(f"{base}/{f.path}", folder / f.path, f.size) for f in pending]
                 )
             except NotFoundError as error:
                 raise ArtifactMissingError(
@@ -333,19 +342,13 @@ class RemoteArtifactStore(ArtifactStore):
             except OSError as error:
                 raise storage_error(error, folder) from error
             pending = [
-                file
-                for file in pending
-                if digests.get(folder / file.path) != file.digest and not _is_right(uri, folder, file)
+                f
+                for f in pending
+                if digests.get(folder / f.path) != f.digest and not _is_right(uri, folder, f)
             ]
             if not pending:
-                break
-            if attempt == 3:
-                verify_folder(uri, folder, manifest)
-        for path in folder.rglob("*"):
-            path.chmod(0o700 if path.is_dir() else 0o600)
-        (folder / MANIFEST_NAME).write_bytes(data)
-        (folder / MANIFEST_NAME).chmod(0o600)
-        return manifest
+                return
+        verify_folder(uri, folder, manifest)
 
     def download(self, uri: str, target: Path) -> None:
         """See `ArtifactStore.download`."""
@@ -382,11 +385,7 @@ class RemoteArtifactStore(ArtifactStore):
         try:
             self._put(safe_key(key), data, if_absent=if_absent)
         except ConflictError:
-            raise ConflictError(
-                f"'{key}' exists already in '{self.uri}'.",
-                why="It must not be overwritten.",
-                hint="Choose another key, or remove the object first.",
-            ) from None
+            raise key_conflict(self.uri, key) from None
         return self.uri_of(key)
 
     def get_bytes(self, key: str, *, start: int = 0) -> bytes:
