@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rayform_runtime.artifacts.visualizations import Picture
     from rayform_runtime.catalog.entities import Visualization
 
-__all__ = ["REGISTERED", "SavedValue", "check_type", "load_value", "save_value"]
+__all__ = ["REGISTERED", "SavedValue", "load_value", "save_value"]
 
 _LARGEST_EXTRACTED = 20_000
 """Characters; larger facts about a value are not kept."""
@@ -48,13 +48,6 @@ class SavedValue(NamedTuple):
     artifact_type: str
     visualizations: tuple[Visualization, ...]
     summary: str
-
-
-def check_type(annotation: object, *, step: str | None = None, output: str | None = None) -> None:
-    """Refuse an annotation whose values no materializer takes; see `type_checks.check_type`."""
-    from rayform_runtime.artifacts import type_checks
-
-    type_checks.check_type(annotation, step=step, output=output)
 
 
 def save_value(

@@ -1,4 +1,4 @@
-"""Where a process finds a user's function or class: what `spec.SourceRef` holds, without pydantic."""
+"""A reference to a user's function or class: the fields of `spec.SourceRef`, without pydantic."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class CodeRef(NamedTuple):
         return None if spec is None else cls(spec.module, spec.qualname, spec.file, spec.pickled)
 
     def moved(self, old_root: str, new_root: Path) -> CodeRef:
-        """Return it with a file below `old_root` named below `new_root`.
+        """Return the reference with its file moved from `old_root` to `new_root`.
 
-        A file elsewhere (an installed package's) is left out: its module is imported by name.
+        A file outside of the project (in an installed package) is dropped: its module is imported by name.
 
         Args:
             old_root: the project's folder on the machine that traced the pipeline.
-            new_root: the same project on this machine.
+            new_root: the project's folder on this machine.
         """
         if not self.file:
             return self

@@ -271,9 +271,8 @@ class _Walk:
             if submodule is not None:
                 self._reach_in_module(dotted, submodule, rest, index)
             elif module is not None:
-                self._add(
-                    _Unit(str(module), "*")
-                )  # the name is made at run time: `__getattr__`, `globals()[...]`
+                # The module makes the name at run time: `__getattr__`, `globals()[...]`.
+                self._add(_Unit(str(module), "*"))
         elif module is not None or any(
             find_module(_dotted(source.module, part), relative_to=index.file) for part in rest[:1]
         ):

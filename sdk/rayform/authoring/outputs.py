@@ -57,7 +57,7 @@ def _spec(output: Output, key: str, pipeline: str, chosen: type[Materializer] | 
     type_ = concrete_type(output.annotation)
     materializer = config.materializer or chosen
     if materializer is None and not _is_plain(output.annotation):
-        from rayform_runtime.artifacts.values import check_type
+        from rayform_runtime.artifacts.type_checks import check_type
 
         check_type(output.annotation, step=key, output=output.name)
     return OutputSpec(

@@ -21,7 +21,8 @@ from rayform_runtime.artifacts.materializers.base import Materializer
 from rayform_runtime.artifacts.materializers.pickled import CloudpickleMaterializer
 from rayform_runtime.artifacts.materializers.registry import UnsupportedTypeError, materializer_for
 from rayform_runtime.artifacts.stores.local import LocalArtifactStore
-from rayform_runtime.artifacts.values import check_type, load_value, save_value
+from rayform_runtime.artifacts.type_checks import check_type
+from rayform_runtime.artifacts.values import load_value, save_value
 
 
 class Animal:

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from uuid import UUID
 
-from rayform_core.errors import ConflictError, NotFoundError, RayformError
+from rayform_core.errors import ConflictError, NotFoundError, PrerequisiteError, RayformError
 from rayform_core.files import storage_error
 from rayform_runtime.artifacts.stores.background import Background
 from rayform_runtime.artifacts.stores.cache import ArtifactCache
@@ -407,8 +407,6 @@ class RemoteArtifactStore(ArtifactStore):
                 self._put(key, b"again", if_absent=True)
             except ConflictError:
                 return
-            from rayform_core.errors import PrerequisiteError
-
             raise PrerequisiteError(
                 f"The artifact store '{self.uri}' of stack '{self.stack_name}' can't be used.",
                 why="It doesn't support conditional writes, so two writers could both commit one version.",

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
@@ -133,12 +132,6 @@ class S3ArtifactStore(BucketArtifactStore["S3Client"]):
         client.meta.events.register_last("before-call.s3", _send_small_bodies_at_once)
         return client
 
-    @cached_property
-    def _encryption(self) -> dict[str, str]:
-        if self.config.kms_key_id is None:
-            return {}
-        return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self.config.kms_key_id}
-
     def _part_size(self, size: int) -> int:
         """Return the size of a part, in bytes, for files of at most `size` bytes."""
         if self.config.endpoint_url and is_loopback(self.config.endpoint_url):
@@ -166,7 +159,9 @@ class S3ArtifactStore(BucketArtifactStore["S3Client"]):
     def _upload(self, files: Sequence[ObjectUpload]) -> None:
         if not files:
             return
-        extra = {"ChecksumAlgorithm": "CRC32", **self._encryption}
+        extra = {"ChecksumAlgorithm": "CRC32"}
+        if self.config.kms_key_id is not None:
+            extra |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self.config.kms_key_id}
         part = self._part_size(max(file.path.stat().st_size for file in files))
         # Amazon's S3 refuses a body whose checksum differs. Other servers may keep the checksum and never
         # compute it (moto does), so we compare the MD5 that they report with the file's.
