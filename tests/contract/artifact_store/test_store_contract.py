@@ -111,7 +111,7 @@ def test_a_second_commit_of_an_id_is_refused(store: ArtifactStore) -> None:
 
 
 def test_of_many_writers_one_wins(store: ArtifactStore) -> None:
-    """Eight writers of one ID: one commits, seven are told so, and what is stored is the winner's."""
+    """Eight writers of one ID: one commits, seven get an error, and the store has the winner's files."""
     version, barrier = new_id(), threading.Barrier(8)
     results: list[Any] = []
 
@@ -150,7 +150,7 @@ def test_staging_without_a_commit_leaves_nothing(store: ArtifactStore) -> None:
 
 
 def test_staging_is_private(store: ArtifactStore) -> None:
-    """Nobody else on the machine can read what is being written, nor what was."""
+    """No other user of the machine can read files that are being written, or that were written."""
     with store.staging(new_id()) as folder:
         assert folder.stat().st_mode & 0o777 == 0o700
     uri, _ = commit(store, {"d/a": b"1"})
@@ -173,8 +173,8 @@ def test_links_are_not_stored(store: ArtifactStore, tmp_path: Path) -> None:
     assert not store.exists(f"{store.uri}/versions/{version}")
 
 
-def test_a_missing_artifact_is_told(store: ArtifactStore) -> None:
-    """Reading what isn't there says what to do."""
+def test_a_missing_artifact_is_reported(store: ArtifactStore) -> None:
+    """Reading a missing artifact says what to do."""
     uri = f"{store.uri}/versions/{new_id()}"
     assert not store.exists(uri)
     for act in (lambda: store.read_manifest(uri), lambda: read(store, uri)):
@@ -182,7 +182,7 @@ def test_a_missing_artifact_is_told(store: ArtifactStore) -> None:
             act()
 
 
-def test_data_removed_behind_our_back_is_told(store: ArtifactStore) -> None:
+def test_data_that_another_program_removed_is_reported(store: ArtifactStore) -> None:
     """A manifest whose file is gone is an error that names the file."""
     uri, _ = commit(store, {"a": b"1" * 5000, "b": b"2"})
     store.delete_objects([keys_of(store, uri)["b"]])
@@ -193,7 +193,7 @@ def test_data_removed_behind_our_back_is_told(store: ArtifactStore) -> None:
 @pytest.mark.parametrize(
     "data", [b"X" * 5000, b"short", b"", b"x" * 5001], ids=["changed", "cut", "empty", "longer"]
 )
-def test_changed_data_is_told(store: ArtifactStore, data: bytes) -> None:
+def test_changed_data_is_reported(store: ArtifactStore, data: bytes) -> None:
     """A changed, truncated or longer file is never loaded."""
     uri, _ = commit(store, {"a": b"x" * 5000})
     store.put_bytes(keys_of(store, uri)["a"], data)
@@ -206,7 +206,7 @@ def test_changed_data_is_told(store: ArtifactStore, data: bytes) -> None:
     [b"", b"not json", b"[]", b"{}", b'{"schema": 1}', b"\xff\xfe", b"[" * 100_000],
     ids=["empty", "text", "list", "no fields", "few fields", "binary", "deep"],
 )
-def test_a_corrupt_manifest_is_told(store: ArtifactStore, data: bytes) -> None:
+def test_a_corrupt_manifest_is_reported(store: ArtifactStore, data: bytes) -> None:
     """Whatever lies in the manifest's place, the error says that it is corrupt."""
     uri, _ = commit(store, {"a": b"1"})
     store.put_bytes(keys_of(store, uri)[MANIFEST_NAME], data)
@@ -214,7 +214,7 @@ def test_a_corrupt_manifest_is_told(store: ArtifactStore, data: bytes) -> None:
         read(store, uri)
 
 
-def test_a_manifest_from_a_newer_version_is_told(store: ArtifactStore) -> None:
+def test_a_manifest_from_a_newer_version_is_reported(store: ArtifactStore) -> None:
     """The error says to upgrade."""
     uri, _ = commit(store, {"a": b"1"})
     store.put_bytes(keys_of(store, uri)[MANIFEST_NAME], b'{"schema": 99}')
@@ -252,6 +252,17 @@ def test_download_copies_the_files(store: ArtifactStore, tmp_path: Path) -> None
     } == {"a", "d/b"}
     with pytest.raises(ConflictError, match="exists already"):
         store.download(uri, tmp_path / "new")
+
+
+def test_a_key_and_its_uri_lead_to_each_other(store: ArtifactStore) -> None:
+    """A space in a key survives; a URI outside of the store has no key, and only a local object has a path."""
+    uri = store.put_bytes("raw/a b.csv", b"1,2")
+    assert uri == store.uri_of("raw/a b.csv")
+    assert store.key_of(uri) == "raw/a b.csv"
+    assert store.key_of("s3://elsewhere/raw") is None
+    path = store.local_path("raw/a b.csv")
+    assert (path is not None) == store.is_local
+    assert path is None or path.read_bytes() == b"1,2"
 
 
 def test_small_objects(store: ArtifactStore) -> None:

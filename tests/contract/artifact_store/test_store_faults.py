@@ -120,7 +120,7 @@ def test_a_thousand_transfers_under_faults(moto_url: str) -> None:
     print(dict(outcome), dict(injected))
     assert set(injected) == set(FAULTS)
     assert sum(injected.values()) > 100
-    # Faults that come once are mended by trying again, whatever they are.
+    # Trying again overcomes every fault that comes once.
     assert outcome["right"] > 0.97 * TRANSFERS / 2
     # What failed left no manifest, and so is no artifact.
     honest = open_store(moto_url, bucket)
@@ -144,7 +144,7 @@ def test_a_conditional_write_whose_answer_is_lost_is_ones_own(moto_url: str, fau
 
 @pytest.mark.usefixtures("aws", "quick_retries")
 def test_a_large_upload_that_is_changed_on_its_way_is_not_committed(moto_url: str) -> None:
-    """Every part is compared with what was sent."""
+    """Every part is compared with the part that was sent."""
     bucket = new_bucket(moto_url)
     with fault_proxy(moto_url, rate=1.0, faults=("corrupt request",)) as proxy:
         store = open_store(proxy.url, bucket)
@@ -204,7 +204,7 @@ def test_a_download_that_failed_waits_for_no_other_file(
 def test_files_in_parts_and_in_one_stream_come_back_together(
     moto_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A large file whose parts come at once, beside many small ones and an empty one; what changed is refused."""
+    """A large file whose parts come at once, with many small ones and an empty one; changed files are refused."""
     import rayform_runtime.artifacts.stores.s3 as module
 
     monkeypatch.setattr(module, "_NEARBY_PART", 5 << 20)
@@ -231,7 +231,7 @@ def test_files_in_parts_and_in_one_stream_come_back_together(
 
 
 @pytest.mark.usefixtures("aws", "quick_retries")
-def test_a_server_that_is_always_busy_is_told(moto_url: str) -> None:
+def test_a_server_that_is_always_busy_is_reported(moto_url: str) -> None:
     """After several tries the error says that it is busy, and names the bucket."""
     bucket = new_bucket(moto_url)
     with fault_proxy(moto_url, rate=1.0, faults=("503",)) as proxy:
@@ -241,7 +241,7 @@ def test_a_server_that_is_always_busy_is_told(moto_url: str) -> None:
 
 
 @pytest.mark.usefixtures("aws")
-def test_what_a_person_can_do_is_told(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_say_what_the_user_can_do(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No bucket, nobody there, and no credentials: each names the next thing to do."""
     with pytest.raises(RayformError, match=r"no bucket 'never-made'.*stack deploy"):
         open_store(moto_url, "never-made").check()
@@ -260,7 +260,7 @@ def test_what_a_person_can_do_is_told(moto_url: str, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.usefixtures("aws")
 def test_a_small_artifact_takes_one_request_each_way(moto_url: str) -> None:
-    """Its files lie in its manifest, readable where they are text."""
+    """Its files lie in its manifest, and text is readable there."""
     bucket = new_bucket(moto_url)
     with fault_proxy(moto_url, rate=0.0) as proxy:
         store = open_store(proxy.url, bucket)
@@ -283,7 +283,7 @@ def test_a_small_artifact_takes_one_request_each_way(moto_url: str) -> None:
 
 @pytest.mark.usefixtures("aws")
 def test_content_in_memory_takes_one_request_or_two_each_way(moto_url: str) -> None:
-    """What is small is one object, asked for once on a machine; of what is large the manifest is read once too."""
+    """A machine asks once for a small artifact, which is one object, and once for the manifest of a large one."""
     bucket = new_bucket(moto_url)
     with fault_proxy(moto_url, rate=0.0) as proxy:
         store = open_store(proxy.url, bucket)
@@ -313,7 +313,7 @@ def test_content_in_memory_takes_one_request_or_two_each_way(moto_url: str) -> N
 @pytest.mark.usefixtures("aws")
 @pytest.mark.parametrize("damage", [b"", b"{}", b"[1"], ids=["empty", "another", "cut"])
 def test_a_damaged_manifest_in_the_cache_is_fetched_again(moto_url: str, damage: bytes) -> None:
-    """The store's is what counts, and takes the damaged one's place."""
+    """The store's copy counts, and replaces the damaged one."""
     store = open_store(moto_url, new_bucket(moto_url))
     uri, manifest = store.commit_files(new_id(), {"a": b"1"}, type="t:T", materializer="m:M")
     (kept,) = (store._cache.root / "manifests").iterdir()
@@ -329,7 +329,7 @@ def test_a_damaged_manifest_in_the_cache_is_fetched_again(moto_url: str, damage:
 
 @pytest.mark.usefixtures("aws")
 def test_readers_share_one_download(moto_url: str) -> None:
-    """Eight readers of one artifact at once fetch it once, and eviction leaves what is being read."""
+    """Eight readers of one artifact at once fetch it once, and eviction leaves an artifact that is being read."""
     bucket = new_bucket(moto_url)
     with fault_proxy(moto_url, rate=0.0) as proxy:
         store = open_store(proxy.url, bucket)
@@ -360,7 +360,7 @@ def test_readers_share_one_download(moto_url: str) -> None:
 
 @pytest.mark.usefixtures("aws")
 def test_objects_are_encrypted_with_the_key_that_is_set(moto_url: str) -> None:
-    """Data and manifest alike, and what is loaded is right."""
+    """Data and manifest alike, and the loaded value is right."""
     import boto3
 
     bucket = new_bucket(moto_url)

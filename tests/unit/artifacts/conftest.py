@@ -22,7 +22,7 @@ def local_store(tmp_path: Path) -> LocalArtifactStore:
 
 @pytest.fixture
 def through(local_store: LocalArtifactStore) -> Callable[..., tuple[Any, SavedValue]]:
-    """Save a value, load it again, and return it with what saving told."""
+    """Save a value, load it again, and return it with what saving returned."""
 
     def go(value: Any, **options: Any) -> tuple[Any, SavedValue]:
         saved = save_value(local_store, new_id(), value, **options)

@@ -52,7 +52,7 @@ def test_entries_used_longest_ago_go_when_it_is_full() -> None:
 
 
 def test_manifests_used_longest_ago_go_when_it_is_full() -> None:
-    """Each counts as what it takes on the disk; one that was read since stays."""
+    """Each counts with its bytes on the disk; one that was read lately stays."""
     cache = ArtifactCache("s3://bucket")
     for number in range(10):
         cache.keep_manifest(str(number), b"{}")
@@ -118,8 +118,8 @@ def test_an_entry_larger_than_the_cache_is_read(monkeypatch: pytest.MonkeyPatch,
     assert [path.name for path in (cache.root / "entries").iterdir()] == ["second"]
 
 
-def test_a_full_disk_is_told() -> None:
-    """Whatever the cache could not write, a person is told to free some space, and no part is left."""
+def test_a_full_disk_is_reported() -> None:
+    """Whatever the cache could not write, the error says to free some space, and no part is left."""
 
     def fill(folder: Path) -> None:
         (folder / "part").write_bytes(b"x")

@@ -142,7 +142,7 @@ values = st.recursive(
 @settings(max_examples=150, deadline=None)
 @given(value=values)
 def test_any_plain_value_comes_back_exactly(value: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Value and types survive, whatever is nested in what."""
+    """Value and types survive any nesting."""
     assert same(round_trip(value, tmp_path_factory.mktemp("json", numbered=True)), value)
 
 
@@ -192,7 +192,7 @@ def test_special_values_come_back_exactly(value: Any, tmp_path: Path) -> None:
         assert (loaded.tzname(), loaded.fold) == (value.tzname(), value.fold)
 
 
-def test_attributes_beside_fields_and_private_ones_survive(tmp_path: Path) -> None:
+def test_attributes_that_are_not_fields_and_private_ones_survive(tmp_path: Path) -> None:
     """What __post_init__ set and a model's private attributes are part of the value."""
     assert round_trip(Counted([1, 2]), tmp_path).total == 3
     config = Config(rate=1)
@@ -235,7 +235,7 @@ def test_a_class_inside_a_function_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_subclass_of_a_builtin_is_refused(tmp_path: Path) -> None:
-    """A person's own dict class doesn't silently come back as a dict."""
+    """A user-defined dict class doesn't silently come back as a dict."""
 
     class Mine(dict[str, int]):
         pass
@@ -244,7 +244,7 @@ def test_a_subclass_of_a_builtin_is_refused(tmp_path: Path) -> None:
         round_trip({"a": [Mine()]}, tmp_path)
 
 
-def test_a_changed_dataclass_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_dataclass_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new field without a default and a field that is gone are errors; a new one with a default is filled."""
     JsonMaterializer().save(Inner((1,)), tmp_path)
 
@@ -273,8 +273,8 @@ def test_a_changed_dataclass_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert JsonMaterializer().load(tmp_path, Default).extra == 4
 
 
-def test_a_changed_model_is_validated_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A field whose type changed is converted where pydantic can, and an error where it can't."""
+def test_a_changed_model_is_validated_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A field whose type changed is converted if pydantic can do that, and is an error otherwise."""
     JsonMaterializer().save(Config(rate=0.5), tmp_path)
 
     class Config2(pydantic.BaseModel):

@@ -1,4 +1,4 @@
-"""Values of the libraries that people use come back as they were, with metadata and pictures."""
+"""Values of widely used libraries come back as they were, with metadata and pictures."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_any_array_comes_back_exactly(through: Through, data: st.DataObject) -> 
 
 
 def test_a_large_array_is_mapped_and_may_be_written_to(through: Through) -> None:
-    """What a person writes into a loaded array never reaches the store."""
+    """Writing into a loaded array never changes the store."""
     array = np.arange(1_000_000, dtype=np.float64)
     loaded, saved = through(array)
     loaded[:] = 0
@@ -170,7 +170,7 @@ def test_frame_metadata_and_pictures(through: Through) -> None:
 
 @pytest.mark.parametrize("name", [None, "x", 3, ("a", 1)])
 def test_series_come_back(through: Through, name: Any) -> None:
-    """With their names, whatever these are."""
+    """With their names, of any type."""
     series = pd.Series([1.5, 2.5], index=["a", "b"], name=name)
     loaded, _ = through(series)
     pd.testing.assert_series_equal(loaded, series)
@@ -417,7 +417,7 @@ def test_text_and_bytes_come_back(through: Through, value: Any) -> None:
 
 
 def test_files_and_folders_come_back(through: Through, tmp_path: Path) -> None:
-    """With names, empty folders and the right to be run; what is loaded is the loader's own copy."""
+    """With names, empty folders and executable files; the loader gets a copy of its own."""
     folder = tmp_path / "my data"
     (folder / "sub" / "empty").mkdir(parents=True)
     (folder / "a.txt").write_text("a")
@@ -487,8 +487,8 @@ def test_containers_of_anything_come_back(through: Through) -> None:
     pd.testing.assert_frame_equal(report.frame, FRAME[["i"]])
 
 
-def test_what_a_person_attaches_is_stored(local_store: LocalArtifactStore) -> None:
-    """Own metadata wins over extracted; own pictures lie beside the value and don't change its digest."""
+def test_attached_pictures_are_stored(local_store: LocalArtifactStore) -> None:
+    """Own metadata wins over extracted; own pictures are stored with the value and don't change its digest."""
     plain = save_value(local_store, new_id(), np.arange(3))
     saved = save_value(
         local_store,

@@ -71,7 +71,7 @@ def test_a_kill_at_any_moment_leaves_nothing_half_written(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["fsync", "rename"])
-def test_a_full_disk_is_told_and_leaves_nothing(
+def test_a_full_disk_is_reported_and_leaves_nothing(
     local_store: LocalArtifactStore, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """The error says to free space, and no part of the value stays."""
@@ -89,7 +89,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(
 
 
 @pytest.mark.slow
-def test_a_really_full_disk_is_told(tmp_path: Path) -> None:
+def test_a_really_full_disk_is_reported(tmp_path: Path) -> None:
     """A quota of the kernel's (a limit on file size) stops a materializer half-way: clear, and nothing stays."""
     script = (
         "import resource, signal, sys\n"
@@ -113,7 +113,7 @@ def test_a_really_full_disk_is_told(tmp_path: Path) -> None:
     assert done.stdout.rstrip().endswith("[]")
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     """A file in the folder's place, and a path below it."""
     (tmp_path / "file").write_text("x")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
@@ -147,7 +147,7 @@ def test_links_in_the_store_lead_nowhere(local_store: LocalArtifactStore, tmp_pa
     assert not (outside / "a").exists()
 
 
-def test_a_file_too_many_is_told(local_store: LocalArtifactStore) -> None:
+def test_a_file_too_many_is_reported(local_store: LocalArtifactStore) -> None:
     """A folder artifact must not grow behind our back."""
     saved = save_value(local_store, new_id(), "x" * 5000)
     (local_store.root / "versions" / str(saved.manifest.id) / "extra").write_text("x")
@@ -186,7 +186,7 @@ def test_many_files_are_stored(local_store: LocalArtifactStore, tmp_path: Path) 
 
 
 def test_a_small_value_is_one_file_and_verified(local_store: LocalArtifactStore) -> None:
-    """A number lies in its manifest as text; what was changed there, or is of another digest, isn't loaded."""
+    """A number lies in its manifest as text; a changed one, or one with another digest, isn't loaded."""
     saved = save_value(local_store, new_id(), {"answer": 42})
     folder = local_store.root / "versions" / str(saved.manifest.id)
     (file,) = folder.iterdir()
@@ -206,7 +206,7 @@ def test_a_small_value_is_one_file_and_verified(local_store: LocalArtifactStore)
 
 
 class Shouted(JsonMaterializer):
-    """Changes what is written, and knows nothing of values that take no folder."""
+    """Changes the files that are written, and doesn't support values without a folder."""
 
     def save(self, value: Any, folder: Path) -> None:
         """Write it in capitals."""
@@ -214,7 +214,7 @@ class Shouted(JsonMaterializer):
 
 
 def test_a_materializer_that_overrides_save_alone_is_asked(local_store: LocalArtifactStore) -> None:
-    """A person's subclass of a built-in materializer writes its own files, however small they are."""
+    """A user's subclass of a built-in materializer writes its own files, however small they are."""
     saved = save_value(local_store, new_id(), "quiet", materializer=Shouted)
     assert load_value(local_store, saved.uri) == "QUIET"
     assert not Shouted.needs_no_folder() and JsonMaterializer.needs_no_folder()
@@ -223,7 +223,7 @@ def test_a_materializer_that_overrides_save_alone_is_asked(local_store: LocalArt
 def test_small_values_with_items_or_pictures_are_stored_in_a_folder(
     local_store: LocalArtifactStore,
 ) -> None:
-    """An array in a list, and a picture beside a number, are files as before, and come back."""
+    """An array in a list, and a picture of a number, are files as before, and come back."""
     mixed = save_value(local_store, new_id(), [1, np.arange(10_000)])
     assert load_value(local_store, mixed.uri)[1].tolist() == list(range(10_000))
     shown = save_value(local_store, new_id(), 7, visualizations={"p.html": "<b>7</b>"})
@@ -235,7 +235,7 @@ def test_small_values_with_items_or_pictures_are_stored_in_a_folder(
 
 
 class Written(Materializer):
-    """Names its one file as it is told."""
+    """Gives its one file the name that it was made with."""
 
     NAME = "value"
 
@@ -287,7 +287,7 @@ def test_a_small_value_is_read_from_a_store_that_cannot_be_written(
         )
 
 
-def test_paths_that_cannot_stand_beside_each_other_are_refused(local_store: LocalArtifactStore) -> None:
+def test_paths_that_exclude_each_other_are_refused(local_store: LocalArtifactStore) -> None:
     """A file that is another's folder too could never be read again; nothing of it is committed."""
 
     class Clashing(Written):

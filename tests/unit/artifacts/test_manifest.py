@@ -26,7 +26,7 @@ def document(**changes: Any) -> bytes:
 
 
 def test_a_manifest_survives_json() -> None:
-    """Decoding gives back what was encoded, with files in the order of their paths."""
+    """Decoding returns the encoded manifest, with files in the order of their paths."""
     manifest = make_manifest(
         VERSION,
         FILES,
@@ -131,7 +131,7 @@ json_values = st.recursive(
 
 @given(field=st.sampled_from(sorted(json.loads(document()))), value=json_values)
 def test_no_json_breaks_the_decoder(field: str, value: Any) -> None:
-    """A field of any JSON is refused, or taken for what it is."""
+    """Any JSON in a field is refused, or read as it is."""
     try:
         manifest = decode_manifest(document(**{field: value}), uri="u", id=VERSION)
     except CorruptArtifactError:

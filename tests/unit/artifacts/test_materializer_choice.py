@@ -1,4 +1,4 @@
-"""Which materializer takes what, and what is said where none does."""
+"""Which materializer takes a value, and the error if none does."""
 
 from __future__ import annotations
 
@@ -78,14 +78,14 @@ def animals() -> Iterator[None]:
 def test_a_declared_type_that_nothing_can_be_asked_for_is_no_other_error(
     local_store: LocalArtifactStore, declared: Any
 ) -> None:
-    """The value's own type is what has no materializer, whatever was declared."""
+    """The error names the value's own type, not the declared one."""
     with pytest.raises(UnsupportedTypeError, match="Animal"):
         save_value(local_store, new_id(), Animal("rex"), declared_type=declared)
 
 
 @pytest.mark.usefixtures("animals")
-def test_a_persons_own_takes_subclasses(local_store: LocalArtifactStore) -> None:
-    """It is found for a subclass, told the subclass, and what it fails to tell of the value doesn't matter."""
+def test_a_user_defined_materializer_takes_subclasses(local_store: LocalArtifactStore) -> None:
+    """It takes a subclass, receives the subclass, and its failures to describe the value don't matter."""
     saved = save_value(local_store, new_id(), Dog("rex"))
     loaded = load_value(local_store, saved.uri)
     assert type(loaded) is Dog
@@ -113,7 +113,7 @@ def test_a_definition_registers_itself(local_store: LocalArtifactStore) -> None:
 
 @pytest.mark.usefixtures("animals")
 def test_own_values_lie_in_containers(local_store: LocalArtifactStore) -> None:
-    """A list of a person's own values is stored by their materializer."""
+    """A list of values of a user's own type is stored by its materializer."""
     loaded = load_value(local_store, save_value(local_store, new_id(), {"a": [Dog("rex"), Animal("x")]}).uri)
     assert [type(a) for a in loaded["a"]] == [Dog, Animal]
 
@@ -145,10 +145,10 @@ def test_pickling_is_chosen(local_store: LocalArtifactStore) -> None:
         save_value(local_store, new_id(), 1, materializer="json:loads")
 
 
-def test_a_type_that_is_gone_is_told(
+def test_a_type_that_is_gone_is_reported(
     local_store: LocalArtifactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Name and module, what is near, and the way to load it all the same."""
+    """The error has name and module, a similar name, and a way to load the value anyway."""
     saved = save_value(local_store, new_id(), Unseen(), materializer=CloudpickleMaterializer)
     monkeypatch.delattr(sys.modules[__name__], "Unseen")
     with pytest.raises(TypeGoneError, match="Unseen.*as_type"):
@@ -187,7 +187,7 @@ Name = typing.NewType("Name", str)
     ids=str,
 )  # fmt: skip
 def test_annotations_that_may_hold_pass(annotation: Any) -> None:
-    """What can be stored, and what only the value can tell."""
+    """Types that can be stored, and types that only the value decides about."""
     check_type(annotation)
 
 

@@ -31,7 +31,7 @@ class _Hearing(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[ThreadingHTTPServer]:
-    """A server that takes whatever is put."""
+    """A server that accepts every write."""
     _Hearing.heard = []
     with ThreadingHTTPServer(("127.0.0.1", 0), _Hearing) as made:
         thread = threading.Thread(target=made.serve_forever)

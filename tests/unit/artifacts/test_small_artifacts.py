@@ -1,4 +1,4 @@
-"""Small artifacts of a remote store lie in their manifest, whatever happens to the files meanwhile."""
+"""Small artifacts of a remote store lie in their manifest, even if their files change meanwhile."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StoreInMemory:
 def test_a_file_that_is_still_written_is_kept_as_it_was_read(
     store: StoreInMemory, monkeypatch: pytest.MonkeyPatch, later: bytes
 ) -> None:
-    """Content and digest are of one reading, so that what was committed can be loaded."""
+    """Content and digest come from one read, so the committed artifact can be loaded."""
     seal = remote.seal_folder
 
     def seal_and_change(staged: Path) -> object:
@@ -87,7 +87,7 @@ def test_a_file_that_is_still_written_is_kept_as_it_was_read(
 
 
 def test_a_folder_in_the_manifests_place_is_refused(store: StoreInMemory) -> None:
-    """Nothing is committed that no reader could put beside its manifest."""
+    """Files that no reader could write next to the manifest are not committed."""
     version = new_id()
     with store.staging(version) as folder:
         (folder / MANIFEST_NAME).mkdir()

@@ -1,4 +1,4 @@
-"""The code digest: what misses the cache and what must hit it."""
+"""The code digest: which edits must miss the cache and which must hit it."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("case", CHANGES)
 def test_reached_code_counts_and_other_code_does_not(project: Project, case: str) -> None:
-    """An edit in what the step reaches changes the digest, and one elsewhere doesn't."""
+    """An edit in code that the step reaches changes the digest, and an edit elsewhere doesn't."""
     before, reached, elsewhere = CHANGES[case]
     project.write(**before)
     digest = project.digest()
@@ -266,7 +266,7 @@ def test_built_in_modules_in_a_notebook_are_no_obstacle() -> None:
 
 
 def test_function_without_file_digests_its_source_or_bytecode() -> None:
-    """A function from a notebook cell or `exec` has a digest that follows its code and what it calls."""
+    """The digest of a function from a notebook cell or `exec` covers its code and the code that it calls."""
 
     def make(body: str) -> Any:
         space: dict[str, Any] = {"__name__": "__main__"}

@@ -127,7 +127,7 @@ def test_any_value_of_a_variable_stays_inside_its_quotes(value):
 
 
 def test_a_dockerfile_of_ones_own_gets_rayform_on_top(plan, tmp_path):
-    """The person's instructions stand first and unchanged, with the project as context."""
+    """The user's instructions stand first and unchanged, with the project as context."""
     (tmp_path / "Dockerfile").write_text("FROM python:3.11\nCOPY a.py /a.py\n")
     (tmp_path / "a.py").write_text("")
     made = plan(dockerfile="Dockerfile", build_args={"X": "1"})
@@ -215,7 +215,7 @@ class Builds:
 
 @pytest.mark.parametrize("said", [UV_NOW, UV_BEFORE])
 @pytest.mark.parametrize("cuts", [[], [2, 7, 30, 60, 75], [100]])
-def test_what_uv_says_of_a_requirement_is_told_whole(plan, said, cuts):
+def test_the_message_of_uv_about_a_requirement_is_whole(plan, said, cuts):
     """The engine cuts standard error anywhere and puts each piece in red; the sentence keeps its subject."""
     pieces = [said[start:end] for start, end in zip([0, *cuts], [*cuts, None], strict=True)]
     with pytest.raises(UsageError, match="requirements can't be installed") as caught:
@@ -225,6 +225,6 @@ def test_what_uv_says_of_a_requirement_is_told_whole(plan, said, cuts):
 
 
 def test_a_failed_build_keeps_the_sentence_of_a_requirement(plan):
-    """Where nothing tells of an error before it, the sentence is still told from its beginning."""
+    """Without an error line before it, the sentence still begins at its beginning."""
     error = build_error(plan(), "exit 1", "Because a was not found in the provided package locations\n")
     assert error.why == "Because a was not found in the provided package locations"

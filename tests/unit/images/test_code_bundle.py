@@ -100,7 +100,7 @@ def test_a_changed_bundle_is_refused(tmp_path):
 
 
 def test_a_bundle_that_leaves_its_folder_is_refused(tmp_path):
-    """A hostile name in the archive is an integrity error, whatever its digest."""
+    """A hostile name in the archive is an integrity error, even with the right digest."""
     import gzip
     import hashlib
     import io

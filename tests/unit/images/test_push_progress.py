@@ -1,4 +1,4 @@
-"""What a person sees of an image on its way to the registry."""
+"""What the user sees while an image is pushed."""
 
 from __future__ import annotations
 
