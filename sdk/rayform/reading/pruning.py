@@ -157,7 +157,7 @@ def _lost_attempts(store: ArtifactStore, folder: str, objects: list[StoredObject
     if len(attempts) == 1 and sum(o.size for o in data) > LARGEST_EMBEDDED:
         return []
     try:
-        winner = store.read_manifest(f"{store.uri}/{folder}").folder
+        winner = store.read_manifest(store.uri_of(folder)).folder
     except IntegrityError:
         return []  # Without the manifest the winner is unknown, and a user may still restore the manifest.
     if not winner:
@@ -180,7 +180,7 @@ def _recorded(store: ArtifactStore, catalog: Catalog, folders: list[str]) -> set
     """Return those folders whose data the catalog knows."""
     recorded: set[str] = set()
     for start in range(0, len(folders), _BATCH):
-        uris = {f"{store.uri}/{folder}": folder for folder in folders[start : start + _BATCH]}
+        uris = {store.uri_of(folder): folder for folder in folders[start : start + _BATCH]}
         recorded.update(uris[uri] for uri in catalog.known_uris(list(uris)))
     return recorded
 
@@ -232,7 +232,7 @@ def _is_still_unused(store: ArtifactStore, recorded: set[str], leftover: Leftove
     if leftover.kind == "lost attempt":
         return True
     if leftover.kind == "uncommitted" and leftover.folder.startswith(_VERSIONS):
-        return not store.exists(f"{store.uri}/{leftover.folder}")
+        return not store.exists(store.uri_of(leftover.folder))
     return leftover.folder not in recorded
 
 

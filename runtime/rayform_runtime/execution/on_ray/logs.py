@@ -43,7 +43,7 @@ class StepLogs:
         """Return the URI that a step run's log will have."""
         if self._store is None:
             return local_log_path(run_id, step_run_id).as_uri()
-        return f"{self._store.uri.rstrip('/')}/{log_key(run_id, step_run_id)}"
+        return self._store.uri_of(log_key(run_id, step_run_id))
 
     def write(self, run_id: str, step_run_id: str, text: str) -> None:
         """Append whole lines to a step run's log."""

@@ -113,7 +113,7 @@ class LogUploads:
 
     def uri(self, run_id: str, step_run_id: str) -> str:
         """Return where a log will be."""
-        return f"{self._store.uri.rstrip('/')}/{log_key(run_id, step_run_id)}"
+        return self._store.uri_of(log_key(run_id, step_run_id))
 
     def add(self, run_id: str, step_run_id: str, path: Path) -> None:
         """Copy a log soon."""
@@ -162,12 +162,12 @@ def read_log(log_uri: str | None, store: ArtifactStore | None, *, start: int = 0
             return b""
         except OSError as error:
             raise storage_error(error, path) from error
-    root = store.uri.rstrip("/") + "/" if store is not None else None
-    if store is None or root is None or not log_uri.startswith(root):
+    key = store.key_of(log_uri) if store is not None else None
+    if store is None or key is None:
         raise NotFoundError(
             "log", log_uri, hint="It is outside this stack's store. Switch to the stack that ran it."
         )
     try:
-        return store.get_bytes(log_uri[len(root) :], start=start)
+        return store.get_bytes(key, start=start)
     except NotFoundError:
         return b""
