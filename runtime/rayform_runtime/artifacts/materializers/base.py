@@ -102,6 +102,7 @@ class Materializer(abc.ABC):
         for kind in cls.__dict__.get("ASSOCIATED_TYPES", ()):
             register(kind, cls)
 
+    # Values are `Any` in all materializers that users may extend: a subclass annotates its own type.
     @abc.abstractmethod
     def save(self, value: Any, folder: Path) -> None:
         """Write `value` into the empty folder, as plain files and folders with any names."""

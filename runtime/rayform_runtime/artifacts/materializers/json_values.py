@@ -61,7 +61,7 @@ class JsonMaterializer(Materializer):
     of them are stored by their own materializers, each in a folder below `items`.
     """
 
-    def save(self, value: object, folder: Path) -> None:
+    def save(self, value: Any, folder: Path) -> None:
         """Write `value.json`, and the items that need other materializers."""
         items: list[_Item] = []
 
@@ -82,7 +82,7 @@ class JsonMaterializer(Materializer):
         if items:
             (folder / _ITEMS).write_bytes(json.dumps(items).encode())
 
-    def to_files(self, value: object) -> dict[str, bytes] | None:
+    def to_files(self, value: Any) -> dict[str, bytes] | None:
         """Return `value.json`, or `None` if items need other materializers."""
 
         def refuse_item(item: object, where: str) -> int:
@@ -93,7 +93,7 @@ class JsonMaterializer(Materializer):
         except _HasItemsError:
             return None
 
-    def from_files(self, files: Mapping[str, bytes], data_type: type) -> object:
+    def from_files(self, files: Mapping[str, bytes], data_type: type) -> Any:
         """Read the value."""
 
         def no_item(number: int) -> object:
@@ -101,7 +101,7 @@ class JsonMaterializer(Materializer):
 
         return _decoded(content_of(files, _VALUE), data_type, no_item)
 
-    def load(self, folder: Path, data_type: type) -> object:
+    def load(self, folder: Path, data_type: type) -> Any:
         """Read the value."""
         items: list[_Item] = []
 
@@ -116,7 +116,7 @@ class JsonMaterializer(Materializer):
             data = file.read()
         return _decoded(data, data_type, load_item)
 
-    def extract_metadata(self, value: Any) -> dict[str, object]:
+    def extract_metadata(self, value: Any) -> dict[str, Any]:
         """Return the number itself, the length of a container, or the names of fields."""
         kind = type(value)
         if kind is bool or (kind is int and abs(value) < 1 << 53) or (kind is float and value - value == 0):
@@ -129,7 +129,7 @@ class JsonMaterializer(Materializer):
         except (TypeError, OverflowError):
             return {}
 
-    def summary(self, value: object) -> str:
+    def summary(self, value: Any) -> str:
         """Return its short form."""
         return short(_Short().repr(value))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from rayform_core.errors import IntegrityError, UsageError
 from rayform_runtime.artifacts.import_paths import import_path
@@ -18,7 +19,7 @@ class CloudpickleMaterializer(Materializer):
     packages that it was made with.
     """
 
-    def save(self, value: object, folder: Path) -> None:
+    def save(self, value: Any, folder: Path) -> None:
         """Write the pickle."""
         import cloudpickle
 
@@ -32,14 +33,13 @@ class CloudpickleMaterializer(Materializer):
                 hint="Write a materializer that stores the data in it.",
             ) from error
 
-    def load(self, folder: Path, data_type: type) -> object:
+    def load(self, folder: Path, data_type: type) -> Any:
         """Read the pickle."""
         import pickle
 
         with (folder / "value.pickle").open("rb") as file:
             try:
-                value: object = pickle.load(file)  # noqa: S301
-                return value
+                return pickle.load(file)  # noqa: S301
             except (ImportError, AttributeError, pickle.UnpicklingError, EOFError, TypeError) as error:
                 raise IntegrityError(
                     f"A pickled value of type '{import_path(data_type)}' can't be loaded.",
@@ -47,6 +47,6 @@ class CloudpickleMaterializer(Materializer):
                     hint="Load it with the packages and the code that it was saved with.",
                 ) from error
 
-    def summary(self, value: object) -> str:
+    def summary(self, value: Any) -> str:
         """Return its short form."""
         return short(f"{type(value).__name__} (pickled)")

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar
 
 from rayform_core.errors import UsageError
 from rayform_runtime.artifacts.import_paths import import_path
 from rayform_runtime.artifacts.materializers.base import Materializer, needs, short
-
-if TYPE_CHECKING:
-    from sklearn.base import BaseEstimator
 
 __all__ = ["SklearnMaterializer"]
 
@@ -30,7 +27,7 @@ class SklearnMaterializer(Materializer):
     ASSOCIATED_ARTIFACT_TYPE = "model"
     TRUSTED: ClassVar[tuple[str, ...]] = ()
 
-    def save(self, value: BaseEstimator, folder: Path) -> None:
+    def save(self, value: Any, folder: Path) -> None:
         """Write the estimator.
 
         Raises:
@@ -50,7 +47,7 @@ class SklearnMaterializer(Materializer):
             ) from error
         self._trusted(path, type(value))
 
-    def load(self, folder: Path, data_type: type) -> BaseEstimator:
+    def load(self, folder: Path, data_type: type) -> Any:
         """Read the estimator."""
         with needs("sklearn"):
             import skops.io
@@ -73,7 +70,7 @@ class SklearnMaterializer(Materializer):
             )
         return list(untrusted)
 
-    def extract_metadata(self, value: BaseEstimator) -> dict[str, object]:
+    def extract_metadata(self, value: Any) -> dict[str, Any]:
         """Return class and parameters, and for a fitted estimator its features, classes, iterations and outputs."""
         import sklearn
 
@@ -92,14 +89,14 @@ class SklearnMaterializer(Materializer):
             facts["feature_names"] = [str(name) for name in names]
         return facts
 
-    def save_visualizations(self, value: BaseEstimator, folder: Path) -> dict[str, str]:
+    def save_visualizations(self, value: Any, folder: Path) -> dict[str, str]:
         """Draw the estimator as scikit-learn does in notebooks."""
         from sklearn.utils import estimator_html_repr
 
         (folder / "estimator.html").write_text(estimator_html_repr(value), encoding="utf-8")
         return {"estimator.html": "html"}
 
-    def summary(self, value: BaseEstimator) -> str:
+    def summary(self, value: Any) -> str:
         """Return its text."""
         return short(repr(value))
 
