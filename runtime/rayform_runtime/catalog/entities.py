@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 from uuid import UUID
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "NewArtifactVersion",
     "NewRun",
     "Page",
+    "PipelineSummary",
     "PrunePlan",
     "Query",
     "Run",
@@ -131,17 +132,17 @@ class NewRun:
     id: UUID
     name: str
     pipeline: str
-    spec: Mapping[str, Any]
+    spec: Mapping[str, object]
     stack_name: str
-    stack: Mapping[str, Any]
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    stack: Mapping[str, object]
+    parameters: Mapping[str, object] = field(default_factory=dict)
     tags: Sequence[str] = ()
     user: str | None = None
     host: str | None = None
     pid: int | None = None
     pid_started: float | None = None
-    code: Mapping[str, Any] = field(default_factory=dict)
-    environment: Mapping[str, Any] = field(default_factory=dict)
+    code: Mapping[str, object] = field(default_factory=dict)
+    environment: Mapping[str, object] = field(default_factory=dict)
     model_version_id: UUID | None = None
     orchestrator_id: str | None = None
 
@@ -159,7 +160,7 @@ class Run:
     started_at: datetime | None
     ended_at: datetime | None
     heartbeat_at: datetime | None
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, object]
     tags: tuple[str, ...]
     user: str | None
     host: str | None
@@ -168,11 +169,24 @@ class Run:
     error: StepError | None
     model_version_id: UUID | None
     orchestrator_id: str | None
-    spec: Mapping[str, Any] = field(default_factory=dict)
-    stack: Mapping[str, Any] = field(default_factory=dict)
-    code: Mapping[str, Any] = field(default_factory=dict)
-    environment: Mapping[str, Any] = field(default_factory=dict)
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    spec: Mapping[str, object] = field(default_factory=dict)
+    stack: Mapping[str, object] = field(default_factory=dict)
+    code: Mapping[str, object] = field(default_factory=dict)
+    environment: Mapping[str, object] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSummary:
+    """A pipeline that has runs: how many, its first and its newest one."""
+
+    name: str
+    runs: int
+    last_run: str
+    last_status: RunStatus
+    last_run_at: datetime
+    created_at: datetime
+    """When its first run was created."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +210,9 @@ class StepStart:
     attempt: int = 1
     map_index: int | None = None
     cache_key: str | None = None
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, object] = field(default_factory=dict)
     inputs: Mapping[str, Sequence[UUID]] = field(default_factory=dict)
-    resources: Mapping[str, Any] = field(default_factory=dict)
+    resources: Mapping[str, object] = field(default_factory=dict)
     source: str | None = None
     code_digest: str | None = None
     log_uri: str | None = None
@@ -223,7 +237,7 @@ class NewArtifactVersion:
     artifact_type: str = "data"
     version: str | None = None
     tags: Sequence[str] = ()
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict)
     visualizations: Sequence[Visualization] = ()
     output_name: str | None = None
     external: bool = False
@@ -242,7 +256,7 @@ class StepFinish:
     status: StepStatus
     outputs: Sequence[NewArtifactVersion] = ()
     cached_from: UUID | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict)
     error: StepError | None = None
     ended_at: datetime | None = None
     model_version_id: UUID | None = None
@@ -262,8 +276,8 @@ class StepRun:
     map_index: int | None
     cache_key: str | None
     cached_from: UUID | None
-    parameters: Mapping[str, Any]
-    resources: Mapping[str, Any]
+    parameters: Mapping[str, object]
+    resources: Mapping[str, object]
     source: str | None
     code_digest: str | None
     log_uri: str | None
@@ -272,7 +286,7 @@ class StepRun:
     ended_at: datetime | None
     inputs: Mapping[str, Sequence[UUID]] = field(default_factory=dict)
     outputs: Mapping[str, Sequence[UUID]] = field(default_factory=dict)
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +297,7 @@ class Artifact:
     name: str
     created_at: datetime
     tags: tuple[str, ...] = ()
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict)
     latest_version: str | None = None
 
 
@@ -308,7 +322,7 @@ class ArtifactVersion:
     output_name: str | None
     external: bool = False
     tags: tuple[str, ...] = ()
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict)
     visualizations: tuple[Visualization, ...] = ()
 
 
@@ -333,7 +347,7 @@ class Model:
     license: str | None
     created_at: datetime
     tags: tuple[str, ...] = ()
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict)
     latest_version: str | None = None
 
 
@@ -350,7 +364,7 @@ class ModelVersion:
     description: str | None
     created_at: datetime
     tags: tuple[str, ...] = ()
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict)
     run_ids: tuple[UUID, ...] = ()
 
 
@@ -411,7 +425,7 @@ class Query:
         hydrate: also load what lists leave out (metadata, spec).
     """
 
-    filters: Mapping[str, Any] = field(default_factory=dict)
+    filters: Mapping[str, object] = field(default_factory=dict)
     order: str = "-created_at"
     page: int = 1
     size: int = 20

@@ -10,7 +10,6 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from rayform_core.errors import ConflictError
@@ -25,6 +24,7 @@ from rayform_runtime.catalog.entities import (
     NewArtifactVersion,
     NewRun,
     Page,
+    PipelineSummary,
     PrunePlan,
     Query,
     Run,
@@ -92,13 +92,13 @@ class Catalog(abc.ABC):
         status: RunStatus,
         error: StepError | None = None,
         *,
-        code: Mapping[str, Any] | None = None,
+        code: Mapping[str, object] | None = None,
     ) -> Run:
         """Record how the run ended; steps left `pending`, `running` or `retrying` become `interrupted`,
         `stopped` or `skipped`, whichever follows from `status`. `code` is recorded where it is given."""
 
     @abc.abstractmethod
-    def set_run_code(self, run_id: UUID, code: Mapping[str, Any]) -> None:
+    def set_run_code(self, run_id: UUID, code: Mapping[str, object]) -> None:
         """Record facts of the code that a run runs, where they weren't known when it began."""
 
     @abc.abstractmethod
@@ -132,8 +132,8 @@ class Catalog(abc.ABC):
         """List runs."""
 
     @abc.abstractmethod
-    def list_pipelines(self, query: Query = Query()) -> Page[Mapping[str, Any]]:
-        """List pipelines: `name`, `runs`, `last_run`, `last_status`, `created_at`."""
+    def list_pipelines(self, query: Query = Query()) -> Page[PipelineSummary]:
+        """List the pipelines that have runs."""
 
     @abc.abstractmethod
     def delete_run(self, run_id: UUID) -> None:
@@ -231,7 +231,7 @@ class Catalog(abc.ABC):
 
     # -- metadata and tags --------------------------------------------------------------------------------
     @abc.abstractmethod
-    def log_metadata(self, subject: Subject, id: UUID, metadata: Mapping[str, Any]) -> None:
+    def log_metadata(self, subject: Subject, id: UUID, metadata: Mapping[str, object]) -> None:
         """Merge typed JSON metadata into what the subject has; see `metadata.py` for types."""
 
     @abc.abstractmethod
@@ -249,7 +249,7 @@ class Catalog(abc.ABC):
         description: str | None = None,
         license: str | None = None,
         tags: Sequence[str] = (),
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, object] | None = None,
         exist_ok: bool = False,
     ) -> Model:
         """Create a model; one that exists raises `ConflictError` unless `exist_ok`."""
@@ -262,7 +262,7 @@ class Catalog(abc.ABC):
         version: str | None = None,
         description: str | None = None,
         tags: Sequence[str] = (),
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, object] | None = None,
         run_id: UUID | None = None,
     ) -> ModelVersion:
         """Create a version of a model (making the model where it is missing); `None` takes the next number."""

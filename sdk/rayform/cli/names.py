@@ -75,8 +75,6 @@ stack_names = _completing(_stacks)
 profile_names = _completing(_profiles)
 component_names = _completing(_components)
 run_names = _from_catalog(lambda catalog, query: [run.name for run in catalog.list_runs(query).items])
-pipeline_names = _from_catalog(
-    lambda catalog, query: [str(p["name"]) for p in catalog.list_pipelines(query).items]
-)
+pipeline_names = _from_catalog(lambda catalog, query: [p.name for p in catalog.list_pipelines(query).items])
 artifact_names = _from_catalog(lambda catalog, query: [a.name for a in catalog.list_artifacts(query).items])
 model_names = _from_catalog(lambda catalog, query: [m.name for m in catalog.list_models(query).items])

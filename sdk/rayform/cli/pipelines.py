@@ -23,6 +23,7 @@ from rayform.cli.output import (
 
 if TYPE_CHECKING:
     from rayform.reading.views import RunView
+    from rayform_runtime.catalog.entities import PipelineSummary
 
 __all__ = ["pipeline"]
 
@@ -32,16 +33,16 @@ def pipeline() -> None:
     """List, describe and delete pipelines."""
 
 
-_COLUMNS: list[Column[Mapping[str, Any]]] = [
+_COLUMNS: list[Column[PipelineSummary]] = [
     Column("last status", lambda p: _status(p)),
-    Column("pipeline", lambda p: p["name"], shrink=1),
-    Column("runs", lambda p: str(p["runs"]), right=True),
-    Column("last run", lambda p: str(p["last_run"] or "-"), shrink=2),
+    Column("pipeline", lambda p: p.name, shrink=1),
+    Column("runs", lambda p: str(p.runs), right=True),
+    Column("last run", lambda p: str(p.last_run or "-"), shrink=2),
 ]
 
 
-def _status(record: Mapping[str, Any]) -> str:
-    return str(plain(record["last_status"]) or "-")
+def _status(record: PipelineSummary) -> str:
+    return str(plain(record.last_status) or "-")
 
 
 @pipeline.command("list")
@@ -66,12 +67,12 @@ def describe(name: str, stack: str | None, json_wanted: bool) -> None:
     steps = spec.get("steps", [])
     if json_wanted:
         listed = [{"id": r.id, "name": r.name, "status": r.status, "created_at": r.created} for r in newest]
-        print_json({**view.record, "steps": steps, "newest_runs": listed})
+        print_json({**view.summary(), "steps": steps, "newest_runs": listed})
         return
     print_pairs(
         [
             ("pipeline", view.name),
-            ("runs", str(view.record["runs"])),
+            ("runs", str(view.record.runs)),
             ("source", _source(spec)),
             ("steps", "\n".join(_step_line(step) for step in steps)),
         ]
@@ -104,6 +105,6 @@ def delete(name: str, yes: bool, stack: str | None) -> None:
     """Delete all runs of a pipeline; its artifacts stay."""
     with opened_client(stack) as client:
         view = client.get_pipeline(name)
-        confirm(f"Delete all {view.record['runs']} runs of pipeline '{name}'?", yes=yes)
+        confirm(f"Delete all {view.record.runs} runs of pipeline '{name}'?", yes=yes)
         count = client.delete_pipeline(name)
         click.echo(f"Deleted {count} runs of pipeline '{name}'.")

@@ -216,10 +216,10 @@ def test_renaming_an_artifact_takes_its_versions_along(scene: Scene, catalog: SQ
 
 
 def test_what_a_run_at_work_made_is_not_deleted(scene: Scene, catalog: SQLCatalog) -> None:
-    """A version stays, unless forced, while the run that made it is at work: its next step may need it."""
+    """A version stays, unless forced, while the run that made it is running: its next step may need it."""
     run = scene.run("busy")
     _, (made,) = scene.step(run)
-    with pytest.raises(ConflictError, match="run 'busy', which is at work"):
+    with pytest.raises(ConflictError, match="run 'busy', which is running"):
         catalog.delete_artifact_versions([made.id])
     catalog.finish_run(run.id, RunStatus.COMPLETED)
     catalog.delete_artifact_versions([made.id])
@@ -453,7 +453,7 @@ def test_prune_finds_only_what_nothing_needs(scene: Scene, catalog: SQLCatalog) 
     assert [v.id for v in plan.versions] == [loose.id]
     assert plan.kept == 5
     assert catalog.plan_prune(older_than=datetime(2020, 1, 1, tzinfo=UTC)).versions == ()
-    assert [v.id for v in catalog.plan_prune(keep_runs=False).versions] == [loose.id]  # the run is at work
+    assert [v.id for v in catalog.plan_prune(keep_runs=False).versions] == [loose.id]  # the run is running
     catalog.finish_run(run.id, RunStatus.COMPLETED)
     assert {v.id for v in catalog.plan_prune(keep_runs=False).versions} == {loose.id, used.id, output.id}
     catalog.link_model_version(model.id, run_ids=[run.id])

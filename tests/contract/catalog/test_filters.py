@@ -298,19 +298,19 @@ def test_wrong_orders_and_pages_are_refused(catalog: SQLCatalog, query: Query) -
 
 def test_every_field_of_every_list_can_be_filtered_and_sorted_by(scene: Scene, catalog: SQLCatalog) -> None:
     """No field that a list offers breaks on either database."""
-    from rayform_runtime.catalog.sql import artifacts, models, runs
+    from rayform_runtime.catalog.sql import artifacts, model_versions, models, runs
     from rayform_runtime.catalog.sql.filters import Kind
 
     scene.step(scene.run())
     catalog.create_model_version("m")
     sample = {Kind.TEXT: "x", Kind.NUMBER: 1, Kind.MOMENT: "2026-01-01", Kind.ID: "ab", Kind.BOOL: True}
     for listing, source in (
-        (runs.RUNS, catalog.list_runs),
-        (runs.PIPELINES, catalog.list_pipelines),
-        (artifacts.ARTIFACTS, catalog.list_artifacts),
-        (artifacts.VERSIONS, catalog.list_artifact_versions),
-        (models.MODELS, catalog.list_models),
-        (models.MODEL_VERSIONS, catalog.list_model_versions),
+        (runs.RUN_LIST, catalog.list_runs),
+        (runs.PIPELINE_LIST, catalog.list_pipelines),
+        (artifacts.ARTIFACT_LIST, catalog.list_artifacts),
+        (artifacts.VERSION_LIST, catalog.list_artifact_versions),
+        (models.MODEL_LIST, catalog.list_models),
+        (model_versions.MODEL_VERSION_LIST, catalog.list_model_versions),
     ):
         fields = {**listing.fields, **{name: inner for name, (_, inner) in listing.within.items()}}
         for name, field in fields.items():

@@ -131,13 +131,13 @@ def test_a_commit_whose_answer_is_lost_may_be_repeated(
     first = StepStart(id=new_id(), run_id=run.id, key="first", name="first")
     second = StepStart(id=new_id(), run_id=run.id, key="second", name="second", inputs={"x": [made.id]})
     end = StepFinish(first.id, run.id, StepStatus.COMPLETED, outputs=[made], metadata={"n": 1})
-    write = catalog._db.write
+    write = catalog.database.write
 
     def write_twice(work: Any) -> Any:
         write(work)  # the server commits, and its answer doesn't arrive
         return write(work)
 
-    monkeypatch.setattr(catalog._db, "write", write_twice)
+    monkeypatch.setattr(catalog.database, "write", write_twice)
     catalog.record_steps([first, end, second])
     steps = {step.key: step for step in catalog.list_step_runs(run.id)}
     assert {key: step.status for key, step in steps.items()} == {
@@ -166,7 +166,7 @@ def test_changes_of_one_commit_are_recorded_all_or_none(scene: Scene, catalog: S
 
 
 def test_ending_a_run_settles_its_steps(scene: Scene, catalog: SQLCatalog) -> None:
-    """Steps that were at work when their run ended are shown by how it ended."""
+    """Steps that were running when their run ended are shown by how it ended."""
     for status, expected in (
         (RunStatus.COMPLETED, StepStatus.INTERRUPTED),
         (RunStatus.FAILED, StepStatus.INTERRUPTED),
@@ -198,7 +198,7 @@ def test_the_heartbeat_carries_a_stop_request(scene: Scene, catalog: SQLCatalog)
     catalog.request_stop(run.id)
     assert catalog.heartbeat(run.id) == RunStatus.STOPPED
     catalog.finish_run(run.id, RunStatus.STOPPED)
-    with pytest.raises(ConflictError, match="not at work"):
+    with pytest.raises(ConflictError, match="isn.t running"):
         catalog.request_stop(run.id)
     with pytest.raises(NotFoundError):
         catalog.heartbeat(new_id())
@@ -242,9 +242,9 @@ def test_a_run_that_was_taken_over_is_lost_to_its_first_process(
 
 
 def test_only_runs_that_ended_without_success_restart(scene: Scene, catalog: SQLCatalog) -> None:
-    """A run at work, and one that completed, can't be resumed."""
+    """A run that is running, and one that completed, can't be resumed."""
     run = scene.run()
-    with pytest.raises(ConflictError, match="at work"):
+    with pytest.raises(ConflictError, match="is running"):
         catalog.restart_run(run.id, host="there", pid=2, pid_started=3.0)
     catalog.finish_run(run.id, RunStatus.FAILED, StepError("E", "m"))
     assert catalog.restart_run(run.id, host="there", pid=2, pid_started=3.0).error is None
@@ -473,7 +473,7 @@ def test_a_run_at_work_is_not_deleted(scene: Scene, catalog: SQLCatalog) -> None
     """Only a run that ended can be deleted; its steps and tags go with it."""
     run = scene.run(tags=["t"])
     scene.step(run)
-    with pytest.raises(ConflictError, match="at work"):
+    with pytest.raises(ConflictError, match="is running"):
         catalog.delete_run(run.id)
     catalog.finish_run(run.id, RunStatus.FAILED)
     catalog.delete_run(run.id)
@@ -491,11 +491,11 @@ def test_pipelines_are_listed_with_their_last_run(scene: Scene, catalog: SQLCata
     catalog.finish_run(run.id, RunStatus.COMPLETED)
     page = catalog.list_pipelines()
     assert page.total == 2
-    assert [(p["name"], p["runs"], p["last_run"], p["last_status"]) for p in page.items] == [
+    assert [(p.name, p.runs, p.last_run, p.last_status) for p in page.items] == [
         ("b", 1, "b1", RunStatus.COMPLETED),
         ("a", 2, "a2", RunStatus.RUNNING),
     ]
-    assert [p["name"] for p in catalog.list_pipelines(Query(filters={"name": "a"})).items] == ["a"]
+    assert [p.name for p in catalog.list_pipelines(Query(filters={"name": "a"})).items] == ["a"]
 
 
 def test_one_step_takes_few_statements(scene: Scene, catalog: SQLCatalog, statements) -> None:  # type: ignore[no-untyped-def]

@@ -22,6 +22,7 @@ from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.entities import RunStatus, StepFinish, StepStatus
 from rayform_runtime.catalog.interface import CatalogBusyError
+from rayform_runtime.catalog.sql.catalog import SQLCatalog
 from rayform_runtime.catalog.sql.sqlite import SQLiteDatabase
 from rayform_runtime.execution.interface import CodeFacts, RunEvent, StepResult
 from rayform_runtime.execution.local.fork_launcher import ForkLauncher
@@ -100,10 +101,12 @@ def test_what_the_catalog_cannot_keep_fails_the_step_that_said_it(engine: Engine
 
 def test_a_catalog_that_others_hold_is_waited_for_once(engine: Engine) -> None:
     """If another process locks the catalog, a chain of short steps waits once, and not once per step."""
-    catalog: Any = engine.stack.catalog
-    path = catalog._db.path
-    catalog._db.close()
-    catalog._db = SQLiteDatabase(str(path), busy_seconds=0.3)
+    before = engine.stack.catalog
+    assert isinstance(before, SQLCatalog) and isinstance(before.database, SQLiteDatabase)
+    path = before.database.path
+    before.close()
+    catalog = SQLCatalog(SQLiteDatabase(str(path), busy_seconds=0.3), stack_name=engine.stack.name)
+    engine.stack.catalog = catalog
     holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 
     def hold(event: RunEvent) -> None:

@@ -72,9 +72,9 @@ def test_a_connection_that_breaks_inside_a_transaction_is_replaced(maker: Catalo
         if len(tries) == 1:
             session.rows("SELECT pg_terminate_backend(pg_backend_pid())")
 
-    catalog._db.write(work)
+    catalog.database.write(work)
     assert len(tries) == 2
-    assert catalog._db.read(lambda s: s.rows("SELECT count(*) FROM tags")) == [(1,)]
+    assert catalog.database.read(lambda s: s.rows("SELECT count(*) FROM tags")) == [(1,)]
 
 
 @pytest.mark.fault
@@ -84,8 +84,8 @@ def test_a_server_that_stays_away_is_not_waited_for_for_ever(
     """After its patience the catalog says that the server can't be reached, and names it."""
     catalog = maker.open()
     catalog.migrate()
-    assert isinstance(catalog._db, PostgresDatabase)
-    monkeypatch.setattr(catalog._db, "_retry_seconds", 0.3)
+    assert isinstance(catalog.database, PostgresDatabase)
+    monkeypatch.setattr(catalog.database, "_retry_seconds", 0.3)
     server.stop()
     try:
         with pytest.raises(RemoteError, match=f"127.0.0.1:{server.port}.*can't be reached"):

@@ -46,7 +46,7 @@ def test_nobody_else_can_read_the_catalog(catalog: SQLCatalog, path: Path) -> No
 def test_commits_reach_the_disk(catalog: SQLCatalog) -> None:
     """Connections run with a write-ahead log that is synced at each commit, and with foreign keys."""
     pragmas = {
-        name: catalog._db.read(lambda s, n=name: s.rows(f"PRAGMA {n}"))[0][0]  # type: ignore[misc]
+        name: catalog.database.read(lambda s, n=name: s.rows(f"PRAGMA {n}"))[0][0]  # type: ignore[misc]
         for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
     }
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 60_000}
@@ -86,7 +86,7 @@ def test_a_full_disk_loses_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) 
     scene = Scene(catalog)
     run = scene.run()
     kept = scene.saved("a")
-    pages = catalog._db.read(lambda s: s.rows("PRAGMA page_count"))[0][0]
+    pages = catalog.database.read(lambda s: s.rows("PRAGMA page_count"))[0][0]
     catalog.close()
     connect = sqlite.SQLiteDatabase._connect
     with monkeypatch.context() as patch:
@@ -148,10 +148,8 @@ def test_a_file_that_vanishes_is_noticed_before_anything_is_written(catalog: SQL
 
 def test_a_writer_that_never_ends_is_not_waited_for_for_ever(path: Path) -> None:
     """After its patience a writer says that the catalog is busy, not that something is locked."""
-    catalog = SQLCatalog(SQLiteConfig(path=str(path)), stack_name="test")
+    catalog = SQLCatalog(sqlite.SQLiteDatabase(str(path), busy_seconds=0.05), stack_name="test")
     catalog.migrate()
-    catalog.close()
-    catalog._db = sqlite.SQLiteDatabase(str(path), busy_seconds=0.05)
     blocker = sqlite3.connect(path, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     try:
@@ -175,7 +173,7 @@ def test_an_interrupt_inside_a_transaction_leaves_nothing(catalog: SQLCatalog) -
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        catalog._db.write(interrupted)
+        catalog.database.write(interrupted)
     assert catalog.list_artifact_versions().total == 1
     assert Scene(catalog).saved("a").number == 2
 

@@ -1,19 +1,19 @@
-"""Metadata and tags on whatever the catalog keeps."""
+"""Metadata and tags of whatever the catalog holds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from rayform_core.errors import NotFoundError
 from rayform_runtime.catalog.entities import Subject
 from rayform_runtime.catalog.metadata import decode, encode
-from rayform_runtime.catalog.sql.database import Session
-from rayform_runtime.catalog.sql.finder import SQLBase
+from rayform_runtime.catalog.sql.columns import TAGS, TagRow
+from rayform_runtime.catalog.sql.database import Session, StoredId
+from rayform_runtime.catalog.sql.finder import Part
 from rayform_runtime.catalog.sql.rows import checked_name, decode_tags, encode_tags
 
-__all__ = ["AnnotationCatalog"]
+__all__ = ["Annotations", "add_tags"]
 
 _TABLES = {
     Subject.RUN: ("runs", "run"),
@@ -25,24 +25,29 @@ _TABLES = {
 }
 
 
-class AnnotationCatalog(SQLBase):
-    """The part of `SQLCatalog` that is about metadata and tags."""
+def add_tags(session: Session, subject: Subject, tagged: Iterable[tuple[StoredId, Sequence[str]]]) -> None:
+    """Add tags to the table by which lists filter; rows of the subject carry them as well."""
+    TAGS.write_new(session, [TagRow(subject.value, tag, id) for id, tags in tagged for tag in tags])
 
-    def log_metadata(self, subject: Subject, id: UUID, metadata: Mapping[str, Any]) -> None:
+
+class Annotations(Part):
+    """Metadata and tags."""
+
+    def log_metadata(self, subject: Subject, id: UUID, metadata: Mapping[str, object]) -> None:
         encode(metadata)  # refuses what can't be kept before anything is locked
         table, what = _TABLES[subject]
-        stored = self._db.put_id(id)
+        stored = self._database.put_id(id)
 
         def work(session: Session) -> None:
             rows = session.rows(
-                f"SELECT metadata FROM {table} WHERE id = ?{self._db.lock_clause()}", (stored,)
+                f"SELECT metadata FROM {table} WHERE id = ?{self._database.lock_clause()}", (stored,)
             )
             if not rows:
                 raise NotFoundError(what, str(id))
             merged = encode({**decode(rows[0][0]), **metadata})
             session.run(f"UPDATE {table} SET metadata = ? WHERE id = ?", (merged, stored))
 
-        self._db.write(work)
+        self._database.write(work)
 
     def update_tags(
         self, subject: Subject, id: UUID, *, add: Sequence[str] = (), remove: Sequence[str] = ()
@@ -53,22 +58,24 @@ class AnnotationCatalog(SQLBase):
             raise NotFoundError(
                 "tag on a step run", ", ".join(add), why="Step runs have no tags; tag their run."
             )
-        stored = self._db.put_id(id)
+        stored = self._database.put_id(id)
 
         def work(session: Session) -> tuple[str, ...]:
-            rows = session.rows(f"SELECT tags FROM {table} WHERE id = ?{self._db.lock_clause()}", (stored,))
+            rows = session.rows(
+                f"SELECT tags FROM {table} WHERE id = ?{self._database.lock_clause()}", (stored,)
+            )
             if not rows:
                 raise NotFoundError(what, str(id))
-            had = set(decode_tags(rows[0][0]))
-            kept = tuple(sorted((had | {checked_name(tag, "Tag") for tag in add}) - set(remove)))
-            session.run(f"UPDATE {table} SET tags = ? WHERE id = ?", (encode_tags(kept), stored))
-            gone = had - set(kept)
-            if gone:
+            before = set(decode_tags(rows[0][0]))
+            after = tuple(sorted((before | {checked_name(tag, "Tag") for tag in add}) - set(remove)))
+            session.run(f"UPDATE {table} SET tags = ? WHERE id = ?", (encode_tags(after), stored))
+            removed = before - set(after)
+            if removed:
                 session.many(
                     "DELETE FROM tags WHERE subject = ? AND tag = ? AND subject_id = ?",
-                    [(subject.value, tag, stored) for tag in sorted(gone)],
+                    [(subject.value, tag, stored) for tag in sorted(removed)],
                 )
-            self._add_tags(session, subject, [(stored, sorted(set(kept) - had))])
-            return kept
+            add_tags(session, subject, [(stored, sorted(set(after) - before))])
+            return after
 
-        return self._db.write(work)
+        return self._database.write(work)

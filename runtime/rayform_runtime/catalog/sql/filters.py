@@ -10,12 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import Any
 from uuid import UUID
 
 from rayform_core.errors import UsageError, nearest
 from rayform_runtime.catalog.entities import Query, Subject
-from rayform_runtime.catalog.sql.database import Database
+from rayform_runtime.catalog.sql.database import Database, StoredId
 
 __all__ = ["MAX_PAGE_SIZE", "Field", "Kind", "Listing", "Where", "compile_order", "compile_where", "id_range"]
 
@@ -24,7 +23,7 @@ METADATA = "metadata."
 _SQL_OPERATORS = {"eq": "=", "ne": "<>", "gte": ">=", "lte": "<=", "gt": ">", "lt": "<"}
 OPERATORS = (*_SQL_OPERATORS, "contains", "startswith")
 _COMPARISONS = {"ne", "gte", "lte", "gt", "lt"}
-_Test = Callable[[str, Any], "Where"]
+_Test = Callable[[str, object], "Where"]
 _OPERATOR = re.compile(rf"({'|'.join(OPERATORS)}):(.*)", re.DOTALL)
 
 
@@ -52,7 +51,7 @@ class Where:
     """A condition and the values of its marks."""
 
     sql: str
-    values: tuple[Any, ...] = ()
+    values: tuple[object, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +126,13 @@ def compile_order(query: Query, listing: Listing) -> str:
     )
 
 
-def id_range(prefix: str, database: Database) -> tuple[Any, Any] | None:
+def id_range(prefix: str, database: Database) -> tuple[StoredId, StoredId] | None:
     """Return the first and last ID that start with this text (dashes don't count), or `None`."""
     digits = prefix.replace("-", "").lower()
     if not re.fullmatch(r"[0-9a-f]{1,32}", digits):
         return None
-    return tuple(database.put_id(UUID(hex=digits.ljust(32, fill))) for fill in "0f")
+    first, last = (UUID(hex=digits.ljust(32, fill)) for fill in "0f")
+    return database.put_id(first), database.put_id(last)
 
 
 def _unknown(name: str, known: list[str], message: str) -> UsageError:
@@ -141,13 +141,13 @@ def _unknown(name: str, known: list[str], message: str) -> UsageError:
     return UsageError(f"{message} '{name}'.", hint=f"{hint}Fields: {', '.join(known)}.")
 
 
-def _split(value: Any) -> tuple[str, Any]:
+def _split(value: object) -> tuple[str, object]:
     if type(value) is str and (match := _OPERATOR.match(value)):
         return match[1], match[2]
     return "eq", value
 
 
-def _combined(wanted: list[tuple[str, Any]], test: _Test) -> list[Where]:
+def _combined(wanted: list[tuple[str, object]], test: _Test) -> list[Where]:
     """Any of the plain values, and all of the comparisons: `["gte:2", "lt:5"]` is a range."""
     parts = [test(operator, value) for operator, value in wanted if operator in _COMPARISONS]
     alternatives = [test(operator, value) for operator, value in wanted if operator not in _COMPARISONS]
@@ -168,7 +168,7 @@ def _test_of(name: str, listing: Listing, database: Database) -> _Test:
     if name in listing.within:
         template, inner = listing.within[name]
 
-        def test(operator: str, value: Any) -> Where:
+        def test(operator: str, value: object) -> Where:
             # "not linked to X" is the absence of a link to X, not a link to something else.
             negated = operator == "ne"
             found = _compare(name, inner, "eq" if negated else operator, value, database)
@@ -181,7 +181,7 @@ def _test_of(name: str, listing: Listing, database: Database) -> _Test:
     raise _unknown(name, listing.known, f"{listing.what} can't be filtered by")
 
 
-def _tag(value: Any, listing: Listing, database: Database) -> Where:
+def _tag(value: object, listing: Listing, database: Database) -> Where:
     operator, text = _split(value)
     test = _compare("tag", Field("t.tag"), "eq" if operator == "ne" else operator, text, database)
     return Where(
@@ -191,7 +191,7 @@ def _tag(value: Any, listing: Listing, database: Database) -> Where:
     )
 
 
-def _compare(name: str, entry: Field, operator: str, value: Any, database: Database) -> Where:
+def _compare(name: str, entry: Field, operator: str, value: object, database: Database) -> Where:
     column = entry.sql
     if value is None:
         if operator not in ("eq", "ne"):
@@ -217,7 +217,7 @@ def _part_of_text(column: str, operator: str, text: str, database: Database) -> 
     return Where(f"{find}({column}, ?) > 0", (text,))
 
 
-def _compare_id(name: str, entry: Field, operator: str, value: Any, database: Database) -> Where:
+def _compare_id(name: str, entry: Field, operator: str, value: object, database: Database) -> Where:
     found = (
         (database.put_id(value),) * 2
         if isinstance(value, UUID)
@@ -233,7 +233,7 @@ def _compare_id(name: str, entry: Field, operator: str, value: Any, database: Da
     return Where(f"({entry.sql} >= ? AND {entry.sql} <= ?)", found)
 
 
-def _number(name: str, value: Any) -> int | float:
+def _number(name: str, value: object) -> int | float:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise _not_a(name, value, "a number")
     try:
@@ -247,7 +247,7 @@ def _number(name: str, value: Any) -> int | float:
     return parsed if isinstance(parsed, float) or abs(parsed) < 2**63 else float(parsed)
 
 
-def _moment(name: str, value: Any) -> int:
+def _moment(name: str, value: object) -> int:
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
@@ -263,7 +263,7 @@ def _moment(name: str, value: Any) -> int:
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
-def _bool(name: str, value: Any) -> bool:
+def _bool(name: str, value: object) -> bool:
     known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     found = known.get(str(value).casefold())
     if found is None:
@@ -271,7 +271,7 @@ def _bool(name: str, value: Any) -> bool:
     return found
 
 
-def _text(name: str, value: Any) -> str:
+def _text(name: str, value: object) -> str:
     if not isinstance(value, str | int | float | UUID):
         raise _not_a(name, value, "text")
     text = str(value)
@@ -280,11 +280,11 @@ def _text(name: str, value: Any) -> str:
     return text
 
 
-def _not_a(name: str, value: Any, wanted: str) -> UsageError:
+def _not_a(name: str, value: object, wanted: str) -> UsageError:
     return UsageError(f"'{name}' can't be compared with {value!r:.100}.", why=f"It takes {wanted}.")
 
 
-_PARSERS: dict[Kind, Callable[[str, Any], Any]] = {
+_PARSERS: dict[Kind, Callable[[str, object], object]] = {
     Kind.TEXT: _text,
     Kind.NUMBER: _number,
     Kind.MOMENT: _moment,
@@ -305,7 +305,7 @@ _POSTGRES_VALUE = """EXISTS (SELECT 1 FROM (SELECT
  FROM json_each({column}) j WHERE j.key = ?) AS held WHERE {test})"""
 
 
-def _metadata(column: str, key: str, operator: str, value: Any, database: Database) -> Where:
+def _metadata(column: str, key: str, operator: str, value: object, database: Database) -> Where:
     sqlite = database.name == "sqlite"
     parts = _metadata_tests(key, operator, value, sqlite)
     if parts is None:
@@ -318,7 +318,7 @@ def _metadata(column: str, key: str, operator: str, value: Any, database: Databa
     return Where(template.format(column=column, test=found.sql), (key.replace("\0", "\ufffd"), *found.values))
 
 
-def _metadata_tests(key: str, operator: str, value: Any, sqlite: bool) -> list[Where] | None:
+def _metadata_tests(key: str, operator: str, value: object, sqlite: bool) -> list[Where] | None:
     """A string also means the number or the bool that it spells, since that is all a command line can say."""
     from rayform_runtime.catalog.metadata import sortable
 

@@ -1,34 +1,36 @@
-"""What all parts of `SQLCatalog` share: pages of a list, finding things by name or ID, tags beside their rows."""
+"""What all parts of `SQLCatalog` share: the database, pages of lists, and look-ups by name or ID."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 from rayform_core.errors import ConflictError, NotFoundError, UsageError
-from rayform_runtime.catalog.entities import Page, Query, Subject
-from rayform_runtime.catalog.interface import Catalog
-from rayform_runtime.catalog.sql.database import Database, Row, Session
+from rayform_runtime.catalog.entities import Page, Query
+from rayform_runtime.catalog.sql.database import Database, Row, Session, StoredId
 from rayform_runtime.catalog.sql.filters import Listing, compile_order, compile_where, id_range
 
-__all__ = ["SQLBase"]
+__all__ = ["Finder", "Part"]
 
 T = TypeVar("T")
 NEIGHBOURS = 2_000
-"""How many names an error looks through for the nearest ones."""
+"""How many names an error searches for the nearest ones."""
+_SHOWN = 10
+"""How many matches an error lists."""
 _AFTER_ALL_NAMES = "\U0010ffff"
-"""The last code point there is; it can't be printed, so that no name holds it."""
+"""The last code point; it can't be printed, so no name holds it."""
 
 
-class SQLBase(Catalog):
-    """Holds the database; `SQLCatalog` puts the parts together."""
+class Finder:
+    """Finds rows by name or ID, and reads pages of lists."""
 
-    _db: Database
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
-    def _page(
+    def page(
         self,
         query: Query,
         listing: Listing,
@@ -36,9 +38,18 @@ class SQLBase(Catalog):
         columns: str,
         tables: str,
         counted: str,
-        records: Callable[[Session, list[Row]], Sequence[T]],
+        entities: Callable[[Session, list[Row]], Sequence[T]],
     ) -> Page[T]:
-        where = compile_where(query, listing, self._db)
+        """Return a page of a list.
+
+        Args:
+            query: filters, order and page.
+            listing: what the list can be filtered and sorted by.
+            columns, tables: what is selected, and from where.
+            counted: the tables that suffice to count the rows.
+            entities: turns rows into entities.
+        """
+        where = compile_where(query, listing, self._database)
         order = compile_order(query, listing)
 
         def read(session: Session) -> Page[T]:
@@ -48,97 +59,125 @@ class SQLBase(Catalog):
         def page(session: Session) -> Page[T]:
             rows = session.rows(f"SELECT {columns} FROM {tables}{where.sql}{order}", where.values)
             if rows and len(rows) < query.size:
-                # The last page tells the total by itself; counting many rows is what costs.
+                # The last page shows the total; counting many rows is what costs.
                 total = (query.page - 1) * query.size + len(rows)
             else:
                 total = session.rows(f"SELECT count(*) FROM {counted}{where.sql}", where.values)[0][0]
-            return Page(tuple(records(session, rows)), query.page, query.size, total)
+            return Page(tuple(entities(session, rows)), query.page, query.size, total)
 
-        return self._db.read(read)
+        return self._database.read(read)
 
-    def _find(
+    def find(
         self,
         session: Session,
         table: str,
         what: str,
         ref: str | UUID,
-        name: str | None = "name",
         *,
+        has_name: bool = True,
         start_of_name: bool = False,
-    ) -> Any:
-        """Return the stored ID that a name, an ID or a unique start of an ID stands for.
+    ) -> StoredId:
+        """Return the stored ID of the row with this name, ID, or unique start of an ID, in this order.
 
-        With `start_of_name`, a unique start of a name stands for it too; it comes last.
+        Args:
+            session: where to look.
+            table: the table.
+            what: a row of it in words, such as `"artifact version"`.
+            ref: the name or ID.
+            has_name: whether the table has a column `name`.
+            start_of_name: whether a unique start of a name also refers to a row; it is tried last.
+
+        Raises:
+            ConflictError: several IDs, or several names, start with `ref`; lists them.
+            NotFoundError: there is none; names its neighbours.
         """
         if isinstance(ref, UUID):
-            id = self._db.put_id(ref)
-            if session.rows(f"SELECT 1 FROM {table} WHERE id = ?", (id,)):
-                return id
+            stored = self._database.put_id(ref)
+            if session.rows(f"SELECT 1 FROM {table} WHERE id = ?", (stored,)):
+                return stored
             raise NotFoundError(what, str(ref))
         if not isinstance(ref, str) or not ref:
             raise UsageError(
                 f"{ref!r:.80} doesn't name {'an' if what[0] in 'aeiou' else 'a'} {what}.",
                 hint=f"Give a name, an ID, or the start of {'either' if start_of_name else 'an ID'}.",
             )
-        if name is not None and "\0" not in ref:
-            rows = session.rows(f"SELECT id FROM {table} WHERE {name} = ?", (ref,))
-            if rows:
-                return rows[0][0]
-        found = id_range(ref, self._db)
-        if found is not None:
-            label = name or "id"
-            rows = session.rows(
-                f"SELECT id, {label} FROM {table} WHERE id >= ? AND id <= ? ORDER BY id LIMIT 11", found
-            )
-            if len(rows) > 1:
-                shown = ", ".join(
-                    str(self._db.get_id(id)) + (f" ('{text}')" if name else "") for id, text in rows[:10]
-                )
-                raise ConflictError(
-                    f"More than one {what} has an ID that starts with '{ref}'.",
-                    why=f"These do: {shown}{', …' if len(rows) > 10 else ''}.",
-                    hint="Give more of the ID.",
-                )
-            if rows:
-                return rows[0][0]
-        if start_of_name and name is not None and "\0" not in ref:
-            # A range, which the index on names answers, since names are ordered by code point in both databases.
-            rows = session.rows(
-                f"SELECT id, {name} FROM {table} WHERE {name} >= ? AND {name} < ? ORDER BY {name} LIMIT 11",
-                (ref, ref + _AFTER_ALL_NAMES),
-            )
-            if len(rows) > 1:
-                shown = ", ".join(f"'{text}' ({self._db.get_id(id)})" for id, text in rows[:10])
-                raise ConflictError(
-                    f"More than one {what} has a name that starts with '{ref}'.",
-                    why=f"These do: {shown}{', …' if len(rows) > 10 else ''}.",
-                    hint="Give more of the name, or the ID.",
-                )
-            if rows:
-                return rows[0][0]
-        raise NotFoundError(what, ref, known=self._names(session, table, name))
+        may_be_name = has_name and "\0" not in ref
+        id = self._by_name(session, table, ref) if may_be_name else None
+        if id is None:
+            id = self._by_start_of_id(session, table, what, ref, has_name)
+        if id is None and may_be_name and start_of_name:
+            id = self._by_start_of_name(session, table, what, ref)
+        if id is None:
+            raise NotFoundError(what, ref, known=self.names(session, table) if has_name else [])
+        return id
 
-    def _names(self, session: Session, table: str, name: str | None) -> list[str]:
-        if name is None:
-            return []
-        order = "id DESC" if table in ("runs", "models", "artifacts") else "created_at DESC"
-        return [
-            row[0] for row in session.rows(f"SELECT {name} FROM {table} ORDER BY {order} LIMIT {NEIGHBOURS}")
-        ]
+    def _by_name(self, session: Session, table: str, name: str) -> StoredId | None:
+        rows = session.rows(f"SELECT id FROM {table} WHERE name = ?", (name,))
+        return rows[0][0] if rows else None
 
-    def _add_tags(
-        self, session: Session, subject: Subject, tagged: Sequence[tuple[Any, Sequence[str]]]
-    ) -> None:
-        rows = [(subject.value, tag, id) for id, tags in tagged for tag in tags]
-        if rows:
-            session.many(
-                "INSERT INTO tags (subject, tag, subject_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", rows
-            )
+    def _by_start_of_id(
+        self, session: Session, table: str, what: str, start: str, has_name: bool
+    ) -> StoredId | None:
+        ids = id_range(start, self._database)
+        if ids is None:
+            return None
+        rows = session.rows(
+            f"SELECT id, {'name' if has_name else 'id'} FROM {table} WHERE id >= ? AND id <= ? "
+            f"ORDER BY id LIMIT {_SHOWN + 1}",
+            ids,
+        )
+        shown = [f"{self._database.get_id(id)}" + (f" ('{name}')" if has_name else "") for id, name in rows]
+        return _only(
+            rows, shown, f"More than one {what} has an ID that starts with '{start}'.", "more of the ID"
+        )
+
+    def _by_start_of_name(self, session: Session, table: str, what: str, start: str) -> StoredId | None:
+        # The index on names answers a range, since both databases order names by code point.
+        rows = session.rows(
+            f"SELECT id, name FROM {table} WHERE name >= ? AND name < ? ORDER BY name LIMIT {_SHOWN + 1}",
+            (start, start + _AFTER_ALL_NAMES),
+        )
+        shown = [f"'{name}' ({self._database.get_id(id)})" for id, name in rows]
+        return _only(
+            rows,
+            shown,
+            f"More than one {what} has a name that starts with '{start}'.",
+            "more of the name, or the ID",
+        )
+
+    def names(self, session: Session, table: str) -> list[str]:
+        """Return the newest names in a table, for an error that looks for the nearest one."""
+        rows = session.rows(f"SELECT name FROM {table} ORDER BY id DESC LIMIT {NEIGHBOURS}")
+        return [name for (name,) in rows]
+
+
+class Part:
+    """A part of `SQLCatalog`: what the catalog knows about one subject."""
+
+    def __init__(self, database: Database, finder: Finder) -> None:
+        self._database = database
+        self._finder = finder
+
+
+def _only(rows: Sequence[Row], shown: Sequence[str], message: str, more: str) -> StoredId | None:
+    """Return the ID of the only row, or `None` if there is none.
+
+    Raises:
+        ConflictError: there are several.
+    """
+    if len(rows) > 1:
+        listed = ", ".join(shown[:_SHOWN])
+        raise ConflictError(
+            message,
+            why=f"These do: {listed}{', …' if len(rows) > _SHOWN else ''}.",
+            hint=f"Give {more}.",
+        )
+    return rows[0][0] if rows else None
 
 
 @contextlib.contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Keep Python from looking for garbage among thousands of records that are being made: a third of a page's time."""
+    """Keep Python from looking for garbage among thousands of new entities: that takes a third of a page's time."""
     if not gc.isenabled():
         yield
         return

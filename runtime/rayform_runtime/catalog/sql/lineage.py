@@ -1,37 +1,40 @@
-"""Who made what from what; and which versions nothing needs any more."""
+"""Which step made which version from what, and which versions nothing needs any more."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from rayform_core.errors import NotFoundError, UsageError
-from rayform_runtime.catalog.entities import ArtifactVersion, LineageEdge, LineageGraph, PrunePlan, Run
-from rayform_runtime.catalog.sql.database import Row, Session, chunks, marks
-from rayform_runtime.catalog.sql.rows import (
-    RUN_COLUMNS,
-    RUN_DETAILS,
-    VERSION_COLUMNS,
-    microseconds,
-    run_record,
-    version_record,
+from rayform_runtime.catalog.entities import (
+    ArtifactVersion,
+    LineageEdge,
+    LineageGraph,
+    PrunePlan,
+    Run,
+    StepRun,
 )
-from rayform_runtime.catalog.sql.steps import StepCatalog
+from rayform_runtime.catalog.sql.artifacts import VERSION_DETAILS, VERSION_TABLES, ArtifactVersions
+from rayform_runtime.catalog.sql.columns import ARTIFACT_VERSIONS, RUNS
+from rayform_runtime.catalog.sql.database import Database, Row, Session, StoredId, chunks, marks
+from rayform_runtime.catalog.sql.finder import Finder, Part
+from rayform_runtime.catalog.sql.rows import microseconds, read_artifact_version, read_run
+from rayform_runtime.catalog.sql.runs import RUN_TABLES
+from rayform_runtime.catalog.sql.step_runs import StepRuns
 
-__all__ = ["KEEP_TAG", "LineageCatalog"]
+__all__ = ["KEEP_TAG", "Lineage", "Pruning"]
 
 KEEP_TAG = "keep"
-"""A version, or an artifact, with this tag is never pruned."""
+"""Versions with this tag, and versions of artifacts with it, are never pruned."""
 
-# `UNION` drops what was reached before, so the walk ends even where the catalog held a cycle, and each version is
-# visited once however many ways lead to it. Without a depth, since (version, depth) pairs would be many more.
+# `UNION` drops what was reached before. So each version is visited once, however many paths lead to it, and the walk
+# ends even if the catalog held a cycle. There is no depth here: pairs of version and depth would be many more.
 _UPSTREAM = """WITH RECURSIVE reached (id) AS (SELECT v.id FROM artifact_versions v WHERE v.id = ? UNION
  SELECT i.artifact_version_id FROM reached JOIN artifact_versions v ON v.id = reached.id
  JOIN step_inputs i ON i.step_run_id = v.producer_step_run_id) SELECT id FROM reached"""
-# A cached step run used its inputs too, and "made" what it took over.
+# A cached step run used its inputs too, and counts as the maker of the outputs that it took over.
 _DOWNSTREAM = """WITH RECURSIVE reached (id) AS (SELECT v.id FROM artifact_versions v WHERE v.id = ? UNION
  SELECT v.id FROM reached JOIN step_inputs i ON i.artifact_version_id = reached.id
  JOIN step_runs s ON s.id = i.step_run_id
@@ -73,14 +76,21 @@ _TAGGED = (
 
 @dataclass(frozen=True, slots=True)
 class _Reach:
-    """What a walk reached, and the nodes that it went on from; at the asked depth it stops."""
+    """The nodes that a walk reached, and those whose neighbours it visited as well."""
 
-    nodes: set[Any]
-    passed: set[Any]
+    nodes: set[StoredId]
+    passed: set[StoredId]
 
 
-class LineageCatalog(StepCatalog):
-    """The part of `SQLCatalog` that is about lineage and prune."""
+class Lineage(Part):
+    """What versions were made from, and what was made from them."""
+
+    def __init__(
+        self, database: Database, finder: Finder, versions: ArtifactVersions, step_runs: StepRuns
+    ) -> None:
+        super().__init__(database, finder)
+        self._versions = versions
+        self._step_runs = step_runs
 
     def lineage(
         self,
@@ -96,7 +106,7 @@ class LineageCatalog(StepCatalog):
             )
 
         def read(session: Session) -> LineageGraph:
-            root = self._db.put_id(artifact_version_id)
+            root = self._database.put_id(artifact_version_id)
             if not session.rows("SELECT 1 FROM artifact_versions WHERE id = ?", (root,)):
                 raise NotFoundError("artifact version", str(artifact_version_id))
             nothing = _Reach({root}, set())
@@ -104,34 +114,34 @@ class LineageCatalog(StepCatalog):
             below = self._walk(session, root, _DOWNSTREAM, _CHILDREN, depth) if downstream else nothing
             return self._graph(session, artifact_version_id, above, below)
 
-        return self._db.read(read)
+        return self._database.read(read)
 
     def _walk(
-        self, session: Session, root: Any, whole: str, level: tuple[str, str], depth: int | None
+        self, session: Session, root: StoredId, whole: str, level: tuple[str, str], depth: int | None
     ) -> _Reach:
         if depth is None:
-            every = {row[0] for row in session.rows(whole, (root,))}
+            every = {node for (node,) in session.rows(whole, (root,))}
             return _Reach(every, every)
         sql, column = level
-        reached: set[Any] = {root}
-        passed: set[Any] = set()
+        reached: set[StoredId] = {root}
+        passed: set[StoredId] = set()
         edge = reached
         for _ in range(depth):
-            found = {
-                row[0]
-                for test, values in self._db.within(column, list(edge))
-                for row in session.rows(sql.format(test), values)
+            neighbours = {
+                node
+                for test, values in self._database.within(column, list(edge))
+                for (node,) in session.rows(sql.format(test), values)
             }
             passed |= edge
-            edge = found - reached
+            edge = neighbours - reached
             reached |= edge
             if not edge:
                 break
         return _Reach(reached, passed)
 
     def _graph(self, session: Session, root: UUID, above: _Reach, below: _Reach) -> LineageGraph:
-        get = self._db.get_id
-        versions = self._versions_by_id(session, [get(node) for node in above.nodes | below.nodes])
+        get = self._database.get_id
+        versions = self._versions.by_id(session, [get(node) for node in above.nodes | below.nodes])
         outputs: dict[UUID, list[ArtifactVersion]] = {}
         for version in versions.values():
             if version.producer_step_run_id:
@@ -140,7 +150,7 @@ class LineageCatalog(StepCatalog):
         made = {version.producer_step_run_id for version in passed if version}
         edges = self._edges(session, versions, outputs, made, {get(node) for node in below.passed})
         ends = {edge.source for edge in edges} | {edge.target for edge in edges}
-        step_runs = {step.id: step for step in self._steps_by_id(session, sorted(ends - versions.keys()))}
+        step_runs = {step.id: step for step in self._step_runs.by_id(session, sorted(ends - versions.keys()))}
         runs = self._runs_of(session, step_runs.values())
         return LineageGraph(root, versions, step_runs, runs, tuple(edges))
 
@@ -154,8 +164,8 @@ class LineageCatalog(StepCatalog):
     ) -> list[LineageEdge]:
         """Return the edges at the steps that made versions, and at those that used some.
 
-        Of many cached step runs that repeat one use of a version, one is shown, and none where the step run that
-        they repeat used that very version itself.
+        If many cached step runs repeat one use of a version, only one of them is shown. None is shown if the step
+        run that they repeat used that very version itself.
 
         Args:
             versions: the nodes.
@@ -163,20 +173,21 @@ class LineageCatalog(StepCatalog):
             made: the step runs that made something on the way up.
             used: the versions whose uses are shown, on the way down.
         """
-        get = self._db.get_id
+        get = self._database.get_id
         uses: dict[tuple[UUID, UUID, str], UUID] = {}
         steps: set[UUID | None] = set(made)
-        for test, values in self._db.within(
-            "i.artifact_version_id", [self._db.put_id(id) for id in versions]
+        for test, values in self._database.within(
+            "i.artifact_version_id", [self._database.put_id(id) for id in versions]
         ):
             for row in session.rows(_INPUT_EDGES.format(test), values):
-                version, step, name, maker = get(row[0]), get(row[1]), row[2], get(row[3])
+                version_id, step_id, name, maker_id, is_end = row
+                version, step, maker = get(version_id), get(step_id), get(maker_id)
                 if step == maker:
                     uses[version, maker, name] = step
                 else:
                     uses.setdefault((version, maker, name), step)
-                # A step that ended without any output is the end of a way; others are shown with what they made.
-                if version in used and (maker in outputs or row[4]):
+                # A step that ended without any output ends a path; other steps are shown with what they made.
+                if version in used and (maker in outputs or is_end):
                     steps.add(maker)
         edges = []
         shown: dict[UUID, UUID] = {maker: maker for maker in made if maker is not None}
@@ -188,53 +199,54 @@ class LineageCatalog(StepCatalog):
             edges += [LineageEdge(step, v.id, v.output_name or "output") for v in outputs.get(maker, ())]
         return edges
 
-    def _runs_of(self, session: Session, steps: Any) -> dict[UUID, Run]:
-        found: dict[UUID, Run] = {}
-        wanted: list[UUID] = list(dict.fromkeys(step.run_id for step in steps))
-        for test, values in self._db.within("r.id", [self._db.put_id(id) for id in wanted]):
-            for row in session.rows(
-                f"SELECT {RUN_COLUMNS}{RUN_DETAILS} FROM runs r LEFT JOIN run_details d ON d.run_id = r.id "
-                f"WHERE {test}",
-                values,
-            ):
-                run = run_record(row, self._db)
-                found[run.id] = run
-        return found
+    def _runs_of(self, session: Session, steps: Iterable[StepRun]) -> dict[UUID, Run]:
+        runs: dict[UUID, Run] = {}
+        ids = dict.fromkeys(step.run_id for step in steps)
+        for test, values in self._database.within("r.id", [self._database.put_id(id) for id in ids]):
+            for row in session.rows(f"SELECT {RUNS.columns()} FROM {RUN_TABLES} WHERE {test}", values):
+                run = read_run(row, self._database)
+                runs[run.id] = run
+        return runs
+
+
+class Pruning(Part):
+    """Versions that nothing needs."""
 
     def plan_prune(self, *, older_than: datetime | None = None, keep_runs: bool = True) -> PrunePlan:
-        needed = [
+        reasons_to_keep = [
             _NEEDED_BY_MODEL,
             _TAGGED,
             "v.external",
             _NEEDED_BY_RUN if keep_runs else _NEEDED_BY_LIVE_RUN,
         ]
-        test = " AND ".join(f"NOT ({part})" for part in needed)
-        values: tuple[Any, ...] = ()
+        test = " AND ".join(f"NOT ({reason})" for reason in reasons_to_keep)
+        values: list[object] = []
         if older_than is not None:
             test += " AND v.created_at < ?"
-            values = (microseconds(older_than),)
+            values.append(microseconds(older_than))
 
         def read(session: Session) -> tuple[list[Row], int]:
             rows = session.rows(
-                f"SELECT {VERSION_COLUMNS} FROM artifact_versions v JOIN artifacts a ON a.id = v.artifact_id "
+                f"SELECT {ARTIFACT_VERSIONS.columns(without=VERSION_DETAILS)} FROM {VERSION_TABLES} "
                 f"WHERE {test} ORDER BY v.created_at, v.id",
                 values,
             )
             return rows, session.rows("SELECT count(*) FROM artifact_versions")[0][0]
 
-        rows, total = self._db.read(read)
-        return PrunePlan(tuple(version_record(row, self._db) for row in rows), max(0, total - len(rows)))
+        rows, total = self._database.read(read)
+        versions = tuple(read_artifact_version(row, self._database) for row in rows)
+        return PrunePlan(versions, max(0, total - len(rows)))
 
     def known_uris(self, uris: Sequence[str]) -> set[str]:
-        wanted = [uri for uri in dict.fromkeys(uris) if "\0" not in uri]
+        unique = [uri for uri in dict.fromkeys(uris) if "\0" not in uri]
 
         def read(session: Session) -> set[str]:
             return {
-                row[0]
-                for some in chunks(wanted)
-                for row in session.rows(
+                uri
+                for some in chunks(unique)
+                for (uri,) in session.rows(
                     f"SELECT uri FROM artifact_versions WHERE uri IN ({marks(len(some))})", some
                 )
             }
 
-        return self._db.read(read)
+        return self._database.read(read)

@@ -71,13 +71,13 @@ class _PostgresSession:
     def __init__(self, connection: psycopg.Connection[Row]) -> None:
         self.connection = connection
 
-    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+    def rows(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
         return self.connection.execute(_in_psycopgs_words(sql).encode(), values).fetchall()
 
-    def run(self, sql: str, values: Sequence[Any] = ()) -> int:
+    def run(self, sql: str, values: Sequence[object] = ()) -> int:
         return self.connection.execute(_in_psycopgs_words(sql).encode(), values).rowcount
 
-    def many(self, sql: str, values: Iterable[Sequence[Any]]) -> int:
+    def many(self, sql: str, values: Iterable[Sequence[object]]) -> int:
         with self.connection.cursor() as cursor:
             cursor.executemany(_in_psycopgs_words(sql).encode(), values)
             return cursor.rowcount
@@ -110,7 +110,7 @@ class PostgresDatabase(Database):
     def get_id(self, value: UUID) -> UUID:
         return value
 
-    def within(self, column: str, values: Sequence[Any]) -> Iterable[tuple[str, Sequence[Any]]]:
+    def within(self, column: str, values: Sequence[object]) -> Iterable[tuple[str, Sequence[object]]]:
         # One value, an array: planning a statement with hundreds of them takes longer than running it.
         if values:
             yield f"{column} = ANY(?)", (list(values),)
@@ -118,7 +118,7 @@ class PostgresDatabase(Database):
     def lock_clause(self) -> str:
         return " FOR UPDATE"
 
-    def write(self, work: Callable[[Session], T]) -> T:
+    def _write(self, work: Callable[[Session], T]) -> T:
         def transaction(session: _PostgresSession) -> T:
             session.connection.execute("BEGIN")
             try:
@@ -133,7 +133,7 @@ class PostgresDatabase(Database):
 
         return self._persist(transaction)
 
-    def read(self, work: Callable[[Session], T]) -> T:
+    def _read(self, work: Callable[[Session], T]) -> T:
         return self._persist(work)
 
     def _persist(self, work: Callable[[_PostgresSession], T]) -> T:

@@ -1,13 +1,12 @@
-"""Rows to records: the columns of each list and how they are read, in one order."""
+"""Entities from rows, and the values of columns that aren't plain: times, tags, errors, visualizations."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
 from uuid import UUID
 
 from rayform_core.errors import UsageError
@@ -24,45 +23,49 @@ from rayform_runtime.catalog.entities import (
     StepStatus,
     Visualization,
 )
-from rayform_runtime.catalog.metadata import decode, decode_json, encode_json
-from rayform_runtime.catalog.sql.database import Database, Row
+from rayform_runtime.catalog.metadata import decode, decode_json, decode_object, encode_json
+from rayform_runtime.catalog.sql.columns import (
+    ARTIFACT_VERSIONS,
+    ARTIFACTS,
+    MODEL_VERSIONS,
+    MODELS,
+    RUNS,
+    STEP_RUNS,
+)
+from rayform_runtime.catalog.sql.database import Database
 
 __all__ = [
     "checked_name",
+    "decode_tags",
     "encode_error",
     "encode_tags",
     "encode_visualizations",
     "microseconds",
     "moment",
     "now",
+    "optional_moment",
+    "read_artifact",
+    "read_artifact_version",
+    "read_model",
+    "read_model_version",
+    "read_run",
+    "read_step_run",
 ]
 
-RUN_COLUMNS = (
-    "r.id, r.name, r.pipeline, r.status, r.stack_name, r.created_at, r.started_at, r.ended_at, r.heartbeat_at, "
-    "r.user_name, r.host, r.pid, r.pid_started, r.orchestrator_id, r.model_version_id, r.parameters, r.tags, r.error"
-)
-RUN_DETAILS = ", r.metadata, d.spec, d.stack, d.code, d.environment"
-STEP_COLUMNS = (
-    "s.id, s.run_id, s.key, s.name, s.status, s.attempt, s.map_index, s.cache_key, s.cached_from, s.source, "
-    "s.code_digest, s.log_uri, s.started_at, s.ended_at, s.parameters, s.resources, s.error, s.metadata"
-)
-VERSION_COLUMNS = (
-    "v.id, v.artifact_id, a.name, v.version, v.number, v.type, v.artifact_type, v.materializer, v.uri, v.digest, "
-    "v.size, v.created_at, v.producer_step_run_id, v.producer_run_id, v.output_name, v.external, v.tags"
-)
-VERSION_DETAILS = ", v.metadata, v.visualizations"
 MAX_NAME_CHARACTERS = 255
-_MODES = {status.value: status for status in RunStatus}
-_STEP_MODES = {status.value: status for status in StepStatus}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# A look-up takes a third of the time of `RunStatus(value)`.
+_RUN_STATUSES = {status.value: status for status in RunStatus}
+_STEP_STATUSES = {status.value: status for status in StepStatus}
 
 
 def now() -> int:
-    """Return the moment in microseconds since 1970."""
+    """Return the current time in microseconds since 1970."""
     return time.time_ns() // 1000
 
 
 def microseconds(at: datetime | None) -> int | None:
-    """Return a time as the catalog keeps it; one without a zone is taken for UTC."""
+    """Return a time as the catalog keeps it; one without a zone counts as UTC."""
     if at is None:
         return None
     at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
@@ -80,11 +83,8 @@ def optional_moment(stored: int | None) -> datetime | None:
     return None if stored is None else datetime.fromtimestamp(stored / 1e6, UTC)
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
 def checked_name(name: str, what: str) -> str:
-    """Return a name that can be kept and typed.
+    """Return a name that can be stored and typed.
 
     Raises:
         UsageError: it is empty, too long, or holds control characters.
@@ -97,13 +97,13 @@ def checked_name(name: str, what: str) -> str:
     ):
         raise UsageError(
             f"{what} {name!r:.80} can't be used.",
-            why=f"It takes 1 to {MAX_NAME_CHARACTERS} characters that can be printed.",
+            why=f"A name has 1 to {MAX_NAME_CHARACTERS} printable characters.",
         )
     return name
 
 
 def encode_tags(tags: Sequence[str]) -> str | None:
-    """Return tags as JSON, sorted and each once, or `None` where there are none."""
+    """Return tags as JSON, sorted and each once, or `None` if there are none."""
     if not tags:
         return None
     if isinstance(tags, str):
@@ -111,9 +111,15 @@ def encode_tags(tags: Sequence[str]) -> str | None:
     return json.dumps(sorted({checked_name(tag, "Tag") for tag in tags}))
 
 
+@lru_cache(maxsize=4096)
+def _tags(text: str) -> tuple[str, ...]:
+    # The versions of a page have few different sets of tags.
+    return tuple(json.loads(text))
+
+
 def decode_tags(text: str | None) -> tuple[str, ...]:
     """Return the tags in JSON text."""
-    return () if text is None else tuple(json.loads(text))
+    return () if text is None else _tags(text)
 
 
 def encode_error(error: StepError | None) -> str | None:
@@ -128,9 +134,9 @@ def decode_error(text: str | None) -> StepError | None:
     return None if text is None else StepError(**decode_json(text))
 
 
-def encode_visualizations(found: Sequence[Visualization]) -> str | None:
+def encode_visualizations(visualizations: Sequence[Visualization]) -> str | None:
     """Return visualizations as JSON."""
-    return encode_json([[v.name, v.kind, v.path] for v in found]) if found else None
+    return encode_json([[v.name, v.kind, v.path] for v in visualizations]) if visualizations else None
 
 
 def decode_visualizations(text: str | None) -> tuple[Visualization, ...]:
@@ -138,156 +144,140 @@ def decode_visualizations(text: str | None) -> tuple[Visualization, ...]:
     return () if text is None else tuple(Visualization(*entry) for entry in decode_json(text))
 
 
-def run_record(row: Row, database: Database) -> Run:
-    """Read `RUN_COLUMNS`, and `RUN_DETAILS` where they follow."""
-    (
-        id,
-        name,
-        pipeline,
-        status,
-        stack_name,
-        created,
-        started,
-        ended,
-        heartbeat,
-        user,
-        host,
-        pid,
-        pid_started,
-    ) = row[:13]
-    (orchestrator_id, model_version_id, parameters, tags, error) = row[13:18]
-    details: dict[str, Any] = {}
-    if len(row) > 18:
-        metadata, spec, stack, code, environment = row[18:]
-        details = {
-            "metadata": decode(metadata),
-            "spec": decode_json(spec) or {},
-            "stack": decode_json(stack) or {},
-            "code": decode_json(code) or {},
-            "environment": decode_json(environment) or {},
-        }
+def read_run(columns: Iterable[object], database: Database) -> Run:
+    """Read the columns of `RUNS`."""
+    row = RUNS.read(columns)
     return Run(
-        id=database.get_id(id),
-        name=name,
-        pipeline=pipeline,
-        status=_MODES[status],
-        stack_name=stack_name,
-        created_at=moment(created),
-        started_at=optional_moment(started),
-        ended_at=optional_moment(ended),
-        heartbeat_at=optional_moment(heartbeat),
-        parameters=decode_json(parameters) or {},
-        tags=decode_tags(tags),
-        user=user,
-        host=host,
-        pid=pid,
-        pid_started=pid_started,
-        error=decode_error(error),
-        model_version_id=database.get_optional_id(model_version_id),
-        orchestrator_id=orchestrator_id,
-        **details,
+        id=database.get_id(row.id),
+        name=row.name,
+        pipeline=row.pipeline,
+        status=_RUN_STATUSES[row.status],
+        stack_name=row.stack_name,
+        created_at=moment(row.created_at),
+        started_at=optional_moment(row.started_at),
+        ended_at=optional_moment(row.ended_at),
+        heartbeat_at=optional_moment(row.heartbeat_at),
+        parameters=decode_object(row.parameters),
+        tags=decode_tags(row.tags),
+        user=row.user_name,
+        host=row.host,
+        pid=row.pid,
+        pid_started=row.pid_started,
+        error=decode_error(row.error),
+        model_version_id=database.get_optional_id(row.model_version_id),
+        orchestrator_id=row.orchestrator_id,
+        spec=decode_object(row.spec),
+        stack=decode_object(row.stack),
+        code=decode_object(row.code),
+        environment=decode_object(row.environment),
+        metadata=decode(row.metadata),
     )
 
 
-def step_record(
-    row: Row, database: Database, inputs: dict[str, list[UUID]], outputs: dict[str, list[UUID]]
+def read_step_run(
+    columns: Iterable[object],
+    database: Database,
+    inputs: dict[str, list[UUID]],
+    outputs: dict[str, list[UUID]],
 ) -> StepRun:
-    """Read `STEP_COLUMNS`."""
-    (id, run_id, key, name, status, attempt, map_index, cache_key, cached_from, source, digest, log_uri) = (
-        row[:12]
-    )
-    (started, ended, parameters, resources, error, metadata) = row[12:]
+    """Read the columns of `STEP_RUNS`."""
+    row = STEP_RUNS.read(columns)
     return StepRun(
-        id=database.get_id(id),
-        run_id=database.get_id(run_id),
-        key=key,
-        name=name,
-        status=_STEP_MODES[status],
-        attempt=attempt,
-        map_index=map_index,
-        cache_key=cache_key,
-        cached_from=database.get_optional_id(cached_from),
-        parameters=decode_json(parameters) or {},
-        resources=decode_json(resources) or {},
-        source=source,
-        code_digest=digest,
-        log_uri=log_uri,
-        error=decode_error(error),
-        started_at=optional_moment(started),
-        ended_at=optional_moment(ended),
+        id=database.get_id(row.id),
+        run_id=database.get_id(row.run_id),
+        key=row.key,
+        name=row.name,
+        status=_STEP_STATUSES[row.status],
+        attempt=row.attempt,
+        map_index=row.map_index,
+        cache_key=row.cache_key,
+        cached_from=database.get_optional_id(row.cached_from),
+        parameters=decode_object(row.parameters),
+        resources=decode_object(row.resources),
+        source=row.source,
+        code_digest=row.code_digest,
+        log_uri=row.log_uri,
+        error=decode_error(row.error),
+        started_at=optional_moment(row.started_at),
+        ended_at=optional_moment(row.ended_at),
         inputs=inputs,
         outputs=outputs,
-        metadata=decode(metadata),
+        metadata=decode(row.metadata),
     )
 
 
-@lru_cache(maxsize=4096)
-def _tags(text: str) -> tuple[str, ...]:
-    # The versions of a page have few different sets of tags.
-    return tuple(json.loads(text))
-
-
-def version_record(row: Row, database: Database) -> ArtifactVersion:
-    """Read `VERSION_COLUMNS`, and `VERSION_DETAILS` where they follow."""
+def read_artifact_version(columns: Iterable[object], database: Database) -> ArtifactVersion:
+    """Read the columns of `ARTIFACT_VERSIONS`."""
+    row = ARTIFACT_VERSIONS.read(columns)
     get = database.get_id
-    step, run = row[12], row[13]
+    step, run = row.producer_step_run_id, row.producer_run_id
+    # By position and without calls: lists read thousands of versions.
     return ArtifactVersion(
-        get(row[0]),
-        get(row[1]),
-        row[2],
-        row[3],
-        row[4],
-        row[5],
-        row[6],
-        row[7],
-        row[8],
-        row[9],
-        row[10],
-        datetime.fromtimestamp(row[11] / 1e6, UTC),
+        get(row.id),
+        get(row.artifact_id),
+        row.artifact_name,
+        row.version,
+        row.number,
+        row.type,
+        row.artifact_type,
+        row.materializer,
+        row.uri,
+        row.digest,
+        row.size,
+        datetime.fromtimestamp(row.created_at / 1e6, UTC),
         None if step is None else get(step),
         None if run is None else get(run),
-        row[14],
-        bool(row[15]),
-        () if row[16] is None else _tags(row[16]),
-        decode(row[17]) if len(row) > 17 else {},
-        decode_visualizations(row[18]) if len(row) > 17 else (),
+        row.output_name,
+        bool(row.external),
+        () if row.tags is None else _tags(row.tags),
+        decode(row.metadata),
+        () if row.visualizations is None else decode_visualizations(row.visualizations),
     )
 
 
-def artifact_record(row: Row, database: Database) -> Artifact:
-    """Read `id, name, created_at, tags, metadata, latest version`."""
-    id, name, created, tags, metadata, latest = row
-    return Artifact(database.get_id(id), name, moment(created), decode_tags(tags), decode(metadata), latest)
+def read_artifact(columns: Iterable[object], database: Database) -> Artifact:
+    """Read the columns of `ARTIFACTS`."""
+    row = ARTIFACTS.read(columns)
+    return Artifact(
+        id=database.get_id(row.id),
+        name=row.name,
+        created_at=moment(row.created_at),
+        tags=decode_tags(row.tags),
+        metadata=decode(row.metadata),
+        latest_version=row.latest_version,
+    )
 
 
-def model_record(row: Row, database: Database) -> Model:
-    """Read `id, name, description, license, created_at, tags, metadata, latest version`."""
-    id, name, description, license, created, tags, metadata, latest = row
+def read_model(columns: Iterable[object], database: Database) -> Model:
+    """Read the columns of `MODELS`."""
+    row = MODELS.read(columns)
     return Model(
-        database.get_id(id),
-        name,
-        description,
-        license,
-        moment(created),
-        decode_tags(tags),
-        decode(metadata),
-        latest,
+        id=database.get_id(row.id),
+        name=row.name,
+        description=row.description,
+        license=row.license,
+        created_at=moment(row.created_at),
+        tags=decode_tags(row.tags),
+        metadata=decode(row.metadata),
+        latest_version=row.latest_version,
     )
 
 
-def model_version_record(row: Row, database: Database, run_ids: Sequence[UUID]) -> ModelVersion:
-    """Read `id, model_id, name, version, number, stage, description, created_at, tags, metadata`."""
-    id, model_id, name, version, number, stage, description, created, tags, metadata = row
+def read_model_version(
+    columns: Iterable[object], database: Database, run_ids: Iterable[UUID]
+) -> ModelVersion:
+    """Read the columns of `MODEL_VERSIONS`."""
+    row = MODEL_VERSIONS.read(columns)
     return ModelVersion(
-        database.get_id(id),
-        database.get_id(model_id),
-        name,
-        version,
-        number,
-        ModelStage(stage),
-        description,
-        moment(created),
-        decode_tags(tags),
-        decode(metadata),
-        tuple(run_ids),
+        id=database.get_id(row.id),
+        model_id=database.get_id(row.model_id),
+        name=row.model_name,
+        version=row.version,
+        number=row.number,
+        stage=ModelStage(row.stage),
+        description=row.description,
+        created_at=moment(row.created_at),
+        tags=decode_tags(row.tags),
+        metadata=decode(row.metadata),
+        run_ids=tuple(run_ids),
     )

@@ -3,29 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 from uuid import UUID
 
 from rayform_core.errors import ConflictError, NotFoundError
-from rayform_runtime.catalog.entities import NewRun, Page, Query, Run, RunStatus, StepError, Subject
+from rayform_runtime.catalog.entities import (
+    NewRun,
+    Page,
+    PipelineSummary,
+    Query,
+    Run,
+    RunStatus,
+    StepError,
+    Subject,
+)
 from rayform_runtime.catalog.metadata import encode_json
-from rayform_runtime.catalog.sql.database import Row, Session, UniqueViolation, chunks, marks
-from rayform_runtime.catalog.sql.filters import Field, Kind, Listing
-from rayform_runtime.catalog.sql.finder import SQLBase
-from rayform_runtime.catalog.sql.rows import (
-    RUN_COLUMNS,
+from rayform_runtime.catalog.sql.annotations import add_tags
+from rayform_runtime.catalog.sql.columns import (
+    MODEL_VERSION_RUNS,
     RUN_DETAILS,
+    RUNS,
+    ModelVersionRunRow,
+    RunDetailsRow,
+    RunRow,
+)
+from rayform_runtime.catalog.sql.database import (
+    Database,
+    Row,
+    Session,
+    StoredId,
+    UniqueViolation,
+    chunks,
+    marks,
+)
+from rayform_runtime.catalog.sql.filters import Field, Kind, Listing
+from rayform_runtime.catalog.sql.finder import Finder, Part
+from rayform_runtime.catalog.sql.rows import (
     checked_name,
     encode_error,
     encode_tags,
     moment,
     now,
-    run_record,
+    read_run,
 )
 
-__all__ = ["RunCatalog"]
+__all__ = ["PIPELINE_LIST", "RUN_LIST", "RUN_TABLES", "Runs"]
 
-RUNS = Listing(
+RUN_LIST = Listing(
     what="Runs",
     id="r.id",
     subject=Subject.RUN,
@@ -57,7 +80,7 @@ RUNS = Listing(
         ),
     },
 )
-PIPELINES = Listing(
+PIPELINE_LIST = Listing(
     what="Pipelines",
     id="p.name",
     fields={
@@ -77,73 +100,78 @@ _PIPELINES = """(SELECT g.pipeline AS name, g.runs, g.created_at, g.last_run_at,
  ORDER BY i.id DESC LIMIT 1)) AS p"""
 _LIVE = "status IN ('initializing', 'running')"
 _SET_CODE = "UPDATE run_details SET code = ? WHERE run_id = ?"
-_HYDRATED = "runs r LEFT JOIN run_details d ON d.run_id = r.id"
+RUN_TABLES = "runs r LEFT JOIN run_details d ON d.run_id = r.id"
+_BRIEF = RUNS.columns(without=("metadata", "spec", "stack", "code", "environment"))
+"""The columns of a run without what lists leave out by default; they need no `run_details`."""
 _AFTERWARDS = {
     RunStatus.COMPLETED: ("skipped", "interrupted"),
     RunStatus.FAILED: ("skipped", "interrupted"),
     RunStatus.STOPPED: ("stopped", "stopped"),
     RunStatus.INTERRUPTED: ("interrupted", "interrupted"),
 }
-"""Where a run's end leaves its steps that were pending, and those at work."""
+"""What a run's end makes of its steps that were pending, and of those that were running."""
 
 
-class RunCatalog(SQLBase):
-    """The part of `SQLCatalog` that is about runs."""
+class Runs(Part):
+    """Runs, and the pipelines that they are runs of."""
 
-    _owned: dict[UUID, tuple[str | None, int | None]]
-    """Host and process of the runs that this object started or took over."""
+    def __init__(self, database: Database, finder: Finder) -> None:
+        super().__init__(database, finder)
+        # Host and process ID of each run that this object started or took over and that hasn't finished: a
+        # heartbeat learns from them that another process took the run over.
+        self._owned: dict[UUID, tuple[str | None, int | None]] = {}
 
     def create_run(self, run: NewRun) -> Run:
         checked_name(run.name, "Run name")
         checked_name(run.pipeline, "Pipeline name")
+        put = self._database.put_id
+        id, model_version = put(run.id), self._database.put_optional_id(run.model_version_id)
         tags = encode_tags(run.tags)
-        put = self._db.put_id
         parameters = encode_json(run.parameters, "Run parameters")
-        details = [encode_json(part) for part in (run.spec, run.stack, run.code, run.environment)]
+        details = RunDetailsRow(
+            run_id=id,
+            spec=encode_json(run.spec),
+            stack=encode_json(run.stack),
+            code=encode_json(run.code),
+            environment=encode_json(run.environment),
+        )
 
         def work(session: Session) -> int:
             at = now()
-            session.run(
-                "INSERT INTO runs (id, name, pipeline, status, stack_name, created_at, started_at, heartbeat_at, "
-                "stop_requested, user_name, host, pid, pid_started, orchestrator_id, model_version_id, parameters, "
-                f"tags) VALUES ({marks(17)})",
-                (
-                    put(run.id),
-                    run.name,
-                    run.pipeline,
-                    RunStatus.RUNNING.value,
-                    run.stack_name,
-                    at,
-                    at,
-                    at,
-                    False,
-                    run.user,
-                    run.host,
-                    run.pid,
-                    run.pid_started,
-                    run.orchestrator_id,
-                    put(run.model_version_id) if run.model_version_id else None,
-                    parameters,
-                    tags,
-                ),
+            row = RunRow(
+                id=id,
+                name=run.name,
+                pipeline=run.pipeline,
+                status=RunStatus.RUNNING.value,
+                stack_name=run.stack_name,
+                created_at=at,
+                started_at=at,
+                ended_at=None,
+                heartbeat_at=at,
+                stop_requested=False,
+                user_name=run.user,
+                host=run.host,
+                pid=run.pid,
+                pid_started=run.pid_started,
+                orchestrator_id=run.orchestrator_id,
+                model_version_id=model_version,
+                parameters=parameters,
+                tags=tags,
+                error=None,
+                metadata=None,
             )
-            session.run(
-                f"INSERT INTO run_details (run_id, spec, stack, code, environment) VALUES ({marks(5)})",
-                (put(run.id), *details),
-            )
-            self._add_tags(session, Subject.RUN, [(put(run.id), sorted(set(run.tags)))])
-            if run.model_version_id:
-                session.run(
-                    "INSERT INTO model_version_runs (model_version_id, run_id) VALUES (?, ?)",
-                    (put(run.model_version_id), put(run.id)),
-                )
+            RUNS.write(session, [row])
+            RUN_DETAILS.write(session, [details])
+            add_tags(session, Subject.RUN, [(id, sorted(set(run.tags)))])
+            if model_version:
+                MODEL_VERSION_RUNS.write(session, [ModelVersionRunRow(model_version, id)])
             return at
 
         try:
-            at = moment(self._db.write(work))
+            at = moment(self._database.write(work))
         except UniqueViolation as error:
-            existing = self._db.read(
-                lambda s: s.rows("SELECT name, pid, host FROM runs WHERE id = ?", (put(run.id),))
+            existing = self._database.read(
+                lambda session: session.rows("SELECT name, pid, host FROM runs WHERE id = ?", (id,))
             )
             # A commit whose answer got lost is tried again, and then meets its own row.
             if not existing or tuple(existing[0]) != (run.name, run.pid, run.host):
@@ -151,7 +179,7 @@ class RunCatalog(SQLBase):
                     f"There is a run '{run.name}' already."
                     if not existing
                     else f"There is a run with ID {run.id} already.",
-                    hint="Give this run another name, or none to have one made.",
+                    hint="Give this run another name, or none to get an automatic one.",
                 ) from error
             self._owned[run.id] = (run.host, run.pid)
             return self.get_run(run.id)
@@ -184,18 +212,18 @@ class RunCatalog(SQLBase):
     def restart_run(
         self, run_id: UUID, *, host: str, pid: int, pid_started: float, orchestrator_id: str | None = None
     ) -> Run:
-        id = self._db.put_id(run_id)
+        id = self._database.put_id(run_id)
 
         def work(session: Session) -> None:
             rows = session.rows(
-                f"SELECT status, name, host, pid FROM runs WHERE id = ?{self._db.lock_clause()}", (id,)
+                f"SELECT status, name, host, pid FROM runs WHERE id = ?{self._database.lock_clause()}", (id,)
             )
             if not rows:
                 raise NotFoundError("run", str(run_id))
             status, name, old_host, old_pid = rows[0]
             if status in ("initializing", "running") and (old_host, old_pid) != (host, pid):
                 raise ConflictError(
-                    f"Run '{name}' is at work.",
+                    f"Run '{name}' is running.",
                     why=f"Process {old_pid} on '{old_host}' runs it.",
                     hint="Stop it first, or wait for its end.",
                 )
@@ -209,13 +237,13 @@ class RunCatalog(SQLBase):
                 (at, at, False, host, pid, pid_started, orchestrator_id, id),
             )
 
-        self._db.write(work)
+        self._database.write(work)
         self._owned[run_id] = (host, pid)
         return self.get_run(run_id)
 
-    def set_run_code(self, run_id: UUID, code: Mapping[str, Any]) -> None:
-        id, stored = self._db.put_id(run_id), encode_json(dict(code))
-        self._db.write(lambda session: session.run(_SET_CODE, (stored, id)))
+    def set_run_code(self, run_id: UUID, code: Mapping[str, object]) -> None:
+        id, stored = self._database.put_id(run_id), encode_json(dict(code))
+        self._database.write(lambda session: session.run(_SET_CODE, (stored, id)))
 
     def finish_run(
         self,
@@ -223,9 +251,9 @@ class RunCatalog(SQLBase):
         status: RunStatus,
         error: StepError | None = None,
         *,
-        code: Mapping[str, Any] | None = None,
+        code: Mapping[str, object] | None = None,
     ) -> Run:
-        id = self._db.put_id(run_id)
+        id = self._database.put_id(run_id)
         stored_error = encode_error(error)
         stored_code = None if code is None else encode_json(dict(code))
 
@@ -242,21 +270,21 @@ class RunCatalog(SQLBase):
             elif not session.rows("SELECT 1 FROM runs WHERE id = ?", (id,)):
                 raise NotFoundError("run", str(run_id))
 
-        self._db.write(work)
+        self._database.write(work)
         self._owned.pop(run_id, None)
         return self.get_run(run_id)
 
-    def _end_steps(self, session: Session, run_ids: Sequence[Any], status: RunStatus, at: int) -> None:
-        pending, at_work = _AFTERWARDS[status]
+    def _end_steps(self, session: Session, run_ids: Sequence[StoredId], status: RunStatus, at: int) -> None:
+        pending, running = _AFTERWARDS[status]
         for some in chunks(run_ids):
             session.run(
                 "UPDATE step_runs SET status = CASE WHEN status = 'pending' THEN ? ELSE ? END, ended_at = ? "
                 f"WHERE run_id IN ({marks(len(some))}) AND status IN ('pending', 'running', 'retrying')",
-                (pending, at_work, at, *some),
+                (pending, running, at, *some),
             )
 
     def heartbeat(self, run_id: UUID) -> RunStatus:
-        id = self._db.put_id(run_id)
+        id = self._database.put_id(run_id)
 
         def work(session: Session) -> RunStatus:
             rows = session.rows(
@@ -271,9 +299,9 @@ class RunCatalog(SQLBase):
                 return RunStatus.INTERRUPTED  # another process took the run over
             return RunStatus.STOPPED if stop else RunStatus(status)
 
-        return self._db.write(work)
+        return self._database.write(work)
 
-    def _beat_of_ended(self, session: Session, run_id: UUID, id: Any) -> RunStatus:
+    def _beat_of_ended(self, session: Session, run_id: UUID, id: StoredId) -> RunStatus:
         rows = session.rows("SELECT status, host, pid FROM runs WHERE id = ?", (id,))
         if not rows:
             raise NotFoundError("run", str(run_id))
@@ -288,7 +316,7 @@ class RunCatalog(SQLBase):
         return RunStatus(status)
 
     def request_stop(self, run_id: UUID) -> None:
-        id = self._db.put_id(run_id)
+        id = self._database.put_id(run_id)
 
         def work(session: Session) -> None:
             if not session.run(f"UPDATE runs SET stop_requested = ? WHERE id = ? AND {_LIVE}", (True, id)):
@@ -296,21 +324,26 @@ class RunCatalog(SQLBase):
                 if not rows:
                     raise NotFoundError("run", str(run_id))
                 raise ConflictError(
-                    f"Run '{rows[0][0]}' is not at work.", why=f"Its status is '{rows[0][1]}'."
+                    f"Run '{rows[0][0]}' isn't running.", why=f"Its status is '{rows[0][1]}'."
                 )
 
-        self._db.write(work)
+        self._database.write(work)
 
     def mark_interrupted(self, *, stale_seconds: float = 60.0, dead: Sequence[UUID] = ()) -> list[UUID]:
         limit = now() - int(stale_seconds * 1_000_000)
-        wanted = {self._db.put_id(id) for id in dead}
-        live = self._db.read(lambda s: s.rows(f"SELECT id, heartbeat_at FROM runs WHERE {_LIVE}"))
-        if not any(id in wanted or (beat or 0) < limit for id, beat in live):
+        dead_ids = {self._database.put_id(id) for id in dead}
+
+        def has_died(id: StoredId, heartbeat: int | None) -> bool:
+            return id in dead_ids or (heartbeat or 0) < limit
+
+        live = self._database.read(lambda s: s.rows(f"SELECT id, heartbeat_at FROM runs WHERE {_LIVE}"))
+        if not any(has_died(id, heartbeat) for id, heartbeat in live):
             return []
 
-        def work(session: Session) -> list[Any]:
-            rows = session.rows(f"SELECT id, heartbeat_at FROM runs WHERE {_LIVE}{self._db.lock_clause()}")
-            ended = [id for id, beat in rows if id in wanted or (beat or 0) < limit]
+        def work(session: Session) -> list[StoredId]:
+            lock = self._database.lock_clause()
+            rows = session.rows(f"SELECT id, heartbeat_at FROM runs WHERE {_LIVE}{lock}")
+            ended = [id for id, heartbeat in rows if has_died(id, heartbeat)]
             at = now()
             for some in chunks(ended):
                 session.run(
@@ -321,73 +354,76 @@ class RunCatalog(SQLBase):
             self._end_steps(session, ended, RunStatus.INTERRUPTED, at)
             return ended
 
-        return [self._db.get_id(id) for id in self._db.write(work)]
+        return [self._database.get_id(id) for id in self._database.write(work)]
 
     def unfinished_runs(self) -> list[Run]:
-        rows = self._db.read(
-            lambda s: s.rows(
-                f"SELECT {RUN_COLUMNS} FROM runs r WHERE r.{_LIVE} ORDER BY r.created_at DESC, r.id DESC"
+        rows = self._database.read(
+            lambda session: session.rows(
+                f"SELECT {_BRIEF} FROM runs r WHERE r.{_LIVE} ORDER BY r.created_at DESC, r.id DESC"
             )
         )
-        return [run_record(row, self._db) for row in rows]
+        return [read_run(row, self._database) for row in rows]
 
     def get_run(self, ref: str | UUID, *, hydrate: bool = True) -> Run:
+        columns, tables = (RUNS.columns(), RUN_TABLES) if hydrate else (_BRIEF, "runs r")
+
         def read(session: Session) -> list[Row]:
-            columns, tables = (RUN_COLUMNS + RUN_DETAILS, _HYDRATED) if hydrate else (RUN_COLUMNS, "runs r")
-            id = self._find(session, "runs", "run", ref, start_of_name=True)
+            id = self._finder.find(session, "runs", "run", ref, start_of_name=True)
             return session.rows(f"SELECT {columns} FROM {tables} WHERE r.id = ?", (id,))
 
-        rows = self._db.read(read)
+        rows = self._database.read(read)
         if not rows:
             raise NotFoundError("run", str(ref))
-        return run_record(rows[0], self._db)
+        return read_run(rows[0], self._database)
 
     def list_runs(self, query: Query = Query()) -> Page[Run]:
-        return self._page(
+        return self._finder.page(
             query,
-            RUNS,
-            columns=RUN_COLUMNS + (RUN_DETAILS if query.hydrate else ""),
-            tables=_HYDRATED if query.hydrate else "runs r",
+            RUN_LIST,
+            columns=RUNS.columns() if query.hydrate else _BRIEF,
+            tables=RUN_TABLES if query.hydrate else "runs r",
             counted="runs r",
-            records=lambda _, rows: [run_record(row, self._db) for row in rows],
+            entities=lambda _, rows: [read_run(row, self._database) for row in rows],
         )
 
-    def list_pipelines(self, query: Query = Query()) -> Page[Mapping[str, Any]]:
-        def records(_: Session, rows: list[Row]) -> list[Mapping[str, Any]]:
+    def list_pipelines(self, query: Query = Query()) -> Page[PipelineSummary]:
+        def entities(_: Session, rows: list[Row]) -> list[PipelineSummary]:
             return [
-                {
-                    "name": name,
-                    "runs": runs,
-                    "last_run": last_run,
-                    "last_status": RunStatus(last_status),
-                    "last_run_at": moment(last_at),
-                    "created_at": moment(created),
-                }
-                for name, runs, last_run, last_status, last_at, created in rows
+                PipelineSummary(
+                    name=name,
+                    runs=runs,
+                    last_run=last_run,
+                    last_status=RunStatus(last_status),
+                    last_run_at=moment(last_run_at),
+                    created_at=moment(created_at),
+                )
+                for name, runs, last_run, last_status, last_run_at, created_at in rows
             ]
 
-        return self._page(
+        return self._finder.page(
             query,
-            PIPELINES,
+            PIPELINE_LIST,
             columns="p.name, p.runs, p.last_run, p.last_status, p.last_run_at, p.created_at",
             tables=_PIPELINES,
             counted=_PIPELINES,
-            records=records,
+            entities=entities,
         )
 
     def delete_run(self, run_id: UUID) -> None:
-        id = self._db.put_id(run_id)
+        id = self._database.put_id(run_id)
 
         def work(session: Session) -> None:
-            rows = session.rows(f"SELECT status, name FROM runs WHERE id = ?{self._db.lock_clause()}", (id,))
+            rows = session.rows(
+                f"SELECT status, name FROM runs WHERE id = ?{self._database.lock_clause()}", (id,)
+            )
             if not rows:
                 raise NotFoundError("run", str(run_id))
             if not RunStatus(rows[0][0]).is_finished:
-                raise ConflictError(f"Run '{rows[0][1]}' is at work.", hint="Stop it first.")
+                raise ConflictError(f"Run '{rows[0][1]}' is running.", hint="Stop it first.")
             session.run(
                 "DELETE FROM tags WHERE subject_id = ? OR subject_id IN (SELECT id FROM step_runs WHERE run_id = ?)",
                 (id, id),
             )
             session.run("DELETE FROM runs WHERE id = ?", (id,))
 
-        self._db.write(work)
+        self._database.write(work)

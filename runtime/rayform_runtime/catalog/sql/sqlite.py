@@ -7,9 +7,9 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 from rayform_core.errors import IntegrityError, PrerequisiteError, RayformError, UsageError
@@ -43,13 +43,13 @@ class _SQLiteSession:
         self.pid = os.getpid()
         self._execute = connection.execute
 
-    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+    def rows(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
         return self._execute(sql, values).fetchall()
 
-    def run(self, sql: str, values: Sequence[Any] = ()) -> int:
+    def run(self, sql: str, values: Sequence[object] = ()) -> int:
         return self._execute(sql, values).rowcount
 
-    def many(self, sql: str, values: Iterable[Sequence[Any]]) -> int:
+    def many(self, sql: str, values: Iterable[Sequence[object]]) -> int:
         return self.connection.executemany(sql, values).rowcount
 
 
@@ -79,7 +79,7 @@ class SQLiteDatabase(Database):
         self._inode = 0
 
     def put_id(self, id: UUID) -> bytes:
-        return id.bytes
+        return id.int.to_bytes(16, "big")  # `id.bytes`, without the property's call
 
     def get_id(self, value: bytes) -> UUID:
         known = self._ids.get(value)
@@ -94,7 +94,7 @@ class SQLiteDatabase(Database):
         self._ids[value] = id
         return id
 
-    def write(self, work: Callable[[Session], T]) -> T:
+    def _write(self, work: Callable[[Session], T]) -> T:
         if not self._ready:
             self.ensure_schema()
         self._leave_parents_connections()
@@ -103,8 +103,7 @@ class SQLiteDatabase(Database):
             self._check_file()
             while True:
                 try:
-                    with self._session() as session:
-                        return self._transaction(session, work)
+                    return self._with_session(lambda session: self._transaction(session, work))
                 except UnicodeEncodeError as error:
                     raise not_text(error) from error
                 except sqlite3.Error as error:
@@ -123,26 +122,25 @@ class SQLiteDatabase(Database):
             raise
         return result
 
-    def read(self, work: Callable[[Session], T]) -> T:
+    def _read(self, work: Callable[[Session], T]) -> T:
         if not self._ready:
             self.ensure_schema()
         self._leave_parents_connections()
         try:
-            with self._session() as session:
-                return work(session)
+            return self._with_session(work)
         except UnicodeEncodeError as error:
             raise not_text(error) from error
         except sqlite3.Error as error:
             raise self._explained(error) from error
 
-    @contextlib.contextmanager
-    def _session(self) -> Iterator[_SQLiteSession]:
+    def _with_session(self, work: Callable[[_SQLiteSession], T]) -> T:
+        """Call `work` with a connection that no other thread uses; it is kept for the next call if it's sound."""
         try:
             session = self._idle.pop()
         except IndexError:
             session = self._connect()
         try:
-            yield session
+            result = work(session)
         except sqlite3.DatabaseError as error:
             # After an I/O or corruption error the connection may hold stale pages; a constraint is harmless.
             if isinstance(error, sqlite3.IntegrityError) and session.pid == os.getpid():
@@ -154,6 +152,7 @@ class SQLiteDatabase(Database):
             self._idle.append(session)
             raise
         self._idle.append(session)
+        return result
 
     def _connect(self) -> _SQLiteSession:
         connection = sqlite3.connect(
@@ -214,8 +213,7 @@ class SQLiteDatabase(Database):
             self._ready = True
 
     def _is_current(self) -> bool:
-        with self._session() as session:
-            return self._state(session) == schema.State.CURRENT
+        return self._with_session(self._state) == schema.State.CURRENT
 
     def _state(self, session: Session) -> schema.State:
         tables = {row[0] for row in session.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -233,23 +231,28 @@ class SQLiteDatabase(Database):
             pass
         except OSError as error:
             raise storage_error(error, self.path) from error
-        with self._session() as session:
-            state = self._state(session)
-            if state == schema.State.CURRENT:
-                return
-            session.rows("PRAGMA journal_mode=WAL")
-            if state == schema.State.EMPTY:
-                self._transaction(session, lambda s: [s.run(sql) for sql in schema.ddl("sqlite")])
-                return
-            backup = self.path.with_name(f"{self.path.name}.before-{schema.HEAD}")
-            if not backup.exists():
-                os.close(os.open(backup, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-                with contextlib.closing(sqlite3.connect(backup)) as target:
-                    session.connection.backup(target)
+        if not self._with_session(self._create_or_back_up):
+            return
         self._close_idle()
         from rayform_runtime.catalog.migrations.run import migrate
 
         migrate("sqlite", lambda: self._connect().connection, schema.HEAD)
+
+    def _create_or_back_up(self, session: _SQLiteSession) -> bool:
+        """Create the schema in an empty file; return whether it holds an old one, which is backed up first."""
+        state = self._state(session)
+        if state == schema.State.CURRENT:
+            return False
+        session.rows("PRAGMA journal_mode=WAL")
+        if state == schema.State.EMPTY:
+            self._transaction(session, lambda s: [s.run(sql) for sql in schema.ddl("sqlite")])
+            return False
+        backup = self.path.with_name(f"{self.path.name}.before-{schema.HEAD}")
+        if not backup.exists():
+            os.close(os.open(backup, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            with contextlib.closing(sqlite3.connect(backup)) as target:
+                session.connection.backup(target)
+        return True
 
     def close(self) -> None:
         self._leave_parents_connections()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -302,13 +303,13 @@ class RunView(View["Run"]):
         }
 
 
-class PipelineView(View[Mapping[str, Any]]):
+class PipelineView(View["PipelineSummary"]):
     """A pipeline that has runs."""
 
     @property
     def name(self) -> str:
         """Its name."""
-        return str(self.record["name"])
+        return self.record.name
 
     @property
     def id(self) -> str:
@@ -352,4 +353,4 @@ class PipelineView(View[Mapping[str, Any]]):
 
     def summary(self) -> dict[str, object]:
         """See `View.summary`."""
-        return dict(self.record)
+        return asdict(self.record)
