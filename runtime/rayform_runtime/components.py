@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rayform_core.errors import NotFoundError, UsageError
-from rayform_runtime.record_gate import await_record
 
 if TYPE_CHECKING:
     from rayform_runtime.artifacts.stores.interface import ArtifactStore
@@ -259,14 +258,9 @@ class Stack:
         store: ArtifactStore = self._build(ComponentKind.ARTIFACT_STORE)
         return store
 
-    @property
-    def catalog(self) -> Catalog:
-        """The catalog, with its migrations run; in a step, with all that came before the step recorded."""
-        await_record()
-        return self._catalog
-
     @cached_property
-    def _catalog(self) -> Catalog:
+    def catalog(self) -> Catalog:
+        """The catalog."""
         catalog: Catalog = self._build(ComponentKind.CATALOG)
         return catalog
 
@@ -286,7 +280,7 @@ class Stack:
 
     def close(self) -> None:
         """Release connections and processes of the components that were built."""
-        for name in ("orchestrator", "_catalog"):
+        for name in ("orchestrator", "catalog"):
             built = self.__dict__.pop(name, None)
             if built is not None:
                 built.close()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rayform_runtime.components import Stack
     from rayform_runtime.context import StepContext
 
-__all__ = ["await_record", "running_model_version", "running_stack", "running_step"]
+__all__ = ["running_model_version", "running_stack", "running_step"]
 
 
 def running_step() -> StepContext | None:
@@ -35,10 +35,3 @@ def running_model_version() -> UUID | None:
     """Return the model version that the running step works on; `None` if there is none."""
     step = running_step()
     return None if step is None else step.model_version_id
-
-
-def await_record() -> None:
-    """In a step, wait until the catalog holds everything that came before the step. Outside, do nothing."""
-    gate = sys.modules.get("rayform_runtime.record_gate")
-    if gate is not None:
-        gate.await_record()

@@ -101,9 +101,6 @@ class Client:
     @property
     def catalog(self) -> Catalog:
         """The stack's catalog."""
-        from rayform.running_step import await_record
-
-        await_record()
         return self._stack.catalog if self._catalog is None else self._catalog
 
     @property
