@@ -1,6 +1,6 @@
 """`SQLCatalog`: the catalog in SQLite or PostgreSQL. It owns a database, and each subject is a part of its own."""
 
-# Pyright wants a method's `self` to be a keyword as well, which a delegated one can't offer; mypy checks the signatures.
+# To Pyright a method's `self` is a keyword as well, which a delegated one can't offer. Mypy checks the signatures.
 # pyright: reportAssignmentType=false
 from __future__ import annotations
 
