@@ -1,13 +1,13 @@
 """Holds a running step's catalog back until what came before the step is recorded.
 
-The scheduler lets a step begin while it still writes the end of the step before it (ADR 46). A step that looks
-into the catalog, for the model that the step before it made for instance, must find that there: its first look waits
-for its own beginning, which is recorded in the same commit or in a later one.
+The scheduler lets a step begin while it is still writing the end of the step before it (ADR 46). A step that looks into
+the catalog, for instance for the model that the step before it made, must find it there. So the step's first
+transaction waits until the step's own beginning is recorded: that is in the same commit as what came before, or in a
+later one.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 __all__ = ["await_record", "catalog_waits_for"]
 
 LONGEST = 30.0
-"""Seconds; a commit takes a millisecond, on a busy disk or a far database some hundred."""
+"""Seconds. A commit takes a millisecond, or some hundred on a busy disk or a far database."""
 
 _lock = threading.RLock()
 _is_recorded: Callable[[], bool] | None = None
@@ -25,9 +25,9 @@ _asking = False
 
 @contextmanager
 def catalog_waits_for(is_recorded: Callable[[], bool]) -> Iterator[None]:
-    """Let the first look into the catalog, inside this context, wait until `is_recorded` says so.
+    """Make the first transaction inside this context wait until `is_recorded` returns true.
 
-    It holds for the whole process, threads of the step included: a worker runs one step at a time.
+    This holds for the whole process, including the step's threads: a worker runs one step at a time.
     """
     global _is_recorded
     _is_recorded = is_recorded
@@ -38,9 +38,9 @@ def catalog_waits_for(is_recorded: Callable[[], bool]) -> Iterator[None]:
 
 
 def await_record() -> None:
-    """Wait where a step's catalog must wait; costs nothing elsewhere.
+    """Wait if a step runs whose beginning isn't recorded yet; each transaction of a catalog calls this.
 
-    After `LONGEST` seconds it warns and waits no more: the scheduler may be cut off, and the step is not to blame.
+    After `LONGEST` seconds it warns and waits no more: the scheduler may be cut off, and that isn't the step's fault.
     """
     global _is_recorded, _asking
     if _is_recorded is None:
@@ -49,21 +49,25 @@ def await_record() -> None:
         asked = _is_recorded
         if asked is None or _asking:
             return
-        _asking = True  # asking looks into the catalog itself, in this thread; others wait for the lock
+        _asking = True  # `is_recorded` reads the catalog in this thread; other threads wait for the lock
         try:
             _poll(asked)
         finally:
             _asking = False
-        if _is_recorded is asked:  # else a thread of the step before asked, and the next step has its own
+        if (
+            _is_recorded is asked
+        ):  # otherwise a thread of an earlier step asked, and this step has its own question
             _is_recorded = None
 
 
 def _poll(is_recorded: Callable[[], bool]) -> None:
-    """Ask until the answer is yes, or the step that the question is of has ended."""
+    """Ask until the answer is yes, or until the step that asks has ended."""
     deadline = time.monotonic() + LONGEST
     pause = 0.001
     while _is_recorded is is_recorded and not is_recorded():
         if time.monotonic() >= deadline:
+            import logging
+
             logging.getLogger("rayform.catalog").warning(
                 "The scheduler hasn't recorded this step's beginning in %g seconds: "
                 "the catalog may not show yet what came before it.",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from pathlib import Path
 
 import pytest
 
 from rayform_runtime import record_gate
+from rayform_runtime.catalog.sql.catalog import SQLCatalog
 from rayform_runtime.record_gate import await_record, catalog_waits_for
 
 
@@ -23,6 +25,26 @@ def test_the_first_look_waits_and_later_ones_do_not() -> None:
         await_record()
         await_record()
     assert list(answers) == []
+
+
+def test_a_catalog_waits_before_it_reads_and_before_it_writes(tmp_path: Path) -> None:
+    """Also a catalog that was opened before the step; what the question itself asks of it waits for nothing."""
+    catalog = SQLCatalog.in_file(str(tmp_path / "catalog.db"), stack_name="test")
+    asked: list[int] = []
+
+    def is_recorded() -> bool:
+        asked.append(catalog.list_models().total)
+        return len(asked) == 2
+
+    with catalog_waits_for(is_recorded):
+        assert catalog.list_models().total == 0
+        catalog.create_model("after")
+    assert asked == [0, 0]
+    with catalog_waits_for(is_recorded):
+        asked.clear()
+        catalog.create_model("later")
+    assert asked == [1, 1]
+    catalog.close()
 
 
 def test_threads_of_the_step_wait_too() -> None:
