@@ -1,6 +1,7 @@
-"""What the catalog takes and gives: runs, step runs, artifacts, models, and the words for where they stand.
+"""What the catalog is given and returns: runs, step runs, artifacts, models, and their statuses.
 
-Frozen dataclasses, never live database rows, so that they may outlive the connection.
+They are frozen dataclasses, not live database rows, so they outlive the connection. Entities that have a table have one
+attribute for each fact that users filter, sort and see by that name; that is why some have more than 15.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ T = TypeVar("T")
 
 
 class RunStatus(StrEnum):
-    """Where a run stands. `interrupted`: its process died without saying so, and it can be resumed."""
+    """Status of a run. `interrupted`: its process died without recording an end; it can be resumed."""
 
     INITIALIZING = "initializing"
     RUNNING = "running"
@@ -54,12 +55,12 @@ class RunStatus(StrEnum):
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing works on the run any more."""
+        """Whether no process works on the run any more."""
         return self not in (RunStatus.INITIALIZING, RunStatus.RUNNING)
 
 
 class StepStatus(StrEnum):
-    """Where a step run stands. `cached`: its outputs are an earlier step run's."""
+    """Status of a step run. `cached`: its outputs are those of an earlier step run."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -78,7 +79,7 @@ class StepStatus(StrEnum):
 
 
 class ModelStage(StrEnum):
-    """Stage of a model version; `staging` and `production` are held by one version of a model at most."""
+    """Stage of a model version; at most one version of a model holds `staging`, and one `production`."""
 
     NONE = "none"
     STAGING = "staging"
@@ -104,7 +105,7 @@ class StepError:
     Args:
         type: the exception's class name, or `"Timeout"`, `"Crash"`, `"OutOfMemory"`, …
         message: its text.
-        traceback: the person's own frames, without the framework's; empty where no Python raised.
+        traceback: the frames of user code, without the framework's; empty if no Python code raised.
     """
 
     type: str
@@ -121,12 +122,30 @@ class Visualization:
     path: str
 
 
+# One attribute for each fact that users filter, sort and see by its name: more than 15.
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """What is known of a run when it starts; `spec` is `PipelineSpec` as JSON, `stack` is `StackSpec` as JSON.
+    """A run that starts.
 
-    `host`, `pid` and `pid_started` say which process schedules it, so that another process on that host can
-    tell at once that it died; elsewhere the heartbeat tells.
+    Another process on `host` sees at once that the process died; processes elsewhere notice that the heartbeat stopped.
+
+    Args:
+        id: its ID.
+        name: its unique name.
+        pipeline: the pipeline's name.
+        spec: the `PipelineSpec` as JSON.
+        stack_name: the stack that it runs on.
+        stack: the `StackSpec` as JSON.
+        parameters: the pipeline's parameters.
+        tags: its tags.
+        user: who started it.
+        host: where the process runs that schedules it.
+        pid: that process.
+        pid_started: when that process started, in seconds since 1970, since process IDs are used again.
+        code: facts of the code, such as `git_commit`.
+        environment: facts of the environment, such as versions of packages.
+        model_version_id: the model version that it works on.
+        orchestrator_id: the job that runs it on a cluster.
     """
 
     id: UUID
@@ -147,9 +166,22 @@ class NewRun:
     orchestrator_id: str | None = None
 
 
+# One attribute for each fact that users filter, sort and see by its name: more than 15.
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A pipeline run. `spec`, `stack`, `code` and `environment` are empty in lists unless asked for."""
+    """A pipeline run. Lists leave `spec`, `stack`, `code`, `environment` and `metadata` empty by default.
+
+    What it was started with is as `NewRun` says.
+
+    Args:
+        status: where it stands.
+        created_at: when it was recorded; never changes.
+        started_at: when it first started.
+        ended_at: when it ended; `None` while it runs, also after it was resumed.
+        heartbeat_at: when its process last recorded that it is alive.
+        error: why it failed.
+        metadata: what users logged.
+    """
 
     id: UUID
     name: str
@@ -194,13 +226,21 @@ class StepStart:
     """A step run that begins (or begins again: the same `id` with a higher `attempt`).
 
     Args:
-        id: of the step run.
+        id: its ID.
         run_id: its run.
         key: the step's key in the pipeline; a mapped step's instances share it and differ in `map_index`.
         name: the step function's name.
-        cache_key: what caching would find it under, or `None` where it isn't cached.
+        attempt: which try this is, from 1.
+        map_index: which element of the list this is, for a mapped step.
+        cache_key: the key under which caching finds it, or `None` if it isn't cached.
+        parameters: values of the step's arguments that aren't inputs.
         inputs: artifact version IDs by input name, in order (several for an input that joins a map).
-        started_at: when; the moment of the commit unless told.
+        resources: what it asks of a machine.
+        source: where the step function is, as `module:name`.
+        code_digest: digest of the step's code.
+        log_uri: where its log is stored.
+        model_version_id: the model version that it works on.
+        started_at: when; the time of the call by default.
     """
 
     id: UUID
@@ -224,7 +264,21 @@ class StepStart:
 class NewArtifactVersion:
     """A version whose data and manifest are committed in the store.
 
-    `version=None` takes the artifact's next number; a name that exists raises `ConflictError`.
+    Args:
+        id: its ID, which its folder in the store has too.
+        artifact_name: the artifact, which is created if it doesn't exist.
+        uri: where its data is.
+        type: the value's type, as `module:name`.
+        materializer: what reads its data, as `module:name`.
+        digest: digest of its data.
+        size: bytes of its data.
+        artifact_type: its kind, such as `"data"` or `"model"`.
+        version: its name; `None` takes the artifact's next number, and one that exists raises `ConflictError`.
+        tags: its tags.
+        metadata: its metadata.
+        visualizations: pictures of it.
+        output_name: the step's output that it is.
+        external: whether it is registered data, which Rayform didn't write and never removes.
     """
 
     id: UUID
@@ -241,14 +295,22 @@ class NewArtifactVersion:
     visualizations: Sequence[Visualization] = ()
     output_name: str | None = None
     external: bool = False
-    """Registered data that Rayform didn't write and never removes."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepFinish:
-    """How a step run ended: status, new artifact versions in output order, metadata, error.
+    """How a step run ended.
 
-    For `cached`, `cached_from` names the step run whose outputs these are and `outputs` is empty.
+    Args:
+        id: the step run.
+        run_id: its run.
+        status: how it ended.
+        outputs: new artifact versions in the order of outputs; empty if it is `cached`.
+        cached_from: the step run whose outputs these are, if it is `cached`.
+        metadata: what the step logged.
+        error: why it failed.
+        ended_at: when; the time of the commit by default.
+        model_version_id: the model version that its outputs are linked to.
     """
 
     id: UUID
@@ -260,12 +322,23 @@ class StepFinish:
     error: StepError | None = None
     ended_at: datetime | None = None
     model_version_id: UUID | None = None
-    """Links the outputs to this model version."""
 
 
+# One attribute for each fact that users filter, sort and see by its name: more than 15.
 @dataclass(frozen=True, slots=True)
 class StepRun:
-    """One execution of a step. `inputs` and `outputs` map names to artifact version IDs, in order."""
+    """One execution of a step.
+
+    What it began and ended with is as `StepStart` and `StepFinish` say.
+
+    Args:
+        status: where it stands.
+        started_at: when its last attempt began.
+        ended_at: when it ended; `None` until then.
+        inputs: artifact version IDs by input name, in order.
+        outputs: artifact version IDs by output name, in order.
+        metadata: what the step logged, and what users added later.
+    """
 
     id: UUID
     run_id: UUID
@@ -301,9 +374,22 @@ class Artifact:
     latest_version: str | None = None
 
 
+# One attribute for each fact that users filter, sort and see by its name: more than 15.
 @dataclass(frozen=True, slots=True)
 class ArtifactVersion:
-    """One immutable value of an artifact; `number` is set where the version was numbered automatically."""
+    """One immutable value of an artifact.
+
+    What it was recorded with is as `NewArtifactVersion` says; only tags and metadata change.
+
+    Args:
+        artifact_id: its artifact.
+        name: its artifact's name.
+        version: its name within the artifact.
+        number: its number, if the version was numbered automatically.
+        created_at: when it was recorded.
+        producer_step_run_id: the step run that made it, unless that was deleted or there was none.
+        producer_run_id: the run that made it, likewise.
+    """
 
     id: UUID
     artifact_id: UUID
@@ -328,7 +414,7 @@ class ArtifactVersion:
 
 @dataclass(frozen=True, slots=True)
 class CachedResult:
-    """A successful step run that a cache key found, with its output versions by output name."""
+    """A successful step run under a cache key, with its output versions by output name."""
 
     step_run_id: UUID
     run_id: UUID
@@ -353,7 +439,21 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """One version of a model; `run_ids` are the runs linked to it."""
+    """One version of a model.
+
+    Args:
+        id: its ID.
+        model_id: its model.
+        name: its model's name.
+        version: its name within the model.
+        number: its number, if the version was numbered automatically.
+        stage: its stage; changes by promotion.
+        description: a text, which may be changed.
+        created_at: when it was recorded.
+        tags: its tags.
+        metadata: its metadata.
+        run_ids: the runs linked to it.
+    """
 
     id: UUID
     model_id: UUID
@@ -402,7 +502,7 @@ class LineageGraph:
 
 @dataclass(frozen=True, slots=True)
 class PrunePlan:
-    """Artifact versions that nothing needs, as prune would remove them; `kept` counts those it leaves."""
+    """Artifact versions that nothing needs and prune would remove; `kept` counts the others."""
 
     versions: tuple[ArtifactVersion, ...]
     kept: int
@@ -413,16 +513,15 @@ class Query:
     """Filters, order and page of a list.
 
     Args:
-        filters: field name to wanted value; a list means "any of"; a string with a prefix `gte:`, `lte:`,
-            `gt:`, `lt:`, `ne:`, `contains:`, `startswith:` compares so (`eq:` where the value itself begins like
-            that), and of several comparisons in a list all must hold, so that `["gte:2", "lt:5"]` is a range;
-            `tag` takes a tag, or several that must all be there; `metadata.<key>` compares a metadata value.
-            Unknown fields raise `UsageError`
-            with the nearest one.
-        order: field to sort by, `-` before it for descending; newest first unless told.
-        page: from 1.
-        size: items on a page; 20 unless told, 10,000 at most.
-        hydrate: also load what lists leave out (metadata, spec).
+        filters: the value that a field must have, by the field's name. A list means "any of these". A string with
+            a prefix `gte:`, `lte:`, `gt:`, `lt:`, `ne:`, `contains:` or `startswith:` is compared that way (`eq:`
+            is for values that begin like a prefix). All comparisons in a list must hold, so `["gte:2", "lt:5"]`
+            is a range. `tag` is a tag, or several that an item must all have; `metadata.<key>` is a metadata
+            value. An unknown field raises `UsageError`, which names the nearest one.
+        order: the field to sort by, with `-` before it for descending; newest first by default.
+        page: which page, from 1.
+        size: items on a page, at most 10,000.
+        hydrate: whether to load also what lists leave out (metadata, spec).
     """
 
     filters: Mapping[str, object] = field(default_factory=dict)
@@ -434,7 +533,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a list and how many items there are in all."""
+    """One page of a list; `total` counts the items on all pages."""
 
     items: tuple[T, ...]
     page: int

@@ -1,8 +1,8 @@
-"""The catalog's interface: one abstract class, and the error of a catalog that others hold.
+"""The catalog's interface: one abstract class, and the error of a catalog that other processes keep busy.
 
-The catalog is the database of a stack: runs, step runs, artifacts and their versions, models, metadata; what it takes
-and gives is in `entities.py`. One implementation, `sql.py`, serves SQLite and PostgreSQL; `tests/contract` runs one
-suite over both.
+The catalog is the database of a stack: runs, step runs, artifacts and their versions, models, metadata. Its arguments
+and return values are in `entities.py`. One implementation, `sql/catalog.py`, serves SQLite and PostgreSQL;
+`tests/contract` runs one suite over both.
 """
 
 from __future__ import annotations
@@ -41,17 +41,19 @@ __all__ = ["Catalog", "CatalogBusyError"]
 
 
 class CatalogBusyError(ConflictError):
-    """Others kept the catalog from being written for as long as it waits. Nothing was changed."""
+    """Other processes kept the catalog busy for longer than a writer waits. Nothing was changed."""
 
 
 class Catalog(abc.ABC):
     """Reads and writes one stack's catalog.
 
-    Every method is one transaction unless it says otherwise: it takes effect whole or not at all. All may be
-    called from several threads and processes at once; a database that is busy or restarts is waited for
-    (bounded), then `CatalogBusyError` says so. Names are given as a name, a UUID, or a unique prefix
-    of a UUID where a parameter is called `ref`, a run also as a unique prefix of its name; an ambiguous prefix
-    raises `ConflictError` that lists what it matched, an unknown one `NotFoundError` with its neighbours.
+    Each method is one transaction: it takes effect as a whole or not at all. Several threads and processes may
+    call methods at once. A method waits for a database that is busy or restarts, and raises `CatalogBusyError` if
+    that takes too long.
+
+    A parameter `ref` is a name, a UUID, or a unique prefix of a UUID; a run's is also a unique prefix of its name.
+    An ambiguous prefix raises `ConflictError`, which lists what it matches; an unknown name raises
+    `NotFoundError`, which lists its neighbours.
     """
 
     @abc.abstractmethod
@@ -68,12 +70,12 @@ class Catalog(abc.ABC):
 
     @abc.abstractmethod
     def check(self) -> None:
-        """Prove that the database can be reached, or raise an error that says what to do."""
+        """Reach the database, or raise an error that says what to do."""
 
     # -- runs ---------------------------------------------------------------------------------------------
     @abc.abstractmethod
     def create_run(self, run: NewRun) -> Run:
-        """Record a run that starts, with status `running`; a name that exists raises `ConflictError`."""
+        """Record a run that starts, with status `running`; raises `ConflictError` if its name exists."""
 
     @abc.abstractmethod
     def restart_run(
@@ -82,7 +84,7 @@ class Catalog(abc.ABC):
         """Take over a run that ended without success, to resume it under the same ID.
 
         Raises:
-            ConflictError: it is running, or it completed.
+            ConflictError: the run is running, or it completed.
         """
 
     @abc.abstractmethod
@@ -94,16 +96,19 @@ class Catalog(abc.ABC):
         *,
         code: Mapping[str, object] | None = None,
     ) -> Run:
-        """Record how the run ended; steps left `pending`, `running` or `retrying` become `interrupted`,
-        `stopped` or `skipped`, whichever follows from `status`. `code` is recorded where it is given."""
+        """Record how the run ended, and `code` unless it is `None`.
+
+        Steps that are still `pending`, `running` or `retrying` become `interrupted`, `stopped` or `skipped`,
+        whichever follows from `status`.
+        """
 
     @abc.abstractmethod
     def set_run_code(self, run_id: UUID, code: Mapping[str, object]) -> None:
-        """Record facts of the code that a run runs, where they weren't known when it began."""
+        """Record facts of the code that a run runs; for facts that weren't known when it began."""
 
     @abc.abstractmethod
     def heartbeat(self, run_id: UUID) -> RunStatus:
-        """Say that the run's process lives; returns the status, so that the process sees a stop request."""
+        """Record that the run's process is alive; return the run's status, which shows a stop request."""
 
     @abc.abstractmethod
     def request_stop(self, run_id: UUID) -> None:
@@ -111,20 +116,26 @@ class Catalog(abc.ABC):
 
     @abc.abstractmethod
     def mark_interrupted(self, *, stale_seconds: float = 60.0, dead: Sequence[UUID] = ()) -> list[UUID]:
-        """Turn unfinished runs without a heartbeat for `stale_seconds`, and those in `dead`, to
-        `interrupted`, with their unfinished steps; return their IDs. Cheap when there is nothing to do."""
+        """Mark unfinished runs, with their unfinished steps, as `interrupted`, and return the runs' IDs.
+
+        Cheap if there is nothing to do.
+
+        Args:
+            stale_seconds: runs without a heartbeat for so long are marked.
+            dead: these runs are marked too.
+        """
 
     @abc.abstractmethod
     def unfinished_runs(self) -> list[Run]:
-        """Return the runs that claim to be at work."""
+        """Return the runs that are recorded as running."""
 
     @abc.abstractmethod
     def get_run(self, ref: str | UUID, *, hydrate: bool = True) -> Run:
         """Return a run by, in this order: its name, its ID, a unique prefix of its ID, one of its name.
 
         Raises:
-            ConflictError: several IDs, or where no ID does several names, start so; lists them.
-            NotFoundError: there is none; names its neighbours.
+            ConflictError: several IDs start with `ref`, or no ID and several names do; lists them.
+            NotFoundError: there is none; lists its neighbours.
         """
 
     @abc.abstractmethod
@@ -140,7 +151,7 @@ class Catalog(abc.ABC):
         """Delete a finished run and its step runs; artifact versions stay, without a producer.
 
         Raises:
-            ConflictError: the run is at work.
+            ConflictError: the run is running.
         """
 
     # -- steps --------------------------------------------------------------------------------------------
@@ -150,27 +161,26 @@ class Catalog(abc.ABC):
 
     @abc.abstractmethod
     def finish_steps(self, finishes: Sequence[StepFinish]) -> list[list[ArtifactVersion]]:
-        """Record how these step runs ended, in one commit, and return each one's new versions, numbered.
+        """Record how these step runs ended, in one commit, and return each one's new versions with their numbers.
 
-        Version numbers are allotted inside this transaction and never collide. Repeating a finish with the
-        same IDs changes nothing and returns the same.
+        Numbers are allotted in this transaction and never collide. Repeating a call with the same IDs changes
+        nothing and returns the same.
         """
 
     @abc.abstractmethod
     def record_steps(self, changes: Sequence[StepStart | StepFinish]) -> None:
-        """Record beginnings and ends of step runs in this order, in one commit; all of them or none.
+        """Record beginnings and ends of step runs in this order, in one commit.
 
-        What one step made is there for the next one in the list: a step that begins may take what one before it
-        in the list returned.
+        A step that begins may have inputs that a step before it in the list returned.
         """
 
     @abc.abstractmethod
     def record_cached(self, pairs: Sequence[tuple[StepStart, StepFinish]]) -> None:
-        """Record step runs that were taken from the cache (or skipped) whole, in one commit."""
+        """Record step runs that were taken from the cache or skipped, in one commit."""
 
     @abc.abstractmethod
     def find_cached(self, cache_keys: Iterable[str]) -> dict[str, CachedResult]:
-        """Return, for each key that has one, the newest successful step run with all outputs present."""
+        """Return the newest successful step run of each key that has one; all its outputs still exist."""
 
     @abc.abstractmethod
     def list_step_runs(self, run_id: UUID) -> list[StepRun]:
@@ -197,8 +207,10 @@ class Catalog(abc.ABC):
 
     @abc.abstractmethod
     def get_artifact_version(self, ref: str | UUID, version: str | int | None = None) -> ArtifactVersion:
-        """Return a version by its ID or a unique prefix of it, or by artifact name and version (latest
-        unless told)."""
+        """Return a version by its ID or a unique prefix of it, or by artifact and version.
+
+        Without `version` it is the artifact's latest one.
+        """
 
     @abc.abstractmethod
     def get_artifact_versions(self, ids: Sequence[UUID]) -> dict[UUID, ArtifactVersion]:
@@ -210,7 +222,7 @@ class Catalog(abc.ABC):
 
     @abc.abstractmethod
     def list_artifact_versions(self, query: Query = Query()) -> Page[ArtifactVersion]:
-        """List artifact versions, with their tags; with their metadata where `hydrate` is set."""
+        """List artifact versions with their tags; with `hydrate` also with their metadata."""
 
     @abc.abstractmethod
     def rename_artifact(self, artifact_id: UUID, name: str) -> Artifact:
@@ -221,24 +233,24 @@ class Catalog(abc.ABC):
         """Delete versions' rows.
 
         Raises:
-            ConflictError: a model version, or a step run as its input, refers to one, or the run that made it is
-                still at work, and `force` isn't set.
+            ConflictError: without `force`: a model version refers to one, a step run used one as its input, or
+                the run that made one is still running.
         """
 
     @abc.abstractmethod
     def delete_artifact(self, artifact_id: UUID) -> None:
-        """Delete an artifact without versions; `ConflictError` where it has some."""
+        """Delete an artifact without versions; raises `ConflictError` if it has some."""
 
     # -- metadata and tags --------------------------------------------------------------------------------
     @abc.abstractmethod
     def log_metadata(self, subject: Subject, id: UUID, metadata: Mapping[str, object]) -> None:
-        """Merge typed JSON metadata into what the subject has; see `metadata.py` for types."""
+        """Add metadata to what the subject has; `metadata.py` says which values it may hold."""
 
     @abc.abstractmethod
     def update_tags(
         self, subject: Subject, id: UUID, *, add: Sequence[str] = (), remove: Sequence[str] = ()
     ) -> tuple[str, ...]:
-        """Add and remove tags; returns what is left, sorted."""
+        """Add and remove tags; return the resulting ones, sorted."""
 
     # -- models -------------------------------------------------------------------------------------------
     @abc.abstractmethod
@@ -252,7 +264,7 @@ class Catalog(abc.ABC):
         metadata: Mapping[str, object] | None = None,
         exist_ok: bool = False,
     ) -> Model:
-        """Create a model; one that exists raises `ConflictError` unless `exist_ok`."""
+        """Create a model; raises `ConflictError` if it exists, or returns it with `exist_ok`."""
 
     @abc.abstractmethod
     def create_model_version(
@@ -265,7 +277,7 @@ class Catalog(abc.ABC):
         metadata: Mapping[str, object] | None = None,
         run_id: UUID | None = None,
     ) -> ModelVersion:
-        """Create a version of a model (making the model where it is missing); `None` takes the next number."""
+        """Create a version of a model, and the model if it doesn't exist; version `None` takes the next number."""
 
     @abc.abstractmethod
     def get_model(self, ref: str | UUID) -> Model:
@@ -273,7 +285,7 @@ class Catalog(abc.ABC):
 
     @abc.abstractmethod
     def get_model_version(self, model: str | UUID, version: str | int | None = None) -> ModelVersion:
-        """Return a model's version by name, number, stage, ID or `latest`; the latest unless told."""
+        """Return a model's version by name, number, stage, ID or `latest`; by default the latest."""
 
     @abc.abstractmethod
     def list_models(self, query: Query = Query()) -> Page[Model]:
@@ -292,13 +304,13 @@ class Catalog(abc.ABC):
         description: str | None = None,
         license: str | None = None,
     ) -> Model:
-        """Change what is given."""
+        """Change the attributes that aren't `None`."""
 
     @abc.abstractmethod
     def update_model_version(
         self, model_version_id: UUID, *, name: str | None = None, description: str | None = None
     ) -> ModelVersion:
-        """Change what is given."""
+        """Change the attributes that aren't `None`."""
 
     @abc.abstractmethod
     def set_model_stage(
@@ -307,8 +319,8 @@ class Catalog(abc.ABC):
         """Move a version to a stage and record it in the history.
 
         Raises:
-            ConflictError: another version holds `staging` or `production` and `force` isn't set; with
-                `force` that one is archived in the same transaction.
+            ConflictError: without `force`: another version holds `staging` or `production`. With `force` that
+                one is archived in the same transaction.
         """
 
     @abc.abstractmethod
@@ -335,7 +347,7 @@ class Catalog(abc.ABC):
 
     @abc.abstractmethod
     def delete_model_version(self, model_version_id: UUID, *, force: bool = False) -> None:
-        """Delete a version; one in `staging` or `production` raises `ConflictError` unless `force`."""
+        """Delete a version; raises `ConflictError` if it is in `staging` or `production`, without `force`."""
 
     # -- lineage ------------------------------------------------------------------------------------------
     @abc.abstractmethod
@@ -347,12 +359,12 @@ class Catalog(abc.ABC):
         downstream: bool = True,
         depth: int | None = None,
     ) -> LineageGraph:
-        """Return what made a version and what was made of it; `depth` counts step runs, all unless told."""
+        """Return what made a version and what was made from it; `depth` counts step runs, by default all."""
 
     @abc.abstractmethod
     def plan_prune(self, *, older_than: datetime | None = None, keep_runs: bool = True) -> PrunePlan:
-        """Find versions that nothing needs: no run that is kept, no model version, no tag `keep`."""
+        """Find versions that no run that is kept, no model version and no tag `keep` needs."""
 
     @abc.abstractmethod
     def known_uris(self, uris: Sequence[str]) -> set[str]:
-        """Return those of the URIs that a version refers to; prune's guard against removing data in use."""
+        """Return the URIs that a version refers to; prune must not remove their data."""

@@ -1,7 +1,7 @@
 """Typed metadata: values that JSON can't express are stored with their type and come back as they were.
 
-JSON's own values are stored as they are. Any other is an object `{"$type": NAME, "value": …}`. A user's own dictionary
-with a key `$type` is stored as `{"$type": "dict", "value": [[key, value], …]}`, so that it is never taken for one.
+JSON's own values are stored as they are; any other is an object `{"$type": NAME, "value": …}`. A user's dictionary with
+a key `$type` is stored as `{"$type": "dict", "value": [[key, value], …]}`, so that it is never taken for one.
 
 `Uri`, `Path`, `DType` and `StorageSize` are ZenML's names for text and numbers with a meaning.
 

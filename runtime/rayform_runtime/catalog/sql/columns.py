@@ -1,7 +1,7 @@
 """The columns of each table, once: inserts, column lists of queries, and the names by which rows are read.
 
-`tables.py` describes the same tables to SQLAlchemy, which is too slow to import for a command. A test compares
-the two.
+`tables.py` describes the same tables, with what each column holds, to SQLAlchemy, which is too slow to import for a
+command. A test compares the two. A row has one attribute for each column of its table, however many that are.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Turns a `Query` into SQL: known fields only, every value bound, the same meaning on both databases.
+"""Turns a `Query` into SQL: only fields of the list, every value bound, the same meaning on both databases.
 
-A `Listing` is the table of what one list can be filtered and ordered by.
+A `Listing` says what one list can be filtered and sorted by.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from uuid import UUID
 
 from rayform_core.errors import UsageError, nearest
 from rayform_runtime.catalog.entities import Query, Subject
+from rayform_runtime.catalog.metadata import sortable
 from rayform_runtime.catalog.sql.database import Database, StoredId
 
 __all__ = ["MAX_PAGE_SIZE", "Field", "Kind", "Listing", "Where", "compile_order", "compile_where", "id_range"]
@@ -56,10 +58,16 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What one list knows: its fields, the subject whose tags it has, its metadata's column.
+    """What one list can be filtered and sorted by.
 
-    `within` holds conditions that aren't a comparison of a column: a template with one `{}` for the test of the
-    field beside it. `sorted_by` holds columns that are only for sorting, because filtering has a better way.
+    Args:
+        what: the list's items in words, for errors.
+        id: the column of their IDs.
+        fields: columns, for filtering and sorting.
+        subject: the subject whose tags the items have, or `None` if they have none.
+        metadata: the column of their metadata, or `None` if they have none.
+        within: conditions on other tables, for filtering: a template with one `{}` for the test of the field.
+        sorted_by: columns that are for sorting only, because a condition in `within` filters faster.
     """
 
     what: str
@@ -71,26 +79,26 @@ class Listing:
     sorted_by: Mapping[str, Field] = field(default_factory=dict)
 
     @property
-    def known(self) -> list[str]:
+    def names(self) -> list[str]:
         """All names that can be filtered by."""
         names = [*self.fields, *self.within]
         return names + (["tag"] if self.subject else []) + ([METADATA + "<key>"] if self.metadata else [])
 
 
 def compile_where(query: Query, listing: Listing, database: Database) -> Where:
-    """Return the condition that a query's filters make, `Where("TRUE")`-like where there are none.
+    """Return the ` WHERE …` of a query's filters, or an empty text if there are none.
 
     Raises:
         UsageError: a field or a value can't be used; names the nearest field.
     """
     parts: list[Where] = []
-    for name, wanted in query.filters.items():
-        several = list(wanted) if isinstance(wanted, list | tuple | set | frozenset) else [wanted]
+    for name, filter in query.filters.items():
+        values = list(filter) if isinstance(filter, list | tuple | set | frozenset) else [filter]
         if listing.subject is not None and name in ("tag", "tags"):
-            parts += [_tag(value, listing, database) for value in several]
-            continue
-        test = _test_of(name, listing, database)
-        parts += _combined([_split(value) for value in several], test)
+            parts += [_tag(value, listing, database) for value in values]
+        else:
+            test = _test_of(name, listing, database)
+            parts += _combined([_split(value) for value in values], test)
     if not parts:
         return Where("")
     return Where(
@@ -100,23 +108,21 @@ def compile_where(query: Query, listing: Listing, database: Database) -> Where:
 
 
 def compile_order(query: Query, listing: Listing) -> str:
-    """Return the `ORDER BY` and `LIMIT` of a query; ties go by ID, so that pages never overlap.
+    """Return the `ORDER BY` and `LIMIT` of a query; IDs break ties, so pages never overlap.
 
     Raises:
-        UsageError: the field is unknown, or page or size are out of range.
+        UsageError: there is no such field, or page or size are out of range.
     """
     descending = query.order.startswith("-")
     name = query.order.removeprefix("-").removeprefix("+")
-    sortable = {**listing.fields, **listing.sorted_by}
-    if name not in sortable:
-        raise _unknown(name, list(sortable), f"{listing.what} can't be sorted by")
+    fields = {**listing.fields, **listing.sorted_by}
+    if name not in fields:
+        raise _unknown(name, list(fields), f"{listing.what} can't be sorted by")
     if not 1 <= query.size <= MAX_PAGE_SIZE:
-        raise UsageError(
-            f"A page of {query.size} items can't be had.", hint=f"Ask for 1 to {MAX_PAGE_SIZE:,}."
-        )
+        raise UsageError(f"A page can't have {query.size} items.", hint=f"Ask for 1 to {MAX_PAGE_SIZE:,}.")
     if query.page < 1:
         raise UsageError(f"There is no page {query.page}.", hint="Pages count from 1.")
-    entry = sortable[name]
+    entry = fields[name]
     direction = "DESC" if descending else "ASC"
     nulls = "" if not entry.nullable else (" NULLS LAST" if descending else " NULLS FIRST")
     tie = "" if entry.sql == listing.id else f", {listing.id} {direction}"
@@ -127,7 +133,7 @@ def compile_order(query: Query, listing: Listing) -> str:
 
 
 def id_range(prefix: str, database: Database) -> tuple[StoredId, StoredId] | None:
-    """Return the first and last ID that start with this text (dashes don't count), or `None`."""
+    """Return the first and the last ID that start with this text, or `None` if none can; dashes don't count."""
     digits = prefix.replace("-", "").lower()
     if not re.fullmatch(r"[0-9a-f]{1,32}", digits):
         return None
@@ -135,10 +141,10 @@ def id_range(prefix: str, database: Database) -> tuple[StoredId, StoredId] | Non
     return database.put_id(first), database.put_id(last)
 
 
-def _unknown(name: str, known: list[str], message: str) -> UsageError:
-    close = nearest(name, known)
+def _unknown(name: str, names: list[str], message: str) -> UsageError:
+    close = nearest(name, names)
     hint = f"Did you mean {' or '.join(repr(n) for n in close)}? " if close else ""
-    return UsageError(f"{message} '{name}'.", hint=f"{hint}Fields: {', '.join(known)}.")
+    return UsageError(f"{message} '{name}'.", hint=f"{hint}Fields: {', '.join(names)}.")
 
 
 def _split(value: object) -> tuple[str, object]:
@@ -147,10 +153,10 @@ def _split(value: object) -> tuple[str, object]:
     return "eq", value
 
 
-def _combined(wanted: list[tuple[str, object]], test: _Test) -> list[Where]:
-    """Any of the plain values, and all of the comparisons: `["gte:2", "lt:5"]` is a range."""
-    parts = [test(operator, value) for operator, value in wanted if operator in _COMPARISONS]
-    alternatives = [test(operator, value) for operator, value in wanted if operator not in _COMPARISONS]
+def _combined(values: list[tuple[str, object]], test: _Test) -> list[Where]:
+    """One of the plain values must match, and each comparison must hold: `["gte:2", "lt:5"]` is a range."""
+    parts = [test(operator, value) for operator, value in values if operator in _COMPARISONS]
+    alternatives = [test(operator, value) for operator, value in values if operator not in _COMPARISONS]
     return [*parts, _any(alternatives)] if alternatives or not parts else parts
 
 
@@ -169,16 +175,16 @@ def _test_of(name: str, listing: Listing, database: Database) -> _Test:
         template, inner = listing.within[name]
 
         def test(operator: str, value: object) -> Where:
-            # "not linked to X" is the absence of a link to X, not a link to something else.
+            # "Not linked to X" means that a link to X is absent, not that there is a link to something else.
             negated = operator == "ne"
-            found = _compare(name, inner, "eq" if negated else operator, value, database)
-            return Where(("NOT " if negated else "") + template.format(found.sql), found.values)
+            comparison = _compare(name, inner, "eq" if negated else operator, value, database)
+            return Where(("NOT " if negated else "") + template.format(comparison.sql), comparison.values)
 
         return test
     if listing.metadata and name.startswith(METADATA) and len(name) > len(METADATA):
         column, key = listing.metadata, name.removeprefix(METADATA)
         return lambda operator, value: _metadata(column, key, operator, value, database)
-    raise _unknown(name, listing.known, f"{listing.what} can't be filtered by")
+    raise _unknown(name, listing.names, f"{listing.what} can't be filtered by")
 
 
 def _tag(value: object, listing: Listing, database: Database) -> Where:
@@ -195,13 +201,13 @@ def _compare(name: str, entry: Field, operator: str, value: object, database: Da
     column = entry.sql
     if value is None:
         if operator not in ("eq", "ne"):
-            raise UsageError(f"Nothing can be '{operator}:' than no value.", hint=f"Filter '{name}'.")
+            raise UsageError(f"'{operator}:' needs a value.", hint=f"Give filter '{name}' one.")
         return Where(f"{column} IS {'NOT ' if operator == 'ne' else ''}NULL")
     if entry.kind == Kind.ID:
         return _compare_id(name, entry, operator, value, database)
     if operator in ("contains", "startswith"):
         if entry.kind != Kind.TEXT:
-            raise UsageError(f"'{name}' is a {entry.kind}, so '{operator}:' doesn't apply.")
+            raise UsageError(f"'{name}' is a {entry.kind}: '{operator}:' doesn't apply.")
         return _part_of_text(column, operator, _text(name, value), database)
     parsed = _PARSERS[entry.kind](name, value)
     if operator == "ne" and entry.nullable:
@@ -210,7 +216,7 @@ def _compare(name: str, entry: Field, operator: str, value: object, database: Da
 
 
 def _part_of_text(column: str, operator: str, text: str, database: Database) -> Where:
-    # Not LIKE: it takes % and _ for wildcards, and SQLite's ignores case.
+    # Not LIKE: for it % and _ are wildcards, and SQLite's ignores case.
     if operator == "startswith":
         return Where(f"substr({column}, 1, {len(text)}) = ?", (text,))
     find = "instr" if database.name == "sqlite" else "strpos"
@@ -218,19 +224,15 @@ def _part_of_text(column: str, operator: str, text: str, database: Database) -> 
 
 
 def _compare_id(name: str, entry: Field, operator: str, value: object, database: Database) -> Where:
-    found = (
-        (database.put_id(value),) * 2
-        if isinstance(value, UUID)
-        else (id_range(str(value), database) if operator in ("eq", "ne", "startswith") else None)
-    )
-    if found is None or operator not in ("eq", "ne", "startswith"):
+    ids = (database.put_id(value),) * 2 if isinstance(value, UUID) else id_range(str(value), database)
+    if ids is None or operator not in ("eq", "ne", "startswith"):
         raise UsageError(
             f"'{name}' can't be compared with '{operator}:{value}'.", hint="Give an ID or the start of one."
         )
     if operator == "ne":
         also = f" OR {entry.sql} IS NULL" if entry.nullable else ""
-        return Where(f"({entry.sql} < ? OR {entry.sql} > ?{also})", found)
-    return Where(f"({entry.sql} >= ? AND {entry.sql} <= ?)", found)
+        return Where(f"({entry.sql} < ? OR {entry.sql} > ?{also})", ids)
+    return Where(f"({entry.sql} >= ? AND {entry.sql} <= ?)", ids)
 
 
 def _number(name: str, value: object) -> int | float:
@@ -243,7 +245,7 @@ def _number(name: str, value: object) -> int | float:
             parsed = float(value)
         except ValueError:
             raise _not_a(name, value, "a number") from None
-    # What no column can hold compares the same as the nearest float, and fits the driver.
+    # A driver takes 64 bits. No column holds more, so the nearest float compares the same.
     return parsed if isinstance(parsed, float) or abs(parsed) < 2**63 else float(parsed)
 
 
@@ -264,11 +266,11 @@ def _moment(name: str, value: object) -> int:
 
 
 def _bool(name: str, value: object) -> bool:
-    known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    found = known.get(str(value).casefold())
-    if found is None:
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    truth = words.get(str(value).casefold())
+    if truth is None:
         raise _not_a(name, value, "true or false")
-    return found
+    return truth
 
 
 def _text(name: str, value: object) -> str:
@@ -276,12 +278,12 @@ def _text(name: str, value: object) -> str:
         raise _not_a(name, value, "text")
     text = str(value)
     if "\0" in text or (not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text)):
-        raise _not_a(name, value, "text without NUL and lone surrogates, which no database keeps")
+        raise _not_a(name, value, "text without NUL and lone surrogates, which no database stores")
     return text
 
 
-def _not_a(name: str, value: object, wanted: str) -> UsageError:
-    return UsageError(f"'{name}' can't be compared with {value!r:.100}.", why=f"It takes {wanted}.")
+def _not_a(name: str, value: object, what: str) -> UsageError:
+    return UsageError(f"'{name}' can't be compared with {value!r:.100}.", why=f"It is compared with {what}.")
 
 
 _PARSERS: dict[Kind, Callable[[str, object], object]] = {
@@ -292,7 +294,7 @@ _PARSERS: dict[Kind, Callable[[str, object], object]] = {
 }
 
 
-# x: the value itself, out of the typed object where it is in one; t: its JSON type.
+# x is the value itself, taken out of its typed object if it is in one; t is its JSON type.
 _SQLITE_VALUE = """EXISTS (SELECT 1 FROM (SELECT
  CASE WHEN j.type = 'object' THEN json_extract(j.value, '$.value') ELSE j.value END AS x,
  CASE WHEN j.type <> 'object' THEN j.type WHEN json_extract(j.value, '$."$type"') IS NULL THEN 'object'
@@ -306,50 +308,54 @@ _POSTGRES_VALUE = """EXISTS (SELECT 1 FROM (SELECT
 
 
 def _metadata(column: str, key: str, operator: str, value: object, database: Database) -> Where:
+    tests = _metadata_tests(key, operator, value, database)
+    test = _any([Where(f"({test.sql})", test.values) for test in tests])
+    template = _SQLITE_VALUE if database.name == "sqlite" else _POSTGRES_VALUE
+    return Where(template.format(column=column, test=test.sql), (key.replace("\0", "\ufffd"), *test.values))
+
+
+def _metadata_tests(key: str, operator: str, value: object, database: Database) -> list[Where]:
+    """Return the tests of which one must hold for a metadata value.
+
+    A string also stands for the number or the bool that it spells, since a command line has only strings.
+    """
     sqlite = database.name == "sqlite"
-    parts = _metadata_tests(key, operator, value, sqlite)
-    if parts is None:
-        test = _part_of_text("x", operator, _text(key, value), database)
-        parts = [Where(f"t = '{'text' if sqlite else 'string'}' AND {test.sql}", test.values)]
-    if not parts:
-        parts = [Where("1 = 0")]
-    found = _any([Where(f"({part.sql})", part.values) for part in parts])
-    template = _SQLITE_VALUE if sqlite else _POSTGRES_VALUE
-    return Where(template.format(column=column, test=found.sql), (key.replace("\0", "\ufffd"), *found.values))
-
-
-def _metadata_tests(key: str, operator: str, value: object, sqlite: bool) -> list[Where] | None:
-    """A string also means the number or the bool that it spells, since that is all a command line can say."""
-    from rayform_runtime.catalog.metadata import sortable
-
+    is_text = f"t = '{'text' if sqlite else 'string'}'"
     if operator in ("contains", "startswith"):
-        return None
+        part = _part_of_text("x", operator, _text(key, value), database)
+        return [Where(f"{is_text} AND {part.sql}", part.values)]
     sign = _SQL_OPERATORS[operator]
-    parts: list[Where] = []
     if value is None:
         return [Where(f"t {sign} 'null'")] if operator in ("eq", "ne") else []
-    if isinstance(value, bool) or (isinstance(value, str) and value in ("true", "false")):
-        truth = value if isinstance(value, bool) else value == "true"
-        if operator in ("eq", "ne"):
-            word = str(truth if operator == "eq" else not truth).lower()
-            parts.append(Where(f"t = '{word}'" if sqlite else f"t = 'boolean' AND x = '{word}'"))
-        if isinstance(value, bool):
-            return parts
-    if isinstance(value, int | float | str):
-        try:
-            number = _number(key, value)
-        except UsageError:
-            pass
-        else:
-            if number == number:  # NaN equals nothing
-                parts.append(
-                    Where(f"t IN ('integer', 'real') AND x {sign} ?", (number,))
-                    if sqlite
-                    else Where(f"CASE WHEN t = 'number' THEN CAST(x AS numeric) {sign} ? END", (number,))
-                )
-        if not isinstance(value, str):
-            return parts
-    if isinstance(value, datetime | date):
+    if isinstance(value, bool):
+        return _bool_tests(operator, value, sqlite)
+    if isinstance(value, int | float):
+        return _number_tests(key, operator, value, sqlite)
+    tests: list[Where] = []
+    if isinstance(value, str):
+        if value in ("true", "false"):
+            tests += _bool_tests(operator, value == "true", sqlite)
+        tests += _number_tests(key, operator, value, sqlite)
+    elif isinstance(value, date):
         value = sortable(value)
-    parts.append(Where(f"t = '{'text' if sqlite else 'string'}' AND x {sign} ?", (_text(key, value),)))
-    return parts
+    return [*tests, Where(f"{is_text} AND x {sign} ?", (_text(key, value),))]
+
+
+def _bool_tests(operator: str, truth: bool, sqlite: bool) -> list[Where]:
+    if operator not in ("eq", "ne"):
+        return []
+    word = str(truth == (operator == "eq")).lower()
+    return [Where(f"t = '{word}'" if sqlite else f"t = 'boolean' AND x = '{word}'")]
+
+
+def _number_tests(key: str, operator: str, value: int | float | str, sqlite: bool) -> list[Where]:
+    try:
+        number = _number(key, value)
+    except UsageError:
+        return []
+    if math.isnan(number):
+        return []  # it equals nothing
+    sign = _SQL_OPERATORS[operator]
+    if sqlite:
+        return [Where(f"t IN ('integer', 'real') AND x {sign} ?", (number,))]
+    return [Where(f"CASE WHEN t = 'number' THEN CAST(x AS numeric) {sign} ? END", (number,))]
