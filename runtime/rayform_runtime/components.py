@@ -1,8 +1,8 @@
 """Kinds of components, their flavors, and how a stack is built from its JSON.
 
-A stack's JSON (`StackSpec`) is the same on the laptop and on a cluster's head; `Stack` builds each component
-from it on first use. Implementations are named by import path and loaded only when one is built, so that
-listing flavors loads no cloud SDK.
+A stack's JSON (`StackSpec`) is the same on a laptop and on a cluster's head; `Stack` builds each component from it on
+first use. Implementations are named by import path and loaded only when one is built, so listing flavors loads no
+cloud SDK.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Flavor:
         name: its name, such as `"s3"`.
         config: import path of the pydantic model of its settings.
         implementation: import path of its class; called as `cls(config, stack_name=...)`.
-        extra: the extra of `rayform` that brings its packages, or `None` where the core has them.
+        extra: the extra of `rayform` that installs its packages, or `None` if it needs none.
         summary: one line for `rayform flavor list`.
     """
 
@@ -73,7 +73,7 @@ FLAVORS: tuple[Flavor, ...] = (
         _R + "cluster.config:RayOrchestratorConfig",
         _R + "execution.on_ray.orchestrator:RayOrchestrator",
         "ray",
-        "A Ray cluster, or a local Ray where no address is given.",
+        "A Ray cluster, or a local Ray if no address is given.",
     ),
     Flavor(
         _K.ARTIFACT_STORE,
@@ -146,13 +146,12 @@ def flavor(kind: ComponentKind, name: str) -> Flavor:
     """Return the flavor of this kind and name.
 
     Raises:
-        NotFoundError: there is none; names its neighbours.
+        NotFoundError: there is none; lists its neighbours.
     """
-    known = [f for f in FLAVORS if f.kind == kind]
-    for candidate in known:
-        if candidate.name == name:
-            return candidate
-    raise NotFoundError(f"{kind} flavor", name, known=[f.name for f in known])
+    flavors = {flavor.name: flavor for flavor in FLAVORS if flavor.kind == kind}
+    if name not in flavors:
+        raise NotFoundError(f"{kind} flavor", name, known=list(flavors))
+    return flavors[name]
 
 
 def load_object(path: str) -> Any:
@@ -162,7 +161,7 @@ def load_object(path: str) -> Any:
 
 
 class ComponentSpec(BaseModel):
-    """A registered component: what a stack's JSON holds of it."""
+    """A registered component, as a stack's JSON holds it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -175,8 +174,8 @@ class ComponentSpec(BaseModel):
         """Parse `config` with the flavor's model.
 
         Raises:
-            NotFoundError: the flavor is unknown.
-            UsageError: a setting is unknown, missing or wrong.
+            NotFoundError: there is no such flavor.
+            UsageError: a setting doesn't exist, is missing or is wrong.
         """
         model: type[BaseModel] = load_object(flavor(self.kind, self.flavor).config)
         try:
@@ -188,17 +187,17 @@ class ComponentSpec(BaseModel):
             raise UsageError(
                 f"The settings of {self.kind} '{self.name}' (flavor '{self.flavor}') are wrong.",
                 why=problems + ".",
-                hint="Known settings: " + ", ".join(sorted(model.model_fields)) + ".",
+                hint="Settings: " + ", ".join(sorted(model.model_fields)) + ".",
             ) from error
 
 
 class StackSpec(BaseModel):
-    """A registered stack, whole: what a cluster's head needs to build the same stack.
+    """A registered stack with all that a cluster's head needs to build the same one.
 
     Args:
-        name: the stack.
+        name: its name.
         components: one of each kind; the container registry may be missing.
-        reference: unique stack reference of a deployed stack, which tags its cloud resources.
+        reference: the unique reference of a deployed stack, with which its cloud resources are tagged.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -228,12 +227,12 @@ class Stack:
         Raises:
             NotFoundError: the stack has none.
         """
-        found = self.spec.components.get(kind)
-        if found is None:
+        component = self.spec.components.get(kind)
+        if component is None:
             raise NotFoundError(
                 f"{kind} in stack", self.name, hint=f"Add one with `rayform stack update {self.name}`."
             )
-        return found
+        return component
 
     def _build(self, kind: ComponentKind) -> Any:
         spec = self.component(kind)
@@ -272,14 +271,14 @@ class Stack:
 
     @cached_property
     def container_registry(self) -> ContainerRegistry | None:
-        """The container registry, or `None` where the stack has none."""
+        """The container registry, or `None` if the stack has none."""
         if ComponentKind.CONTAINER_REGISTRY not in self.spec.components:
             return None
         registry: ContainerRegistry = self._build(ComponentKind.CONTAINER_REGISTRY)
         return registry
 
     def close(self) -> None:
-        """Release connections and processes of the components that were built."""
+        """Release the connections and processes of the components that were built."""
         for name in ("orchestrator", "catalog"):
             built = self.__dict__.pop(name, None)
             if built is not None:

@@ -19,14 +19,14 @@ class PostgresConfig(BaseModel):
     """Settings of flavor `postgres`.
 
     Args:
-        host, port, database, user: where and as whom.
+        host, port, database, user: which database, and the user to sign in as.
         password_env: environment variable that holds the password, or
-        password_secret: ARN or name of the secret that holds it (JSON with `password`), read with the
-            cloud's own credentials; neither where the server asks for none. A password itself is never a
-            setting.
+        password_secret: ARN or name of the secret that holds it (JSON with `password`), read with the cloud's own
+            credentials. Give neither if the server needs no password. A password itself is never a setting.
         region, endpoint_url: of the secret's API.
-        sslmode: libpq's `sslmode`; `require` unless told.
-        tunnel: `ssh://user@host[:port]` to go through to reach the host, with `ssh_key` and `known_hosts`.
+        sslmode: libpq's `sslmode`.
+        tunnel: an SSH server, `ssh://user@host[:port]`, through which the host is reached.
+        ssh_key, known_hosts: the tunnel's private key, and the file with the SSH server's public key.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -387,8 +387,8 @@ class ArtifactVersion:
         version: its name within the artifact.
         number: its number, if the version was numbered automatically.
         created_at: when it was recorded.
-        producer_step_run_id: the step run that made it, unless that was deleted or there was none.
-        producer_run_id: the run that made it, likewise.
+        producer_step_run_id: the step run that made it, or `None` if that was deleted or no step made it.
+        producer_run_id: the run that made it, or `None` likewise.
     """
 
     id: UUID

@@ -16,36 +16,36 @@ __all__ = ["read_password"]
 
 
 def read_password(config: PostgresConfig) -> str | None:
-    """Return the password that the settings point to, or `None` where they name none.
+    """Return the password that the settings name, or `None` if they name none.
 
     Raises:
         PrerequisiteError: the environment variable isn't set, or the cloud's package is missing.
-        RemoteError: the secret can't be read, or holds no password.
+        RemoteError: the secret can't be read, or has no password in it.
     """
     if config.password_env:
         password = os.environ.get(config.password_env)
         if not password:
             raise PrerequisiteError(
                 f"Environment variable '{config.password_env}' isn't set.",
-                why=f"It is to hold the password of user '{config.user}' of the catalog.",
+                why=f"The catalog's settings name it for the password of user '{config.user}'.",
                 hint=f"Set it: export {config.password_env}=…",
             )
         return password
     if config.password_secret:
-        # Google's secrets are `projects/P/secrets/S/versions/V`; an AWS name may hold slashes but no such start.
+        # Google's secrets are `projects/P/secrets/S/versions/V`; an AWS name may have slashes, but doesn't start so.
         read = _from_google if config.password_secret.startswith("projects/") else _from_aws
         return _password_in(read(config, config.password_secret), config.password_secret)
     return None
 
 
 def _password_in(text: str, name: str) -> str:
-    """Take `password` out of the JSON that the clouds' databases keep, or the text itself where it isn't JSON."""
+    """Return `password` of the JSON that the clouds' databases store, or the text itself if it isn't JSON."""
     try:
-        held = json.loads(text)
+        secret = json.loads(text)
     except ValueError:
         return text
-    if isinstance(held, dict):
-        password = held.get("password")
+    if isinstance(secret, dict):
+        password = secret.get("password")
         if isinstance(password, str) and password:
             return password
         raise RemoteError(f"Secret '{name}' holds no password.", why="Its JSON has no text under 'password'.")
@@ -102,9 +102,9 @@ def _missing(error: ModuleNotFoundError, extra: str) -> PrerequisiteError:
     )
 
 
-def _unreadable(name: str, error: Exception, right: str) -> RemoteError:
+def _unreadable(name: str, error: Exception, permission: str) -> RemoteError:
     return RemoteError(
         f"Secret '{name}' can't be read.",
         why=f"{type(error).__name__}: {error}.",
-        hint=f"See that it exists and that your cloud credentials have the right '{right}'.",
+        hint=f"Check that it exists and that your cloud credentials have the permission '{permission}'.",
     )

@@ -57,7 +57,7 @@ def test_a_damaged_file_is_left_as_it_is(catalog: SQLCatalog, path: Path, conten
     """A file that isn't a catalog is an integrity error and stays untouched."""
     path.parent.mkdir()
     path.write_bytes(content)
-    with pytest.raises(IntegrityError, match="damaged, or is no catalog"):
+    with pytest.raises(IntegrityError, match="damaged, or isn't a catalog"):
         catalog.list_runs()
     assert path.read_bytes() == content
 

@@ -1,4 +1,4 @@
-"""Runs Alembic on a connection of ours, in one transaction: a failed migration leaves the catalog as it was."""
+"""Runs Alembic on a given connection, in one transaction: a failed migration leaves the catalog as it was."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def connected(dialect: str, connect: Callable[[], Any], work: Callable[[Connecti
 
         @event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:
-            # Our connections leave transactions to us; foreign keys can only be switched outside of one.
+            # The driver starts no transactions on its own. Foreign keys can only be switched off outside of one.
             connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
@@ -40,7 +40,7 @@ def connected(dialect: str, connect: Callable[[], Any], work: Callable[[Connecti
 
 
 def migrate(dialect: str, connect: Callable[[], Any], revision: str) -> None:
-    """Bring the schema to this revision, up or down; nothing is done where it is there already.
+    """Bring the schema up or down to this revision; does nothing if it is there already.
 
     Args:
         dialect: `"sqlite"` or `"postgresql"`.

@@ -1,8 +1,8 @@
-"""Which schema this version of Rayform needs, and the DDL that makes a fresh catalog at once.
+"""Which schema this version of Rayform needs, and the DDL that creates a catalog in one go.
 
 `sqlite.sql` and `postgresql.sql` are rendered from `catalog/sql/tables.py` by
-`python -m rayform_runtime.catalog.schema.render`; a test compares them with the tables and with what the
-migrations make.
+`python -m rayform_runtime.catalog.schema.render`. A test compares them with the tables and with the result of the
+migrations.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ADVISORY_LOCK = 0x7261796672
 
 
 class State(Enum):
-    """How a database's schema stands to this version of Rayform."""
+    """How a database's schema compares with the one that this version of Rayform needs."""
 
     EMPTY = auto()
     CURRENT = auto()
@@ -32,10 +32,10 @@ class State(Enum):
 
 
 def judge(version: str | None, *, empty: bool, where: str) -> State:
-    """Say what has to be done with a database at this version.
+    """Return the state of a database at this version.
 
     Raises:
-        IntegrityError: a newer Rayform wrote it, or something else did.
+        IntegrityError: a newer Rayform wrote it, or another program did.
     """
     if version == HEAD:
         return State.CURRENT
@@ -56,6 +56,6 @@ def judge(version: str | None, *, empty: bool, where: str) -> State:
 
 
 def ddl(dialect: str) -> list[str]:
-    """Return the statements that make the current schema in an empty database, with its version."""
+    """Return the statements that create the current schema, with its version, in an empty database."""
     text = (Path(__file__).parent / f"{dialect}.sql").read_text(encoding="utf-8")
     return [statement for part in text.split(";\n") if (statement := part.strip())]

@@ -1,4 +1,4 @@
-"""Render `tables.py` to the DDL files beside this module: `python -m rayform_runtime.catalog.schema.render`."""
+"""Render `tables.py` to the DDL files next to this module: `python -m rayform_runtime.catalog.schema.render`."""
 
 from __future__ import annotations
 

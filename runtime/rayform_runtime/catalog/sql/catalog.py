@@ -48,7 +48,7 @@ class SQLCatalog(Catalog):
     """A stack's catalog. Connects, and creates or migrates the schema, when it is first used.
 
     Args:
-        config: which database; one that is open is taken as it is.
+        config: the database's settings, or the database.
         stack_name: the stack that it belongs to.
 
     Raises:

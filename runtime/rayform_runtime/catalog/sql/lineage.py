@@ -147,8 +147,8 @@ class Lineage(Part):
             if version.producer_step_run_id:
                 outputs.setdefault(version.producer_step_run_id, []).append(version)
         passed = (versions.get(get(node)) for node in above.passed)
-        made = {version.producer_step_run_id for version in passed if version}
-        edges = self._edges(session, versions, outputs, made, {get(node) for node in below.passed})
+        makers = {version.producer_step_run_id for version in passed if version}
+        edges = self._edges(session, versions, outputs, makers, {get(node) for node in below.passed})
         ends = {edge.source for edge in edges} | {edge.target for edge in edges}
         step_runs = {step.id: step for step in self._step_runs.by_id(session, sorted(ends - versions.keys()))}
         runs = self._runs_of(session, step_runs.values())
@@ -159,23 +159,23 @@ class Lineage(Part):
         session: Session,
         versions: Mapping[UUID, ArtifactVersion],
         outputs: Mapping[UUID, Sequence[ArtifactVersion]],
-        made: set[UUID | None],
+        makers: set[UUID | None],
         used: set[UUID],
     ) -> list[LineageEdge]:
-        """Return the edges at the steps that made versions, and at those that used some.
+        """Return the edges at the steps that made versions, and at the steps that used versions.
 
         If many cached step runs repeat one use of a version, only one of them is shown. None is shown if the step
         run that they repeat used that very version itself.
 
         Args:
             versions: the nodes.
-            outputs: those of the nodes that each step run made.
-            made: the step runs that made something on the way up.
+            outputs: the nodes by the step run that made them.
+            makers: the step runs that made something on the way up.
             used: the versions whose uses are shown, on the way down.
         """
         get = self._database.get_id
         uses: dict[tuple[UUID, UUID, str], UUID] = {}
-        steps: set[UUID | None] = set(made)
+        steps: set[UUID | None] = set(makers)
         for test, values in self._database.within(
             "i.artifact_version_id", [self._database.put_id(id) for id in versions]
         ):
@@ -190,7 +190,7 @@ class Lineage(Part):
                 if version in used and (maker in outputs or is_end):
                     steps.add(maker)
         edges = []
-        shown: dict[UUID, UUID] = {maker: maker for maker in made if maker is not None}
+        shown: dict[UUID, UUID] = {maker: maker for maker in makers if maker is not None}
         for (version, maker, name), step in uses.items():
             if maker in steps:
                 edges.append(LineageEdge(version, step, name))

@@ -1,4 +1,4 @@
-"""PostgreSQL through psycopg 3: a few connections that outlive a restart of the server."""
+"""PostgreSQL through psycopg 3; lost connections, for instance after a restart of the server, are replaced."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -39,32 +39,32 @@ __all__ = ["PostgresDatabase"]
 
 T = TypeVar("T")
 RETRY_SECONDS = 30.0
-"""How long a server that was there before is waited for."""
+"""How long to wait for a server that has answered before."""
 CONNECT_SECONDS = 10
-KNOWN_IDS = 32_768
-"""How many IDs that were read are kept, about 6 MB."""
+CACHED_IDS = 32_768
+"""How many IDs are kept as `UUID` objects, about 6 MB."""
 
 _TRY_AGAIN = (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable)
 _STARTING = (errors.CannotConnectNow, errors.TooManyConnections)
 
 
 @functools.lru_cache(maxsize=1024)
-def _in_psycopgs_words(sql: str) -> str:
+def _psycopg_sql(sql: str) -> str:
     return sql.replace("%", "%%").replace("?", "%s")
 
 
 class _IdLoader(Loader):
-    """Reads IDs, which rows name again and again, in a quarter of the time of psycopg's own."""
+    """Reads IDs in a quarter of the time of psycopg's own loader: rows name the same ones again and again."""
 
     def load(self, data: Buffer) -> UUID:
         text = bytes(data)
-        known = _ids.get(text)
-        if known is None:
-            known = UUID(text.decode())
-            if len(_ids) >= KNOWN_IDS:
+        id = _ids.get(text)
+        if id is None:
+            id = UUID(text.decode())
+            if len(_ids) >= CACHED_IDS:
                 _ids.clear()
-            _ids[text] = known
-        return known
+            _ids[text] = id
+        return id
 
 
 class _PostgresSession:
@@ -72,14 +72,14 @@ class _PostgresSession:
         self.connection = connection
 
     def rows(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
-        return self.connection.execute(_in_psycopgs_words(sql).encode(), values).fetchall()
+        return self.connection.execute(_psycopg_sql(sql).encode(), values).fetchall()
 
     def run(self, sql: str, values: Sequence[object] = ()) -> int:
-        return self.connection.execute(_in_psycopgs_words(sql).encode(), values).rowcount
+        return self.connection.execute(_psycopg_sql(sql).encode(), values).rowcount
 
     def many(self, sql: str, values: Iterable[Sequence[object]]) -> int:
         with self.connection.cursor() as cursor:
-            cursor.executemany(_in_psycopgs_words(sql).encode(), values)
+            cursor.executemany(_psycopg_sql(sql).encode(), values)
             return cursor.rowcount
 
 
@@ -87,7 +87,7 @@ class PostgresDatabase(Database):
     """A PostgreSQL database.
 
     Args:
-        config: where it is and how to sign in.
+        config: where the database is and how to sign in.
         retry_seconds: how long to wait for a server that went away, or for locks.
     """
 
@@ -98,10 +98,15 @@ class PostgresDatabase(Database):
         self.config = config
         self.where = f"Catalog '{config.database}' on '{config.host}:{config.port}'"
         self._retry_seconds = retry_seconds
+        # Connections that no thread uses at the moment.
         self._idle: list[_PostgresSession] = []
+        # The process that opened the connections; changes in a forked child.
         self._pid = os.getpid()
+        # Whether the server has answered; only then is it worth waiting for.
         self._was_there = False
+        # Read for the first connection, and again after one was refused.
         self._password: str | None = None
+        # Open from the first connection on, if the settings name one.
         self._tunnel: Tunnel | None = None
 
     def put_id(self, id: UUID) -> UUID:
@@ -111,7 +116,7 @@ class PostgresDatabase(Database):
         return value
 
     def within(self, column: str, values: Sequence[object]) -> Iterable[tuple[str, Sequence[object]]]:
-        # One value, an array: planning a statement with hundreds of them takes longer than running it.
+        # An array is one value: planning a statement with hundreds of values takes longer than running it.
         if values:
             yield f"{column} = ANY(?)", (list(values),)
 
@@ -137,7 +142,7 @@ class PostgresDatabase(Database):
         return self._persist(work)
 
     def _persist(self, work: Callable[[_PostgresSession], T]) -> T:
-        """Call `work` until the server answers; a connection that broke is replaced."""
+        """Call `work` until the server answers, replacing broken connections."""
         self._leave_parents_connections()
         deadline = time.monotonic() + self._retry_seconds
         pause = 0.01
@@ -184,15 +189,17 @@ class PostgresDatabase(Database):
 
     def _open(self) -> psycopg.Connection[Row]:
         config = self.config
-        address: dict[str, Any] = {"host": config.host, "port": config.port}
+        port, hostaddr = config.port, None
         if config.tunnel:
-            # The name stays the server's own, so that its certificate is checked against that.
-            address = {"host": config.host, "hostaddr": "127.0.0.1", "port": self._tunnel_port(config.tunnel)}
+            # `host` stays the server's own name, against which its certificate is checked.
+            port, hostaddr = self._tunnel_port(config.tunnel), "127.0.0.1"
         if self._password is None:
             self._password = read_password(config)
         try:
             connection = psycopg.connect(
-                **address,
+                host=config.host,
+                hostaddr=hostaddr,
+                port=port,
                 dbname=config.database,
                 user=config.user,
                 password=self._password,
@@ -207,7 +214,7 @@ class PostgresDatabase(Database):
             )
         except psycopg.Error:
             self._close_tunnel()
-            self._password = None  # it may have been changed; the next try reads it again
+            self._password = None  # it may have changed; the next try reads it again
             raise
         connection.adapters.register_loader("uuid", _IdLoader)
         # JSON is decoded where it is needed, by the same code as SQLite's.
@@ -238,7 +245,7 @@ class PostgresDatabase(Database):
                 tunnel.close()
 
     def _leave_parents_connections(self) -> None:
-        """A forked child must not speak on its parent's connections, nor close them."""
+        """Give up connections after a fork: a child must not use its parent's, nor close them."""
         if self._pid != os.getpid():
             _abandoned.append((self._idle, self._tunnel))
             self._idle, self._tunnel = [], None
@@ -326,13 +333,13 @@ class PostgresDatabase(Database):
             return RemoteError(
                 f"{self.where} can't be reached.",
                 why=why,
-                hint="See that the server runs, that this machine may reach it, and that user and password are right.",
+                hint="Check that the server runs, that this machine reaches it, and that user and password are right.",
             )
         return RayformError(f"{self.where} refused a statement.", why=why)
 
 
 def _connection_is_lost(error: psycopg.Error) -> bool:
-    """Whether the server went away, as against refusing a statement."""
+    """Whether the server went away, rather than refusing a statement."""
     state = error.sqlstate
     lost = state is None or state[:2] in ("08", "57")
     return isinstance(error, psycopg.OperationalError | errors.ReadOnlySqlTransaction) and (
@@ -340,5 +347,6 @@ def _connection_is_lost(error: psycopg.Error) -> bool:
     )
 
 
-_abandoned: list[Any] = []
+_abandoned: list[object] = []
+"""Connections of the parent process, which a forked child must never close."""
 _ids: dict[bytes, UUID] = {}

@@ -307,7 +307,7 @@ class Runs(Part):
             raise NotFoundError("run", str(run_id))
         status, host, pid = rows[0]
         if status == "interrupted" and self._owned.get(run_id) == (host, pid):
-            # A laptop that slept was taken for dead; this process still has the run, and says so.
+            # A laptop that slept was marked as dead. This process still has the run, so it is running.
             session.run(
                 "UPDATE runs SET status = 'running', ended_at = NULL, heartbeat_at = ? WHERE id = ?",
                 (now(), id),

@@ -29,9 +29,9 @@ __all__ = ["SQLiteDatabase"]
 
 T = TypeVar("T")
 BUSY_SECONDS = 60.0
-"""How long a writer waits for others before it gives up; a transaction takes about a millisecond."""
-KNOWN_IDS = 32_768
-"""How many IDs that were read are kept, about 6 MB."""
+"""How long a writer waits for other writers before it gives up; a transaction takes about a millisecond."""
+CACHED_IDS = 32_768
+"""How many IDs are kept as `UUID` objects, about 6 MB."""
 
 _UNIQUE = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
@@ -57,7 +57,7 @@ class SQLiteDatabase(Database):
     """A SQLite file.
 
     Args:
-        path: the file; made with its folder, readable by their owner alone, where it is missing.
+        path: the file; it and its folder are created if they don't exist, readable by their owner only.
         busy_seconds: how long to wait for other writers.
     """
 
@@ -70,26 +70,29 @@ class SQLiteDatabase(Database):
             raise UsageError(f"Catalog path '{path}' is relative.", hint="Give an absolute path.")
         self.where = f"Catalog '{self.path}'"
         self._busy_seconds = busy_seconds
+        # Connections that no thread uses at the moment.
         self._idle: list[_SQLiteSession] = []
-        # Rows name the same artifacts, runs and steps again and again.
+        # IDs that were read: rows name the same artifacts, runs and steps again and again.
         self._ids: dict[bytes, UUID] = {}
-        # Threads of one process queue here, at once; SQLite's own waiting between processes sleeps.
+        # Held while a thread of this process writes. SQLite's own waiting, between processes, sleeps.
         self._writing = threading.Lock()
+        # The process that opened the connections; changes in a forked child.
         self._pid = os.getpid()
+        # The file when it was opened; another one means that it was replaced.
         self._inode = 0
 
     def put_id(self, id: UUID) -> bytes:
         return id.int.to_bytes(16, "big")  # `id.bytes`, without the property's call
 
     def get_id(self, value: bytes) -> UUID:
-        known = self._ids.get(value)
-        if known is not None:
-            return known
+        id = self._ids.get(value)
+        if id is not None:
+            return id
         # What UUID(bytes=value) does, without its checks: three times as fast, and lists read many.
         id = _new_uuid(UUID)
         _set(id, "int", int.from_bytes(value, "big"))
         _set(id, "is_safe", _UNKNOWN)
-        if len(self._ids) >= KNOWN_IDS:
+        if len(self._ids) >= CACHED_IDS:
             self._ids.clear()
         self._ids[value] = id
         return id
@@ -173,7 +176,7 @@ class SQLiteDatabase(Database):
         return _SQLiteSession(connection)
 
     def _leave_parents_connections(self) -> None:
-        """A SQLite connection must not cross a fork, not even to be closed; and the parent's lock may be held."""
+        """Give up connections and locks after a fork: a child must not close the former; the latter may be held."""
         if self._pid != os.getpid():
             _abandoned.extend(self._idle)
             self._idle = []
@@ -182,7 +185,7 @@ class SQLiteDatabase(Database):
             self._pid = os.getpid()
 
     def _check_file(self) -> None:
-        """Notice that the file was removed or replaced: what is written to the old one would be lost."""
+        """Refuse to write to a file that was removed or replaced: what is written to it would be lost."""
         try:
             inode = self.path.stat().st_ino
         except FileNotFoundError:
@@ -223,8 +226,8 @@ class SQLiteDatabase(Database):
         return schema.judge(version, empty=not tables, where=self.where)
 
     def _create_or_upgrade(self) -> None:
-        # Only where there is none: to close a file drops all locks that this process has on it (POSIX), and without
-        # its lock a connection isn't seen by another process, which then removes the log that it reads and writes.
+        # Only if it doesn't exist: closing a file drops all locks that this process has on it (POSIX). Another process
+        # doesn't see a connection without its lock, and removes the log that the connection reads and writes.
         try:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         except FileExistsError:
@@ -276,11 +279,11 @@ class SQLiteDatabase(Database):
             return CatalogBusyError(
                 f"{self.where} is busy.",
                 why=f"Other processes wrote to it for {self._busy_seconds:.0f} seconds without a pause.",
-                hint="Try again; where it lies on a network file system, move it to a local disk.",
+                hint="Try again. If it is on a network file system, move it to a local disk.",
             )
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return IntegrityError(
-                f"{self.where} is damaged, or is no catalog.",
+                f"{self.where} is damaged, or isn't a catalog.",
                 why=why,
                 hint="Nothing was changed. Restore the file from a backup, or move it away to begin a new one.",
             )
@@ -288,7 +291,7 @@ class SQLiteDatabase(Database):
             return PrerequisiteError(
                 f"{self.where} can't be written.",
                 why=f"{why} The disk is full or failing.",
-                hint="Free some disk space and try again; what was committed before is kept.",
+                hint="Free some disk space and try again; what was committed is kept.",
             )
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
             return PrerequisiteError(
@@ -304,6 +307,7 @@ def _primary_code(error: sqlite3.Error) -> int:
 
 
 _abandoned: list[_SQLiteSession] = []
+"""Connections of the parent process, which a forked child must never close."""
 _new_uuid = object.__new__
 _set = object.__setattr__
 _UNKNOWN = UUID(int=0).is_safe

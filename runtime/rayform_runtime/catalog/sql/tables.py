@@ -1,12 +1,13 @@
-"""The schema, in SQLAlchemy's words: what migrations aim at and what the rendered DDL is made from.
+"""The schema in SQLAlchemy: the result of all migrations, and the source of the rendered DDL.
 
-Only migrations, tests and `schema/render.py` import this module; importing SQLAlchemy takes longer than all that
-the hot commands may take (docs/adr/0010-catalog-sql.md), so queries are SQL text over the database's driver.
+Only migrations, tests and `schema/render.py` import this module. Importing SQLAlchemy takes longer than a frequent
+command may take (docs/adr/0010-catalog-sql.md), so queries are SQL text for the database's driver; their columns are
+in `columns.py`.
 
 Conventions, the same on both databases:
 
 - IDs are UUIDs: `uuid` on PostgreSQL, 16-byte blobs on SQLite.
-- Moments are microseconds since 1970, UTC, as integers.
+- Times are integers: microseconds since 1970, UTC.
 - JSON is text on SQLite and `json` on PostgreSQL (not `jsonb`, which loses the order of keys); `NULL` stands for
   the empty object or list.
 - Text compares byte by byte.
@@ -127,7 +128,7 @@ sa.Index("ix_runs_status_created_at", runs.c.status, runs.c.created_at)
 sa.Index("ix_runs_model_version_id", runs.c.model_version_id)
 sa.Index("ix_runs_live", runs.c.heartbeat_at, sqlite_where=sa.text(LIVE), postgresql_where=sa.text(LIVE))
 
-# Apart from `runs`, because a heartbeat rewrites its whole row.
+# Separate from `runs`, because a heartbeat rewrites a whole row of that.
 run_details = sa.Table(
     "run_details",
     metadata,
@@ -151,7 +152,7 @@ step_runs = sa.Table(
     sa.Column("status", Text, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("cache_key", Text),
-    # Not a foreign key: where the results came from stays known after that run is deleted.
+    # Not a foreign key: it stays when the run that made the results is deleted.
     sa.Column("cached_from", Id),
     sa.Column("output_count", sa.BigInteger, nullable=False),
     sa.Column("source", Text),
@@ -180,8 +181,8 @@ artifacts = sa.Table(
     _id(),
     sa.Column("name", Text, nullable=False, unique=True),
     sa.Column("created_at", Moment, nullable=False),
-    # The highest number and the count of versions ever made: neither falls when a version is deleted, so that
-    # a number never names two values.
+    # The highest number, and how many versions there ever were. Neither falls when a version is deleted, so a
+    # number never refers to two values.
     sa.Column("last_number", sa.BigInteger, nullable=False),
     sa.Column("last_sequence", sa.BigInteger, nullable=False),
     sa.Column("tags", Json),
@@ -193,7 +194,7 @@ artifact_versions = sa.Table(
     metadata,
     _id(),
     _ref("artifact_id", "artifacts", "RESTRICT", nullable=False),
-    # Order of versions within the artifact, whatever the clocks of their writers said.
+    # Order of versions within the artifact, independent of their writers' clocks.
     sa.Column("sequence", sa.BigInteger, nullable=False),
     sa.Column("version", Text, nullable=False),
     sa.Column("number", sa.BigInteger),
@@ -231,7 +232,7 @@ step_inputs = sa.Table(
 )
 sa.Index("ix_step_inputs_artifact_version_id", step_inputs.c.artifact_version_id)
 
-# What a cached step run took over. A fresh step run's outputs are found by `producer_step_run_id`.
+# Outputs that a cached step run took over. A step run that ran is the `producer_step_run_id` of its outputs.
 cached_outputs = sa.Table(
     "cached_outputs",
     metadata,
@@ -261,7 +262,7 @@ model_version_runs = sa.Table(
 )
 sa.Index("ix_model_version_runs_run_id", model_version_runs.c.run_id)
 
-# Rows carry their tags as JSON for reading; this table is the index for filtering by tag.
+# For filtering by tag; rows of the subject also hold their tags as JSON, for reading.
 tags = sa.Table(
     "tags",
     metadata,
