@@ -4,8 +4,8 @@
 command. A test compares the two. A row has one attribute for each column of its table, however many that are.
 """
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: a `NamedTuple` compiles each annotation that is text, and a command that
+# reads the catalog waits for all of them.
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar
