@@ -25,8 +25,8 @@ from rayform_runtime.catalog.sql.catalog import SQLCatalog
 
 
 def opened(config: dict[str, Any]) -> SQLCatalog:
-    known = SQLiteConfig(**config) if "path" in config else PostgresConfig(**config)
-    return SQLCatalog(known, stack_name="test")
+    settings = SQLiteConfig(**config) if "path" in config else PostgresConfig(**config)
+    return SQLCatalog(settings, stack_name="test")
 
 
 def version(name: str = "shared") -> NewArtifactVersion:

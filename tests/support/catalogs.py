@@ -25,7 +25,7 @@ from rayform_runtime.catalog.sql.catalog import SQLCatalog
 
 
 class CatalogMaker:
-    """Opens catalogs on one database, its own unless it is `shared`, and closes and empties it at the end."""
+    """Opens catalogs on one database, a new one or the `shared` one, and closes and empties it at the end."""
 
     def __init__(self, folder: Path, server: PostgresServer | None, shared: str | None = None) -> None:
         self.folder, self.server = folder, server
@@ -78,10 +78,10 @@ class CatalogMaker:
         from rayform_runtime.catalog.sql.tables import metadata
 
         with self.connect() as connection:
-            found = connection.execute(
+            tables = connection.execute(
                 "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
             ).fetchall()
-            if not found:
+            if not tables:
                 return  # a test of what is refused before the first statement came first
             for table in reversed(metadata.sorted_tables):
                 connection.execute(f"DELETE FROM {table.name}")
@@ -97,7 +97,7 @@ class Scene:
     def run(self, name: str | None = None, **changes: Any) -> Run:
         """Start a run."""
         self._count += 1
-        known: dict[str, Any] = {
+        values: dict[str, Any] = {
             "id": new_id(),
             "name": name or f"run-{self._count}",
             "pipeline": "training",
@@ -108,7 +108,7 @@ class Scene:
             "pid": os.getpid(),
             "pid_started": 1.5,
         }
-        return self.catalog.create_run(NewRun(**{**known, **changes}))
+        return self.catalog.create_run(NewRun(**{**values, **changes}))
 
     def start(self, run: Run, key: str = "train", **changes: Any) -> StepStart:
         """Start a step and return how it was started."""
@@ -119,7 +119,7 @@ class Scene:
     def version(self, name: str = "model", **changes: Any) -> NewArtifactVersion:
         """Describe a new version without recording it."""
         id = changes.pop("id", None) or new_id()
-        known: dict[str, Any] = {
+        values: dict[str, Any] = {
             "id": id,
             "artifact_name": name,
             "uri": f"file:///store/{id}",
@@ -128,7 +128,7 @@ class Scene:
             "digest": "d" * 64,
             "size": 7,
         }
-        return NewArtifactVersion(**{**known, **changes})
+        return NewArtifactVersion(**{**values, **changes})
 
     def saved(self, name: str = "model", **changes: Any) -> ArtifactVersion:
         """Record a version that no step made."""

@@ -14,14 +14,14 @@ from rayform_runtime.catalog.sql.catalog import SQLCatalog
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """A PostgreSQL server of this test session's own."""
+    """A PostgreSQL server for this test session."""
     with running_server() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def postgres_database(postgres_server: PostgresServer) -> str:
-    """A database that tests use in turn, each leaving it empty: copying one takes longer than most tests."""
+    """A database that tests use in turn and leave empty: copying one takes longer than most tests."""
     return postgres_server.create_database()
 
 
@@ -43,7 +43,7 @@ def maker(
 def empty(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[CatalogMaker]:
-    """Opens a database of this test's own that holds no table."""
+    """Opens a database without tables, for this test only."""
     server = request.getfixturevalue("postgres_server") if request.param == "postgres" else None
     if server is not None:
         monkeypatch.setenv("RAYFORM_TEST_PASSWORD", server.password)
@@ -60,13 +60,13 @@ def catalog(maker: CatalogMaker) -> SQLCatalog:
 
 @pytest.fixture
 def scene(catalog: SQLCatalog) -> Scene:
-    """Makes runs, steps and versions in the catalog with few words."""
+    """Creates runs, steps and versions in the catalog with little code."""
     return Scene(catalog)
 
 
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> Callable[[SQLCatalog], list[str]]:
-    """Returns a list that grows by each statement that a catalog executes from then on."""
+    """Returns a list to which each statement that a catalog executes is added."""
 
     def watch(catalog: SQLCatalog) -> list[str]:
         from rayform_runtime.catalog.sql.postgres import _PostgresSession

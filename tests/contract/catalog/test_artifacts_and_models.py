@@ -25,7 +25,7 @@ def test_versions_are_numbered_from_one(scene: Scene, catalog: SQLCatalog) -> No
 
 
 def test_a_chosen_version_stands_beside_the_numbers(scene: Scene, catalog: SQLCatalog) -> None:
-    """A person's own version takes no number, becomes the latest, and can't be had twice."""
+    """A version that a user names takes no number, becomes the latest, and is refused a second time."""
     scene.saved("a")
     named = scene.saved("a", version="gold")
     assert (named.version, named.number) == ("gold", None)
@@ -39,7 +39,7 @@ def test_a_chosen_version_stands_beside_the_numbers(scene: Scene, catalog: SQLCa
 
 
 def test_numbers_go_on_after_a_chosen_number(scene: Scene, catalog: SQLCatalog) -> None:
-    """A version that a person called "7" is followed by 8, so the two never collide."""
+    """After a version that a user named "7" the next number is 8, so the two never collide."""
     scene.saved("a", version="7")
     assert scene.saved("a").number == 8
     run = scene.run()
@@ -64,13 +64,13 @@ def test_a_number_is_never_used_again(scene: Scene, catalog: SQLCatalog) -> None
 
 @pytest.mark.parametrize("version", ["latest", "", "a\tb"])
 def test_versions_that_would_confuse_are_refused(scene: Scene, version: str) -> None:
-    """Nobody may call a version `latest`, nothing, or what can't be typed."""
+    """A version can't be named `latest`, nothing, or text that can't be typed."""
     with pytest.raises(UsageError):
         scene.saved("a", version=version)
 
 
 def test_saving_the_same_version_twice_is_one(scene: Scene, catalog: SQLCatalog) -> None:
-    """A commit that is repeated with its ID returns what it made; another artifact's ID is a conflict."""
+    """Recording the same ID again returns the same version; an ID of another artifact is a conflict."""
     new = scene.version("a")
     first = catalog.create_artifact_version(new)
     assert catalog.create_artifact_version(new) == first
@@ -89,7 +89,7 @@ def test_versions_are_found_by_id_and_prefix(scene: Scene, catalog: SQLCatalog) 
 
 
 def test_unknown_versions_name_their_neighbours(scene: Scene, catalog: SQLCatalog) -> None:
-    """A wrong name or version names what is near it."""
+    """The error of a wrong name or version lists the nearest ones."""
     scene.saved("digits_model", version="gold")
     with pytest.raises(NotFoundError, match="digits_model"):
         catalog.get_artifact_version("digit_model")
@@ -123,9 +123,9 @@ def test_typed_metadata_comes_back_as_it_was(scene: Scene, catalog: SQLCatalog) 
         'odd "key\\': 1,
     }
     version = scene.saved("a", metadata=metadata)
-    found = catalog.get_artifact_version(version.id).metadata
-    assert found == metadata
-    assert {key: type(value) for key, value in found.items()} == {
+    stored = catalog.get_artifact_version(version.id).metadata
+    assert stored == metadata
+    assert {key: type(value) for key, value in stored.items()} == {
         key: type(value) for key, value in metadata.items()
     }
 
@@ -147,15 +147,15 @@ def test_metadata_and_tags_go_on_everything(scene: Scene, catalog: SQLCatalog, s
     catalog.log_metadata(subject, id, {"b": {"c": 2}, "d": None})
     assert catalog.update_tags(subject, id, add=["x", "y", "x"]) == ("x", "y")
     assert catalog.update_tags(subject, id, add=["z"], remove=["y", "nope"]) == ("x", "z")
-    found = {
+    entity = {
         Subject.RUN: lambda: catalog.get_run(run.id),
         Subject.ARTIFACT: lambda: catalog.get_artifact("a"),
         Subject.ARTIFACT_VERSION: lambda: catalog.get_artifact_version(version.id),
         Subject.MODEL: lambda: catalog.get_model("m"),
         Subject.MODEL_VERSION: lambda: catalog.get_model_version("m"),
     }[subject]()
-    assert found.metadata == {"a": 1, "b": {"c": 2}, "d": None}
-    assert found.tags == ("x", "z")
+    assert entity.metadata == {"a": 1, "b": {"c": 2}, "d": None}
+    assert entity.tags == ("x", "z")
     lists = {
         Subject.RUN: catalog.list_runs,
         Subject.ARTIFACT: catalog.list_artifacts,
@@ -172,7 +172,7 @@ def test_metadata_and_tags_go_on_everything(scene: Scene, catalog: SQLCatalog, s
 
 
 def test_metadata_that_cannot_be_kept_changes_nothing(scene: Scene, catalog: SQLCatalog) -> None:
-    """A value of an unknown type is refused by key and type, and the rest isn't kept either."""
+    """The error of a value of an unknown type names key and type, and nothing is stored."""
     version = scene.saved("a", metadata={"kept": 1})
     with pytest.raises(UsageError, match="'model'.*'builtins.object'"):
         catalog.log_metadata(Subject.ARTIFACT_VERSION, version.id, {"fine": 1, "model": object()})
@@ -180,7 +180,7 @@ def test_metadata_that_cannot_be_kept_changes_nothing(scene: Scene, catalog: SQL
 
 
 def test_lists_leave_metadata_out_unless_asked(scene: Scene, catalog: SQLCatalog) -> None:
-    """Lists show tags at once and load metadata only where `hydrate` is set."""
+    """Lists show tags, and metadata only with `hydrate`."""
     scene.saved("a", metadata={"n": 1}, tags=["t"])
     assert catalog.list_artifact_versions().items[0].metadata == {}
     assert catalog.list_artifact_versions().items[0].tags == ("t",)
@@ -195,9 +195,9 @@ def test_pages_never_overlap(scene: Scene, catalog: SQLCatalog) -> None:
     made = [scene.saved("a").id for _ in range(7)]
     seen = []
     for page in (1, 2, 3, 4):
-        found = catalog.list_artifact_versions(Query(size=3, page=page))
-        assert found.total == 7 and found.pages == 3
-        seen += [item.id for item in found.items]
+        listed = catalog.list_artifact_versions(Query(size=3, page=page))
+        assert listed.total == 7 and listed.pages == 3
+        seen += [item.id for item in listed.items]
     assert seen == made[::-1]
     ascending = catalog.list_artifact_versions(Query(order="created_at", size=100))
     assert [item.id for item in ascending.items] == made
@@ -227,7 +227,7 @@ def test_what_a_run_at_work_made_is_not_deleted(scene: Scene, catalog: SQLCatalo
 
 
 def test_versions_in_use_are_not_deleted(scene: Scene, catalog: SQLCatalog) -> None:
-    """An input of a step, and what a model version refers to, stay unless forced; the refusal is whole."""
+    """Without force, neither a step's input nor a version of a model is deleted, and nothing else either."""
     run = scene.run("busy")
     free, used, linked = scene.saved("free"), scene.saved("used"), scene.saved("linked")
     scene.step(run, inputs={"x": [used.id]})
@@ -251,7 +251,7 @@ def test_versions_in_use_are_not_deleted(scene: Scene, catalog: SQLCatalog) -> N
 
 
 def test_models_are_created_once(catalog: SQLCatalog) -> None:
-    """A model that exists is a conflict, or is returned unchanged where that is allowed."""
+    """A model that exists is a conflict, or is returned unchanged with `exist_ok`."""
     made = catalog.create_model("m", description="d", license="MIT", tags=["t"], metadata={"k": 1})
     assert catalog.get_model("m") == made == catalog.get_model(made.id)
     with pytest.raises(ConflictError):
@@ -298,7 +298,7 @@ def test_model_versions_are_numbered_and_named(scene: Scene, catalog: SQLCatalog
 
 
 def test_a_stage_is_held_by_one_version(catalog: SQLCatalog) -> None:
-    """A taken stage is refused; by force its holder is archived, and the history tells all."""
+    """A taken stage is refused; with force its holder is archived, and the history shows both."""
     old, new = catalog.create_model_version("m"), catalog.create_model_version("m")
     catalog.set_model_stage(old.id, ModelStage.PRODUCTION, user="ada")
     with pytest.raises(ConflictError, match="Version '1' holds it"):
@@ -421,7 +421,7 @@ def test_lineage_shows_what_made_a_version_and_what_was_made_of_it(scene: Scene,
 
 
 def test_lineage_goes_through_cached_steps(scene: Scene, catalog: SQLCatalog) -> None:
-    """A version that only cached steps took is followed to what they took over; repeats aren't shown."""
+    """Lineage goes on from a version through cached steps to their outputs; repeats aren't shown."""
     first, same = scene.saved("in"), scene.saved("in")
     maker, (made,) = scene.step(scene.run(), "s", inputs={"x": [first.id]}, outputs=["out"])
     cached = scene.cached(scene.run(), "s", maker, {"x": [same.id]})
@@ -437,7 +437,7 @@ def test_lineage_goes_through_cached_steps(scene: Scene, catalog: SQLCatalog) ->
 
 
 def test_prune_finds_only_what_nothing_needs(scene: Scene, catalog: SQLCatalog) -> None:
-    """Versions that a kept run, a model version or a `keep` tag needs, and foreign data, are left alone."""
+    """Versions that a kept run, a model version or a `keep` tag needs, and registered data, are left alone."""
     run = scene.run()
     used, loose, kept, foreign, linked = (
         scene.saved("used"),
@@ -476,7 +476,7 @@ def test_prune_offers_outputs_of_deleted_runs(scene: Scene, catalog: SQLCatalog)
 
 
 def test_known_uris_are_told(scene: Scene, catalog: SQLCatalog) -> None:
-    """Of many URIs those are returned that a version refers to."""
+    """The URIs that a version refers to are returned."""
     uris = {scene.saved("a").uri for _ in range(3)}
     assert catalog.known_uris([*uris, "file:///other", "with\0nul"]) == uris
     assert catalog.known_uris([]) == set()
@@ -493,7 +493,7 @@ def test_a_catalog_can_be_opened_twice(maker: CatalogMaker) -> None:
 
 
 def test_text_that_no_database_takes_changes_nothing(scene: Scene, catalog: SQLCatalog) -> None:
-    """A lone surrogate in a description, a URI or a name that is looked for is an error of the tree."""
+    """A lone surrogate in a description, a URI or a name is a usage error."""
     with pytest.raises(UsageError, match="lone surrogate"):
         catalog.create_model("m", description="\ud800")
     with pytest.raises(UsageError, match="lone surrogate"):

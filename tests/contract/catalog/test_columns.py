@@ -38,7 +38,7 @@ def test_each_table_has_one_list_of_columns() -> None:
 
 
 def test_every_column_is_written_and_read_back(scene: Scene, catalog: SQLCatalog) -> None:
-    """Of a catalog that holds something of everything, no column is empty, and no entity lacks a value."""
+    """In a catalog that is filled through its interface, no column is empty and no entity lacks a value."""
     ids = fill(scene, catalog)
     for table in TABLES.values():
         rows = catalog.database.read(
@@ -65,7 +65,7 @@ MISSING = {"StepRun": ["cached_from"]}
 
 
 def fill(scene: Scene, catalog: SQLCatalog) -> dict[str, Any]:
-    """Fill every column of the catalog by what the interface offers; returns the IDs of what is complete."""
+    """Fill every column of the catalog through its interface; return the IDs of complete entities."""
     at = datetime(2026, 1, 2, tzinfo=UTC)
     catalog.create_model("classifier", description="d", license="MIT", tags=["t"], metadata={"a": 1})
     model_version = catalog.create_model_version("classifier", description="d", tags=["t"], metadata={"a": 1})

@@ -1,4 +1,4 @@
-"""Filters mean on both databases what a plain Python model of them says."""
+"""On both databases filters match what a plain Python model of them matches."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ ALL_OF = {"ne", "gte", "lte", "gt", "lt"}
 
 
 def combined(tests: list[tuple[str, bool]]) -> bool:
-    """Any of the plain ones, all of the comparisons."""
-    plain = [found for operator, found in tests if operator not in ALL_OF]
-    return all(found for operator, found in tests if operator in ALL_OF) and (not plain or any(plain))
+    """One of the plain tests holds, and all comparisons."""
+    plain = [holds for operator, holds in tests if operator not in ALL_OF]
+    return all(holds for operator, holds in tests if operator in ALL_OF) and (not plain or any(plain))
 
 
 def as_number(text: str) -> float | int | None:
-    """What a text spells."""
+    """Return the number that a text spells."""
     for kind in (int, float):
         try:
             return kind(text)
@@ -68,27 +68,27 @@ def as_number(text: str) -> float | int | None:
     return None
 
 
-def metadata_matches(value: Any, operator: str, wanted: Any) -> bool:
+def metadata_matches(value: Any, operator: str, target: Any) -> bool:
     """The meaning of a comparison with a metadata value, in Python."""
     if isinstance(value, datetime):
         value = value.isoformat(timespec="microseconds")
     if isinstance(value, list | dict | tuple) or value == math.inf:
-        return value == math.inf and isinstance(wanted, str) and TEXT[operator]("inf", wanted)
+        return value == math.inf and isinstance(target, str) and TEXT[operator]("inf", target)
     if operator in ("contains", "startswith"):
-        return isinstance(value, str) and TEXT[operator](value, str(wanted))
+        return isinstance(value, str) and TEXT[operator](value, str(target))
     compare = COMPARISONS[operator]
-    if wanted is None:
+    if target is None:
         return operator in ("eq", "ne") and compare(value is None, True)
     if isinstance(value, bool):
-        if isinstance(wanted, str) and wanted in ("true", "false"):
-            wanted = wanted == "true"
-        return isinstance(wanted, bool) and operator in ("eq", "ne") and compare(value, wanted)
+        if isinstance(target, str) and target in ("true", "false"):
+            target = target == "true"
+        return isinstance(target, bool) and operator in ("eq", "ne") and compare(value, target)
     if isinstance(value, int | float):
-        if isinstance(wanted, str):
-            wanted = as_number(wanted)
-        return isinstance(wanted, int | float) and not isinstance(wanted, bool) and compare(value, wanted)
+        if isinstance(target, str):
+            target = as_number(target)
+        return isinstance(target, int | float) and not isinstance(target, bool) and compare(value, target)
     if isinstance(value, str):
-        return isinstance(wanted, str) and compare(value.encode(), wanted.encode())
+        return isinstance(target, str) and compare(value.encode(), target.encode())
     return False
 
 
@@ -115,7 +115,7 @@ def versions(scene: Scene, catalog: SQLCatalog) -> list[ArtifactVersion]:
     return made
 
 
-def found(catalog: SQLCatalog, filters: dict[str, Any]) -> set[Any]:
+def matching(catalog: SQLCatalog, filters: dict[str, Any]) -> set[Any]:
     page = catalog.list_artifact_versions(Query(filters=filters, size=100))
     assert page.total == len(page.items)
     return {item.id for item in page.items}
@@ -152,7 +152,7 @@ def test_text_compares_by_its_bytes(
         return combined(results)
 
     filters = {field: [f"{operator}:{word}" for operator, word in tests]}
-    assert found(catalog, filters) == {v.id for v in versions if matches(getattr(v, field))}
+    assert matching(catalog, filters) == {v.id for v in versions if matches(getattr(v, field))}
 
 
 @repeatable
@@ -164,47 +164,47 @@ def test_text_compares_by_its_bytes(
 def test_numbers_compare_as_numbers(
     versions: list[ArtifactVersion], catalog: SQLCatalog, tests: list[tuple[str, int]]
 ) -> None:
-    """Numbers are compared by value, whether the wanted one is text or a number."""
+    """Numbers are compared by value, whether the filter's is text or a number."""
     filters = {"size": [n if operator == "eq" else f"{operator}:{n}" for operator, n in tests]}
     expected = {
         v.id
         for v in versions
         if combined([(operator, COMPARISONS[operator](v.size, n)) for operator, n in tests])
     }
-    assert found(catalog, filters) == expected
+    assert matching(catalog, filters) == expected
 
 
 @repeatable
 @given(
     operator=operators,
-    wanted=st.one_of(
+    target=st.one_of(
         st.sampled_from([*WORDS, "2026-01-02T00:00:00.000000+00:00", "inf"]), st.text(ANY, max_size=3)
     ),
     key=st.sampled_from([*KEYS, "missing"]),
 )
 def test_metadata_compares_by_type(
-    versions: list[ArtifactVersion], catalog: SQLCatalog, operator: str, wanted: str, key: str
+    versions: list[ArtifactVersion], catalog: SQLCatalog, operator: str, target: str, key: str
 ) -> None:
     """A text filter means the text, and the number or bool that it spells; a missing key never matches."""
     expected = {
-        v.id for v in versions if key in v.metadata and metadata_matches(v.metadata[key], operator, wanted)
+        v.id for v in versions if key in v.metadata and metadata_matches(v.metadata[key], operator, target)
     }
-    assert found(catalog, {f"metadata.{key}": f"{operator}:{wanted}"}) == expected
+    assert matching(catalog, {f"metadata.{key}": f"{operator}:{target}"}) == expected
 
 
 @repeatable
 @given(
-    wanted=st.one_of(st.sampled_from([0, 1, 2.5, -3, 10, True, False, None]), st.integers(), st.floats()),
+    target=st.one_of(st.sampled_from([0, 1, 2.5, -3, 10, True, False, None]), st.integers(), st.floats()),
     key=st.sampled_from(KEYS),
 )
 def test_typed_metadata_filters_want_that_type(
-    versions: list[ArtifactVersion], catalog: SQLCatalog, wanted: Any, key: str
+    versions: list[ArtifactVersion], catalog: SQLCatalog, target: Any, key: str
 ) -> None:
     """A filter value that isn't text finds values of its own type alone."""
     expected = {
-        v.id for v in versions if key in v.metadata and metadata_matches(v.metadata[key], "eq", wanted)
+        v.id for v in versions if key in v.metadata and metadata_matches(v.metadata[key], "eq", target)
     }
-    assert found(catalog, {f"metadata.{key}": wanted}) == expected
+    assert matching(catalog, {f"metadata.{key}": target}) == expected
 
 
 @repeatable
@@ -218,7 +218,7 @@ def test_typed_metadata_filters_want_that_type(
 def test_all_tags_must_be_there(
     versions: list[ArtifactVersion], catalog: SQLCatalog, tags: list[tuple[str, str]]
 ) -> None:
-    """Several tags are all wanted; `ne:` wants one to be absent."""
+    """An item must have all of several tags, and not the one after `ne:`."""
 
     def matches(had: tuple[str, ...]) -> bool:
         return all(
@@ -228,28 +228,30 @@ def test_all_tags_must_be_there(
             for operator, tag in tags
         )  # fmt: skip
 
-    assert found(catalog, {"tag": [f"{o}:{t}" for o, t in tags]}) == {
+    assert matching(catalog, {"tag": [f"{o}:{t}" for o, t in tags]}) == {
         v.id for v in versions if matches(v.tags)
     }
 
 
 def test_times_and_ids_and_bools_compare(versions: list[ArtifactVersion], catalog: SQLCatalog) -> None:
-    """Times take datetimes, dates and ISO text, IDs whole or in part, bools words."""
+    """Times are compared with datetimes, dates and ISO text, IDs with whole ones or parts, bools with words."""
     middle = versions[5]
     after = {v.id for v in versions if v.created_at > middle.created_at}
-    assert found(catalog, {"created_at": f"gt:{middle.created_at.isoformat()}"}) == after
+    assert matching(catalog, {"created_at": f"gt:{middle.created_at.isoformat()}"}) == after
     span = [f"gt:{versions[1].created_at.isoformat()}", f"lte:{middle.created_at.isoformat()}"]
-    assert found(catalog, {"created_at": span}) == {v.id for v in versions[2:6]}
-    assert found(catalog, {"created_at": middle.created_at}) == {middle.id}
-    assert found(catalog, {"created_at": f"lt:{(middle.created_at - timedelta(days=2)).date()}"}) == set()
-    assert found(catalog, {"id": middle.id}) == found(catalog, {"id": str(middle.id)[:-1]}) == {middle.id}
-    assert found(catalog, {"id": [versions[0].id, middle.id]}) == {versions[0].id, middle.id}
-    assert found(catalog, {"id": f"ne:{middle.id}"}) == {v.id for v in versions} - {middle.id}
-    assert found(catalog, {"external": "true"}) == {v.id for v in versions if v.external}
-    assert found(catalog, {"external": False}) == {v.id for v in versions if not v.external}
-    assert found(catalog, {"producer_run_id": None}) == {v.id for v in versions}
-    assert found(catalog, {"producer_run_id": f"ne:{middle.id}"}) == {v.id for v in versions}
-    assert found(catalog, {"type": []}) == set()
+    assert matching(catalog, {"created_at": span}) == {v.id for v in versions[2:6]}
+    assert matching(catalog, {"created_at": middle.created_at}) == {middle.id}
+    assert matching(catalog, {"created_at": f"lt:{(middle.created_at - timedelta(days=2)).date()}"}) == set()
+    assert (
+        matching(catalog, {"id": middle.id}) == matching(catalog, {"id": str(middle.id)[:-1]}) == {middle.id}
+    )
+    assert matching(catalog, {"id": [versions[0].id, middle.id]}) == {versions[0].id, middle.id}
+    assert matching(catalog, {"id": f"ne:{middle.id}"}) == {v.id for v in versions} - {middle.id}
+    assert matching(catalog, {"external": "true"}) == {v.id for v in versions if v.external}
+    assert matching(catalog, {"external": False}) == {v.id for v in versions if not v.external}
+    assert matching(catalog, {"producer_run_id": None}) == {v.id for v in versions}
+    assert matching(catalog, {"producer_run_id": f"ne:{middle.id}"}) == {v.id for v in versions}
+    assert matching(catalog, {"type": []}) == set()
 
 
 @pytest.mark.parametrize(

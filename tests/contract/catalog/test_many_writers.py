@@ -1,4 +1,4 @@
-"""Many processes and threads at once: numbers stay consecutive and nobody is told that a database is locked."""
+"""Many processes and threads at once: numbers stay consecutive, and no writer gets an error about a locked database."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def results(maker: CatalogMaker, action: str, count: int) -> list[list[str]]:
 
 @pytest.mark.slow
 def test_sixty_four_processes_make_sixty_four_versions(empty: CatalogMaker) -> None:
-    """64 processes that save one artifact at once, in a catalog that isn't there yet, get 1 to 64."""
+    """64 processes save one artifact at once, in a catalog that doesn't exist yet, and get 1 to 64."""
     numbers = [result[0] if isinstance(result, list) else result for result in results(empty, "versions", 64)]
     assert sorted(numbers, key=int) == [str(number) for number in range(1, 65)]
 
@@ -106,7 +106,7 @@ def test_killed_writers_leave_nothing_half_written(maker: CatalogMaker) -> None:
 
 
 def test_concurrent_promotions_leave_one_in_production(catalog: SQLCatalog) -> None:
-    """Of versions that are promoted at once one wins; forced ones archive each other."""
+    """If several versions are promoted at once, one wins; with force they archive each other."""
     versions = [catalog.create_model_version("m") for _ in range(8)]
 
     def promote(force: bool, id: object) -> bool:

@@ -41,9 +41,9 @@ def dialect(maker: CatalogMaker) -> str:
 
 
 def looked_at(maker: CatalogMaker, work: Any) -> Any:
-    found: list[Any] = []
-    run.connected(dialect(maker), maker.connect, lambda connection: found.append(work(connection)))
-    return found[0]
+    results: list[Any] = []
+    run.connected(dialect(maker), maker.connect, lambda connection: results.append(work(connection)))
+    return results[0]
 
 
 def differences(maker: CatalogMaker) -> list[Any]:
@@ -59,7 +59,7 @@ def _text(value: Any) -> str:
 
 
 def described(maker: CatalogMaker) -> Any:
-    """All that the database says of its tables, in an order of its own."""
+    """Return the database's description of its tables, sorted."""
 
     def describe(connection: sa.Connection) -> Any:
         look = sa.inspect(connection)
@@ -103,7 +103,7 @@ def test_a_fresh_catalog_is_what_the_migrations_make(empty: CatalogMaker, tmp_pa
 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_the_rendered_ddl_is_up_to_date(name: str) -> None:
-    """The DDL beside `render.py` is what it renders from the tables."""
+    """The DDL next to `render.py` is what it renders from the tables."""
     assert (Path(schema.__file__).parent / f"{name}.sql").read_text() == render(name)
 
 
@@ -115,7 +115,7 @@ def test_the_known_versions_are_alembics() -> None:
 
 @pytest.fixture
 def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Makes this Rayform one that has a second revision."""
+    """Adds a second revision to this Rayform."""
 
     def begin(after: str = "pass") -> None:
         scripts = tmp_path / "migrations"
@@ -164,7 +164,7 @@ def test_a_catalog_from_a_newer_version_is_left_alone(empty: CatalogMaker) -> No
 
 
 def test_foreign_tables_are_left_alone(empty: CatalogMaker) -> None:
-    """A database that holds somebody else's tables is refused, not filled."""
+    """A database with tables of another program is refused, not filled."""
     with empty.connect() as connection:
         connection.execute("CREATE TABLE accounts (id INTEGER)")
     with pytest.raises(IntegrityError, match="aren't Rayform's"):

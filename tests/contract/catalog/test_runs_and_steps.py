@@ -34,10 +34,10 @@ def test_a_run_comes_back_as_it_was_recorded(scene: Scene, catalog: SQLCatalog) 
         environment={"python": "3.11"},
         orchestrator_id="job-1",
     )
-    found = catalog.get_run(made.id)
-    assert found == made
-    assert found.tags == ("a", "b")
-    assert found.created_at.tzinfo is UTC
+    run = catalog.get_run(made.id)
+    assert run == made
+    assert run.tags == ("a", "b")
+    assert run.created_at.tzinfo is UTC
     assert catalog.get_run("läufer-東京", hydrate=False).spec == {}
     assert catalog.get_run(str(made.id)) == catalog.get_run(made.id.hex) == made
 
@@ -58,7 +58,7 @@ def test_names_that_cannot_be_typed_are_refused(scene: Scene, name: str) -> None
 
 
 def test_a_unique_prefix_finds_and_an_ambiguous_one_lists(scene: Scene, catalog: SQLCatalog) -> None:
-    """The start of an ID finds its run; one that two share names both."""
+    """The start of an ID finds its run; the error of one that two IDs share lists both."""
     first, _ = scene.run("first"), scene.run("second")
     shared = str(first.id)[:4]
     assert catalog.get_run(str(first.id)[:-2]).id == first.id
@@ -89,7 +89,7 @@ def test_the_start_of_a_name_is_no_pattern(scene: Scene, catalog: SQLCatalog, pa
 
 
 def test_the_start_of_an_id_comes_before_that_of_a_name(scene: Scene, catalog: SQLCatalog) -> None:
-    """Text that begins an ID and a name stands for the ID's run."""
+    """Text that starts an ID and a name refers to the ID's run."""
     first = scene.run("first")
     start = str(first.id)[:-2]
     other = scene.run(f"{start}-copy")
@@ -149,7 +149,7 @@ def test_a_commit_whose_answer_is_lost_may_be_repeated(
 
 
 def test_changes_of_one_commit_are_recorded_all_or_none(scene: Scene, catalog: SQLCatalog) -> None:
-    """Where one of them is refused, a taken version name or an unknown input, the others aren't there either."""
+    """If one of them is refused, for a taken version name or an unknown input, none is recorded."""
     run = scene.run()
     first = scene.start(run, "first")
     scene.saved("number", version="v1")
@@ -192,7 +192,7 @@ def test_a_completed_run_stays_completed(scene: Scene, catalog: SQLCatalog) -> N
 
 
 def test_the_heartbeat_carries_a_stop_request(scene: Scene, catalog: SQLCatalog) -> None:
-    """A run sees at its next heartbeat that it is to stop."""
+    """A run sees at its next heartbeat that it must stop."""
     run = scene.run()
     assert catalog.heartbeat(run.id) == RunStatus.RUNNING
     catalog.request_stop(run.id)
@@ -231,7 +231,7 @@ def test_a_run_that_was_taken_for_dead_comes_back(
 def test_a_run_that_was_taken_over_is_lost_to_its_first_process(
     maker: CatalogMaker, scene: Scene, catalog: SQLCatalog
 ) -> None:
-    """After another process resumed the run, the first one's heartbeat tells it to let go."""
+    """After another process resumed the run, the first one's heartbeat returns that it lost it."""
     run = scene.run()
     other = maker.open()
     other.mark_interrupted(dead=[run.id])
@@ -291,15 +291,15 @@ def test_a_step_run_comes_back_with_inputs_and_outputs_in_order(scene: Scene, ca
             )
         ]
     )
-    found = catalog.get_step_run(start.id)
-    assert found.inputs == {"z": [c.id, a.id], "y": [b.id], "again": [a.id]}
-    assert list(found.inputs) == ["z", "y", "again"]
-    assert found.outputs == {"second": [outputs[0].id, outputs[2].id], "first": [outputs[1].id]}
-    assert list(found.outputs) == ["second", "first"]
-    assert (found.status, found.ended_at, found.metadata) == (StepStatus.COMPLETED, ended, {"loss": 0.5})
-    assert (found.map_index, found.parameters, found.resources) == (3, {"n": 1}, {"cpus": 2.0})
-    assert (found.source, found.code_digest, found.log_uri) == ("mod:join", "cd", "file:///log")
-    assert catalog.list_step_runs(run.id) == [found]
+    step = catalog.get_step_run(start.id)
+    assert step.inputs == {"z": [c.id, a.id], "y": [b.id], "again": [a.id]}
+    assert list(step.inputs) == ["z", "y", "again"]
+    assert step.outputs == {"second": [outputs[0].id, outputs[2].id], "first": [outputs[1].id]}
+    assert list(step.outputs) == ["second", "first"]
+    assert (step.status, step.ended_at, step.metadata) == (StepStatus.COMPLETED, ended, {"loss": 0.5})
+    assert (step.map_index, step.parameters, step.resources) == (3, {"n": 1}, {"cpus": 2.0})
+    assert (step.source, step.code_digest, step.log_uri) == ("mod:join", "cd", "file:///log")
+    assert catalog.list_step_runs(run.id) == [step]
 
 
 def test_outputs_come_back_as_versions(scene: Scene, catalog: SQLCatalog) -> None:
@@ -374,7 +374,7 @@ def test_a_retry_begins_the_same_step_run_again(scene: Scene, catalog: SQLCatalo
 
 
 def test_metadata_logged_while_a_step_runs_is_kept(scene: Scene, catalog: SQLCatalog) -> None:
-    """What a step logged of itself and what its end brings are merged."""
+    """Metadata that a step logged and metadata of its end are merged."""
     from rayform_runtime.catalog.entities import Subject
 
     run = scene.run()
@@ -387,7 +387,7 @@ def test_metadata_logged_while_a_step_runs_is_kept(scene: Scene, catalog: SQLCat
 
 
 def test_what_a_step_refers_to_must_exist(scene: Scene, catalog: SQLCatalog) -> None:
-    """A step of an unknown run, or with an unknown input, is refused whole."""
+    """A step of an unknown run, or with an unknown input, is refused and nothing of it is recorded."""
     run = scene.run()
     ghost = new_id()
     good = StepStart(id=new_id(), run_id=run.id, key="good", name="good")
@@ -412,12 +412,12 @@ def test_the_cache_finds_the_newest_whole_result(scene: Scene, catalog: SQLCatal
     failed = scene.start(run, "f", cache_key="failed")
     catalog.finish_steps([StepFinish(id=failed.id, run_id=run.id, status=StepStatus.FAILED)])
     scene.step(run, "none", outputs=[], cache_key="empty")
-    found = catalog.find_cached(["k", "k", "failed", "unknown", "empty"])
-    assert set(found) == {"k", "empty"}
-    assert (found["k"].step_run_id, found["k"].run_name) == (new_id_, "later")
-    assert found["k"].outputs == {"x": new[0], "y": new[1]}
-    assert list(found["k"].outputs) == ["x", "y"]
-    assert found["empty"].outputs == {}
+    results = catalog.find_cached(["k", "k", "failed", "unknown", "empty"])
+    assert set(results) == {"k", "empty"}
+    assert (results["k"].step_run_id, results["k"].run_name) == (new_id_, "later")
+    assert results["k"].outputs == {"x": new[0], "y": new[1]}
+    assert list(results["k"].outputs) == ["x", "y"]
+    assert results["empty"].outputs == {}
     catalog.delete_artifact_versions([new[1].id], force=True)
     assert catalog.find_cached(["k"])["k"].step_run_id == old_id
     catalog.delete_artifact_versions([old[0].id], force=True)
@@ -428,13 +428,13 @@ def test_the_cache_finds_the_newest_whole_result(scene: Scene, catalog: SQLCatal
 def test_cached_steps_take_over_outputs_that_outlive_their_maker(scene: Scene, catalog: SQLCatalog) -> None:
     """A cached step run has its source's outputs, also after the run that made them is deleted."""
     first, second = scene.run(), scene.run()
-    given = scene.saved("in")
-    made_by, made = scene.step(first, "a", inputs={"x": [given.id]}, outputs=["p", "q"], cache_key="k")
-    cached_id = scene.cached(second, "a", made_by, {"x": [given.id]})
+    source = scene.saved("in")
+    made_by, made = scene.step(first, "a", inputs={"x": [source.id]}, outputs=["p", "q"], cache_key="k")
+    cached_id = scene.cached(second, "a", made_by, {"x": [source.id]})
     cached = catalog.get_step_run(cached_id)
     assert (cached.status, cached.cached_from) == (StepStatus.CACHED, made_by)
     assert cached.outputs == {"p": [made[0].id], "q": [made[1].id]}
-    assert cached.inputs == {"x": [given.id]}
+    assert cached.inputs == {"x": [source.id]}
     assert [step.id for step in catalog.find_cache_candidates("training", "a")] == [cached_id, made_by]
     catalog.finish_run(first.id, RunStatus.COMPLETED)
     catalog.delete_run(first.id)
@@ -454,8 +454,8 @@ def test_skipped_steps_are_recorded_whole(scene: Scene, catalog: SQLCatalog) -> 
             )
         ]
     )
-    found = catalog.get_step_run(id)
-    assert found.status == StepStatus.SKIPPED and found.ended_at is not None
+    step = catalog.get_step_run(id)
+    assert step.status == StepStatus.SKIPPED and step.ended_at is not None
 
 
 def test_steps_are_listed_by_start_and_map_index(scene: Scene, catalog: SQLCatalog) -> None:
@@ -501,10 +501,10 @@ def test_pipelines_are_listed_with_their_last_run(scene: Scene, catalog: SQLCata
 def test_one_step_takes_few_statements(scene: Scene, catalog: SQLCatalog, statements) -> None:  # type: ignore[no-untyped-def]
     """A step that isn't cached takes six statements and two commits at most, look-up in the cache included."""
     run = scene.run()
-    given = scene.saved("in")
+    source = scene.saved("in")
     seen = statements(catalog)
     catalog.find_cached(["key"])
-    scene.step(run, inputs={"x": [given.id]}, cache_key="key")
+    scene.step(run, inputs={"x": [source.id]}, cache_key="key")
     flow = [sql for sql in seen if sql in ("BEGIN IMMEDIATE", "COMMIT")]
     assert len(seen) - len(flow) <= 6
     assert flow.count("COMMIT") <= 2
@@ -515,9 +515,9 @@ def test_a_thousand_steps_that_end_together_take_few_statements(
 ) -> None:  # type: ignore[no-untyped-def]
     """The instances of a mapped step are recorded together, however many they are."""
     run = scene.run()
-    given = scene.saved("in")
+    source = scene.saved("in")
     starts = [
-        StepStart(id=new_id(), run_id=run.id, key="m", name="m", map_index=i, inputs={"x": [given.id]})
+        StepStart(id=new_id(), run_id=run.id, key="m", name="m", map_index=i, inputs={"x": [source.id]})
         for i in range(1000)
     ]
     seen = statements(catalog)

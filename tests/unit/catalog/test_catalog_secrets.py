@@ -1,4 +1,4 @@
-"""The database's password comes from where the settings say, and from nowhere else."""
+"""The database's password comes from the place that the settings name, and from nowhere else."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     [(json.dumps({"username": "u", "password": "p'w"}), "p'w"), ("bare words", "bare words")],
 )
 def test_aws_keeps_a_password(aws: None, kept: str, password: str) -> None:
-    """A secret's ARN tells its region; RDS's JSON and a bare password are both understood."""
+    """A secret's ARN names its region; it may be RDS's JSON or a bare password."""
     client = boto3.client("secretsmanager", region_name="eu-west-1")
     arn = client.create_secret(Name="catalog/db", SecretString=kept)["ARN"]
     assert read_password(config(password_secret=arn)) == password
@@ -73,31 +73,31 @@ def test_a_secret_that_helps_nobody_is_named(aws: None) -> None:
 
 
 class SecretManager(BaseHTTPRequestHandler):
-    """What Google's API answers for one secret."""
+    """Answers for one secret as Google's API does."""
 
     def do_GET(self) -> None:
-        known = self.path == "/v1/projects/p/secrets/catalog/versions/latest:access"
+        exists = self.path == "/v1/projects/p/secrets/catalog/versions/latest:access"
         body = json.dumps(
-            {"payload": {"data": base64.b64encode(b'{"password": "g"}').decode()}} if known else {}
+            {"payload": {"data": base64.b64encode(b'{"password": "g"}').decode()}} if exists else {}
         )
-        self.send_response(200 if known else 404)
+        self.send_response(200 if exists else 404)
         self.end_headers()
         self.wfile.write(body.encode())
 
     def log_message(self, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def test_google_keeps_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that begins with `projects/` is read from Google's Secret Manager, the latest version unless told."""
+    """A name that begins with `projects/` is read from Google's Secret Manager, by default its latest version."""
     monkeypatch.setattr(google.auth, "default", lambda **_: (AnonymousCredentials(), "p"))
     with HTTPServer(("127.0.0.1", 0), SecretManager) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
             endpoint = f"http://127.0.0.1:{server.server_port}"
-            found = config(password_secret="projects/p/secrets/catalog", endpoint_url=endpoint)
-            assert read_password(found) == "g"
+            settings = config(password_secret="projects/p/secrets/catalog", endpoint_url=endpoint)
+            assert read_password(settings) == "g"
             with pytest.raises(RemoteError, match="'projects/p/secrets/other' can't be read"):
                 read_password(config(password_secret="projects/p/secrets/other", endpoint_url=endpoint))
         finally:

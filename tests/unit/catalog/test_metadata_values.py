@@ -1,4 +1,4 @@
-"""Typed metadata: what goes in comes out, and what can't go in is refused by name."""
+"""Typed metadata: values come back as they were, and the error of one that can't be stored names its key."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ values = st.recursive(
 @given(st.dictionaries(keys, values, max_size=4))
 def test_every_value_comes_back_with_its_type(metadata: dict[str, Any]) -> None:
     """Decoding what was encoded gives equal values of the same types, deep inside too."""
-    found = decode(encode(metadata))
-    assert found == metadata
-    assert repr(found) == repr(metadata)
+    decoded = decode(encode(metadata))
+    assert decoded == metadata
+    assert repr(decoded) == repr(metadata)
 
 
 def test_stored_text_is_strict_json_without_nul() -> None:
@@ -70,12 +70,12 @@ def test_stored_text_is_strict_json_without_nul() -> None:
     assert text is not None
     json.loads(text, parse_constant=lambda _: pytest.fail("not JSON"))
     assert "\\u0000" not in text
-    found = decode(text)
+    decoded = decode(text)
     assert (
-        math.isnan(found["nan"])
-        and found["inf"] == math.inf
-        and found["nul"] == "a\0b"
-        and found["set"] == {1}
+        math.isnan(decoded["nan"])
+        and decoded["inf"] == math.inf
+        and decoded["nul"] == "a\0b"
+        and decoded["set"] == {1}
     )
 
 
@@ -113,8 +113,8 @@ def test_relatives_of_known_types_are_kept_as_those() -> None:
         "path": PurePosixPath("/x"),
         "zone": datetime(2026, 1, 1, 12, tzinfo=timezone(timedelta(hours=2))),
     }
-    found = decode(encode(metadata))
-    assert found == {
+    decoded = decode(encode(metadata))
+    assert decoded == {
         "enum": "red",
         "word": "a",
         "number": 1,
@@ -123,7 +123,7 @@ def test_relatives_of_known_types_are_kept_as_those() -> None:
         "path": "/x",
         "zone": datetime(2026, 1, 1, 10, tzinfo=UTC),
     }
-    assert type(found["path"]) is Path
+    assert type(decoded["path"]) is Path
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_values_that_are_too_large_or_endless_are_refused() -> None:
 
 @pytest.mark.parametrize("key", ["", "k" * 256, 3, None])
 def test_keys_are_text(key: Any) -> None:
-    """A key must be text that is neither empty nor endless."""
+    """A key must be text that is neither empty nor too long."""
     with pytest.raises(UsageError, match="key"):
         encode({key: 1})
 
@@ -180,7 +180,7 @@ def test_documents_come_back_whole(value: Any) -> None:
 
 
 def test_typed_values_have_a_plain_form() -> None:
-    """`plain` gives what JSON output and tables can show."""
+    """`plain` returns what JSON output and tables can show."""
     assert plain(
         {
             "t": (1, 2),

@@ -61,7 +61,7 @@ def test_a_restart_of_the_server_is_survived(server: PostgresServer, maker: Cata
 
 @pytest.mark.fault
 def test_a_connection_that_breaks_inside_a_transaction_is_replaced(maker: CatalogMaker) -> None:
-    """The transaction is done again, once, on a new connection; what the first try wrote is gone."""
+    """The transaction is repeated once, on a new connection; what the first try wrote is gone."""
     catalog = maker.open()
     catalog.migrate()
     tries = []
@@ -113,7 +113,7 @@ def test_a_wrong_address_or_password_is_told_at_once(
 
 
 def test_a_server_without_tls_is_refused_where_tls_is_required(maker: CatalogMaker) -> None:
-    """`sslmode` is `require` unless told, so a password never travels in the clear by default."""
+    """`sslmode` is `require` by default, so a password isn't sent in the clear."""
     with pytest.raises(RemoteError, match="SSL"):
         changed(maker, sslmode="require").check()
 

@@ -32,7 +32,7 @@ def catalog(path: Path) -> Iterator[SQLCatalog]:
 
 
 def test_nobody_else_can_read_the_catalog(catalog: SQLCatalog, path: Path) -> None:
-    """The folder is 0700, and the file with what SQLite puts beside it 0600, whatever the umask."""
+    """The folder is 0700, and the file and those that SQLite puts next to it 0600, whatever the umask."""
     before = os.umask(0)
     try:
         Scene(catalog).saved("a")
@@ -63,7 +63,7 @@ def test_a_damaged_file_is_left_as_it_is(catalog: SQLCatalog, path: Path, conten
 
 
 def test_pages_that_rot_are_noticed(catalog: SQLCatalog, path: Path) -> None:
-    """Damage inside a table is an integrity error when it is met."""
+    """Damage inside a table is an integrity error when it is read."""
     scene = Scene(catalog)
     for _ in range(200):
         scene.saved("a", metadata={"x": "y" * 500})
@@ -179,7 +179,7 @@ def test_an_interrupt_inside_a_transaction_leaves_nothing(catalog: SQLCatalog) -
 
 
 def test_a_file_that_was_half_made_is_shared_with_other_processes(catalog: SQLCatalog, path: Path) -> None:
-    """Whoever completes a catalog whose maker was killed keeps its lock, sees what others write, and loses nothing."""
+    """A process that completes a half-made catalog keeps its lock, sees what others write, and loses nothing."""
     path.parent.mkdir()
     maker = sqlite3.connect(path)
     maker.execute("PRAGMA journal_mode=WAL")
