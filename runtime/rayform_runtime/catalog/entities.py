@@ -1,7 +1,6 @@
 """What the catalog is given and returns: runs, step runs, artifacts, models, and their statuses.
 
-They are frozen dataclasses, not live database rows, so they outlive the connection. Entities that have a table have one
-attribute for each fact that users filter, sort and see by that name; that is why some have more than 15.
+They are frozen dataclasses, not live database rows, so they outlive the connection.
 """
 
 from __future__ import annotations
@@ -10,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Generic, TypeVar
 from uuid import UUID
+
+from rayform_runtime.catalog.queries import Page, Query
 
 __all__ = [
     "Artifact",
@@ -39,8 +39,6 @@ __all__ = [
     "Subject",
     "Visualization",
 ]
-
-T = TypeVar("T")
 
 
 class RunStatus(StrEnum):
@@ -125,9 +123,7 @@ class Visualization:
 # One attribute for each fact that users filter, sort and see by its name: more than 15.
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run that starts.
-
-    Another process on `host` sees at once that the process died; processes elsewhere notice that the heartbeat stopped.
+    """A run that starts. Processes on its host see at once if its process died, others that its heartbeat stopped.
 
     Args:
         id: its ID.
@@ -169,9 +165,9 @@ class NewRun:
 # One attribute for each fact that users filter, sort and see by its name: more than 15.
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A pipeline run. Lists leave `spec`, `stack`, `code`, `environment` and `metadata` empty by default.
+    """A pipeline run. `NewRun` says what it was started with.
 
-    What it was started with is as `NewRun` says.
+    Lists leave `spec`, `stack`, `code`, `environment` and `metadata` empty by default.
 
     Args:
         status: where it stands.
@@ -327,9 +323,7 @@ class StepFinish:
 # One attribute for each fact that users filter, sort and see by its name: more than 15.
 @dataclass(frozen=True, slots=True)
 class StepRun:
-    """One execution of a step.
-
-    What it began and ended with is as `StepStart` and `StepFinish` say.
+    """One execution of a step. `StepStart` and `StepFinish` say what it began and ended with.
 
     Args:
         status: where it stands.
@@ -377,9 +371,7 @@ class Artifact:
 # One attribute for each fact that users filter, sort and see by its name: more than 15.
 @dataclass(frozen=True, slots=True)
 class ArtifactVersion:
-    """One immutable value of an artifact.
-
-    What it was recorded with is as `NewArtifactVersion` says; only tags and metadata change.
+    """One immutable value of an artifact; only its tags and metadata change. See also `NewArtifactVersion`.
 
     Args:
         artifact_id: its artifact.
@@ -506,41 +498,3 @@ class PrunePlan:
 
     versions: tuple[ArtifactVersion, ...]
     kept: int
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """Filters, order and page of a list.
-
-    Args:
-        filters: the value that a field must have, by the field's name. A list means "any of these". A string with
-            a prefix `gte:`, `lte:`, `gt:`, `lt:`, `ne:`, `contains:` or `startswith:` is compared that way (`eq:`
-            is for values that begin like a prefix). All comparisons in a list must hold, so `["gte:2", "lt:5"]`
-            is a range. `tag` is a tag, or several that an item must all have; `metadata.<key>` is a metadata
-            value. An unknown field raises `UsageError`, which names the nearest one.
-        order: the field to sort by, with `-` before it for descending; newest first by default.
-        page: which page, from 1.
-        size: items on a page, at most 10,000.
-        hydrate: whether to load also what lists leave out (metadata, spec).
-    """
-
-    filters: Mapping[str, object] = field(default_factory=dict)
-    order: str = "-created_at"
-    page: int = 1
-    size: int = 20
-    hydrate: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """One page of a list; `total` counts the items on all pages."""
-
-    items: tuple[T, ...]
-    page: int
-    size: int
-    total: int
-
-    @property
-    def pages(self) -> int:
-        """How many pages there are."""
-        return max(1, -(-self.total // self.size))
