@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
 from uuid import UUID
 
 from rayform_core.errors import UsageError, nearest
@@ -26,7 +27,6 @@ _SQL_OPERATORS = {"eq": "=", "ne": "<>", "gte": ">=", "lte": "<=", "gt": ">", "l
 OPERATORS = (*_SQL_OPERATORS, "contains", "startswith")
 _COMPARISONS = {"ne", "gte", "lte", "gt", "lt"}
 _Test = Callable[[str, object], "Where"]
-_OPERATOR = re.compile(rf"({'|'.join(OPERATORS)}):(.*)", re.DOTALL)
 
 
 class Kind(StrEnum):
@@ -39,8 +39,7 @@ class Kind(StrEnum):
     BOOL = "bool"
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """A column that can be filtered and sorted by; `sql` names it."""
 
     sql: str
@@ -48,16 +47,14 @@ class Field:
     nullable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
+class Where(NamedTuple):
     """A condition and the values of its marks."""
 
     sql: str
     values: tuple[object, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(NamedTuple):
     """What one list can be filtered and sorted by.
 
     Args:
@@ -75,8 +72,8 @@ class Listing:
     fields: Mapping[str, Field]
     subject: Subject | None = None
     metadata: str | None = None
-    within: Mapping[str, tuple[str, Field]] = field(default_factory=dict)
-    sorted_by: Mapping[str, Field] = field(default_factory=dict)
+    within: Mapping[str, tuple[str, Field]] = MappingProxyType({})
+    sorted_by: Mapping[str, Field] = MappingProxyType({})
 
     @property
     def names(self) -> list[str]:
@@ -148,8 +145,10 @@ def _unknown(name: str, names: list[str], message: str) -> UsageError:
 
 
 def _split(value: object) -> tuple[str, object]:
-    if type(value) is str and (match := _OPERATOR.match(value)):
-        return match[1], match[2]
+    if type(value) is str:
+        operator, colon, operand = value.partition(":")
+        if colon and operator in OPERATORS:
+            return operator, operand
     return "eq", value
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from rayform_core.errors import NotFoundError, UsageError
@@ -74,8 +74,7 @@ _TAGGED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Reach:
+class _Reach(NamedTuple):
     """The nodes that a walk reached, and those whose neighbours it visited as well."""
 
     nodes: set[StoredId]

@@ -13,6 +13,7 @@ from rayform_runtime.catalog.entities import NewArtifactVersion as NewVersion
 from rayform_runtime.catalog.metadata import decode, encode, encode_json
 from rayform_runtime.catalog.sql.artifacts import ArtifactVersions
 from rayform_runtime.catalog.sql.columns import (
+    CACHED_OUTPUTS,
     MODEL_VERSION_RUNS,
     STEP_INPUTS,
     STEP_RUNS,
@@ -46,7 +47,7 @@ _START = f"""{STEP_RUNS.insert} ON CONFLICT (id) DO UPDATE SET
 _FINISH = """UPDATE step_runs SET status = ?, cached_from = ?, error = ?, ended_at = ?, output_count = ?,
  started_at = CASE WHEN started_at > ? THEN ? ELSE started_at END,
  metadata = COALESCE(metadata, ?) WHERE id = ? AND run_id = ? AND status <> 'completed'"""
-_TAKE_OVER = """INSERT INTO cached_outputs (step_run_id, position, name, artifact_version_id)
+_TAKE_OVER = f"""INSERT INTO cached_outputs ({", ".join(CACHED_OUTPUTS.names)})
  SELECT s.id, v.output_position, v.output_name, v.id FROM step_runs s
  JOIN artifact_versions v ON v.producer_step_run_id = s.cached_from WHERE s.id = ? ON CONFLICT DO NOTHING"""
 _LINK_CACHED = """INSERT INTO model_version_artifacts (model_version_id, artifact_version_id)
