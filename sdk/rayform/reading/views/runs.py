@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rayform.reading.views.reader import Reader
     from rayform_runtime.catalog.entities import (
         ArtifactVersion,
+        PipelineSummary,
         Run,
         RunStatus,
         StepError,
@@ -305,6 +306,8 @@ class RunView(View["Run"]):
 
 class PipelineView(View["PipelineSummary"]):
     """A pipeline that has runs."""
+
+    record: PipelineSummary
 
     @property
     def name(self) -> str:
