@@ -1,7 +1,7 @@
 """The columns of each table, once: inserts, column lists of queries, and the names by which rows are read.
 
 `tables.py` describes the same tables, with what each column holds, to SQLAlchemy, which is too slow to import for a
-command. A test compares the two. A row has one attribute for each column of its table, however many that are.
+command. A test compares the two.
 """
 
 # Without `from __future__ import annotations`: a `NamedTuple` compiles each annotation that is text, and a command that
@@ -90,6 +90,7 @@ class StageChangeRow(NamedTuple):
     user_name: str | None
 
 
+# One attribute for each column of the table: more than 15.
 class RunRow(NamedTuple):
     """A row of `runs`, and of `run_details` next to it."""
 
@@ -129,6 +130,7 @@ class RunDetailsRow(NamedTuple):
     environment: str | None
 
 
+# One attribute for each column of the table: more than 15.
 class StepRunRow(NamedTuple):
     """A row of `step_runs`."""
 
@@ -166,6 +168,7 @@ class ArtifactRow(NamedTuple):
     latest_version: str | None = None
 
 
+# One attribute for each column of the table: more than 15.
 class ArtifactVersionRow(NamedTuple):
     """A row of `artifact_versions`."""
 
@@ -267,7 +270,7 @@ class Table(Generic[R]):
         execute(session, self.insert, self.values(rows))
 
     def write_new(self, session: Session, rows: Sequence[R]) -> int:
-        """Insert the rows that don't exist yet; return how many that were."""
+        """Insert the rows that don't exist yet, and return how many were inserted."""
         return execute(session, f"{self.insert} ON CONFLICT DO NOTHING", self.values(rows))
 
     def values(self, rows: Sequence[R]) -> Sequence[Row]:
