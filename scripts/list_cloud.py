@@ -15,6 +15,33 @@ from rayform_core.files import home
 
 REGIONS = ("us-east-1", "eu-central-1")
 
+OF_A_REGION = (
+    ("VPC", "ec2", "describe_vpcs", "Vpcs", "VpcId"),
+    ("security group", "ec2", "describe_security_groups", "SecurityGroups", "GroupName"),
+    ("volume", "ec2", "describe_volumes", "Volumes", "VolumeId"),
+    ("address", "ec2", "describe_addresses", "Addresses", "PublicIp"),
+    ("key pair", "ec2", "describe_key_pairs", "KeyPairs", "KeyName"),
+    ("launch template", "ec2", "describe_launch_templates", "LaunchTemplates", "LaunchTemplateName"),
+    ("repository", "ecr", "describe_repositories", "repositories", "repositoryName"),
+    ("database", "rds", "describe_db_instances", "DBInstances", "DBInstanceIdentifier"),
+    ("secret", "secretsmanager", "list_secrets", "SecretList", "Name"),
+)
+"""What a region holds: its name, then the service, the call, and the keys of the list and of the name in the answer."""
+OF_THE_ACCOUNT = (
+    ("bucket", "s3", "list_buckets", "Buckets", "Name"),
+    ("instance profile", "iam", "list_instance_profiles", "InstanceProfiles", "InstanceProfileName"),
+    ("role", "iam", "list_roles", "Roles", "RoleName"),
+)
+
+
+def is_the_clouds_own(resource: dict[str, object]) -> bool:
+    """Whether each account has the resource from the start."""
+    return bool(
+        resource.get("IsDefault")
+        or resource.get("GroupName") == "default"
+        or str(resource.get("Path", "")).startswith("/aws-service-role/")
+    )
+
 
 def left_in(region: str) -> Iterator[str]:
     """Yield a line for each thing that a deploy may have made in `region`."""
@@ -29,42 +56,17 @@ def left_in(region: str) -> Iterator[str]:
             aws_secret_access_key=endpoints["secret_key"],
         )
 
-    ec2 = client("ec2")
-    for reservation in ec2.describe_instances()["Reservations"]:
+    for reservation in client("ec2").describe_instances()["Reservations"]:
         for instance in reservation["Instances"]:
             if instance["State"]["Name"] != "terminated":
                 yield f"instance {instance['InstanceId']} ({instance['State']['Name']})"
-    for vpc in ec2.describe_vpcs()["Vpcs"]:
-        if not vpc["IsDefault"]:
-            yield f"VPC {vpc['VpcId']}"
-    for group in ec2.describe_security_groups()["SecurityGroups"]:
-        if group["GroupName"] != "default":
-            yield f"security group {group['GroupName']}"
-    for volume in ec2.describe_volumes()["Volumes"]:
-        yield f"volume {volume['VolumeId']}"
-    for address in ec2.describe_addresses()["Addresses"]:
-        yield f"address {address['PublicIp']}"
-    for key in ec2.describe_key_pairs()["KeyPairs"]:
-        yield f"key pair {key['KeyName']}"
-    for template in ec2.describe_launch_templates()["LaunchTemplates"]:
-        yield f"launch template {template['LaunchTemplateName']}"
-    for repository in client("ecr").describe_repositories()["repositories"]:
-        yield f"repository {repository['repositoryName']}"
-    for database in client("rds").describe_db_instances()["DBInstances"]:
-        yield f"database {database['DBInstanceIdentifier']}"
-    for secret in client("secretsmanager").list_secrets()["SecretList"]:
-        yield f"secret {secret['Name']}"
-    if region == REGIONS[0]:  # these belong to the account
-        for bucket in client("s3").list_buckets()["Buckets"]:
-            yield f"bucket {bucket['Name']}"
-        for profile in client("iam").list_instance_profiles()["InstanceProfiles"]:
-            yield f"instance profile {profile['InstanceProfileName']}"
-        for role in client("iam").list_roles()["Roles"]:
-            if not role["Path"].startswith("/aws-service-role/"):
-                yield f"role {role['RoleName']}"
+    for kind, service, call, key, name in OF_A_REGION + (OF_THE_ACCOUNT if region == REGIONS[0] else ()):
+        for resource in getattr(client(service), call)()[key]:
+            if not is_the_clouds_own(resource):
+                yield f"{kind} {resource[name]}"
 
 
 if __name__ == "__main__":
-    found = [f"{region}: {line}" for region in REGIONS for line in left_in(region)]
-    print("\n".join(found) or "nothing")
-    sys.exit(1 if found else 0)
+    left = [f"{region}: {line}" for region in REGIONS for line in left_in(region)]
+    print("\n".join(left) or "nothing")
+    sys.exit(1 if left else 0)
