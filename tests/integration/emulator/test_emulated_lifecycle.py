@@ -127,7 +127,7 @@ def test_a_dead_api_process_is_said_and_what_it_left_is_removed(own_home: Path) 
     said: list[str] = []
     try:
         fresh = cloud.up(report=said.append)
-        assert any("its state with it" in line for line in said)
+        assert any("its state is lost" in line for line in said)
         assert fresh.id != state.id
         assert left_in_docker(state.id) == []
         assert Control(fresh).desired()["instances"] == []
