@@ -1,37 +1,41 @@
 """The digest of a step's code: its own source and that of all project code that it can reach.
 
-The cache's keys contain it. So it must change when a helper two modules away changes, and must not change when code
-changes that the step never reaches, even in the same file. Nothing is run for it: `module_index` parses the project's
-files, and this module follows names from the function through assignments, imports, classes, decorators and constants
-to the project's edge. Libraries are not followed: editing a project doesn't change them, and their versions belong to
-the environment.
+The cache's keys contain it. So it must change when a helper two modules away changes, and should not change when code
+changes that the step never runs. Nothing is run for it: `module_index` parses the project's files, and this module
+follows names from the function through assignments, imports, classes, decorators and constants to the project's edge.
+Libraries are not followed: editing a project doesn't change them, and their versions belong to the environment.
+
+Two kinds of code count:
+
+- What an import of the step's module runs: every statement at the top level of each module on the way, and in the
+  bodies of classes there. Any of it may change what the step sees. An import doesn't run the bodies of functions, so a
+  new function or step leaves the digests of the others as they are.
+- Functions and classes that are reached by name from the step or from that code, whole. A decorator that isn't known to
+  be inert, `__init_subclass__`, a metaclass or `__subclasses__` reaches what it may have put into a registry.
 
 If names can't be followed (a module used as a value, `getattr(module, name)`, `globals()`, `eval`), the whole module
-counts. So the digest may make a step run again without need, but never gives a stale result.
+counts. So the digest may make a step run again without need, but never gives a stale result. What no static reading can
+see, a module that a step imports by a computed name for instance, is noted when the step runs (`loaded_modules`), and
+`code_of_files` reads it again for the next look-up.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import inspect
 import sys
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from rayform_runtime.usercode.module_index import (
-    Binding,
-    FileStamp,
-    Import,
-    ModuleIndex,
-    Reference,
-    file_stamp,
-    index_module,
-)
+from rayform_runtime.usercode.module_index import FileStamp, ModuleIndex, file_stamp, index_module
 from rayform_runtime.usercode.project_modules import find_module, is_project_file
+from rayform_runtime.usercode.references import Import, Reference
 
-__all__ = ["reached_code", "source_digest"]
+__all__ = ["ProjectSnapshot", "StepCode", "code_of_files", "source_digest", "step_code"]
 
 _Code: TypeAlias = "type | types.FunctionType | types.MethodType"
 
@@ -43,23 +47,79 @@ class _Unit(NamedTuple):
     name: str
 
 
-class _Digest(NamedTuple):
-    """A digest, and the stamps of the files that it was computed from."""
+_COMPUTED_AT_IMPORT = frozenset({"importlib", "import_module", "__import__", "pkgutil", "runpy"})
+_IMPORT = "<import>"
+"""The name of a unit that stands for what an import of the module runs."""
 
-    text: str
+
+class ProjectSnapshot:
+    """The project's files at one moment, for several digests: each file is looked at once.
+
+    One trace of a pipeline uses one snapshot, since a pipeline may call many steps whose code lies in the same files.
+
+    Example:
+        >>> snapshot = ProjectSnapshot()
+        >>> source_digest(len, snapshot=snapshot) == source_digest(len)
+        True
+    """
+
+    def __init__(self) -> None:
+        self._indexes: dict[str, ModuleIndex] = {}
+        self._stamps: dict[str, FileStamp] = {}
+        self.imported: dict[str, _Walk] = {}
+        """By the file of a step: what its import alone reaches. The walks of all steps of the file start from it."""
+
+    def index(self, file: str | Path) -> ModuleIndex:
+        """Return a file, parsed."""
+        name = str(file)
+        index = self._indexes.get(name)
+        if index is None:
+            index = self._indexes[name] = index_module(Path(name))
+        return index
+
+    def stamp(self, file: str) -> FileStamp:
+        """Return the stamp of a file."""
+        stamp = self._stamps.get(file)
+        if stamp is None:
+            stamp = self._stamps[file] = file_stamp(file)
+        return stamp
+
+
+@dataclass(frozen=True, slots=True)
+class StepCode:
+    """The code that a step can reach.
+
+    Args:
+        digest: of all of it, hexadecimal.
+        parts: the digest of each part by its place, `module:name`; `module:<import>` is what the module's import runs.
+        files: the project's files that it lies in.
+    """
+
+    digest: str
+    parts: Mapping[str, str]
+    files: frozenset[str]
+
+
+class _Known(NamedTuple):
+    """The code of a step, and the stamps of the files that it was read from."""
+
+    code: StepCode
     stamps: dict[str, FileStamp]
 
 
-_digests: dict[tuple[object, ...], _Digest] = {}
-"""Digests that files alone decide, by functions: a pipeline that calls one step fifty times asks fifty times."""
+_known: dict[tuple[object, ...], _Known] = {}
+"""Code that files alone decide, by functions: a pipeline that calls one step fifty times asks fifty times."""
 
 
-def source_digest(function: Callable[..., object], *, also: Iterable[object] = ()) -> str:
+def source_digest(
+    function: Callable[..., object], *, also: Iterable[object] = (), snapshot: ProjectSnapshot | None = None
+) -> str:
     """Return the digest of a function's code and of the project code that it reaches.
 
     Args:
         function: the step's own function, or an object that wraps one (`__wrapped__`).
         also: other functions or classes whose code decides the result, such as materializers.
+        snapshot: shares what was read of the project's files with other calls; by default a new one.
 
     Returns:
         hexadecimal digits. Equal code has equal digits in another folder, or on another machine with the same version
@@ -71,33 +131,40 @@ def source_digest(function: Callable[..., object], *, also: Iterable[object] = (
         >>> len(source_digest(double))
         40
     """
+    return step_code(function, also=also, snapshot=snapshot).digest
+
+
+def step_code(
+    function: Callable[..., object], *, also: Iterable[object] = (), snapshot: ProjectSnapshot | None = None
+) -> StepCode:
+    """Return the code that a step can reach; the arguments are those of `source_digest`."""
+    snapshot = snapshot or ProjectSnapshot()
     roots = tuple(map(_plain, (function, *also)))
-    known = _digests.get(roots)
-    if known is not None and all(file_stamp(file) == stamp for file, stamp in known.stamps.items()):
-        return known.text
-    walk = _Walk()
+    known = _known.get(roots)
+    if known is not None and all(snapshot.stamp(file) == stamp for file, stamp in known.stamps.items()):
+        return known.code
+    walk = _Walk(snapshot)
     for root in roots:
         walk.start(root)
-    digest = hashlib.blake2b(digest_size=20)
-    for part in walk.parts():
-        digest.update(part.encode("utf-8", "surrogatepass"))
-        digest.update(b"\0")
+    code = walk.code()
     if walk.is_static:
-        stamps = {unit.file: file_stamp(unit.file) for unit in walk.units}
-        _digests[roots] = _Digest(digest.hexdigest(), stamps)
-    return digest.hexdigest()
+        _known[roots] = _Known(code, {file: snapshot.stamp(file) for file in code.files})
+    return code
 
 
-def reached_code(function: Callable[..., object]) -> list[str]:
-    """Return the code that the digest of `function` covers, as sorted `module:name`; for users who ask why it changed.
+def code_of_files(places: Iterable[str], root: Path, snapshot: ProjectSnapshot | None = None) -> StepCode:
+    """Return the code of files that a step loaded while it ran, and of what these reach.
 
-    Example:
-        >>> reached_code(print)
-        []
+    Args:
+        places: files relative to `root`, or absolute, for whole files; `FILE:NAME` for one class or function in it.
+        root: the project's folder.
+        snapshot: as in `source_digest`.
     """
-    walk = _Walk()
-    walk.start(_plain(function))
-    return sorted(f"{index_module(Path(unit.file)).label}:{unit.name}" for unit in walk.units)
+    walk = _Walk(snapshot or ProjectSnapshot())
+    for place in places:
+        file, _, name = place.partition(":")
+        walk.add_file(str(root / file), name)
+    return walk.code()
 
 
 def _plain(wrapper: object) -> object:
@@ -112,22 +179,35 @@ def _plain(wrapper: object) -> object:
 class _Walk:
     """Follows names from some functions to all that they reach."""
 
-    def __init__(self) -> None:
+    def __init__(self, snapshot: ProjectSnapshot) -> None:
+        self._snapshot = snapshot
         self.units: set[_Unit] = set()
         """Code of the project that is reached."""
         self.loose: dict[str, str] = {}
         """Source or bytecode of functions that are in no file (a notebook's cells), and values in closures."""
         self._todo: list[_Unit] = []
         """Those of `units` whose references are still to be followed."""
+        self._import_time: dict[str, list[str]] = {}
+        """Hashes of the statements that the import of each file runs."""
+        self._class_hooks = False
+        """Whether a class of the project is told of its subclasses, or asks for them."""
+        self._followed: set[tuple[Path, tuple[str, ...]]] = set()
+        """Dotted names that were followed, with the file in which they stand."""
 
-    def parts(self) -> list[str]:
-        """Return the texts that the digest covers."""
-        parts = []
-        for file, name in sorted(self.units, key=lambda u: (index_module(Path(u.file)).label, u.name)):
-            index = index_module(Path(file))
-            texts = [index.whole] if name == "*" else [b.text for b in index.bindings.get(name, ())]
-            parts.append(f"{index.label}:{name}={hashlib.blake2b(repr(texts).encode()).hexdigest()}")
-        return parts + [f"{key}={value}" for key, value in sorted(self.loose.items())]
+    def code(self) -> StepCode:
+        """Return all that is reached."""
+        parts = {}
+        for file, name in self.units:
+            index = self._snapshot.index(file)
+            if name == _IMPORT:
+                text = hashlib.blake2b(repr(self._import_time[file]).encode(), digest_size=10).hexdigest()
+            else:
+                text = index.whole if name == "*" else index.digest_of(name)
+            parts[f"{index.label}:{name}"] = text
+        parts = dict(sorted({**parts, **self.loose}.items()))
+        whole = "\0".join(f"{place}={text}" for place, text in parts.items())
+        digest = hashlib.blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
+        return StepCode(digest, parts, frozenset(file for file, _ in self.units))
 
     @property
     def is_static(self) -> bool:
@@ -145,13 +225,31 @@ class _Walk:
             code = type(root)
         file = _file_of(code)
         top = code.__qualname__.split(".")[0]
-        index = index_module(file) if file is not None else None
+        index = self._snapshot.index(file) if file is not None else None
         if index is None or file is None or (top not in index.bindings and not _is_nested(code)):
             self._start_loose(code)
             return
+        self._start_from_import(str(file))
         self._add(_Unit(str(file), top if top in index.bindings else "*"))
         self._follow()
         self._closure(code)
+
+    def add_file(self, file: str, name: str) -> None:
+        """Add a name in a file and all that it reaches; the whole file if it has no such name."""
+        known = name.partition(".")[0]
+        self._add(_Unit(file, known if known in self._snapshot.index(file).bindings else "*"))
+        self._follow()
+
+    def _start_from_import(self, file: str) -> None:
+        """Take over what the import of a file reaches, if a walk of this snapshot has followed it."""
+        imported = self._snapshot.imported.get(file)
+        if imported is None:
+            imported = self._snapshot.imported[file] = _Walk(self._snapshot)
+            imported._add(_Unit(file, _IMPORT))
+            imported._follow()
+        if not self.units:
+            self.units, self._followed = set(imported.units), set(imported._followed)
+            self._import_time, self._class_hooks = dict(imported._import_time), imported._class_hooks
 
     def _start_loose(self, code: _Code) -> None:
         """Add code that is in no file: its source if a notebook kept it, otherwise its bytecode."""
@@ -213,26 +311,92 @@ class _Walk:
         if unit not in self.units:
             self.units.add(unit)
             self._todo.append(unit)
+            if unit.name != _IMPORT:
+                self._add(_Unit(unit.file, _IMPORT))
 
     def _follow(self) -> None:
         while self._todo:
-            file, name = self._todo.pop()
-            index = index_module(Path(file))
-            if name == "*":
-                for bindings in list(index.bindings.values()):
-                    for binding in bindings:
-                        self._binding(index, binding)
-                for reference in index.loose_references:
-                    self._reference(index, reference)
-            else:
-                for binding in index.bindings.get(name, ()):
-                    self._binding(index, binding)
+            while self._todo:
+                self._follow_unit(*self._todo.pop())
+            if self._class_hooks:
+                for file in self._import_time:
+                    for name in self._snapshot.index(file).subclasses:
+                        self._add(_Unit(file, name))
 
-    def _binding(self, index: ModuleIndex, binding: Binding) -> None:
-        if binding.source is not None:
-            self._import(index, binding.source, ())
-        for reference in binding.references:
+    def _follow_unit(self, file: str, name: str) -> None:
+        index = self._snapshot.index(file)
+        if name == _IMPORT:
+            self._import_module(index)
+            return
+        if name == "*":
+            references: Iterable[Reference] = index.loose_references
+            for binding in [b for bindings in index.bindings.values() for b in bindings]:
+                if binding.source is not None:
+                    self._import(index, binding.source, ())
+        else:
+            references = [r for binding in index.bindings.get(name, ()) for r in binding.references]
+        for reference in references:
             self._reference(index, reference)
+
+    def _import_module(self, index: ModuleIndex) -> None:
+        """Follow what the import of a module runs: its packages, its statements, and what it imports."""
+        texts = self._import_time[str(index.file)] = []
+        folder = index.file.parent.parent if index.file.stem == "__init__" else index.file.parent
+        if (package := folder / "__init__.py").is_file():
+            self._add(_Unit(str(package), _IMPORT))
+        pipelines: set[str] = set()
+        for statement in index.import_time:
+            if any(name in pipelines or self._is_pipeline(index, name) for name in statement.calls):
+                if not statement.makes:
+                    break  # a worker that loads this script stops here
+                pipelines |= statement.makes
+                continue
+            texts.append(statement.text)
+            for reference in statement.references:
+                self._reference(index, reference)
+            if index.imports_by_computed_names and statement.calls & _COMPUTED_AT_IMPORT:
+                self._add_folder(index.file.parent)
+        for source in index.imports:
+            self._enter(source, index)
+        for name in index.registered:
+            self._add(_Unit(str(index.file), name))
+        self._class_hooks = self._class_hooks or index.has_class_hooks
+
+    def _add_folder(self, folder: Path) -> None:
+        """Add all modules below a folder: its code imports some of them by names that it computes."""
+        for path in sorted(folder.rglob("*.py")):
+            if is_project_file(path):
+                self._add(_Unit(str(path), "*"))
+
+    def _enter(self, source: Import, index: ModuleIndex) -> None:
+        """Add what an import statement runs: the module, the packages that it is in, and a submodule that it names."""
+        parts = source.module.split(".")
+        ends = range(1, len(parts) + 1) if parts[0] else range(len(parts), len(parts) + 1)
+        file = None
+        for end in ends:
+            module = ".".join(parts[:end])
+            file = find_module(module, relative_to=index.file)
+            if file is not None:
+                self._add(_Unit(str(file), _IMPORT))
+            elif _is_library(module):
+                return
+        if source.name is not None:
+            is_bound = file is not None and source.name in self._snapshot.index(file).bindings
+            if not is_bound or file == index.file:
+                submodule = find_module(_dotted(source.module, source.name), relative_to=index.file)
+                if submodule is not None:
+                    self._add(_Unit(str(submodule), _IMPORT))
+
+    def _is_pipeline(self, index: ModuleIndex, name: str) -> bool:
+        """Whether a name is bound to a `@pipeline` function of this module, or of one that it is imported from."""
+        if name in index.pipelines:
+            return True
+        for binding in index.bindings.get(name, ()):
+            if binding.source is not None and binding.source.name is not None:
+                module = find_module(binding.source.module, relative_to=index.file)
+                if module is not None and module != index.file:
+                    return binding.source.name in self._snapshot.index(module).pipelines
+        return False
 
     def _reference(self, index: ModuleIndex, reference: Reference) -> None:
         """Follow a reference from a module: to an import, or to a name that is bound there or star-imported."""
@@ -245,6 +409,9 @@ class _Walk:
 
     def _name(self, index: ModuleIndex, names: tuple[str, ...]) -> None:
         """Follow `a.b.c` from a module: `a` is bound there, comes from a star import, or is a builtin."""
+        if (index.file, names) in self._followed:
+            return
+        self._followed.add((index.file, names))
         bindings = index.bindings.get(names[0])
         if bindings is None:
             for star in index.stars:
@@ -253,30 +420,32 @@ class _Walk:
                     self._add(_Unit(str(index.file), names[0]))
                     return
             return
-        sources = [b.source for b in bindings if b.source is not None]
-        if len(sources) < len(bindings):
-            self._add(_Unit(str(index.file), names[0]))
-        for source in sources:
-            self._import(index, source, names[1:])
+        if names[0] in index.pipelines:
+            return  # a step runs no pipeline
+        self._add(_Unit(str(index.file), names[0]))
+        for binding in bindings:
+            if binding.source is not None:
+                self._import(index, binding.source, names[1:])
 
     def _import(self, index: ModuleIndex, source: Import, rest: tuple[str, ...]) -> None:
         """Follow an import, and the names after it, to the project's file that defines them, if there is one."""
+        if _is_library(source.module):
+            return
+        self._enter(source, index)
         module = find_module(source.module, relative_to=index.file)
-        if source.name is not None:
-            if module is not None and self._reach(module, (source.name, *rest)):
-                return
-            # `from package import module`
-            dotted = _dotted(source.module, source.name)
-            submodule = find_module(dotted, relative_to=index.file)
-            if submodule is not None:
-                self._reach_in_module(dotted, submodule, rest, index)
-            elif module is not None:
-                # The module makes the name at run time: `__getattr__`, `globals()[...]`.
-                self._add(_Unit(str(module), "*"))
-        elif module is not None or any(
-            find_module(_dotted(source.module, part), relative_to=index.file) for part in rest[:1]
-        ):
+        if source.name is None:
             self._reach_in_module(source.module, module, rest, index)
+            return
+        # A package's own `from . import module` takes the module, not the name that the statement binds to it.
+        if module is not None and module != index.file and self._reach(module, (source.name, *rest)):
+            return
+        dotted = _dotted(source.module, source.name)
+        submodule = find_module(dotted, relative_to=index.file)
+        if submodule is not None:
+            self._reach_in_module(dotted, submodule, rest, index)
+        elif module is not None:
+            # The module makes the name at run time: `__getattr__`, `globals()[...]`.
+            self._add(_Unit(str(module), "*"))
 
     def _reach_in_module(
         self, name: str, module: Path | None, rest: tuple[str, ...], index: ModuleIndex
@@ -290,21 +459,39 @@ class _Walk:
             return
         submodule = find_module(_dotted(name, rest[0]), relative_to=index.file)
         if submodule is not None:
+            self._add(_Unit(str(submodule), _IMPORT))
             self._reach_in_module(_dotted(name, rest[0]), submodule, rest[1:], index)
         elif module is not None:
             self._add(_Unit(str(module), "*"))
+        elif len(rest) > 1:  # a package without a file of its own
+            self._reach_in_module(_dotted(name, rest[0]), None, rest[1:], index)
 
-    def _reach(self, module: Path, names: tuple[str, ...]) -> bool:
+    def _reach(self, module: Path, names: tuple[str, ...], passed: frozenset[Path] = frozenset()) -> bool:
         """Follow names into a project's module; return false if the module's text doesn't bind the first."""
-        index = index_module(module)
+        index = self._snapshot.index(module)
         if names[0] in index.bindings:
             self._name(index, names)
             return True
+        if "*" in names[0] and (matches := fnmatch.filter(index.bindings, names[0])):
+            for name in matches:
+                self._name(index, (name,))
+            return True
         for star in index.stars:
             deeper = find_module(star, relative_to=index.file)
-            if deeper is not None and deeper != module and self._reach(deeper, names):
+            if deeper is not None and deeper not in passed and self._reach(deeper, names, passed | {module}):
                 return True
         return False
+
+
+def _is_library(name: str) -> bool:
+    """Whether the top package of an absolute module name is loaded, and no part of the project."""
+    if name.startswith("."):
+        return False
+    top = name.partition(".")[0]
+    file = getattr(sys.modules.get(top), "__file__", None)
+    return top in sys.builtin_module_names or (
+        bool(file) and top not in sys.stdlib_module_names and not is_project_file(Path(file))
+    )
 
 
 def _dotted(module: str, name: str) -> str:

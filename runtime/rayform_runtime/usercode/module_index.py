@@ -1,35 +1,21 @@
-"""Which names a project's file binds at its top level, and which names each of these statements refers to."""
+"""What a project's file binds at its top level, what its import runs, and which names each statement refers to."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Binding", "FileStamp", "Import", "ModuleIndex", "Reference", "file_stamp", "index_module"]
+from rayform_runtime.usercode.references import Import, Reference, dotted_name, references_of, targets_of
+
+__all__ = ["Binding", "FileStamp", "ImportTimeStatement", "ModuleIndex", "file_stamp", "index_module"]
 
 FileStamp = tuple[int, int]
 """Changes whenever a file is written; only good for comparing."""
-
-
-class Import(NamedTuple):
-    """What an import statement takes: a module (leading dots are relative), and a name in it unless it is all of it."""
-
-    module: str
-    name: str | None = None
-
-
-class Reference(NamedTuple):
-    """A dotted name in code, `a.b.c`; the single name `*` stands for the whole module.
-
-    If a function imports `a` by itself, `source` is that import and `names` is what follows, `b.c`.
-    """
-
-    names: tuple[str, ...]
-    source: Import | None = None
 
 
 @dataclass(slots=True)
@@ -47,6 +33,23 @@ class Binding:
     source: Import | None = None
 
 
+@dataclass(slots=True)
+class ImportTimeStatement:
+    """Code that runs when the module is imported: a statement at its top level or in the body of a class there.
+
+    Args:
+        text: a hash of the statement, without layout, comments and the bodies of functions.
+        references: the names that the statement uses.
+        calls: the first names of what it calls.
+        makes: the names that it binds to what a method such as `with_options` returns.
+    """
+
+    text: str
+    references: frozenset[Reference]
+    calls: frozenset[str]
+    makes: frozenset[str] = frozenset()
+
+
 @dataclass
 class ModuleIndex:
     """A parsed file.
@@ -58,6 +61,14 @@ class ModuleIndex:
         bindings: the statements that bind each name.
         stars: the modules of its star imports.
         loose_references: the names that all statements together use.
+        import_time: the statements that its import runs, in order.
+        imports: what its import imports.
+        registered: functions and classes with a decorator that may keep them; whoever has the registry can call them.
+        subclasses: classes with bases; a base with a hook may keep them in the same way. `*` for a nested one.
+        has_class_hooks: whether it has a metaclass, `__init_subclass__` or `__subclasses__`.
+        imports_by_computed_names: whether it imports modules whose names it computes.
+        pipelines: the names of its `@pipeline` functions.
+        digests: digests of names that were asked for.
     """
 
     file: Path
@@ -66,6 +77,22 @@ class ModuleIndex:
     bindings: dict[str, list[Binding]] = field(default_factory=dict)
     stars: list[str] = field(default_factory=list)
     loose_references: set[Reference] = field(default_factory=set)
+    import_time: list[ImportTimeStatement] = field(default_factory=list)
+    imports: list[Import] = field(default_factory=list)
+    registered: set[str] = field(default_factory=set)
+    subclasses: set[str] = field(default_factory=set)
+    has_class_hooks: bool = False
+    imports_by_computed_names: bool = False
+    pipelines: set[str] = field(default_factory=set)
+    digests: dict[str, str] = field(default_factory=dict)
+
+    def digest_of(self, name: str) -> str:
+        """Return the digest of the statements that bind or change a name."""
+        digest = self.digests.get(name)
+        if digest is None:
+            texts = repr([binding.text for binding in self.bindings.get(name, ())])
+            digest = self.digests[name] = hashlib.blake2b(texts.encode(), digest_size=10).hexdigest()
+        return digest
 
 
 class _Indexed(NamedTuple):
@@ -104,10 +131,18 @@ def _parse(file: Path) -> ModuleIndex:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
         # A notebook saved as a file, or another Python's syntax: all of it counts, and no name is followed.
-        return ModuleIndex(file, file.stem, hashlib.blake2b(source).hexdigest())
+        text = hashlib.blake2b(source).hexdigest()
+        statement = ImportTimeStatement(text, frozenset(), frozenset())
+        return ModuleIndex(file, file.stem, text, import_time=[statement])
     index = ModuleIndex(file, _label(file), "")
     _Indexer(index).run(tree.body, guards=())
+    _ImportTime(index).run(tree.body)
     index.whole = _text(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr == "__subclasses__":
+            index.has_class_hooks = True
+        elif isinstance(node, ast.Call) and _imports_by_a_computed_name(node):
+            index.imports_by_computed_names = True
     return index
 
 
@@ -127,6 +162,177 @@ def _text(node: ast.AST) -> str:
 
 def _is_main_guard(test: ast.expr) -> bool:
     return isinstance(test, ast.Compare) and isinstance(test.left, ast.Name) and test.left.id == "__name__"
+
+
+_INERT = frozenset(
+    {
+        ("rayform", "step"),
+        ("rayform", "pipeline"),
+        ("dataclasses", "dataclass"),
+        ("contextlib", "contextmanager"),
+        ("contextlib", "asynccontextmanager"),
+        ("functools", "cache"),
+        ("functools", "lru_cache"),
+        ("functools", "cached_property"),
+        ("functools", "total_ordering"),
+        ("functools", "wraps"),
+        ("abc", "abstractmethod"),
+        ("typing", "final"),
+        ("typing", "overload"),
+        ("typing", "override"),
+    }
+)
+"""Decorators that keep no function for anybody else to call."""
+_INERT_BUILTINS = frozenset({"property", "staticmethod", "classmethod"})
+_VARIANTS = frozenset({"with_options", "configure"})
+"""Methods of a pipeline that make another one and run none."""
+_PROPERTY_PARTS = frozenset({"setter", "getter", "deleter"})
+
+
+class _ImportTime:
+    """Collects what an import of a module runs.
+
+    A function's definition doesn't run its body. It runs its defaults and decorators, and a decorator that isn't known
+    to be inert may put the function into a registry.
+    """
+
+    def __init__(self, index: ModuleIndex) -> None:
+        self.index = index
+
+    def run(self, statements: list[ast.stmt]) -> None:
+        """Collect from the top level, or from a block of it."""
+        for node in statements:
+            if isinstance(node, ast.Import):
+                self.index.imports += [Import(alias.name) for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                module = "." * node.level + (node.module or "")
+                self.index.imports += [
+                    Import(module, None if alias.name == "*" else alias.name) for alias in node.names
+                ]
+            elif isinstance(node, ast.If):
+                if not _is_main_guard(node.test) and not _is_type_checking(node.test):
+                    self.add(node.test)
+                    self.run(node.body)
+                self.run(node.orelse)
+            elif isinstance(node, ast.Try | ast.TryStar):
+                self.run([*node.body, *(s for handler in node.handlers for s in handler.body)])
+                self.run([*node.orelse, *node.finalbody])
+            elif isinstance(node, ast.With):
+                for item in node.items:
+                    self.add(item.context_expr)
+                self.run(node.body)
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                self.function(node, top=True)
+            elif isinstance(node, ast.ClassDef):
+                self.class_(node, top=True)
+            else:
+                self.plain(node)
+
+    def plain(self, node: ast.stmt) -> None:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            return  # a docstring
+        makes: set[str] = set()
+        value = node.value if isinstance(node, ast.Assign) else None
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(value, ast.Call)
+            and getattr(value.func, "attr", "") in _VARIANTS
+        ):
+            makes = set().union(*map(targets_of, node.targets))
+        self.add(node, makes)
+
+    def add(self, node: ast.AST, makes: Iterable[str] = ()) -> None:
+        calls = {
+            chain[0]
+            for inner in ast.walk(node)
+            if isinstance(inner, ast.Call)
+            for chain in [dotted_name(inner.func)]
+            if chain
+        }
+        self.index.import_time.append(
+            ImportTimeStatement(
+                _text(node), frozenset(references_of(node)), frozenset(calls), frozenset(makes)
+            )
+        )
+
+    def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef, *, top: bool) -> None:
+        for decorator in node.decorator_list:
+            self.decorator(node.name, decorator, top=top)
+        for default in [*node.args.defaults, *node.args.kw_defaults]:
+            if default is not None:
+                self.add(default)
+
+    def class_(self, node: ast.ClassDef, *, top: bool) -> None:
+        for decorator in node.decorator_list:
+            self.decorator(node.name, decorator, top=top)
+        if node.bases or node.keywords:
+            self.index.subclasses.add(node.name if top else "*")
+        if any((self.target(base) or ("",))[0].partition(".")[0] == "rayform" for base in node.bases):
+            self.index.registered.add(
+                node.name if top else "*"
+            )  # a materializer enters Rayform's own registry
+        if any(keyword.arg == "metaclass" for keyword in node.keywords):
+            self.index.has_class_hooks = True
+        for inner in node.body:
+            if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
+                if inner.name == "__init_subclass__":
+                    self.index.has_class_hooks = True
+                self.function(inner, top=False)
+                if any(not self.is_inert(d) for d in inner.decorator_list):
+                    self.index.registered.add(node.name if top else "*")
+            elif isinstance(inner, ast.ClassDef):
+                self.class_(inner, top=False)
+            elif not (isinstance(inner, ast.Expr) and isinstance(inner.value, ast.Constant)):
+                self.add(inner)
+
+    def decorator(self, name: str, decorator: ast.expr, *, top: bool) -> None:
+        if self.is_inert(decorator):
+            if top and self.target(decorator) == ("rayform", "pipeline"):
+                self.index.pipelines.add(name)
+            return
+        self.add(decorator)
+        if top:
+            self.index.registered.add(name)
+
+    def is_inert(self, decorator: ast.expr) -> bool:
+        target = self.target(decorator)
+        if target is None:
+            return False
+        return (
+            target in _INERT
+            or (target[0] == "" and target[1] in _INERT_BUILTINS)
+            or target[1] in _PROPERTY_PARTS
+        )
+
+    def target(self, decorator: ast.expr) -> tuple[str, str] | None:
+        """Return the module and the name that a decorator comes from; a builtin's module is empty."""
+        chain = dotted_name(decorator.func if isinstance(decorator, ast.Call) else decorator)
+        if not chain:
+            return None
+        binding = next(iter(self.index.bindings.get(chain[0], ())), None)
+        if binding is None:
+            return ("", chain[0]) if len(chain) == 1 else None
+        if len(chain) == 2 and chain[1] in _PROPERTY_PARTS:
+            return ("", chain[1])  # `@name.setter` of a property
+        if binding.source is None:
+            return None
+        module, name = binding.source
+        parts = (*module.split("."), *((name,) if name else ()), *chain[1:])
+        return ".".join(parts[:-1]), parts[-1]
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    return getattr(test, "id", getattr(test, "attr", "")) == "TYPE_CHECKING"
+
+
+_COMPUTED_IMPORTS = frozenset(
+    {"import_module", "__import__", "exec_module", "load_module", "run_path", "run_module"}
+)
+
+
+def _imports_by_a_computed_name(call: ast.Call) -> bool:
+    name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+    return name in _COMPUTED_IMPORTS and not (call.args and isinstance(call.args[0], ast.Constant))
 
 
 class _Indexer:
@@ -152,7 +358,7 @@ class _Indexer:
             self.run(node.body, guards=(*guards, *(item.context_expr for item in node.items)))
             for item in node.items:
                 if item.optional_vars is not None:
-                    self.bind(_targets(item.optional_vars), node, guards)
+                    self.bind(targets_of(item.optional_vars), node, guards)
         else:
             self.bind(_bound_names(node), node, guards)
 
@@ -172,7 +378,7 @@ class _Indexer:
                 self.add(alias.asname or alias.name, Binding(text, frozenset(), Import(module, alias.name)))
 
     def bind(self, names: set[str], node: ast.stmt, guards: tuple[ast.expr, ...]) -> None:
-        references = frozenset(_references(node).union(*(_references(g) for g in guards)))
+        references = frozenset(references_of(node).union(*(references_of(g) for g in guards)))
         self.index.loose_references |= references
         if names:
             binding = Binding("|".join([*map(_text, guards), _text(node)]), references)
@@ -181,17 +387,6 @@ class _Indexer:
 
     def add(self, name: str, binding: Binding) -> None:
         self.index.bindings.setdefault(name, []).append(binding)
-
-
-def _targets(node: ast.AST) -> set[str]:
-    """Return the names that assigning to `node` binds or changes (`a`, `a.b = …`, `a[0] = …`, `a, *b`)."""
-    if isinstance(node, ast.Name):
-        return {node.id}
-    if isinstance(node, ast.Attribute | ast.Subscript | ast.Starred):
-        return _targets(node.value)
-    if isinstance(node, ast.Tuple | ast.List):
-        return set().union(*(_targets(e) for e in node.elts))
-    return set()
 
 
 def _bound_names(node: ast.stmt) -> set[str]:
@@ -203,157 +398,24 @@ def _bound_names(node: ast.stmt) -> set[str]:
             # `@REGISTRY.register`: the content of REGISTRY depends on this function.
             inner = decorator.func if isinstance(decorator, ast.Call) else decorator
             if isinstance(inner, ast.Attribute):
-                names |= _targets(inner)
+                names |= targets_of(inner)
         return names
     if isinstance(node, ast.Expr):
         if isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Attribute):
-            names |= _targets(node.value.func)  # `CONFIG.update(...)`
+            names |= targets_of(node.value.func)  # `CONFIG.update(...)`
         elif (
             isinstance(node.value, ast.Call)
             and isinstance(node.value.func, ast.Name)
             and node.value.func.id in ("setattr", "delattr")
             and node.value.args
         ):
-            names |= _targets(node.value.args[0])
+            names |= targets_of(node.value.args[0])
     for inner_node in ast.walk(node):
         if isinstance(inner_node, ast.Assign | ast.Delete):
             for target in inner_node.targets:
-                names |= _targets(target)
+                names |= targets_of(target)
         elif isinstance(inner_node, ast.AugAssign | ast.AnnAssign | ast.For | ast.NamedExpr):
-            names |= _targets(inner_node.target)
+            names |= targets_of(inner_node.target)
         elif type(inner_node).__name__ == "TypeAlias":
-            names |= _targets(inner_node.name)  # type: ignore[attr-defined]
+            names |= targets_of(inner_node.name)  # type: ignore[attr-defined]
     return names
-
-
-_WHOLE_MODULE_CALLS = frozenset({"globals", "eval", "exec", "vars", "locals"})
-_IMPORT_CALLS = frozenset({"import_module", "__import__"})
-
-
-def _references(node: ast.AST) -> set[Reference]:
-    """Return the names that `node` takes from outside of itself."""
-    visitor = _ReferenceVisitor()
-    visitor.visit(node)
-    return visitor.references
-
-
-class _ReferenceVisitor(ast.NodeVisitor):
-    """Collects names that a statement reads and doesn't bind itself, by Python's rules of scope."""
-
-    def __init__(self) -> None:
-        self.references: set[Reference] = set()
-        self.scopes: list[dict[str, Import | None]] = []
-        """Names that the enclosing functions bind, the innermost last; with the import, for names that are imported."""
-
-    def use(self, first: str, *rest: str) -> None:
-        for scope in reversed(self.scopes):
-            if first in scope:
-                source = scope[first]
-                if source is not None:
-                    self.references.add(Reference(rest, source))
-                return
-        self.references.add(Reference((first, *rest)))
-
-    def visit_Name(self, node: ast.Name) -> None:
-        self.use(node.id)
-
-    def visit_Attribute(self, node: ast.Attribute) -> None:
-        chain = [node.attr]
-        inner: ast.expr = node.value
-        while isinstance(inner, ast.Attribute):
-            chain.append(inner.attr)
-            inner = inner.value
-        if isinstance(inner, ast.Name):
-            self.use(inner.id, *reversed(chain))
-        else:
-            self.visit(inner)
-
-    def visit_Call(self, node: ast.Call) -> None:
-        name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-        if (
-            isinstance(node.func, ast.Name)
-            and name in _WHOLE_MODULE_CALLS
-            and (name != "vars" or not node.args)
-        ):
-            self.references.add(Reference(("*",)))
-        if name in _IMPORT_CALLS and node.args and isinstance(node.args[0], ast.Constant):
-            self.references.add(Reference((), Import(str(node.args[0].value))))
-        self.generic_visit(node)
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        if any(alias.name == "*" for alias in node.names):
-            self.references.add(Reference((), Import("." * node.level + (node.module or ""))))
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        self.function(node)
-
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
-        self.function(node)
-
-    def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        for outside in [*node.decorator_list, node.returns, *node.args.defaults, *node.args.kw_defaults]:
-            if outside is not None:
-                self.visit(outside)
-        arguments = _all_arguments(node.args)
-        for argument in arguments:
-            if argument.annotation is not None:
-                self.visit(argument.annotation)
-        self.scopes.append({**dict.fromkeys(a.arg for a in arguments), **_local_names(node.body)})
-        for statement in node.body:
-            self.visit(statement)
-        self.scopes.pop()
-
-    def visit_Lambda(self, node: ast.Lambda) -> None:
-        for default in [*node.args.defaults, *node.args.kw_defaults]:
-            if default is not None:
-                self.visit(default)
-        self.scopes.append(dict.fromkeys(a.arg for a in _all_arguments(node.args)))
-        self.visit(node.body)
-        self.scopes.pop()
-
-    def comprehension(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> None:
-        names = set().union(*(_targets(g.target) for g in node.generators))
-        self.visit(node.generators[0].iter)
-        self.scopes.append(dict.fromkeys(names))
-        self.generic_visit(node)
-        self.scopes.pop()
-
-    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = comprehension  # noqa: N815
-
-
-def _all_arguments(arguments: ast.arguments) -> list[ast.arg]:
-    extra = [a for a in (arguments.vararg, arguments.kwarg) if a is not None]
-    return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *extra]
-
-
-def _local_names(body: list[ast.stmt]) -> dict[str, Import | None]:
-    """Return the names that a function's body binds for itself; with the import, for names that it imports."""
-    bound: dict[str, Import | None] = {}
-    outer: set[str] = set()
-
-    def walk(node: ast.AST) -> None:
-        if isinstance(node, ast.Global | ast.Nonlocal):
-            outer.update(node.names)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            bound[node.name] = None
-            return
-        elif isinstance(node, ast.Lambda):
-            return
-        elif isinstance(node, ast.Import):
-            for alias in node.names:
-                name = alias.asname or alias.name.split(".")[0]
-                bound[name] = Import(alias.name if alias.asname else name)
-        elif isinstance(node, ast.ImportFrom):
-            module = "." * node.level + (node.module or "")
-            for alias in node.names:
-                bound[alias.asname or alias.name] = Import(module, alias.name)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
-            bound.setdefault(node.id, None)
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            bound.setdefault(node.name, None)
-        for child in ast.iter_child_nodes(node):
-            walk(child)
-
-    for statement in body:
-        walk(statement)
-    return {name: source for name, source in bound.items() if name not in outer}

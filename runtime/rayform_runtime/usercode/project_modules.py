@@ -61,17 +61,22 @@ def find_module(name: str, *, relative_to: Path | None = None) -> Path | None:
         for _ in range(level - 1):
             folder = folder.parent
         return _in_folder(folder, parts)
-    if parts and parts[0] in sys.stdlib_module_names:
+    root = str(_import_root(relative_to)) if relative_to is not None else None
+    if not parts or parts[0] in sys.builtin_module_names:
         return None
-    loaded = sys.modules.get(name)
-    file = getattr(loaded, "__file__", None)
+    is_standard = parts[0] in sys.stdlib_module_names
+    if is_standard:
+        # A project's `random.py` hides the standard library's, depending on which was imported first: it counts.
+        path = _in_folder(root, parts) if root is not None else None
+        if path is not None and is_project_file(path):
+            return path
+    file = getattr(sys.modules.get(name), "__file__", None)
     if file:
         return Path(file) if is_project_file(Path(file)) else None
-    folders = [entry for entry in sys.path if entry]
-    if relative_to is not None:
-        folders.insert(0, str(_import_root(relative_to)))
-    for place in folders:
-        path = _in_folder(place, parts)
+    if is_standard:
+        return None
+    for folder in [*((root,) if root is not None else ()), *filter(None, sys.path)]:
+        path = _in_folder(folder, parts)
         if path is not None:
             return path if is_project_file(path) else None
     return None

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rayform_runtime.usercode.digest import reached_code, source_digest
+from rayform_runtime.usercode.digest import source_digest, step_code
 
 _names = itertools.count()
 
@@ -65,10 +65,10 @@ CHANGES = {
     "a renamed import": (
         {
             "steps": "import PKG.a as z\ndef step():\n    return z.f()\n",
-            "a": "X = 1\nY = 1\ndef f():\n    return X\ndef g():\n    return Y\n",
+            "a": "X = 1\ndef f():\n    return X\ndef g():\n    return 1\n",
         },
-        {"a": "X = 2\nY = 1\ndef f():\n    return X\ndef g():\n    return Y\n"},
-        {"a": "X = 1\nY = 2\ndef f():\n    return X\ndef g():\n    return Y\n"},
+        {"a": "X = 2\ndef f():\n    return X\ndef g():\n    return 1\n"},
+        {"a": "X = 1\ndef f():\n    return X\ndef g():\n    return 2\n"},
     ),
     "an import by its dotted name": (
         {
@@ -117,11 +117,11 @@ CHANGES = {
     "a method of a class that it makes": (
         {
             "steps": "from .a import Net\ndef step():\n    return Net().fit()\n",
-            "a": "from .b import Base\nclass Net(Base):\n    pass\nclass Other:\n    x = 1\n",
+            "a": "from .b import Base\nclass Net(Base):\n    pass\nclass Other:\n    def x(self): return 1\n",
             "b": "class Base:\n    def fit(self):\n        return 1\n",
         },
         {"b": "class Base:\n    def fit(self):\n        return 2\n"},
-        {"a": "from .b import Base\nclass Net(Base):\n    pass\nclass Other:\n    x = 2\n"},
+        {"a": "from .b import Base\nclass Net(Base):\n    pass\nclass Other:\n    def x(self): return 2\n"},
     ),
     "a decorator": (
         {
@@ -134,10 +134,14 @@ CHANGES = {
     "a module constant and what changes it": (
         {
             "steps": "from .a import SETTINGS\ndef step():\n    return SETTINGS\n",
-            "a": "SETTINGS = {}\nOTHER = {}\nSETTINGS.update(a=1)\nSETTINGS['b'] = 1\nOTHER['b'] = 1\n",
+            "a": "SETTINGS = {}\nSETTINGS.update(a=1)\nSETTINGS['b'] = 1\ndef other():\n    SETTINGS['b'] = 1\n",
         },
-        {"a": "SETTINGS = {}\nOTHER = {}\nSETTINGS.update(a=2)\nSETTINGS['b'] = 1\nOTHER['b'] = 1\n"},
-        {"a": "SETTINGS = {}\nOTHER = {}\nSETTINGS.update(a=1)\nSETTINGS['b'] = 1\nOTHER['b'] = 2\n"},
+        {
+            "a": "SETTINGS = {}\nSETTINGS.update(a=2)\nSETTINGS['b'] = 1\ndef other():\n    SETTINGS['b'] = 1\n"
+        },
+        {
+            "a": "SETTINGS = {}\nSETTINGS.update(a=1)\nSETTINGS['b'] = 1\ndef other():\n    SETTINGS['b'] = 2\n"
+        },
     ),
     "a nested function": (
         {
@@ -280,11 +284,12 @@ def test_function_without_file_digests_its_source_or_bytecode() -> None:
     assert first != other
 
 
-def test_reached_code_names_what_counts(project: Project) -> None:
-    """`reached_code` lists the names that the digest covers, and no library's."""
+def test_parts_name_what_counts(project: Project) -> None:
+    """The parts of a step's code are the names that it reaches, and no library's."""
     project.write(
         steps="import json\nfrom .a import f\ndef step():\n    return json.dumps(f())\n",
         a="def f():\n    return 1\n",
     )
-    found = reached_code(project.load().step)
-    assert found == [f"{project.name}.a:f", f"{project.name}.steps:step"]
+    code = step_code(project.load().step)
+    places = [":<import>", ".a:<import>", ".a:f", ".steps:<import>", ".steps:f", ".steps:json", ".steps:step"]
+    assert list(code.parts) == sorted(project.name + place for place in places)
