@@ -273,6 +273,7 @@ class StepResult:
         started_at, ended_at: by the worker's clock.
         map_lengths: length of each output that is a list or tuple, so that a dependent `map` knows its width.
         summaries: one short line per value, for the end of `rayform run`.
+        loaded: the project's files of the modules that the step asked for; see `usercode.loaded_modules`.
     """
 
     step_run_id: str
@@ -288,6 +289,7 @@ class StepResult:
     ended_at: datetime | None = None
     map_lengths: Mapping[str, int] = field(default_factory=dict)
     summaries: Mapping[str, str] = field(default_factory=dict)
+    loaded: Sequence[str] = ()
 
 
 # -- what a listener gets ---------------------------------------------------------------------------------------
