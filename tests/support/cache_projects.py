@@ -525,4 +525,109 @@ def describe() -> str:
         },
         "steps:describe",
     ),
+    "a training project without surprises": SmallProject(
+        {
+            "training/__init__.py": "",
+            "training/data.py": """
+import csv
+import io
+
+HEADER = ["x", "y"]
+
+
+def rows(count):
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(HEADER)
+    for number in range(count):
+        writer.writerow([number, number * 2 + 1])
+    return text.getvalue()
+"""
+            + UNUSED,
+            "training/features.py": """
+import csv
+
+
+def split(text):
+    lines = list(csv.DictReader(text.splitlines()))
+    return [float(line["x"]) for line in lines], [float(line["y"]) for line in lines]
+"""
+            + UNUSED,
+            "training/model.py": """
+class Line:
+    slope = 0.0
+
+    def fit(self, xs, ys, rate=0.01):
+        for _ in range(20):
+            for x, y in zip(xs, ys):
+                self.slope += rate * (y - self.slope * x) * x
+        return self
+
+
+def rounded(value, digits=3):
+    return round(value, digits)
+"""
+            + UNUSED,
+            "training/steps.py": """
+from rayform import step
+from training import data
+from training.features import split
+from training.model import Line, rounded
+
+
+@step
+def load(count: int = 5) -> str:
+    return data.rows(count)
+
+
+@step
+def train(count: int = 5) -> float:
+    xs, ys = split(data.rows(count))
+    return rounded(Line().fit(xs, ys).slope)
+
+
+@step
+def report(score: float) -> str:
+    text = "score " + str(score * 100)
+    return text + " %"
+"""
+            + UNUSED,
+        },
+        "training.steps:train",
+    ),
+    "a script without a guard": SmallProject(
+        {
+            "script.py": """
+import functools
+
+from rayform import pipeline, step
+from tables import TABLE, names
+
+BATCH = 4
+
+
+@functools.lru_cache(maxsize=None)
+def lookup(key):
+    return TABLE[key] + BATCH
+
+
+@step
+def work(key: str = "b") -> int:
+    return lookup(key) + len(names())
+
+
+@step
+def finish(total: int) -> str:
+    return "total " + str(total + 1)
+
+
+@pipeline
+def nightly(key: str = "b"):
+    finish(work(key))
+"""
+            + UNUSED,
+            "tables.py": "TABLE = {'a': 1, 'b': 5}\n\n\ndef names():\n    return sorted(TABLE)\n" + UNUSED,
+        },
+        "script:work",
+    ),
 }
