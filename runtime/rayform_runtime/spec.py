@@ -238,7 +238,6 @@ class StepSpec(_Spec):
         on_failure, on_success: hooks, called in the worker.
         model: the model of this step if it differs from the pipeline's.
         code_digest: digest of the step's source and of the project code that it calls, for the cache key.
-        code_files: which list of `PipelineSpec.code_files` names the files that the digest covers.
         settings: flavor-specific settings by flavor name.
     """
 
@@ -258,7 +257,6 @@ class StepSpec(_Spec):
     on_success: SourceRef | None = None
     model: ModelSpec | None = None
     code_digest: str = ""
-    code_files: int | None = None
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @property
@@ -297,7 +295,6 @@ class PipelineSpec(_Spec):
             workers put them there too. Those below `code_root` are relative to it (`"."` is the root itself). The
             others are absolute and exist only on the machine that traced it.
         on_failure, on_success: hooks of the run.
-        code_files: lists of project files that the digests of steps cover, relative to `code_root` if below it.
         settings: flavor-specific settings by flavor name.
     """
 
@@ -316,7 +313,6 @@ class PipelineSpec(_Spec):
     import_paths: list[str] = Field(default_factory=list)
     on_failure: SourceRef | None = None
     on_success: SourceRef | None = None
-    code_files: list[list[str]] = Field(default_factory=list)
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     def step(self, key: str) -> StepSpec:

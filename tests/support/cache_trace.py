@@ -36,27 +36,25 @@ def main(folder: str, step: str, arguments: str, what: str, *recorded: str) -> N
         sys.settrace(trace)
     module, _, name = step.partition(":")
     function = getattr(importlib.import_module(module), name)
-    if what == "trace":
-        values = eval(arguments, {"load": importlib.import_module})
-        function.entrypoint(*values)
-        sys.settrace(None)
-        loaded = sorted(
-            os.path.relpath(m.__file__, folder)
-            for m in list(sys.modules.values())
-            if (getattr(m, "__file__", None) or "").startswith(folder)
-        )
-        print(json.dumps({"lines": {f: sorted(n) for f, n in lines.items()}, "loaded": loaded}))
-        return
     from pathlib import Path
 
-    from rayform_runtime.usercode.digest import step_code
-    from rayform_runtime.usercode.module_index import index_module
+    from rayform_runtime.artifacts.import_paths import import_path, resolve
+    from rayform_runtime.usercode.digest import code_of_files, step_code
+    from rayform_runtime.usercode.loaded_modules import note_loaded_code, places_of
 
-    static = step_code(function.entrypoint).files
-    others = [path for path in (os.path.join(folder, file) for file in recorded) if path not in static]
+    if what == "trace":
+        values = eval(arguments, {"load": importlib.import_module})
+        with note_loaded_code() as names:
+            for value in values:
+                resolve(import_path(type(value)))  # as a worker finds the types of stored values
+            function.entrypoint(*values)
+        sys.settrace(None)
+        found = {file: sorted(numbers) for file, numbers in lines.items()}
+        print(json.dumps({"lines": found, "loaded": places_of(names, folder)}))
+        return
     for _ in sys.stdin:
-        digest = step_code(function.entrypoint).digest
-        print(digest, *(index_module(Path(path)).whole for path in others), flush=True)
+        digests = step_code(function.entrypoint).digest, code_of_files(recorded, Path(folder)).digest
+        print(*digests, flush=True)
 
 
 if __name__ == "__main__":

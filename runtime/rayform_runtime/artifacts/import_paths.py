@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 from types import ModuleType
 
 from rayform_core.errors import IntegrityError, UsageError, nearest
@@ -12,6 +13,8 @@ __all__ = ["TypeChangedError", "TypeGoneError", "import_path", "is_importable", 
 
 # A script is `__main__` in the process that the user starts, and has one of the other names in a worker.
 _MAIN = ("__main__", "__rayform_main__", "__mp_main__")
+on_resolve: Callable[[str], object] = lambda path: None  # noqa: E731
+"""Called with each import path that is resolved: a step's cached result depends on the code of its types."""
 
 
 class TypeGoneError(IntegrityError):
@@ -50,6 +53,7 @@ def resolve(path: str) -> object:
         UsageError: the path isn't an import path.
         TypeGoneError: the module, or the name in it, doesn't exist here.
     """
+    on_resolve(path)
     module_name, _, qualname = path.partition(":")
     if not all(part.isidentifier() for part in (*module_name.split("."), *qualname.split("."))):
         raise UsageError(

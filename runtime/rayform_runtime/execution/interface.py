@@ -273,7 +273,7 @@ class StepResult:
         started_at, ended_at: by the worker's clock.
         map_lengths: length of each output that is a list or tuple, so that a dependent `map` knows its width.
         summaries: one short line per value, for the end of `rayform run`.
-        loaded: the project's files of the modules that the step asked for; see `usercode.loaded_modules`.
+        loaded: the project's code that the step asked for by computed names; see `usercode.loaded_modules`.
     """
 
     step_run_id: str

@@ -1,8 +1,9 @@
-"""Which of the project's modules a step asks for while it runs: what no static reading of its code can tell.
+"""Which of the project's code a step asks for by computed names while it runs: what no static reading can tell.
 
-A module that is imported by a computed name, the module of an input's class, a plugin that a library loads by its path:
-all come by `__import__` or `importlib.import_module`. Both are wrapped once per process. Outside of
-`note_loaded_modules` the wrappers only pass the call on.
+A module that is imported by a name from a variable, the class of an input, a plugin that a library loads by its
+path: all come by `importlib.import_module`, by a call of `__import__` (as `pickle` makes them), or by an import path in
+a stored value. The first two are wrapped once per process. Outside of `note_loaded_code` the wrappers only pass the
+call on.
 """
 
 from __future__ import annotations
@@ -14,40 +15,48 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from rayform_runtime.artifacts import import_paths
 from rayform_runtime.usercode.project_modules import is_project_file
 
-__all__ = ["loaded_files", "note_loaded_modules"]
+__all__ = ["note_loaded_code", "places_of"]
 
-_asked: set[str] | None = None
-"""Names of the modules that were asked for since the recording began; `None` while nothing is recorded."""
+_noted: set[str] | None = None
+"""Modules, and types as `module:name`, that were asked for since the noting began; `None` while nothing is noted."""
 _is_installed = False
 
 
 @contextlib.contextmanager
-def note_loaded_modules() -> Iterator[set[str]]:
-    """Collect the names of all modules that are asked for in this context, in any thread.
+def note_loaded_code() -> Iterator[set[str]]:
+    """Collect the modules and types that are asked for by computed names in this context, in any thread.
 
     Yields:
-        the set that the names come into.
+        the set into which the names come: `module` or `module:name`.
     """
-    global _asked
+    global _noted
     _install()
-    before, _asked = _asked, set()
+    outer, _noted = _noted, set()
     try:
-        yield _asked
+        yield _noted
     finally:
-        _asked = before
+        _noted = outer
 
 
-def loaded_files(names: set[str], code_root: str | None) -> tuple[str, ...]:
-    """Return the files of those modules that are the project's, relative to its root where they lie below it."""
-    files = set()
+def places_of(names: set[str], code_root: str | None) -> tuple[str, ...]:
+    """Return the places of those names that are the project's: `FILE`, or `FILE:NAME` for a type.
+
+    Args:
+        names: what `note_loaded_code` collected.
+        code_root: the project's folder; files below it are relative to it.
+    """
+    places = set()
     for name in names:
-        file = getattr(sys.modules.get(name), "__file__", None)
+        module, colon, type_name = name.partition(":")
+        file = getattr(sys.modules.get(module), "__file__", None)
         if file and is_project_file(path := Path(file)):
-            below = code_root is not None and path.is_relative_to(code_root)
-            files.add(path.relative_to(code_root).as_posix() if below and code_root else str(path))
-    return tuple(sorted(files))
+            is_below = code_root is not None and path.is_relative_to(code_root)
+            place = path.relative_to(code_root or "").as_posix() if is_below else str(path)
+            places.add(f"{place}{colon}{type_name}")
+    return tuple(sorted(places))
 
 
 def _install() -> None:
@@ -58,21 +67,18 @@ def _install() -> None:
     import_, import_module = builtins.__import__, importlib.import_module
 
     def noting_import(name, globals=None, locals=None, fromlist=(), level=0):  # type: ignore[no-untyped-def]
-        module = import_(name, globals, locals, fromlist, level)
-        asked = _asked
-        if asked is not None:
-            if not fromlist:
-                asked.add(name if level == 0 else module.__name__)
-            else:
-                asked.add(module.__name__)
-                asked.update(f"{module.__name__}.{item}" for item in fromlist)
-        return module
+        # An import statement passes its module's globals, and a tuple or nothing as the list of names. The reading of
+        # the step's code has followed it.
+        if _noted is not None and (globals is None or type(fromlist) is list):
+            _noted.add(name)
+        return import_(name, globals, locals, fromlist, level)
 
     def noting_import_module(name, package=None):  # type: ignore[no-untyped-def]
         module = import_module(name, package)
-        if _asked is not None:
-            _asked.add(module.__name__)
+        if _noted is not None and not sys._getframe(1).f_globals["__name__"].startswith("rayform_runtime."):
+            _noted.add(module.__name__)
         return module
 
     builtins.__import__ = noting_import
     importlib.import_module = noting_import_module
+    import_paths.on_resolve = lambda path: _noted.add(path) if _noted is not None else None

@@ -24,7 +24,7 @@ from rayform_runtime.execution.worker.hooks import call_hook
 from rayform_runtime.execution.worker.outputs import save_outputs
 from rayform_runtime.execution.worker.surroundings import Surroundings
 from rayform_runtime.record_gate import catalog_waits_for
-from rayform_runtime.usercode.loaded_modules import loaded_files, note_loaded_modules
+from rayform_runtime.usercode.loaded_modules import note_loaded_code, places_of
 from rayform_runtime.usercode.loading import add_code_root, load_function
 from rayform_runtime.usercode.tracebacks import step_error
 
@@ -68,7 +68,7 @@ def _run(task: StepTask, stack: Stack, started: datetime) -> StepResult:
     add_code_root(task.code_root, task.pipeline.import_paths)
     function = load_function(task.step.source)
     context = context_of(task, stack)
-    with note_loaded_modules() as modules, running_step(context), Surroundings() as surroundings:
+    with note_loaded_code() as loaded, running_step(context), Surroundings() as surroundings:
         arguments = load_arguments(task, function, stack)
         try:
             returned = surroundings.call(function, arguments)
@@ -90,7 +90,7 @@ def _run(task: StepTask, stack: Stack, started: datetime) -> StepResult:
         ended_at=datetime.now(UTC),
         map_lengths=saved.lengths,
         summaries=saved.summaries,
-        loaded=loaded_files(modules, task.code_root),
+        loaded=places_of(loaded, task.code_root),
     )
 
 

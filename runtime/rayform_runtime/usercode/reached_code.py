@@ -1,0 +1,440 @@
+"""Which code of the project a function reaches; `digest` says what counts and why."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import inspect
+import sys
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from rayform_runtime.usercode.module_index import FileStamp, ModuleIndex, file_stamp, index_module
+from rayform_runtime.usercode.project_modules import find_module, is_project_file
+from rayform_runtime.usercode.references import Import, Reference
+
+__all__ = ["ProjectSnapshot", "StepCode", "Walk", "plain_function"]
+
+_Code: TypeAlias = "type | types.FunctionType | types.MethodType"
+
+
+class _Unit(NamedTuple):
+    """A name at the top level of a module's file; the name `*` is the whole module."""
+
+    file: str
+    name: str
+
+
+_COMPUTED_AT_IMPORT = frozenset({"importlib", "import_module", "__import__", "pkgutil", "runpy"})
+_IMPORT = "<import>"
+"""The name of a unit that stands for what an import of the module runs."""
+
+
+class ProjectSnapshot:
+    """The project's files at one moment, for several digests: each file is looked at once.
+
+    One trace of a pipeline uses one snapshot, since a pipeline may call many steps whose code lies in the same files.
+
+    """
+
+    def __init__(self) -> None:
+        self._indexes: dict[str, ModuleIndex] = {}
+        self._stamps: dict[str, FileStamp] = {}
+        self.imported: dict[str, Walk] = {}
+        """By the file of a step: what its import alone reaches. The walks of all steps of the file start from it."""
+
+    def index(self, file: str | Path) -> ModuleIndex:
+        """Return a file, parsed."""
+        name = str(file)
+        index = self._indexes.get(name)
+        if index is None:
+            index = self._indexes[name] = index_module(Path(name))
+        return index
+
+    def stamp(self, file: str) -> FileStamp:
+        """Return the stamp of a file."""
+        stamp = self._stamps.get(file)
+        if stamp is None:
+            stamp = self._stamps[file] = file_stamp(file)
+        return stamp
+
+
+@dataclass(frozen=True, slots=True)
+class StepCode:
+    """The code that a step can reach.
+
+    Args:
+        digest: of all of it, hexadecimal.
+        parts: the digest of each part by its place, `module:name`; `module:<import>` is what the module's import runs.
+        files: the project's files that it lies in.
+    """
+
+    digest: str
+    parts: Mapping[str, str]
+    files: frozenset[str]
+
+
+def plain_function(wrapper: object) -> object:
+    """Return the function that an object wraps, or the object itself."""
+    while True:
+        inner: object = getattr(wrapper, "entrypoint", None) or getattr(wrapper, "__wrapped__", None)
+        if inner is None:
+            return wrapper
+        wrapper = inner
+
+
+class Walk:
+    """Follows names from some functions to all that they reach."""
+
+    def __init__(self, snapshot: ProjectSnapshot) -> None:
+        self._snapshot = snapshot
+        self.units: set[_Unit] = set()
+        """Code of the project that is reached."""
+        self.loose: dict[str, str] = {}
+        """Source or bytecode of functions that are in no file (a notebook's cells), and values in closures."""
+        self._todo: list[_Unit] = []
+        """Those of `units` whose references are still to be followed."""
+        self._import_time: dict[str, list[str]] = {}
+        """Hashes of the statements that the import of each file runs."""
+        self._class_hooks = False
+        """Whether a class of the project is told of its subclasses, or asks for them."""
+        self._followed: set[tuple[Path, tuple[str, ...]]] = set()
+        """Dotted names that were followed, with the file in which they stand."""
+
+    def code(self) -> StepCode:
+        """Return all that is reached."""
+        parts = {}
+        for file, name in self.units:
+            index = self._snapshot.index(file)
+            if name == _IMPORT:
+                text = hashlib.blake2b(repr(self._import_time[file]).encode(), digest_size=10).hexdigest()
+            else:
+                text = index.whole if name == "*" else index.digest_of(name)
+            parts[f"{index.label}:{name}"] = text
+        parts = dict(sorted({**parts, **self.loose}.items()))
+        whole = "\0".join(f"{place}={text}" for place, text in parts.items())
+        digest = hashlib.blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
+        return StepCode(digest, parts, frozenset(file for file, _ in self.units))
+
+    @property
+    def is_static(self) -> bool:
+        """Whether files alone decide the digest, and no values of this process."""
+        return not self.loose
+
+    # -- where to start -------------------------------------------------------------------------------------
+    def start(self, root: object) -> None:
+        """Add a function or class, or the class of a callable object, and all code that it reaches."""
+        if isinstance(root, type | types.FunctionType | types.MethodType):
+            code: _Code = root
+        elif isinstance(root, types.BuiltinFunctionType) or not callable(root):
+            return
+        else:
+            code = type(root)
+        file = _file_of(code)
+        top = code.__qualname__.split(".")[0]
+        index = self._snapshot.index(file) if file is not None else None
+        if index is None or file is None or (top not in index.bindings and not _is_nested(code)):
+            self._start_loose(code)
+            return
+        self._start_from_import(str(file))
+        self._add(_Unit(str(file), top if top in index.bindings else "*"))
+        self._follow()
+        self._closure(code)
+
+    def add_file(self, file: str, name: str) -> None:
+        """Add a name in a file and all that it reaches; the whole file if it has no such name."""
+        known = name.partition(".")[0]
+        self._add(_Unit(file, known if known in self._snapshot.index(file).bindings else "*"))
+        self._follow()
+
+    def _start_from_import(self, file: str) -> None:
+        """Take over what the import of a file reaches, if a walk of this snapshot has followed it."""
+        imported = self._snapshot.imported.get(file)
+        if imported is None:
+            imported = self._snapshot.imported[file] = Walk(self._snapshot)
+            imported._add(_Unit(file, _IMPORT))
+            imported._follow()
+        if not self.units:
+            self.units, self._followed = set(imported.units), set(imported._followed)
+            self._import_time, self._class_hooks = dict(imported._import_time), imported._class_hooks
+
+    def _start_loose(self, code: _Code) -> None:
+        """Add code that is in no file: its source if a notebook kept it, otherwise its bytecode."""
+        key = f"{code.__module__}:{code.__qualname__}"
+        if key in self.loose:
+            return
+        bytecode = getattr(code, "__code__", None)
+        try:
+            self.loose[key] = inspect.getsource(code)
+        except (OSError, TypeError):
+            self.loose[key] = _bytecode(bytecode) if bytecode is not None else repr(code)
+        self._closure(code)
+        names = set(_names(bytecode)) if bytecode is not None else set()
+        if isinstance(code, type):
+            for member in vars(code).values():
+                member_code = getattr(getattr(member, "__func__", member), "__code__", None)
+                names |= set(_names(member_code)) if member_code is not None else set()
+        space = getattr(code, "__globals__", None) or vars(sys.modules[code.__module__])
+        for name in sorted(names):
+            if name in space:
+                self._value(f"{key}.{name}", space[name])
+
+    def _closure(self, code: _Code) -> None:
+        """Add the values that a function takes from the functions around it."""
+        bytecode = getattr(code, "__code__", None)
+        names, cells = getattr(bytecode, "co_freevars", ()), getattr(code, "__closure__", None) or ()
+        for name, cell in zip(names, cells, strict=False):
+            try:
+                value = cell.cell_contents
+            except ValueError:
+                continue  # not bound yet
+            if value is not code:
+                self._value(f"{code.__module__}:{code.__qualname__}.{name}", value)
+
+    def _value(self, key: str, value: object) -> None:
+        """Add a value that code refers to by name, and that no assignment in a file explains."""
+        value = plain_function(value)
+        if isinstance(value, types.ModuleType):
+            # Built-in modules such as `sys` and `time` have no file, and the file of a namespace package is None.
+            file = _project_file(getattr(value, "__file__", None))
+            if file is not None:
+                self._add(_Unit(str(file), "*"))
+                self._follow()
+        elif isinstance(value, types.FunctionType | types.MethodType | type):
+            if value.__module__ == "__main__" or _file_of(value) is not None:
+                self.start(value)
+        elif isinstance(value, str | bytes | int | float | bool | complex | type(None)):
+            self.loose.setdefault(key, repr(value))
+        elif isinstance(value, tuple | list | frozenset | set | dict) and len(value) < 1000:
+            in_order = sorted(value, key=repr) if isinstance(value, set | frozenset) else value
+            self.loose.setdefault(key, repr(in_order))
+        else:
+            self.loose.setdefault(key, f"{type(value).__module__}:{type(value).__qualname__}")
+            if _file_of(type(value)) is not None:
+                self.start(type(value))
+
+    # -- following ------------------------------------------------------------------------------------------
+    def _add(self, unit: _Unit) -> None:
+        if unit not in self.units:
+            self.units.add(unit)
+            self._todo.append(unit)
+            if unit.name != _IMPORT:
+                self._add(_Unit(unit.file, _IMPORT))
+
+    def _follow(self) -> None:
+        while self._todo:
+            while self._todo:
+                self._follow_unit(*self._todo.pop())
+            if self._class_hooks:
+                for file in self._import_time:
+                    for name in self._snapshot.index(file).subclasses:
+                        self._add(_Unit(file, name))
+
+    def _follow_unit(self, file: str, name: str) -> None:
+        index = self._snapshot.index(file)
+        if name == _IMPORT:
+            self._import_module(index)
+            return
+        if name == "*":
+            references: Iterable[Reference] = index.loose_references
+            for binding in [b for bindings in index.bindings.values() for b in bindings]:
+                if binding.source is not None:
+                    self._import(index, binding.source, ())
+        else:
+            references = [r for binding in index.bindings.get(name, ()) for r in binding.references]
+        for reference in references:
+            self._reference(index, reference)
+
+    def _import_module(self, index: ModuleIndex) -> None:
+        """Follow what the import of a module runs: its packages, its statements, and what it imports."""
+        texts = self._import_time[str(index.file)] = []
+        folder = index.file.parent.parent if index.file.stem == "__init__" else index.file.parent
+        if (package := folder / "__init__.py").is_file():
+            self._add(_Unit(str(package), _IMPORT))
+        pipelines: set[str] = set()
+        for statement in index.import_time:
+            if any(name in pipelines or self._is_pipeline(index, name) for name in statement.calls):
+                if not statement.makes:
+                    break  # a worker that loads this script stops here
+                pipelines |= statement.makes
+                continue
+            texts.append(statement.text)
+            for reference in statement.references:
+                self._reference(index, reference)
+            if index.imports_by_computed_names and statement.calls & _COMPUTED_AT_IMPORT:
+                self._add_folder(index.file.parent)
+        for source in index.imports:
+            self._enter(source, index)
+        for name in index.registered:
+            self._add(_Unit(str(index.file), name))
+        self._class_hooks = self._class_hooks or index.has_class_hooks
+
+    def _add_folder(self, folder: Path) -> None:
+        """Add all modules below a folder: its code imports some of them by names that it computes."""
+        for path in sorted(folder.rglob("*.py")):
+            if is_project_file(path):
+                self._add(_Unit(str(path), "*"))
+
+    def _enter(self, source: Import, index: ModuleIndex) -> None:
+        """Add what an import statement runs: the module, the packages that it is in, and a submodule that it names."""
+        parts = source.module.split(".")
+        ends = range(1, len(parts) + 1) if parts[0] else range(len(parts), len(parts) + 1)
+        file = None
+        for end in ends:
+            module = ".".join(parts[:end])
+            file = find_module(module, relative_to=index.file)
+            if file is not None:
+                self._add(_Unit(str(file), _IMPORT))
+            elif _is_library(module):
+                return
+        if source.name is not None:
+            is_bound = file is not None and source.name in self._snapshot.index(file).bindings
+            if not is_bound or file == index.file:
+                submodule = find_module(_dotted(source.module, source.name), relative_to=index.file)
+                if submodule is not None:
+                    self._add(_Unit(str(submodule), _IMPORT))
+
+    def _is_pipeline(self, index: ModuleIndex, name: str) -> bool:
+        """Whether a name is bound to a `@pipeline` function of this module, or of one that it is imported from."""
+        if name in index.pipelines:
+            return True
+        for binding in index.bindings.get(name, ()):
+            if binding.source is not None and binding.source.name is not None:
+                module = find_module(binding.source.module, relative_to=index.file)
+                if module is not None and module != index.file:
+                    return binding.source.name in self._snapshot.index(module).pipelines
+        return False
+
+    def _reference(self, index: ModuleIndex, reference: Reference) -> None:
+        """Follow a reference from a module: to an import, or to a name that is bound there or star-imported."""
+        if reference.source is not None:
+            self._import(index, reference.source, reference.names)
+        elif reference.names[0] == "*":
+            self._add(_Unit(str(index.file), "*"))
+        else:
+            self._name(index, reference.names)
+
+    def _name(self, index: ModuleIndex, names: tuple[str, ...]) -> None:
+        """Follow `a.b.c` from a module: `a` is bound there, comes from a star import, or is a builtin."""
+        if (index.file, names) in self._followed:
+            return
+        self._followed.add((index.file, names))
+        bindings = index.bindings.get(names[0])
+        if bindings is None:
+            for star in index.stars:
+                module = find_module(star, relative_to=index.file)
+                if module is not None and self._reach(module, names):
+                    self._add(_Unit(str(index.file), names[0]))
+                    return
+            return
+        if names[0] in index.pipelines:
+            return  # a step runs no pipeline
+        self._add(_Unit(str(index.file), names[0]))
+        for binding in bindings:
+            if binding.source is not None:
+                self._import(index, binding.source, names[1:])
+
+    def _import(self, index: ModuleIndex, source: Import, rest: tuple[str, ...]) -> None:
+        """Follow an import, and the names after it, to the project's file that defines them, if there is one."""
+        if _is_library(source.module):
+            return
+        self._enter(source, index)
+        module = find_module(source.module, relative_to=index.file)
+        if source.name is None:
+            self._reach_in_module(source.module, module, rest, index)
+            return
+        # A package's own `from . import module` takes the module, not the name that the statement binds to it.
+        if module is not None and module != index.file and self._reach(module, (source.name, *rest)):
+            return
+        dotted = _dotted(source.module, source.name)
+        submodule = find_module(dotted, relative_to=index.file)
+        if submodule is not None:
+            self._reach_in_module(dotted, submodule, rest, index)
+        elif module is not None:
+            # The module makes the name at run time: `__getattr__`, `globals()[...]`.
+            self._add(_Unit(str(module), "*"))
+
+    def _reach_in_module(
+        self, name: str, module: Path | None, rest: tuple[str, ...], index: ModuleIndex
+    ) -> None:
+        """Follow `rest` from a module: a name in it, a submodule, or nothing, which means the whole module."""
+        if not rest:
+            if module is not None:
+                self._add(_Unit(str(module), "*"))
+            return
+        if module is not None and self._reach(module, rest):
+            return
+        submodule = find_module(_dotted(name, rest[0]), relative_to=index.file)
+        if submodule is not None:
+            self._add(_Unit(str(submodule), _IMPORT))
+            self._reach_in_module(_dotted(name, rest[0]), submodule, rest[1:], index)
+        elif module is not None:
+            self._add(_Unit(str(module), "*"))
+        elif len(rest) > 1:  # a package without a file of its own
+            self._reach_in_module(_dotted(name, rest[0]), None, rest[1:], index)
+
+    def _reach(self, module: Path, names: tuple[str, ...], passed: frozenset[Path] = frozenset()) -> bool:
+        """Follow names into a project's module; return false if the module's text doesn't bind the first."""
+        index = self._snapshot.index(module)
+        if names[0] in index.bindings:
+            self._name(index, names)
+            return True
+        if "*" in names[0] and (matches := fnmatch.filter(index.bindings, names[0])):
+            for name in matches:
+                self._name(index, (name,))
+            return True
+        for star in index.stars:
+            deeper = find_module(star, relative_to=index.file)
+            if deeper is not None and deeper not in passed and self._reach(deeper, names, passed | {module}):
+                return True
+        return False
+
+
+def _is_library(name: str) -> bool:
+    """Whether the top package of an absolute module name is loaded, and no part of the project."""
+    if name.startswith("."):
+        return False
+    top = name.partition(".")[0]
+    file = getattr(sys.modules.get(top), "__file__", None)
+    return top in sys.builtin_module_names or (
+        bool(file) and top not in sys.stdlib_module_names and not is_project_file(Path(file))
+    )
+
+
+def _dotted(module: str, name: str) -> str:
+    return module + name if module.endswith(".") else f"{module}.{name}"
+
+
+def _is_nested(code: _Code) -> bool:
+    return "<locals>" in code.__qualname__ or "<lambda>" in code.__qualname__
+
+
+def _file_of(code: _Code) -> Path | None:
+    """Return the project's file that defines a function or class."""
+    bytecode = getattr(code, "__code__", None)
+    if bytecode is not None:
+        return _project_file(bytecode.co_filename)
+    module = sys.modules.get(getattr(code, "__module__", "") or "")
+    return _project_file(getattr(module, "__file__", None))
+
+
+def _project_file(file: str | None) -> Path | None:
+    if not file:
+        return None
+    path = Path(file)
+    return path if is_project_file(path) else None
+
+
+def _names(code: types.CodeType) -> Iterable[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)
+
+
+def _bytecode(code: types.CodeType) -> str:
+    constants = [_bytecode(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts]
+    return repr((code.co_code.hex(), constants, code.co_names, code.co_varnames))
