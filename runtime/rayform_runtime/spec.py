@@ -238,6 +238,7 @@ class StepSpec(_Spec):
         on_failure, on_success: hooks, called in the worker.
         model: the model of this step if it differs from the pipeline's.
         code_digest: digest of the step's source and of the project code that it calls, for the cache key.
+        cache_on: digests of what else the cache key holds: the files of `cache_files`, by path, and `cache_on`.
         settings: flavor-specific settings by flavor name.
     """
 
@@ -257,6 +258,7 @@ class StepSpec(_Spec):
     on_success: SourceRef | None = None
     model: ModelSpec | None = None
     code_digest: str = ""
+    cache_on: dict[str, str] = Field(default_factory=dict)
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @property
@@ -295,6 +297,8 @@ class PipelineSpec(_Spec):
             workers put them there too. Those below `code_root` are relative to it (`"."` is the root itself). The
             others are absolute and exist only on the machine that traced it.
         on_failure, on_success: hooks of the run.
+        code_parts: digests of the project code that the steps can reach, by place (`FILE:NAME`).
+        code_reached: by `StepSpec.code_digest`, which of the parts, in their order, the step can reach.
         settings: flavor-specific settings by flavor name.
     """
 
@@ -313,7 +317,14 @@ class PipelineSpec(_Spec):
     import_paths: list[str] = Field(default_factory=list)
     on_failure: SourceRef | None = None
     on_success: SourceRef | None = None
+    code_parts: dict[str, str] = Field(default_factory=dict)
+    code_reached: dict[str, list[int]] = Field(default_factory=dict)
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    def parts_of(self, code_digest: str) -> dict[str, str]:
+        """Return the digests of the code that a step can reach, by place."""
+        places = list(self.code_parts)
+        return {places[i]: self.code_parts[places[i]] for i in self.code_reached.get(code_digest, ())}
 
     def step(self, key: str) -> StepSpec:
         """Return the step with this key.

@@ -294,6 +294,21 @@ class NewArtifactVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class Reuse:
+    """What a later run needs to take a step's result from the cache, beyond the cache key.
+
+    Args:
+        places: the code that the step asked for by computed names: `FILE` or `FILE:NAME`.
+        code: digests of that code, by place in it.
+        model_metadata: the metadata that the step added to its model version.
+    """
+
+    places: Sequence[str] = ()
+    code: Mapping[str, str] = field(default_factory=dict)
+    model_metadata: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class StepFinish:
     """How a step run ended.
 
@@ -307,6 +322,7 @@ class StepFinish:
         error: why it failed.
         ended_at: when; the time of the commit by default.
         model_version_id: the model version that its outputs are linked to.
+        reuse: what a later run needs to take its result; `None` if the cache key is enough.
     """
 
     id: UUID
@@ -318,6 +334,7 @@ class StepFinish:
     error: StepError | None = None
     ended_at: datetime | None = None
     model_version_id: UUID | None = None
+    reuse: Reuse | None = None
 
 
 # One attribute for each fact that users filter, sort and see by its name: more than 15.
@@ -413,6 +430,7 @@ class CachedResult:
     run_name: str
     cache_key: str
     outputs: Mapping[str, ArtifactVersion]
+    reuse: Reuse | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class ModuleIndex:
 
     Args:
         file: its path.
-        label: its name in digests.
+        label: its name in digests: its path from the folder of the topmost package that it is in.
         whole: a hash of all of its code.
         bindings: the statements that bind each name.
         stars: the modules of its star imports.
@@ -147,13 +147,13 @@ def _parse(file: Path) -> ModuleIndex:
 
 
 def _label(file: Path) -> str:
-    """Return a file's dotted path from the topmost package that it is in."""
-    parts = [] if file.stem == "__init__" else [file.stem]
+    """Return a file's path from the folder of the topmost package that it is in."""
+    parts = [file.name]
     folder = file.parent
     while (folder / "__init__.py").is_file() and folder.name:
         parts.append(folder.name)
         folder = folder.parent
-    return ".".join(reversed(parts)) or file.parent.name
+    return "/".join(reversed(parts))
 
 
 def _text(node: ast.AST) -> str:

@@ -68,7 +68,7 @@ class StepCode:
 
     Args:
         digest: of all of it, hexadecimal.
-        parts: the digest of each part by its place, `module:name`; `module:<import>` is what the module's import runs.
+        parts: the digest of each part by its place, `FILE:NAME`; `FILE:<import>` is what the file's import runs.
         files: the project's files that it lies in.
     """
 
@@ -114,7 +114,11 @@ class Walk:
             else:
                 text = index.whole if name == "*" else index.digest_of(name)
             parts[f"{index.label}:{name}"] = text
-        parts = dict(sorted({**parts, **self.loose}.items()))
+        loose = {
+            place: hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
+            for place, text in self.loose.items()
+        }
+        parts = dict(sorted({**parts, **loose}.items()))
         whole = "\0".join(f"{place}={text}" for place, text in parts.items())
         digest = hashlib.blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
         return StepCode(digest, parts, frozenset(file for file, _ in self.units))
@@ -399,9 +403,9 @@ def _is_library(name: str) -> bool:
         return False
     top = name.partition(".")[0]
     file = getattr(sys.modules.get(top), "__file__", None)
-    return top in sys.builtin_module_names or (
-        bool(file) and top not in sys.stdlib_module_names and not is_project_file(Path(file))
-    )
+    if file is None or top in sys.stdlib_module_names:
+        return top in sys.builtin_module_names
+    return not is_project_file(Path(file))
 
 
 def _dotted(module: str, name: str) -> str:

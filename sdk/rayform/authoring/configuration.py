@@ -61,6 +61,9 @@ class _Common(BaseModel):
 class StepConfiguration(_Common):
     """The configuration of one step."""
 
+    cache_files: list[str] | None = None
+    """Files, folders or patterns whose content the step's result depends on; relative to the step's file."""
+
 
 class PipelineConfiguration(_Common):
     """The configuration of a pipeline. `retry`, `timeout` and `resources` are its steps' defaults."""

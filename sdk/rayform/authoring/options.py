@@ -54,6 +54,8 @@ class WrittenStepOptions(TypedDict, total=False):
     name: str
     id: str
     enable_cache: bool
+    cache_files: Sequence[str | Path] | str | Path
+    cache_on: object
     retry: RetryPolicy | int
     timeout: float
     resources: Resources | Mapping[str, object]
@@ -98,6 +100,8 @@ class StepOptions:
     """
 
     enable_cache: bool | None = None
+    cache_files: Sequence[str | Path] | str | Path = ()
+    cache_on: object = None
     retry: RetryPolicy = _NO_RETRY
     timeout: float | None = None
     resources: Resources = _DEFAULT_RESOURCES
@@ -133,6 +137,8 @@ class StepOptions:
         resources = written.get("resources", _DEFAULT_RESOURCES)
         return cls(
             enable_cache=written.get("enable_cache"),
+            cache_files=written.get("cache_files", ()),
+            cache_on=written.get("cache_on"),
             retry=retry_policy(written.get("retry", _NO_RETRY), what=what),
             timeout=timeout,
             resources=_parsed(Resources, resources, what=what, option="resources"),
@@ -176,6 +182,7 @@ class StepOptions:
         return replace(
             self,
             enable_cache=value_or(entry.enable_cache, self.enable_cache),
+            cache_files=value_or(entry.cache_files, self.cache_files),
             retry=value_or(entry.retry, self.retry),
             timeout=value_or(entry.timeout, self.timeout),
             resources=value_or(entry.resources, self.resources),

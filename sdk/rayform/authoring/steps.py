@@ -13,6 +13,7 @@ from rayform_core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from rayform.authoring.models import Model
     from rayform.authoring.options import Hook, WrittenStepOptions
@@ -205,6 +206,8 @@ class Step(Generic[P, R]):
         name: str | None = None,
         id: str | None = None,
         enable_cache: bool | None = None,
+        cache_files: Sequence[str | Path] | str | Path | None = None,
+        cache_on: object = None,
         retry: RetryPolicy | int | None = None,
         timeout: float | None = None,
         resources: Resources | Mapping[str, object] | None = None,
@@ -246,6 +249,8 @@ def step(
     *,
     name: str | None = None,
     enable_cache: bool | None = None,
+    cache_files: Sequence[str | Path] | str | Path | None = None,
+    cache_on: object = None,
     retry: RetryPolicy | int | None = None,
     timeout: float | None = None,
     resources: Resources | Mapping[str, object] | None = None,
@@ -265,6 +270,8 @@ def step(
     *,
     name: str | None = None,
     enable_cache: bool | None = None,
+    cache_files: Sequence[str | Path] | str | Path | None = None,
+    cache_on: object = None,
     retry: RetryPolicy | int | None = None,
     timeout: float | None = None,
     resources: Resources | Mapping[str, object] | None = None,
@@ -281,6 +288,10 @@ def step(
     Args:
         name: the step's name; by default the function's.
         enable_cache: `False` always runs it; by default the pipeline's setting.
+        cache_files: files, folders or patterns whose content the result depends on, such as `["data/*.csv"]`; relative
+            paths start from the folder of the step's file. The step runs again if one of them changes.
+        cache_on: a value that the result depends on, or a function without arguments that returns one; it is called
+            when the pipeline is called. JSON must have a form for the value.
         retry: tries after the first, as a number or as a `RetryPolicy` with delay and backoff; 0 by default.
         timeout: seconds after which one try is stopped and counts as failed; by default there is no limit.
         resources: `Resources` that the step needs while it runs; by default one CPU.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from rayform.authoring.cache_on import cache_dependencies
 from rayform.authoring.code_facts import code_place
 from rayform.authoring.inputs import (
     default_input,
@@ -35,7 +36,7 @@ from rayform.authoring.sources import source_of
 from rayform.authoring.steps import Unmapped, current_trace
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_runtime.spec import Input, PipelineSpec, StepSpec
-from rayform_runtime.usercode.digest import source_digest
+from rayform_runtime.usercode.digest import ProjectSnapshot, StepCode, step_code
 
 if TYPE_CHECKING:
     from rayform.authoring.pipelines import Pipeline
@@ -61,7 +62,17 @@ class Trace:
         self.steps: dict[str, StepSpec] = {}
         self.names: set[str] = set()  # of the steps; the configuration may use them instead of keys
         self._counts: dict[str, int] = {}  # the highest number in the keys of each step's calls
+        self._snapshot = ProjectSnapshot()  # of the user's files; shared by all steps
+        self.code: dict[str, StepCode] = {}  # what the steps can reach, by its digest
         self.enable_cache = value_or(configuration.enable_cache, pipeline.options.get("enable_cache", True))
+
+    def _code_digest(self, function: Callable[..., object], options: StepOptions) -> str:
+        """Return the digest of a step's code, and note the code."""
+        chosen = options.output_materializers
+        materializers = list(chosen.values()) if isinstance(chosen, Mapping) else [chosen] if chosen else []
+        code = step_code(function, also=materializers, snapshot=self._snapshot)
+        self.code[code.digest] = code
+        return code.digest
 
     # -- called by Step and Pipeline ------------------------------------------------------------------------
     def add_step(
@@ -158,7 +169,10 @@ class Trace:
             on_failure=options.on_failure,
             on_success=options.on_success,
             model=options.model,
-            code_digest=source_digest(step.entrypoint),
+            code_digest=self._code_digest(step.entrypoint, options),
+            cache_on=cache_dependencies(
+                step.entrypoint, options.cache_files, options.cache_on, what=f"Step '{key}'"
+            ),
             settings={k: dict(v) for k, v in options.settings.items()},
         )
         artifacts = tuple(StepArtifact(key, o.name, o.annotation, bool(mapped), self.steps) for o in outputs)
@@ -398,7 +412,18 @@ def _pipeline_spec(trace: Trace, parameters: Mapping[str, object], result: objec
         settings={**options.get("settings", {}), **configuration.settings},
         on_success=hook_source("on_success", options.get("on_success"), what=what),
         on_failure=hook_source("on_failure", options.get("on_failure"), what=what),
+        **_code_of(trace.code),
     )
+
+
+def _code_of(codes: Mapping[str, StepCode]) -> dict[str, object]:
+    """Return the fields of a `PipelineSpec` that say which code the steps can reach."""
+    parts: dict[str, str] = {}
+    for code in codes.values():
+        parts.update(code.parts)
+    position = {place: index for index, place in enumerate(parts)}
+    reached = {digest: [position[place] for place in code.parts] for digest, code in codes.items()}
+    return {"code_parts": parts, "code_reached": reached}
 
 
 def _returned_outputs(what: str, result: object) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from support.catalogs import Scene
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.entities import (
     ModelStage,
+    Reuse,
     RunStatus,
     StepError,
     StepFinish,
@@ -108,7 +109,7 @@ def fill(scene: Scene, catalog: SQLCatalog) -> dict[str, Any]:
         [
             StepFinish(
                 step_id, run.id, StepStatus.COMPLETED, [output], metadata={"a": 1}, error=error, ended_at=at,
-                model_version_id=model_version.id,
+                model_version_id=model_version.id, reuse=Reuse(["a.py"], {"a.py:f": "d"}, {"at": at}),
             )
         ]
     )  # fmt: skip

@@ -23,10 +23,10 @@ from rayform_runtime.catalog.schema.render import DIALECTS, render
 from rayform_runtime.catalog.sql.tables import metadata
 
 SECOND = '''
-"""A second revision, for tests."""
+"""A revision for tests."""
 import sqlalchemy as sa
 from alembic import op
-revision, down_revision, branch_labels, depends_on = "0002", "0001", None, None
+revision, down_revision, branch_labels, depends_on = "0003", "0002", None, None
 def upgrade():
     op.add_column("artifacts", sa.Column("extra", sa.Text()))
     op.execute("UPDATE artifacts SET extra = 'migrated'")
@@ -115,15 +115,15 @@ def test_the_known_versions_are_alembics() -> None:
 
 @pytest.fixture
 def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Adds a second revision to this Rayform."""
+    """Adds a revision to those of this Rayform."""
 
     def begin(after: str = "pass") -> None:
         scripts = tmp_path / "migrations"
         shutil.copytree(run.SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-        (scripts / "versions" / "0002_second.py").write_text(SECOND.format(after=after))
+        (scripts / "versions" / "0003_next.py").write_text(SECOND.format(after=after))
         monkeypatch.setattr(run, "SCRIPTS", scripts)
-        monkeypatch.setattr(schema, "VERSIONS", ("0001", "0002"))
-        monkeypatch.setattr(schema, "HEAD", "0002")
+        monkeypatch.setattr(schema, "VERSIONS", (*schema.VERSIONS, "0003"))
+        monkeypatch.setattr(schema, "HEAD", "0003")
 
     return begin
 
@@ -137,9 +137,17 @@ def test_an_old_catalog_is_migrated_when_it_is_opened(empty: CatalogMaker, next_
     with empty.connect() as connection:
         assert connection.execute("SELECT extra FROM artifacts").fetchall() == [("migrated",)]
     if isinstance(empty.config, SQLiteConfig):
-        copy = Path(empty.config.path + ".before-0002")
+        copy = Path(empty.config.path + ".before-0003")
         assert copy.stat().st_mode & 0o777 == 0o600
     assert empty.open().get_artifact_version("a") == before
+
+
+@pytest.mark.parametrize("version", schema.VERSIONS[:-1])
+def test_a_catalog_of_each_older_version_is_migrated(empty: CatalogMaker, version: str) -> None:
+    """A catalog that an older Rayform made is of use to this one at its first opening."""
+    run.migrate(dialect(empty), empty.connect, version)
+    saved = Scene(empty.open()).saved("a", metadata={"n": 1})
+    assert empty.open().get_artifact_version("a") == saved
 
 
 def test_a_migration_that_fails_changes_nothing(empty: CatalogMaker, next_version: Any) -> None:
@@ -149,7 +157,7 @@ def test_a_migration_that_fails_changes_nothing(empty: CatalogMaker, next_versio
     with pytest.raises(RuntimeError, match="half-way"):
         empty.open().migrate()
     with empty.connect() as connection:
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0002",)]
         assert connection.execute("SELECT name FROM artifacts").fetchall() == [("a",)]
     assert before.version == "1"
 

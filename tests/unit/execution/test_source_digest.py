@@ -291,5 +291,6 @@ def test_parts_name_what_counts(project: Project) -> None:
         a="def f():\n    return 1\n",
     )
     code = step_code(project.load().step)
-    places = [":<import>", ".a:<import>", ".a:f", ".steps:<import>", ".steps:f", ".steps:json", ".steps:step"]
-    assert list(code.parts) == sorted(project.name + place for place in places)
+    reached = {"__init__": ["<import>"], "a": ["<import>", "f"], "steps": ["<import>", "f", "json", "step"]}
+    places = [f"{project.name}/{file}.py:{name}" for file, names in reached.items() for name in names]
+    assert list(code.parts) == sorted(places)

@@ -1,5 +1,5 @@
 CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num));
-INSERT INTO alembic_version (version_num) VALUES ('0001');
+INSERT INTO alembic_version (version_num) VALUES ('0002');
 CREATE TABLE artifacts (
 	id UUID NOT NULL,
 	name TEXT COLLATE "C" NOT NULL,
@@ -129,6 +129,7 @@ CREATE TABLE step_runs (
 	resources JSON,
 	error JSON,
 	metadata JSON,
+	reuse JSON,
 	CONSTRAINT pk_step_runs PRIMARY KEY (id),
 	CONSTRAINT fk_step_runs_run_id FOREIGN KEY(run_id) REFERENCES runs (id) ON DELETE CASCADE
 );

@@ -1,5 +1,5 @@
 CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num));
-INSERT INTO alembic_version (version_num) VALUES ('0001');
+INSERT INTO alembic_version (version_num) VALUES ('0002');
 CREATE TABLE artifacts (
 	id BLOB NOT NULL,
 	name TEXT NOT NULL,
@@ -131,6 +131,7 @@ CREATE TABLE step_runs (
 	resources TEXT,
 	error TEXT,
 	metadata TEXT,
+	reuse TEXT,
 	CONSTRAINT pk_step_runs PRIMARY KEY (id),
 	CONSTRAINT fk_step_runs_run_id FOREIGN KEY(run_id) REFERENCES runs (id) ON DELETE CASCADE
 );

@@ -153,6 +153,7 @@ class StepRunRow(NamedTuple):
     resources: str | None
     error: str | None
     metadata: str | None
+    reuse: str | None
 
 
 class ArtifactRow(NamedTuple):

@@ -16,6 +16,7 @@ from rayform_runtime.catalog.entities import (
     Model,
     ModelStage,
     ModelVersion,
+    Reuse,
     Run,
     RunStatus,
     StepError,
@@ -23,7 +24,7 @@ from rayform_runtime.catalog.entities import (
     StepStatus,
     Visualization,
 )
-from rayform_runtime.catalog.metadata import decode, decode_json, decode_object, encode_json
+from rayform_runtime.catalog.metadata import decode, decode_json, decode_object, encode, encode_json
 from rayform_runtime.catalog.sql.columns import (
     ARTIFACT_VERSIONS,
     ARTIFACTS,
@@ -36,8 +37,10 @@ from rayform_runtime.catalog.sql.database import Database
 
 __all__ = [
     "checked_name",
+    "decode_reuse",
     "decode_tags",
     "encode_error",
+    "encode_reuse",
     "encode_tags",
     "encode_visualizations",
     "microseconds",
@@ -172,6 +175,27 @@ def read_run(columns: Iterable[object], database: Database) -> Run:
         environment=decode_object(row.environment),
         metadata=decode(row.metadata),
     )
+
+
+def encode_reuse(reuse: Reuse | None) -> str | None:
+    """Return what the column `reuse` keeps."""
+    if reuse is None:
+        return None
+    return encode_json(
+        {
+            "places": list(reuse.places),
+            "code": dict(reuse.code),
+            "model_metadata": encode(reuse.model_metadata),
+        }
+    )
+
+
+def decode_reuse(text: str | None) -> Reuse | None:
+    """Read the column `reuse`."""
+    if text is None:
+        return None
+    document = json.loads(text)
+    return Reuse(document["places"], document["code"], decode(document["model_metadata"]))
 
 
 def read_step_run(

@@ -32,7 +32,7 @@ from rayform_runtime.catalog.sql.database import (
     marks,
 )
 from rayform_runtime.catalog.sql.finder import Finder, Part
-from rayform_runtime.catalog.sql.rows import encode_error, microseconds, now
+from rayform_runtime.catalog.sql.rows import encode_error, encode_reuse, microseconds, now
 from rayform_runtime.catalog.sql.version_writer import CheckedVersion, PlacedVersion, VersionWriter
 
 __all__ = ["StepRecords"]
@@ -44,7 +44,7 @@ _START = f"""{STEP_RUNS.insert} ON CONFLICT (id) DO UPDATE SET
  {", ".join(f"{name} = excluded.{name}" for name in STEP_RUNS.names if name not in _LASTING)}
  WHERE step_runs.status <> 'completed'"""
 # The beginning and the end are times of two clocks, the scheduler's and the worker's.
-_FINISH = """UPDATE step_runs SET status = ?, cached_from = ?, error = ?, ended_at = ?, output_count = ?,
+_FINISH = """UPDATE step_runs SET status = ?, cached_from = ?, error = ?, ended_at = ?, output_count = ?, reuse = ?,
  started_at = CASE WHEN started_at > ? THEN ? ELSE started_at END,
  metadata = COALESCE(metadata, ?) WHERE id = ? AND run_id = ? AND status <> 'completed'"""
 _TAKE_OVER = f"""INSERT INTO cached_outputs ({", ".join(CACHED_OUTPUTS.names)})
@@ -225,6 +225,7 @@ class StepRecords(Part):
             resources=encode_json(start.resources),
             error=error,
             metadata=metadata,
+            reuse=None,
         )
 
     # -- ends ---------------------------------------------------------------------------------------------
@@ -271,6 +272,7 @@ class StepRecords(Part):
             error,
             None if unfinished else ended,
             len(finish.outputs),
+            encode_reuse(finish.reuse),
             ended,
             ended,
             metadata,

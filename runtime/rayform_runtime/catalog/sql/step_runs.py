@@ -11,19 +11,19 @@ from rayform_runtime.catalog.entities import ArtifactVersion, CachedResult, Step
 from rayform_runtime.catalog.sql.columns import ARTIFACT_VERSIONS, STEP_RUNS
 from rayform_runtime.catalog.sql.database import Row, Session, StoredId, chunks, marks
 from rayform_runtime.catalog.sql.finder import Part
-from rayform_runtime.catalog.sql.rows import read_artifact_version, read_step_run
+from rayform_runtime.catalog.sql.rows import decode_reuse, read_artifact_version, read_step_run
 
 __all__ = ["StepRuns"]
 
 # For each key the newest completed step run whose outputs all still exist.
-_CACHED = f"""SELECT s.id, s.run_id, r.name, s.cache_key, {ARTIFACT_VERSIONS.columns()}
+_CACHED = f"""SELECT s.id, s.run_id, r.name, s.cache_key, s.reuse, {ARTIFACT_VERSIONS.columns()}
  FROM step_runs s JOIN runs r ON r.id = s.run_id LEFT JOIN artifact_versions v ON v.producer_step_run_id = s.id
  LEFT JOIN artifacts a ON a.id = v.artifact_id
  WHERE s.id IN (SELECT (SELECT n.id FROM step_runs n WHERE n.cache_key = k.cache_key AND n.status = 'completed'
  AND n.output_count = (SELECT count(*) FROM artifact_versions o WHERE o.producer_step_run_id = n.id)
  ORDER BY n.ended_at DESC, n.id DESC LIMIT 1)
  FROM (SELECT DISTINCT cache_key FROM step_runs WHERE status = 'completed' AND cache_key IN ({{}})) AS k)"""
-_POSITION = 4 + ARTIFACT_VERSIONS.names.index("output_position")
+_POSITION = 5 + ARTIFACT_VERSIONS.names.index("output_position")
 """Where a row of `_CACHED` holds the output's position."""
 _SELECT_STEPS = f"SELECT {STEP_RUNS.columns()} FROM step_runs s"
 
@@ -52,14 +52,19 @@ class StepRuns(Part):
         rows = sorted(self._database.read(read), key=lambda row: (row[3], row[_POSITION] or 0))
         for key, group in groupby(rows, key=lambda row: row[3]):
             members = list(group)
-            step_id, run_id, run_name = members[0][:3]
+            step_id, run_id, run_name, _, reuse = members[0][:5]
             outputs: dict[str, ArtifactVersion] = {}
             for row in members:
-                if row[4] is not None:
-                    version = read_artifact_version(row[4:], self._database)
+                if row[5] is not None:
+                    version = read_artifact_version(row[5:], self._database)
                     outputs[version.output_name or "output"] = version
             results[key] = CachedResult(
-                self._database.get_id(step_id), self._database.get_id(run_id), run_name, key, outputs
+                self._database.get_id(step_id),
+                self._database.get_id(run_id),
+                run_name,
+                key,
+                outputs,
+                decode_reuse(reuse),
             )
         return results
 

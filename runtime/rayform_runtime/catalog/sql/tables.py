@@ -164,6 +164,7 @@ step_runs = sa.Table(
     sa.Column("resources", Json),
     sa.Column("error", Json),
     sa.Column("metadata", Json),
+    sa.Column("reuse", Json),
 )
 sa.Index("ix_step_runs_run_id_started_at", step_runs.c.run_id, step_runs.c.started_at)
 CACHEABLE = "status = 'completed' AND cache_key IS NOT NULL"

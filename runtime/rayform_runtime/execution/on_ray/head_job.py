@@ -151,7 +151,17 @@ def _run(request: HeadRequest, stack: Stack, settings: MachineSettings, events: 
     )
     opening.join()
     job_id = os.environ.get("RAYFORM_JOB_ID")
-    return Scheduler(request.request, stack, executor, events.write, orchestrator_id=job_id).run()
+
+    def code_folder() -> Path | None:
+        if code is None:
+            return None
+        from rayform_runtime.usercode.bundle import fetch_bundle
+
+        return fetch_bundle(stack.spec.model_dump(mode="json"), code.key, code.digest)
+
+    return Scheduler(
+        request.request, stack, executor, events.write, orchestrator_id=job_id, code_folder=code_folder
+    ).run()
 
 
 def _read_request(settings: MachineSettings, key: str) -> bytes:

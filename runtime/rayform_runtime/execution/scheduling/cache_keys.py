@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["KeyInput", "StaticParts", "cache_key", "explain_miss", "parts_of", "static_parts"]
 
 _VERSION = "v1"
-_PARTS = ("code", "parameters", "inputs", "outputs", "image", "environment")
+_PARTS = ("code", "parameters", "inputs", "outputs", "image", "environment", "cache_on")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ class StaticParts:
     outputs: str
     image: str
     environment: str
+    cache_on: str | None = None
+    """Digest of `cache_files` and `cache_on`; `None` without them, and then no part of the key."""
     why_not: str | None = field(default=None)
     """Why the step is never taken from the cache, or `None`."""
 
@@ -93,6 +95,7 @@ def static_parts(spec: PipelineSpec, step: StepSpec) -> StaticParts:
         outputs=_digest(outputs),
         image=_digest(image.model_dump(mode="json") if image is not None else None),
         environment=_digest({**spec.environment, **step.environment}),
+        cache_on=_digest(step.cache_on) if step.cache_on else None,
         why_not=why_not,
     )
 
@@ -113,8 +116,9 @@ def cache_key(static: StaticParts, parameters: Mapping[str, object], inputs: Map
         "outputs": static.outputs,
         "image": static.image,
         "environment": static.environment,
+        "cache_on": static.cache_on,
     }
-    return ".".join([_VERSION, *(f"{name}={parts[name]}" for name in _PARTS)])
+    return ".".join([_VERSION, *(f"{name}={parts[name]}" for name in _PARTS if parts[name] is not None)])
 
 
 def parts_of(key: str) -> dict[str, str]:
@@ -135,6 +139,7 @@ _WORDS = {
     "outputs": "its outputs or their materializers",
     "image": "its image",
     "environment": "its environment variables",
+    "cache_on": "a file of `cache_files`, or the value of `cache_on`",
 }
 
 
@@ -145,6 +150,7 @@ def explain_miss(
     candidates: Iterable[StepRun],
     versions: Mapping[UUID, ArtifactVersion],
     run_name: Callable[[UUID], str] = str,
+    changes: Callable[[str, StepRun], Sequence[str]] = lambda part, candidate: (),
 ) -> CacheDecision:
     """Explain why a step was not taken from the cache, by what has changed since the most similar earlier run.
 
@@ -154,6 +160,7 @@ def explain_miss(
         candidates: earlier successful runs of the step, newest first.
         versions: the artifact versions that were inputs of the candidates, by ID.
         run_name: returns the name of a run for its ID.
+        changes: returns the names of what has changed in a part since a candidate, if they are known.
     """
     ours = parts_of(key)
     nearest: tuple[int, StepRun, list[str]] | None = None
@@ -176,7 +183,7 @@ def explain_miss(
         elif part == "inputs":
             changed += _changed_inputs(inputs, candidate, versions)
         else:
-            changed.append(_WORDS[part])
+            changed += changes(part, candidate) or [_WORDS[part]]
     return CacheDecision(
         False,
         f"Changed since run '{run_name(candidate.run_id)}': {'; '.join(changed)}.",

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from uuid import UUID
 
+from pydantic import ValidationError
+
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_runtime.artifacts.stores.interface import ArtifactStore
-from rayform_runtime.catalog.entities import CachedResult, Query
+from rayform_runtime.catalog.entities import CachedResult, Query, StepRun
 from rayform_runtime.components import Stack
 from rayform_runtime.execution.interface import CacheDecision, RunRequest
 from rayform_runtime.execution.scheduling.cache_keys import StaticParts, cache_key, explain_miss, static_parts
 from rayform_runtime.execution.scheduling.graph import Instance
+from rayform_runtime.execution.scheduling.loaded_code import LoadedCode
 from rayform_runtime.execution.scheduling.pending_records import PendingRecords
-from rayform_runtime.spec import StepSpec
+from rayform_runtime.spec import PipelineSpec, StepSpec
 
 __all__ = ["CacheAnswer", "CacheLookup", "missing_data"]
 
@@ -45,14 +48,18 @@ class CacheLookup:
         request: the run.
         stack: its catalog has the earlier results, and its store their data.
         pending: results of this run that are not in the catalog yet.
+        loaded_code: reads the code that earlier steps loaded.
     """
 
-    def __init__(self, request: RunRequest, stack: Stack, pending: PendingRecords) -> None:
+    def __init__(
+        self, request: RunRequest, stack: Stack, pending: PendingRecords, loaded_code: LoadedCode
+    ) -> None:
         self._request = request
         self._spec = request.spec
         self._catalog = stack.catalog
         self._stack = stack
         self._pending = pending
+        self._loaded_code = loaded_code
         self._static: dict[str, StaticParts] = {s.key: static_parts(self._spec, s) for s in self._spec.steps}
 
     @property
@@ -87,12 +94,25 @@ class CacheLookup:
             else:
                 decisions[instance.id] = CacheDecision(False, "This run doesn't use the cache.", key)
         results = self._find([key for _, key in cachable])
-        hits = self._whole([(instance, results[key]) for instance, key in cachable if key in results])
+        changed = {
+            key: places
+            for key, result in results.items()
+            if (places := self._loaded_code.changed(result.reuse))
+        }
+        hits = self._whole(
+            [(instance, results[key]) for instance, key in cachable if key in results and key not in changed]
+        )
         for instance, hit in hits:
             reason = f"Taken from run '{hit.run_name}'."
             decisions[instance.id] = CacheDecision(True, reason, instance.cache_key, from_run=hit.run_name)
         for instance, key in cachable:
-            if instance.id not in decisions:
+            if instance.id in decisions:
+                continue
+            if key in changed:
+                shown = ", ".join(_described(place) for place in changed[key][:5])
+                reason = f"Changed since run '{results[key].run_name}': {shown}, which the step loaded."
+                decisions[instance.id] = CacheDecision(False, reason, key, changed=tuple(changed[key]))
+            else:
                 decisions[instance.id] = self._why_missed(instance, key, is_gone=key in results)
         return CacheAnswer(hits, [i for i in ready if not decisions[i.id].hit], decisions)
 
@@ -121,8 +141,34 @@ class CacheLookup:
         ids = {v for c in same for inputs in c.inputs.values() for v in inputs}
         versions = self._catalog.get_artifact_versions(sorted(ids))
         return explain_miss(
-            key, instance.node.parameters, instance.key_inputs(), same, versions, self._run_name
+            key,
+            instance.node.parameters,
+            instance.key_inputs(),
+            same,
+            versions,
+            self._run_name,
+            partial(self._changes, instance.node.spec),
         )
+
+    def _changes(self, step: StepSpec, part: str, candidate: StepRun) -> list[str]:
+        """Name what has changed in a part of the key since an earlier run, as far as that run's spec tells."""
+        try:
+            document = self._catalog.get_run(candidate.run_id).spec
+            earlier = PipelineSpec.model_validate(document)
+        except (NotFoundError, ValidationError):
+            return []  # the run was deleted, or an older version of Rayform wrote its spec
+        if part == "code":
+            before = earlier.parts_of(candidate.code_digest or "")
+            now = self._spec.parts_of(step.code_digest)
+        elif part == "cache_on":
+            before = next((s.cache_on for s in earlier.steps if s.key == step.key), {})
+            now = step.cache_on
+        else:
+            return []
+        if not before or not now:
+            return []
+        places = sorted(place for place in {**before, **now} if before.get(place) != now.get(place))
+        return [_described(place) for place in places]
 
     def _run_name(self, run_id: UUID) -> str:
         try:
@@ -144,6 +190,14 @@ def missing_data(stack: Stack, uris: Sequence[str]) -> set[str]:
     with ThreadPoolExecutor(min(16, len(unique))) as pool:
         exist = pool.map(partial(_exists, store), unique)
         return {uri for uri, exists in zip(unique, exist, strict=True) if not exists}
+
+
+def _described(place: str) -> str:
+    """Return the words for a place: `FILE:NAME`, or a file or value that the step's cache depends on."""
+    file, colon, name = place.partition(":")
+    if not colon:
+        return place
+    return f"the top level of {file}" if name == "<import>" else f"'{name}' in {file}"
 
 
 def _exists(store: ArtifactStore, uri: str) -> bool:

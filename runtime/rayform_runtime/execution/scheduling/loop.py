@@ -78,7 +78,7 @@ class RunLoop:
         self._hooks = Hooks(executor, self._tasks)  # grow when a worker dies, and at the end of the run
         self._retries = Retries(clock)  # grow with each failure that is tried again
         # Moves with each end of a step; has the errors and the cache's decisions.
-        cache = CacheLookup(request, stack, pending)
+        cache = CacheLookup(request, stack, pending, self._records.loaded_code)
         self._frontier = Frontier(run.graph, cache, run.records, pending, self._events)
         # By step run ID; an instance stands here from its submission to its result.
         self._running: dict[str, Instance] = {}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from rayform_runtime.catalog.entities import NewRun, RunStatus, StepRun
 from rayform_runtime.execution.interface import CodeFacts, LateCodeFacts, RunRequest
 from rayform_runtime.execution.scheduling.cache_lookup import missing_data
 from rayform_runtime.execution.scheduling.graph import RunGraph, VersionRef, stored_ids
+from rayform_runtime.execution.scheduling.loaded_code import LoadedCode
 from rayform_runtime.execution.scheduling.model_versions import RunModels
 from rayform_runtime.execution.scheduling.records import RunRecords, record_failure
 from rayform_runtime.processes.identity import process_started, this_host
@@ -46,14 +48,25 @@ class RunOpening:
         request: the run.
         stack: its catalog is written.
         orchestrator_id: the orchestrator's name for the run.
+        code_folder: returns the project's folder on this machine; by default the folder that the run was traced in.
     """
 
-    def __init__(self, request: RunRequest, stack: Stack, *, orchestrator_id: str | None = None) -> None:
+    def __init__(
+        self,
+        request: RunRequest,
+        stack: Stack,
+        *,
+        orchestrator_id: str | None = None,
+        code_folder: Callable[[], Path | None] | None = None,
+    ) -> None:
         self._request = request
         self._spec = request.spec
         self._stack = stack
         self._catalog = stack.catalog
         self._orchestrator_id = orchestrator_id
+        code_root = self._spec.code_root
+        self._code_may_change = code_folder is None  # a bundle is what its digest says
+        self._code_folder = code_folder or (lambda: Path(code_root) if code_root else None)
 
     def open(self) -> OpenedRun:
         """Record the run as running in this process, or take it over.
@@ -78,7 +91,12 @@ class RunOpening:
         try:
             if request.resume:
                 model = models.of_pipeline(self._spec, chosen_before=model)
-            records = RunRecords(self._catalog, request.run_id, models.of_steps(self._spec, model))
+            records = RunRecords(
+                self._catalog,
+                request.run_id,
+                models.of_steps(self._spec, model),
+                LoadedCode(self._code_folder, may_change=self._code_may_change),
+            )
             if request.resume:
                 self._take_up(graph)
             if request.only is not None:

@@ -19,6 +19,7 @@ from rayform_runtime.catalog.entities import (
 from rayform_runtime.catalog.interface import Catalog, CatalogBusyError
 from rayform_runtime.execution.interface import StepResult
 from rayform_runtime.execution.scheduling.graph import Instance
+from rayform_runtime.execution.scheduling.loaded_code import LoadedCode
 from rayform_runtime.spec import StepSpec
 from rayform_runtime.usercode.tracebacks import step_error
 
@@ -32,12 +33,16 @@ class RunRecords:
         catalog: they are written there.
         run_id: the run.
         models: model version of each step, by step key.
+        loaded_code: reads the code that steps loaded.
     """
 
-    def __init__(self, catalog: Catalog, run_id: UUID, models: dict[str, UUID | None]) -> None:
+    def __init__(
+        self, catalog: Catalog, run_id: UUID, models: dict[str, UUID | None], loaded_code: LoadedCode
+    ) -> None:
         self._catalog = catalog
         self._run_id = run_id
         self.models = models
+        self.loaded_code = loaded_code
         # By step key; each entry comes with the first instance of its step.
         self._resources: dict[str, dict[str, object]] = {}
 
@@ -88,6 +93,7 @@ class RunRecords:
             error=result.error,
             ended_at=result.ended_at,
             model_version_id=self.models.get(instance.node.key),
+            reuse=self.loaded_code.reuse_of(result) if status is StepStatus.COMPLETED else None,
         )
 
     def finish(self, finishes: Sequence[StepFinish]) -> dict[UUID, StepError]:
@@ -144,6 +150,10 @@ class RunRecords:
                 for instance, hit in pairs
             ]
         )
+        for instance, hit in pairs:
+            model = self.models.get(instance.node.key)
+            if model is not None and hit.reuse is not None and hit.reuse.model_metadata:
+                self._catalog.log_metadata(Subject.MODEL_VERSION, model, hit.reuse.model_metadata)
 
     def ended_without_running(
         self, instances: Sequence[tuple[Instance, StepStatus, StepError | None]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from rayform_runtime.catalog.entities import RunStatus
 from rayform_runtime.components import Stack
@@ -28,6 +29,7 @@ class Scheduler:
         executor: runs the steps; `run` closes it.
         listener: gets every event.
         orchestrator_id: the orchestrator's name for the run, for the catalog.
+        code_folder: returns the project's folder on this machine; by default the folder that the run was traced in.
         clock: seconds that only grow; for tests.
     """
 
@@ -39,6 +41,7 @@ class Scheduler:
         listener: Listener,
         *,
         orchestrator_id: str | None = None,
+        code_folder: Callable[[], Path | None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._request = request
@@ -46,6 +49,7 @@ class Scheduler:
         self._executor = executor
         self._listener = listener
         self._orchestrator_id = orchestrator_id
+        self._code_folder = code_folder
         self._clock = clock
 
     def run(self) -> RunOutcome:
@@ -58,7 +62,13 @@ class Scheduler:
         """
         try:
             self._executor.check(self._request.spec)
-            run = RunOpening(self._request, self._stack, orchestrator_id=self._orchestrator_id).open()
+            opening = RunOpening(
+                self._request,
+                self._stack,
+                orchestrator_id=self._orchestrator_id,
+                code_folder=self._code_folder,
+            )
+            run = opening.open()
             return self._run(run)
         finally:
             self._executor.close(kill=True)
