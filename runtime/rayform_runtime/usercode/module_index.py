@@ -8,11 +8,20 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from rayform_runtime.usercode.index_cache import IndexCache
 from rayform_runtime.usercode.references import Import, Reference, dotted_name, references_of, targets_of
 
-__all__ = ["Binding", "FileStamp", "ImportTimeStatement", "ModuleIndex", "file_stamp", "index_module"]
+__all__ = [
+    "Binding",
+    "FileStamp",
+    "ImportTimeStatement",
+    "ModuleIndex",
+    "file_stamp",
+    "index_module",
+    "save_indexes",
+]
 
 FileStamp = tuple[int, int]
 """Changes whenever a file is written; only good for comparing."""
@@ -102,6 +111,7 @@ class _Indexed(NamedTuple):
 
 _indexes: dict[Path, _Indexed] = {}
 """Files that this process has parsed."""
+_cache = IndexCache()
 
 
 def file_stamp(file: str | Path) -> FileStamp:
@@ -114,12 +124,68 @@ def file_stamp(file: str | Path) -> FileStamp:
 
 
 def index_module(file: Path) -> ModuleIndex:
-    """Return the index of a file; the file is parsed again only if it has changed."""
+    """Return the index of a file; the file is parsed only if this machine has no index of it as it is now."""
     stamp = file_stamp(file)
     indexed = _indexes.get(file)
     if indexed is None or indexed.stamp != stamp:
-        indexed = _indexes[file] = _Indexed(stamp, _parse(file))
+        entry = _cache.get(file, stamp)
+        module = _restored(file, entry) if entry is not None else None
+        if module is None:
+            module = _parse(file)
+            _cache.put(file, stamp, _entry_of(module))
+        indexed = _indexes[file] = _Indexed(stamp, module)
     return indexed.module
+
+
+def save_indexes() -> None:
+    """Keep the indexes that this process made for the next one."""
+    _cache.save()
+
+
+# A reference is `(names, source)`, an import `(module, name)`: marshal knows no named tuples.
+def _plain(references: Iterable[Reference]) -> list[tuple[object, ...]]:
+    return [(tuple(r.names), None if r.source is None else tuple(r.source)) for r in references]
+
+
+def _entry_of(index: ModuleIndex) -> object:
+    """Return what the cache keeps of an index; its hashes and labels hold wherever the file lies in the project."""
+    bindings = {
+        name: [(b.text, _plain(b.references), None if b.source is None else tuple(b.source)) for b in group]
+        for name, group in index.bindings.items()
+    }
+    import_time = [(s.text, _plain(s.references), list(s.calls), list(s.makes)) for s in index.import_time]
+    return (
+        index.label, index.whole, bindings, index.stars, _plain(index.loose_references), import_time,
+        [tuple(source) for source in index.imports], list(index.registered), list(index.subclasses),
+        index.has_class_hooks, index.imports_by_computed_names, list(index.pipelines),
+    )  # fmt: skip
+
+
+def _restored(file: Path, entry: Any) -> ModuleIndex | None:
+    """Return the index that an entry was made of, or `None` if the entry is damaged or the file has moved."""
+
+    def references(plain: Any) -> frozenset[Reference]:
+        return frozenset(
+            Reference(names, None if source is None else Import(*source)) for names, source in plain
+        )
+
+    try:
+        label, whole, bindings, stars, loose, statements, imports, registered, subclasses, *rest = entry
+        hooks, computed, pipelines = rest
+        index = ModuleIndex(
+            file, label, whole,
+            {
+                name: [Binding(t, references(r), None if s is None else Import(*s)) for t, r, s in group]
+                for name, group in bindings.items()
+            },
+            stars, set(references(loose)),
+            [ImportTimeStatement(t, references(r), frozenset(c), frozenset(m)) for t, r, c, m in statements],
+            [Import(*source) for source in imports], set(registered), set(subclasses), hooks, computed,
+            set(pipelines),
+        )  # fmt: skip
+    except (TypeError, ValueError, AttributeError):
+        return None
+    return index if label == _label(file) else None
 
 
 def _parse(file: Path) -> ModuleIndex:

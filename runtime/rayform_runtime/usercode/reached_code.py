@@ -97,8 +97,8 @@ class Walk:
         """Source or bytecode of functions that are in no file (a notebook's cells), and values in closures."""
         self._todo: list[_Unit] = []
         """Those of `units` whose references are still to be followed."""
-        self._import_time: dict[str, list[str]] = {}
-        """Hashes of the statements that the import of each file runs."""
+        self._import_time: dict[str, str] = {}
+        """Digests of the statements that the import of each file runs."""
         self._class_hooks = False
         """Whether a class of the project is told of its subclasses, or asks for them."""
         self._followed: set[tuple[Path, tuple[str, ...]]] = set()
@@ -109,11 +109,9 @@ class Walk:
         parts = {}
         for file, name in self.units:
             index = self._snapshot.index(file)
-            if name == _IMPORT:
-                text = hashlib.blake2b(repr(self._import_time[file]).encode(), digest_size=10).hexdigest()
-            else:
-                text = index.whole if name == "*" else index.digest_of(name)
-            parts[f"{index.label}:{name}"] = text
+            whole = index.whole if name == "*" else None
+            imported = self._import_time[file] if name == _IMPORT else None
+            parts[f"{index.label}:{name}"] = whole or imported or index.digest_of(name)
         loose = {
             place: hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
             for place, text in self.loose.items()
@@ -254,7 +252,7 @@ class Walk:
 
     def _import_module(self, index: ModuleIndex) -> None:
         """Follow what the import of a module runs: its packages, its statements, and what it imports."""
-        texts = self._import_time[str(index.file)] = []
+        texts: list[str] = []
         folder = index.file.parent.parent if index.file.stem == "__init__" else index.file.parent
         if (package := folder / "__init__.py").is_file():
             self._add(_Unit(str(package), _IMPORT))
@@ -270,6 +268,8 @@ class Walk:
                 self._reference(index, reference)
             if index.imports_by_computed_names and statement.calls & _COMPUTED_AT_IMPORT:
                 self._add_folder(index.file.parent)
+        digest = hashlib.blake2b(repr(texts).encode(), digest_size=10).hexdigest()
+        self._import_time[str(index.file)] = digest
         for source in index.imports:
             self._enter(source, index)
         for name in index.registered:

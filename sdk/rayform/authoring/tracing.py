@@ -37,6 +37,7 @@ from rayform.authoring.steps import Unmapped, current_trace
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_runtime.spec import Input, PipelineSpec, StepSpec
 from rayform_runtime.usercode.digest import ProjectSnapshot, StepCode, step_code
+from rayform_runtime.usercode.module_index import save_indexes
 
 if TYPE_CHECKING:
     from rayform.authoring.pipelines import Pipeline
@@ -418,6 +419,7 @@ def _pipeline_spec(trace: Trace, parameters: Mapping[str, object], result: objec
 
 def _code_of(codes: Mapping[str, StepCode]) -> dict[str, object]:
     """Return the fields of a `PipelineSpec` that say which code the steps can reach."""
+    save_indexes()
     parts: dict[str, str] = {}
     for code in codes.values():
         parts.update(code.parts)
