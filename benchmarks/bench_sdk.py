@@ -25,6 +25,31 @@ def chain(length: int = 1) -> None:
 """
 
 
+def code_times(folder: Path) -> list[float]:
+    """Return the milliseconds that the digests of fifty steps take, in a project whose modules were read before."""
+    from rayform_runtime.usercode.digest import ProjectSnapshot, source_digest
+
+    for number in range(200):
+        below = [child for child in (2 * number + 1, 2 * number + 2) if child < 200]
+        lines = [f"import tree_{child}" for child in below] + [f"SIZE = {number}"]
+        calls = f" + tree_{below[0]}.part_{{0}}(value)" if below else ""
+        lines += [
+            f"def part_{part}(value):\n    return value + {part}" + calls.format(part) for part in range(10)
+        ]
+        (folder / f"tree_{number}.py").write_text("\n".join(lines))
+    steps = [f"def step_{n}():\n    return tree_0.part_{n % 10}({n})" for n in range(50)]
+    (folder / "tree_steps.py").write_text("\n".join(["import tree_0", *steps]))
+    import tree_steps  # type: ignore[import-not-found]
+
+    def digests() -> None:
+        snapshot = ProjectSnapshot()
+        for number in range(50):
+            source_digest(getattr(tree_steps, f"step_{number}"), snapshot=snapshot)
+
+    digests()
+    return [seconds * 1000 for seconds in seconds_of(digests)]
+
+
 def run() -> list[Row]:
     """Measure imports and commands as whole processes, tracing within one."""
     command = str(Path(sys.executable).parent / "rayform")
@@ -52,6 +77,12 @@ def run() -> list[Row]:
                     baseline_name="python -c pass",
                 ),
                 row("tracing a pipeline of 1,000 steps", times, "s", bar=0.5),
+                row(
+                    "code of 50 steps in a project of 200 modules, warm",
+                    code_times(Path(folder)),
+                    "ms",
+                    bar=30,
+                ),
                 row(
                     "rayform run with one step from the cache, whole process",
                     through_cli,
