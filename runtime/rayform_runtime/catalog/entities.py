@@ -12,11 +12,11 @@ from enum import StrEnum
 from uuid import UUID
 
 from rayform_runtime.catalog.queries import Page, Query
+from rayform_runtime.catalog.reuse import Reuse
 
 __all__ = [
     "Artifact",
     "ArtifactVersion",
-    "CachedResult",
     "LineageEdge",
     "LineageGraph",
     "Model",
@@ -294,21 +294,6 @@ class NewArtifactVersion:
 
 
 @dataclass(frozen=True, slots=True)
-class Reuse:
-    """What a later run needs to take a step's result from the cache, beyond the cache key.
-
-    Args:
-        places: the code that the step asked for by computed names: `FILE` or `FILE:NAME`.
-        code: digests of that code, by place in it.
-        model_metadata: the metadata that the step added to its model version.
-    """
-
-    places: Sequence[str] = ()
-    code: Mapping[str, str] = field(default_factory=dict)
-    model_metadata: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class StepFinish:
     """How a step run ended.
 
@@ -419,18 +404,6 @@ class ArtifactVersion:
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, object] = field(default_factory=dict)
     visualizations: tuple[Visualization, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class CachedResult:
-    """A successful step run under a cache key, with its output versions by output name."""
-
-    step_run_id: UUID
-    run_id: UUID
-    run_name: str
-    cache_key: str
-    outputs: Mapping[str, ArtifactVersion]
-    reuse: Reuse | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from rayform_core.errors import ConflictError
 from rayform_runtime.catalog.entities import (
     Artifact,
     ArtifactVersion,
-    CachedResult,
     LineageGraph,
     Model,
     ModelStage,
@@ -36,6 +35,7 @@ from rayform_runtime.catalog.entities import (
     StepStart,
     Subject,
 )
+from rayform_runtime.catalog.reuse import CachedResult
 
 __all__ = ["Catalog", "CatalogBusyError"]
 

@@ -11,7 +11,6 @@ from support.catalogs import Scene
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.entities import (
     ModelStage,
-    Reuse,
     RunStatus,
     StepError,
     StepFinish,
@@ -20,6 +19,7 @@ from rayform_runtime.catalog.entities import (
     Subject,
     Visualization,
 )
+from rayform_runtime.catalog.reuse import Reuse
 from rayform_runtime.catalog.sql import columns
 from rayform_runtime.catalog.sql.catalog import SQLCatalog
 from rayform_runtime.catalog.sql.tables import metadata

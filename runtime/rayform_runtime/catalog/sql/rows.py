@@ -16,7 +16,6 @@ from rayform_runtime.catalog.entities import (
     Model,
     ModelStage,
     ModelVersion,
-    Reuse,
     Run,
     RunStatus,
     StepError,
@@ -25,6 +24,7 @@ from rayform_runtime.catalog.entities import (
     Visualization,
 )
 from rayform_runtime.catalog.metadata import decode, decode_json, decode_object, encode, encode_json
+from rayform_runtime.catalog.reuse import Reuse
 from rayform_runtime.catalog.sql.columns import (
     ARTIFACT_VERSIONS,
     ARTIFACTS,

@@ -7,7 +7,8 @@ from itertools import groupby
 from uuid import UUID
 
 from rayform_core.errors import NotFoundError
-from rayform_runtime.catalog.entities import ArtifactVersion, CachedResult, StepRun
+from rayform_runtime.catalog.entities import ArtifactVersion, StepRun
+from rayform_runtime.catalog.reuse import CachedResult
 from rayform_runtime.catalog.sql.columns import ARTIFACT_VERSIONS, STEP_RUNS
 from rayform_runtime.catalog.sql.database import Row, Session, StoredId, chunks, marks
 from rayform_runtime.catalog.sql.finder import Part

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_runtime.artifacts.stores.interface import ArtifactStore
-from rayform_runtime.catalog.entities import CachedResult, Query, StepRun
+from rayform_runtime.catalog.entities import Query, StepRun
+from rayform_runtime.catalog.reuse import CachedResult
 from rayform_runtime.components import Stack
 from rayform_runtime.execution.interface import CacheDecision, RunRequest
 from rayform_runtime.execution.scheduling.cache_keys import StaticParts, cache_key, explain_miss, static_parts

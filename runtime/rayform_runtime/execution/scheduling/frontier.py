@@ -6,7 +6,8 @@ from collections import deque
 
 from rayform_core.errors import RayformError
 from rayform_core.ids import new_id
-from rayform_runtime.catalog.entities import CachedResult, StepError, StepStatus
+from rayform_runtime.catalog.entities import StepError, StepStatus
+from rayform_runtime.catalog.reuse import CachedResult
 from rayform_runtime.execution.interface import CacheDecision, RunEvent, StepResult
 from rayform_runtime.execution.scheduling.cache_lookup import CacheLookup
 from rayform_runtime.execution.scheduling.events import RunEvents, error_text, seconds_of

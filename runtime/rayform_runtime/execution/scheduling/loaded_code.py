@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from rayform_runtime.catalog.entities import Reuse
+from rayform_runtime.catalog.reuse import Reuse
 from rayform_runtime.execution.interface import StepResult
 
 __all__ = ["LoadedCode"]

@@ -7,16 +7,9 @@ from datetime import datetime
 from uuid import UUID
 
 from rayform_core.errors import ConflictError, NotFoundError, UsageError
-from rayform_runtime.catalog.entities import (
-    CachedResult,
-    RunStatus,
-    StepError,
-    StepFinish,
-    StepStart,
-    StepStatus,
-    Subject,
-)
+from rayform_runtime.catalog.entities import RunStatus, StepError, StepFinish, StepStart, StepStatus, Subject
 from rayform_runtime.catalog.interface import Catalog, CatalogBusyError
+from rayform_runtime.catalog.reuse import CachedResult
 from rayform_runtime.execution.interface import StepResult
 from rayform_runtime.execution.scheduling.graph import Instance
 from rayform_runtime.execution.scheduling.loaded_code import LoadedCode
