@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from rayform.authoring.cache_on import cache_dependencies
 from rayform.authoring.code_facts import code_place
 from rayform.authoring.inputs import (
     default_input,
@@ -64,16 +63,20 @@ class Trace:
         self.names: set[str] = set()  # of the steps; the configuration may use them instead of keys
         self._counts: dict[str, int] = {}  # the highest number in the keys of each step's calls
         self._snapshot = ProjectSnapshot()  # of the user's files; shared by all steps
+        self._digests: dict[tuple[object, ...], str] = {}  # of the code of functions with their materializers
         self.code: dict[str, StepCode] = {}  # what the steps can reach, by its digest
         self.enable_cache = value_or(configuration.enable_cache, pipeline.options.get("enable_cache", True))
 
     def _code_digest(self, function: Callable[..., object], options: StepOptions) -> str:
         """Return the digest of a step's code, and note the code."""
         chosen = options.output_materializers
-        materializers = list(chosen.values()) if isinstance(chosen, Mapping) else [chosen] if chosen else []
-        code = step_code(function, also=materializers, snapshot=self._snapshot)
-        self.code[code.digest] = code
-        return code.digest
+        materializers = tuple(chosen.values()) if isinstance(chosen, Mapping) else (chosen,) if chosen else ()
+        digest = self._digests.get((function, materializers))
+        if digest is None:
+            code = step_code(function, also=materializers, snapshot=self._snapshot)
+            self.code[code.digest] = code
+            digest = self._digests[function, materializers] = code.digest
+        return digest
 
     # -- called by Step and Pipeline ------------------------------------------------------------------------
     def add_step(
@@ -171,9 +174,7 @@ class Trace:
             on_success=options.on_success,
             model=options.model,
             code_digest=self._code_digest(step.entrypoint, options),
-            cache_on=cache_dependencies(
-                step.entrypoint, options.cache_files, options.cache_on, what=f"Step '{key}'"
-            ),
+            cache_on=_cache_dependencies(step.entrypoint, options, what=f"Step '{key}'"),
             settings={k: dict(v) for k, v in options.settings.items()},
         )
         artifacts = tuple(StepArtifact(key, o.name, o.annotation, bool(mapped), self.steps) for o in outputs)
@@ -415,6 +416,16 @@ def _pipeline_spec(trace: Trace, parameters: Mapping[str, object], result: objec
         on_failure=hook_source("on_failure", options.get("on_failure"), what=what),
         **_code_of(trace.code),
     )
+
+
+def _cache_dependencies(
+    function: Callable[..., object], options: StepOptions, *, what: str
+) -> dict[str, str]:
+    if not options.cache_files and options.cache_on is None:
+        return {}
+    from rayform.authoring.cache_on import cache_dependencies
+
+    return cache_dependencies(function, options.cache_files, options.cache_on, what=what)
 
 
 def _code_of(codes: Mapping[str, StepCode]) -> dict[str, object]:
