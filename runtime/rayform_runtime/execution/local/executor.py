@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from rayform_core.errors import PrerequisiteError
 from rayform_runtime.catalog.entities import StepStatus
 from rayform_runtime.execution.interface import Executor, RunEvent, StepResources, StepResult, Task
+from rayform_runtime.execution.local.failures import explain_death
 from rayform_runtime.execution.local.launcher import Launcher, RunCode
 from rayform_runtime.execution.local.resources import Grant, LocalResources, oom_kills
-from rayform_runtime.execution.local.why_it_died import why_it_died
 from rayform_runtime.execution.local.worker_pool import Answered, Printed, Worker, WorkerPool
 from rayform_runtime.execution.worker.logs import LocalLogs, LogFile, LogUploads
 
@@ -232,7 +232,7 @@ class LocalExecutor(Executor):
         if running.is_cancelled:
             return StepResult(step_run_id, StepStatus.STOPPED, lost=True, ended_at=_now())
         status = worker.process.exit_status
-        error = why_it_died(
+        error = explain_death(
             status,
             timeout=running.task.step.timeout if worker.timed_out else None,
             memory_ran_out=status == -signal.SIGKILL and not worker.timed_out and self._memory_ran_out(),

@@ -1,4 +1,4 @@
-"""Why a worker died, for every way in which it can."""
+"""The error of a step whose worker died, for every way in which it can."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from rayform_runtime.execution.local.why_it_died import why_it_died
+from rayform_runtime.execution.local.failures import explain_death
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,6 @@ def test_each_end_has_its_error(
     exit_status: int | None, timeout: float | None, memory_ran_out: bool, kind: str, text: str
 ) -> None:
     """A timeout comes first, then the exit code, lack of memory, a crash of native code, and any other signal."""
-    error = why_it_died(exit_status, timeout=timeout, memory_ran_out=memory_ran_out)
+    error = explain_death(exit_status, timeout=timeout, memory_ran_out=memory_ran_out)
     assert error.type == kind
     assert text in error.message

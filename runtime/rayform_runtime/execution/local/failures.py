@@ -1,4 +1,4 @@
-"""Why a worker process died in the middle of a step, as the step's error."""
+"""The error of a step whose worker process died: timeout, exit code, out of memory, crash or signal."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import signal
 
 from rayform_runtime.catalog.entities import StepError
 
-__all__ = ["why_it_died"]
+__all__ = ["explain_death"]
 
 _CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGSYS)
 
 
-def why_it_died(
+def explain_death(
     exit_status: int | None, *, timeout: float | None = None, memory_ran_out: bool = False
 ) -> StepError:
     """Return the error of a step whose worker process died.
