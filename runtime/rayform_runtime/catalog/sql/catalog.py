@@ -13,9 +13,10 @@ from rayform_runtime.catalog.sql.annotations import Annotations
 from rayform_runtime.catalog.sql.artifacts import Artifacts, ArtifactVersions
 from rayform_runtime.catalog.sql.database import Database, Session
 from rayform_runtime.catalog.sql.finder import Finder, Part
-from rayform_runtime.catalog.sql.lineage import Lineage, Pruning
+from rayform_runtime.catalog.sql.lineage import Lineage
 from rayform_runtime.catalog.sql.model_versions import ModelStages, ModelVersions
 from rayform_runtime.catalog.sql.models import Models
+from rayform_runtime.catalog.sql.pruning import Pruning
 from rayform_runtime.catalog.sql.runs import Runs
 from rayform_runtime.catalog.sql.sqlite import SQLiteDatabase
 from rayform_runtime.catalog.sql.step_records import StepRecords
