@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from datetime import datetime
 from typing import IO, TYPE_CHECKING
-from uuid import UUID
 
 from rayform.authoring.code_facts import BackgroundGitFacts, code_place, environment_facts, user_name
 from rayform.authoring.tracing import trace_call
 from rayform.launching.cached_values import cached_summaries
 from rayform.launching.failures import failed_run_error, keep_tracebacks_short
 from rayform.launching.progress import PlainProgress, Progress, cache_table
+from rayform.launching.run_names import new_run_name
 from rayform.stacks.open import open_stack
-from rayform_core.errors import UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.entities import RunStatus
 from rayform_runtime.components import ComponentKind, Stack
@@ -49,7 +47,7 @@ def launch(
     run_id = new_id()
     request = RunRequest(
         run_id=run_id,
-        run_name=_run_name(spec, run_id),
+        run_name=new_run_name(spec, run_id),
         spec=spec,
         no_cache=options.no_cache,
         detach=options.detach,
@@ -122,30 +120,3 @@ def progress_for(spec: PipelineSpec, run_name: str, stack_name: str, out: IO[str
     from rayform.launching.live_progress import LiveProgress
 
     return LiveProgress(spec, run_name, stack_name, terminal)
-
-
-def _run_name(spec: PipelineSpec, run_id: UUID) -> str:
-    """Return a run's name: the pipeline's template filled in, or `<pipeline>-<date>-<time>-<short ID>`.
-
-    Raises:
-        UsageError: the template has an unknown placeholder, or gives a name that isn't valid.
-    """
-    now = datetime.now()  # local time, since people read it
-    facts = {
-        "pipeline": spec.name,
-        "date": now.strftime("%Y_%m_%d"),
-        "time": now.strftime("%H_%M_%S"),
-        "id": run_id.hex[-6:],
-    }
-    template = spec.run_name or "{pipeline}-{date}-{time}-{id}"
-    try:
-        name = template.format_map(facts)
-    except (KeyError, ValueError, IndexError, AttributeError) as error:
-        raise UsageError(
-            f"The run name '{template}' can't be filled in.",
-            why=f"{type(error).__name__}: {error}.",
-            hint=f"Placeholders that exist: {', '.join('{' + f + '}' for f in facts)}.",
-        ) from None
-    if not name.strip() or len(name) > 255 or any(ord(c) < 32 for c in name):
-        raise UsageError(f"{name!r} is not a valid run name.", hint="Use 1 to 255 printable characters.")
-    return name

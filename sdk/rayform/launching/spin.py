@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rayform.launching.failures import loading
+from rayform.launching.run_names import new_spin_name
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.execution.interface import RunRequest
@@ -75,7 +76,7 @@ def spin_step(run: RunView, key: str, stack: Stack, *, debug: bool = False) -> R
     run_id = new_id()
     request = RunRequest(
         run_id=run_id,
-        run_name="-".join([run.name, key, *([] if index is None else [str(index)]), run_id.hex[-6:]]),
+        run_name=new_spin_name(run.name, key, index, run_id),
         spec=spec,
         no_cache=True,
         only=[key],
