@@ -22,7 +22,7 @@ def spin(run: str, step: str, debug: bool, stack: str | None) -> None:
 
     \b
     Examples:
-      rayform spin training-20261120-224301-a1b2c3 fit
+      rayform spin training-2026_11_20-22_43_01-a1b2c3 fit
       rayform spin 0193 'fit[2]'
       rayform spin 0193 evaluate --debug
     """
