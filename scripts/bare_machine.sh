@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Follows the README on a bare Debian machine: a container with nothing of this machine's tools, Python packages and caches.
-# In it, a clone of the last commit is set up and runs its fast tests. What a developer's machine has by hand can't hide a
-# missing step there. The container is removed at the end. It talks to this machine's Docker Engine, since an engine inside a
-# container needs more rights than some hosts give; the fast tests start no container.
+# Follows the README on a bare Debian machine: a container without this machine's tools, Python packages and caches.
+# It clones the last commit, sets it up and runs the fast tests. So a tool that happens to be installed on a developer's
+# machine can't hide a missing step. The container is removed at the end. It uses this machine's Docker Engine, since an
+# engine inside a container needs more rights than some hosts give; the fast tests start no container.
 #
-# Settings of the network are taken along, as a fresh machine in the same network has them: trusted certificates, package
+# The container gets the network settings that a fresh machine in the same network would have: trusted certificates, package
 # indexes without a login, and a folder of local wheels.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -34,7 +34,7 @@ if [ -d "$wheels" ]; then options+=(--volume "$wheels:/wheels:ro" --env PIP_FIND
 container=$(docker run --detach "${options[@]}" "$image" sleep infinity)
 docker exec "$container" bash -euo pipefail -c '
   export DEBIAN_FRONTEND=noninteractive
-  # What the README asks for.
+  # The packages that the README asks for.
   apt-get update -qq
   apt-get install -y -qq --no-install-recommends git make python3-venv >/dev/null
   git config --global --add safe.directory "*"

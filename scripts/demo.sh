@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # The main job on real input: handwritten digits. An emulated cloud comes up, `stack deploy` makes the stack of
 # examples/digits/stack.yaml in it, features and training run there (one step on a GPU node), the model is promoted,
-# copied home and used on the default stack, and `stack destroy` leaves nothing. Where Docker can't be had, the same
-# Python files run on the default stack alone.
+# copied to the default stack and used there, and `stack destroy` leaves nothing. Without Docker, the same Python files
+# run only on the default stack.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"
 export RAYFORM_HOME="${RAYFORM_DEMO_HOME:-$PWD/.rayform/demo}"
-# Providers that lie on this machine already are taken from there; elsewhere Terraform fetches them.
+# Use Terraform providers that are on this machine already; if there are none, Terraform fetches them.
 RAYFORM_TERRAFORM_MIRROR="${RAYFORM_TERRAFORM_MIRROR:-$(scripts/find_provider_mirror.sh)}"
 export RAYFORM_TERRAFORM_MIRROR
 [ -n "$RAYFORM_TERRAFORM_MIRROR" ] || unset RAYFORM_TERRAFORM_MIRROR
@@ -17,7 +17,7 @@ terraform_seconds=0
 
 say() { printf '\n== [%d:%02d] %s\n' $(((SECONDS - began) / 60)) $(((SECONDS - began) % 60)) "$*"; }
 
-in_terraform() { # runs a command whose time is Terraform's own waiting, and counts it apart
+in_terraform() { # runs a command and counts its time as Terraform's
   local before=$SECONDS
   "$@"
   terraform_seconds=$((terraform_seconds + SECONDS - before))
@@ -31,14 +31,14 @@ local_half() {
 }
 
 what_it_knows() {
-  say "What the default stack's catalog knows (RAYFORM_HOME=$RAYFORM_HOME)"
+  say "Runs, models and lineage in the default stack's catalog (RAYFORM_HOME=$RAYFORM_HOME)"
   rayform runs list
   rayform model versions digits
   rayform artifact lineage classifier
 }
 
 if ! docker info >/dev/null 2>&1; then
-  say "Docker can't be had here, so this is the local half of the demo, without the cloud"
+  say "Docker isn't available, so this is only the local half of the demo, without the cloud"
   local_half
   what_it_knows
   exit 0
@@ -72,7 +72,7 @@ rayform run examples/digits/network.py -p gpus=1
 rayform cluster status
 rayform runs list
 
-say "Back to the laptop: the promoted model is copied home"
+say "Back to the laptop: the promoted model is copied to the default stack"
 rayform stack set default
 rayform model copy digits production --from digits --stage production
 say "Inference on the default stack with the promoted model, the same Python files"
@@ -87,6 +87,6 @@ if ! left=$(python scripts/list_cloud.py); then
 fi
 rayform localstack down
 
-printf '\nThe whole took %d s, of which Terraform %d s (deploy and destroy, most of it waiting for the API).\n' \
+printf '\nThe demo took %d s; %d s of that were Terraform (deploy and destroy, most of it waiting for the API).\n' \
   $((SECONDS - began)) "$terraform_seconds"
 printf 'Left in the cloud: %s.\n' "$left"

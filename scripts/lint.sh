@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that is checked without running a test. Stops at the first tool that finds something.
+# All checks that run no test. Stops at the first tool that finds a problem.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"

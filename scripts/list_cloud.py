@@ -1,6 +1,6 @@
-"""Lists all that is left in the emulated cloud, whoever made it, and fails if there is anything.
+"""Lists everything that is left in the emulated cloud, whoever made it, and fails if there is anything.
 
-Unlike `rayform stack destroy`, which asks for the stack's tag, this asks each API for everything.
+`rayform stack destroy` looks only for resources with the stack's tag; this script asks each API for all resources.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OF_A_REGION = (
     ("database", "rds", "describe_db_instances", "DBInstances", "DBInstanceIdentifier"),
     ("secret", "secretsmanager", "list_secrets", "SecretList", "Name"),
 )
-"""What a region holds: its name, then the service, the call, and the keys of the list and of the name in the answer."""
+"""Kinds of resources in a region: name, service, call, and the answer's keys of the list and of a resource's name."""
 OF_THE_ACCOUNT = (
     ("bucket", "s3", "list_buckets", "Buckets", "Name"),
     ("instance profile", "iam", "list_instance_profiles", "InstanceProfiles", "InstanceProfileName"),
@@ -35,7 +35,7 @@ OF_THE_ACCOUNT = (
 
 
 def is_the_clouds_own(resource: dict[str, object]) -> bool:
-    """Whether each account has the resource from the start."""
+    """Whether every new account has the resource already."""
     return bool(
         resource.get("IsDefault")
         or resource.get("GroupName") == "default"

@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the commands; `--check` only checks that it is up to date.
+"""Writes docs/cli.md from the commands; with `--check`, only checks that the page is up to date.
 
 python scripts/make_cli_docs.py [--check]
 """
@@ -34,7 +34,7 @@ Generated from the commands by `scripts/make_cli_docs.py`; don't edit it by hand
 
 
 def commands(group: click.Group, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Give each command below a group with its path, groups before what they hold."""
+    """Yield each command below a group with its path; a group comes before its commands."""
     context = click.Context(group, info_name=path[-1])
     for name in group.list_commands(context):
         command = group.get_command(context, name)
@@ -75,7 +75,7 @@ def section(path: tuple[str, ...], command: click.Command) -> str:
 
 
 def _paragraph(text: str) -> str:
-    """Join a paragraph's lines; one that click keeps as it is (`\\b`) becomes a block of its own."""
+    """Join a paragraph's lines; a paragraph that click prints as it is (`\\b`) becomes a code block."""
     text = text.strip("\n")
     if not text.startswith("\b\n"):
         return " ".join(text.split())

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up what the project needs on this machine. Idempotent: a second run does nothing but check.
+# Sets up what the project needs on this machine. Idempotent: a second run only checks.
 #   setup.sh python   the Python environment in .venv
 #   setup.sh system   Debian packages: Docker Engine, PostgreSQL, debootstrap, an OCI registry, OpenSSH
 #   setup.sh demo|all both
@@ -48,7 +48,7 @@ setup_system() {
   return 0
 }
 
-# Only tests need it: a real LocalStack in an environment of its own, outside of the tree.
+# Only tests need it: a real LocalStack in its own environment, outside of the tree.
 setup_localstack() {
   say "Checking LocalStack's environment"
   scripts/setup_localstack.sh >/dev/null

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# checkov in an environment of its own, outside of the tree: its many pins fit nobody else's. Idempotent; prints
-# the path of its command.
+# Installs checkov in its own environment outside of the tree, because its many pins conflict with other packages.
+# Idempotent; prints the path of its command.
 #   RAYFORM_CACHE   where to, instead of ~/.cache/rayform
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A real LocalStack in an environment of its own, outside of the tree: its packages are those of its release date,
-# since it pins few of them. Idempotent; prints the path of its Python.
+# Installs a real LocalStack in its own environment outside of the tree. LocalStack pins few of its packages, so their
+# versions are those of its release date. Idempotent; prints the path of its Python.
 #   RAYFORM_CACHE   where to, instead of ~/.cache/rayform
 set -euo pipefail
 cd "$(dirname "$0")/.."

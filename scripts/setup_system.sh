@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Installs what the emulated cloud and its tests need beside Python, and sees that Docker Engine runs.
-# Debian and Ubuntu, as root or with sudo that asks no password; elsewhere it says what to install.
-# Idempotent: where everything is there and the engine answers, it changes nothing and takes a second.
+# Installs what the emulated cloud and its tests need in addition to Python, and starts Docker Engine.
+# Works on Debian and Ubuntu, as root or with a sudo that asks for no password; elsewhere it says what to install.
+# Idempotent: if everything is installed and the engine answers, it changes nothing and takes a second.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# package -> a file that it brings: looking for files is faster than asking dpkg, and takes binaries that a
-# person installed in another way.
+# Package -> a binary in it. Looking for binaries is faster than asking dpkg, and accepts binaries that were
+# installed in another way.
 declare -A brings=(
   [docker.io]=dockerd [iptables]=iptables [debootstrap]=debootstrap [docker-registry]=docker-registry
   [openssh-client]=ssh [graphviz]=dot [procps]=pgrep
@@ -41,7 +41,7 @@ install_packages() {
     "These packages are missing: ${packages[*]}." \
     "Install them: sudo apt-get install ${packages[*]}"
   say "Installing ${packages[*]}"
-  # Binaries are what we need; neither a PostgreSQL cluster nor a registry on port 5000 should come to life.
+  # Install only binaries: neither a PostgreSQL cluster nor a registry on port 5000 should start.
   if [[ " ${packages[*]} " == *" postgresql "* ]] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
     as_root mkdir -p /etc/postgresql-common
     echo "create_main_cluster = false" | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
@@ -56,7 +56,7 @@ install_packages() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
     -o Dpkg::Options::=--force-confold "${packages[@]}" >/dev/null || failed=1
   [ -z "$made" ] || as_root rm -f $refuse
-  [ -z "$failed" ] || stop "apt-get could not install ${packages[*]}; its words are above."
+  [ -z "$failed" ] || stop "apt-get could not install ${packages[*]}; its messages are above."
 }
 
 engine_answers() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
@@ -77,7 +77,7 @@ start_engine() {
   else
     as_root "$(PATH=/usr/bin:$PATH command -v python3)" scripts/start_dockerd.py /var/log/rayform-dockerd.log
   fi
-  engine_answers || stop "Docker Engine was started and doesn't answer: $(docker version 2>&1 | tail -1)"
+  engine_answers || stop "Docker Engine was started but doesn't answer: $(docker version 2>&1 | tail -1)"
 }
 
 mapfile -t missing < <(missing_packages | sort)

@@ -1,7 +1,7 @@
 """Start Docker Engine by hand where no service manager runs, and return once it answers.
 
 Run as root with the system's own Python: `python3 scripts/start_dockerd.py [LOG]`. The daemon gets a session of
-its own, so it outlives this script. Readiness is the daemon's own word, not a guess: it sends `READY=1` to
+its own, so it outlives this script. The daemon itself reports when it is ready: it sends `READY=1` to
 `NOTIFY_SOCKET` (the protocol of sd_notify(3)), which needs no systemd.
 """
 
@@ -23,7 +23,7 @@ READY_WITHIN = 60.0
 def default_route_mtu() -> int:
     """Return the MTU of the interface that the default route leaves by.
 
-    Docker's bridges take 1500 unless told; behind a tunnel with less, large packets of containers get lost.
+    Docker's bridges use 1500 by default. Behind a tunnel with a smaller MTU, large packets of containers get lost.
     """
     for line in Path("/proc/net/route").read_text().splitlines()[1:]:
         fields = line.split()
