@@ -22,7 +22,7 @@ _PROMPT = re.compile(r"^\s*(>>>|\.\.\.)")
 
 
 def read_module(name: str) -> Iterator[dict[str, str]]:
-    """Give one record for each public function, class and method of a module or package with documentation.
+    """Yield one record for each documented public function, class and method of a module or package.
 
     Args:
         name: a module of the standard library.
@@ -56,7 +56,7 @@ def _documented(node: ast.AST, path: str) -> Iterator[dict[str, str]]:
 
 
 def first_part(text: str) -> str:
-    """Return a documentation string's text up to its first session of `>>>`, on even indentation."""
+    """Return a documentation string without common indentation, up to its first `>>>` session."""
     kept = []
     for line in inspect.cleandoc(text).splitlines():
         if _PROMPT.match(line):

@@ -1,4 +1,4 @@
-"""Builds an instruction data set from real text: collected, cleaned, split, described; every build a version."""
+"""Builds an instruction data set from real text: collects, cleans, splits and describes it, as a new version."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def collect(modules: list[str]) -> Annotated[Records, ArtifactConfig(name="docst
 def clean(
     records: Records, shortest: int = 40, longest: int = 1500
 ) -> Annotated[Records, ArtifactConfig(name="instructions", tags=["clean"])]:
-    """Make questions and answers: too short, too long and repeated answers are left out.
+    """Make questions and answers; leave out answers that are too short, too long or repeated.
 
     Args:
         records: what `collect` read.
@@ -59,7 +59,7 @@ def split(
     Annotated[Records, ArtifactConfig(name="instructions_train", tags=["instructions", "train"])],
     Annotated[Records, ArtifactConfig(name="instructions_test", tags=["instructions", "test"])],
 ]:
-    """Split by a hash of each question, so that an example stays on its side when others come and go.
+    """Split by a hash of each question, so that an example stays on its side if others are added or removed.
 
     Args:
         examples: questions and answers.
@@ -89,7 +89,7 @@ def split(
 def describe(
     train: Records, test: Records
 ) -> Annotated[MarkdownString, ArtifactConfig(name="dataset_card", tags=["instructions"])]:
-    """Write a card that shows with the data set."""
+    """Write a card that describes the data set."""
     sample = train[0] if train else {"instruction": "-", "output": "-"}
     return MarkdownString(
         "# Instructions from the standard library's documentation\n\n"

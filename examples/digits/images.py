@@ -1,4 +1,4 @@
-"""What the steps' images hold where a stack runs steps in images; on a laptop it has no effect."""
+"""Packages of the steps' images, for stacks that run steps in images; on a laptop they have no effect."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def predict(batch: np.ndarray) -> Annotated[list[int], "predictions"]:
 
 @step
 def report(predictions: list[int], truth: list[int]) -> Annotated[str, "report"]:
-    """Say how many were read rightly."""
+    """Report how many digits were read correctly."""
     right = sum(predicted == actual for predicted, actual in zip(predictions, truth, strict=True))
     log_metadata({"right": right, "read": len(truth)})
     return f"{right} of {len(truth)} digits read rightly"

@@ -1,4 +1,4 @@
-"""A small PyTorch network on the same digits, on a GPU where it is given one.
+"""A small PyTorch network on the same digits, on a GPU if the step asks for one.
 
 rayform run examples/digits/network.py                 on the CPU
 rayform run examples/digits/network.py -p gpus=1       on a GPU; on a cluster this brings up a GPU node
@@ -20,7 +20,7 @@ from rayform import ArtifactConfig, ArtifactType, Client, Model, Resources, log_
 def fit_network(
     train_x: np.ndarray, train_y: np.ndarray, epochs: int, seed: int = 0
 ) -> Annotated[nn.Module, ArtifactConfig(name="network", artifact_type=ArtifactType.MODEL)]:
-    """Train two layers; where the step's resources hold a GPU, PyTorch sees that one."""
+    """Train two layers; if the step's resources include a GPU, PyTorch sees it."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(seed)
     network = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)).to(device)

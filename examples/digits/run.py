@@ -12,7 +12,7 @@ from training import training
 
 
 def main() -> None:
-    """Run the three pipelines on the active stack and say what came out."""
+    """Run the three pipelines on the active stack and print the results."""
     feature_engineering()
     trained = training()
     read = inference()

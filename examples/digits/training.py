@@ -28,7 +28,7 @@ matplotlib.use("Agg")
 
 @step
 def propose_widths() -> Annotated[list[float], "widths"]:
-    """Say which kernel widths to try; how many is known only once this ran."""
+    """Return the kernel widths to try; how many there are is known only after this step."""
     return [0.001, 0.01, 0.05, 0.2]
 
 
@@ -45,7 +45,7 @@ def choose_best(
     Annotated[ClassifierMixin, ArtifactConfig(name="classifier", artifact_type=ArtifactType.MODEL)],
     Annotated[float, "accuracy"],
 ]:
-    """Keep the classifier that gets most of the test images right."""
+    """Keep the classifier that reads the most test images correctly."""
     accuracies = [float(accuracy_score(test_y, candidate.predict(test_x))) for candidate in candidates]
     best = int(np.argmax(accuracies))
     print(f"Accuracies: {', '.join(f'{a:.4f}' for a in accuracies)}")
@@ -57,7 +57,7 @@ def choose_best(
 def draw_confusion(
     classifier: ClassifierMixin, test_x: np.ndarray, test_y: np.ndarray
 ) -> Annotated[Figure, "confusion"]:
-    """Draw which digits the classifier takes for which."""
+    """Draw which digits the classifier confuses."""
     figure = Figure(figsize=(5, 5))
     ConfusionMatrixDisplay.from_predictions(
         test_y, classifier.predict(test_x), ax=figure.add_subplot(), colorbar=False
