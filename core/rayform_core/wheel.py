@@ -64,7 +64,7 @@ def build_wheel(folder: Path) -> Path:
     files[f"{info}/RECORD"] = "".join(record).encode()
 
     target = private_folder(folder) / wheel_name()
-    # A name of this process's own, because two runs that start together both write the wheel.
+    # A name that no other process uses, because two runs that start together both write the wheel.
     part = target.with_name(f"{target.stem}-{os.urandom(6).hex()}.part")
     try:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:

@@ -1,1 +1,1 @@
-"""What reads and changes a stack's catalog: the client, its views, lineage, pruning and copies."""
+"""Read and change a stack's catalog: the client, its views, lineage, pruning and copies."""

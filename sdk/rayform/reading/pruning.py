@@ -1,7 +1,7 @@
-"""Removes artifact versions that nothing needs, and what uncommitted writes left in the store.
+"""Prune: removes artifact versions that nothing needs, and leftovers of uncommitted writes in the store.
 
-Versions that a kept run, a model version or the tag `keep` needs stay. The catalog decides that twice: when it plans,
-and again when it deletes.
+Versions that a kept run, a model version or the tag `keep` needs stay. The catalog decides this
+(`rayform_runtime.catalog.sql.pruning`), once when it plans, and again when it deletes.
 
 A leftover is data that a crash left in the store: a write without a manifest, or an attempt that lost the race for one.
 It must be so old that no running run can still commit it. Data with a manifest that this catalog doesn't know is an
@@ -177,7 +177,7 @@ def _is_ours(folder: str) -> bool:
 
 
 def _recorded(store: ArtifactStore, catalog: Catalog, folders: list[str]) -> set[str]:
-    """Return those folders whose data the catalog knows."""
+    """Return those folders whose data has a row in the catalog."""
     recorded: set[str] = set()
     for start in range(0, len(folders), _BATCH):
         uris = {store.uri_of(folder): folder for folder in folders[start : start + _BATCH]}
@@ -208,9 +208,8 @@ def _delete_versions(
     for start in range(0, len(versions), _BATCH):
         batch = versions[start : start + _BATCH]
         if not _delete_rows(catalog, *batch):
-            batch = tuple(
-                v for v in batch if _delete_rows(catalog, v)
-            )  # all but those that are needed by now
+            # One of them is needed by now: delete them one by one, and keep those that are needed.
+            batch = tuple(v for v in batch if _delete_rows(catalog, v))
         for version in batch:
             if not version.external:
                 store.delete(version.uri)

@@ -19,7 +19,7 @@ __all__ = [
 def register_deployed(name: str, outputs: Mapping[str, object], *, activate: bool = False) -> StackRecord:
     """Register a stack that was just deployed, with its components, or update its registration.
 
-    It is idempotent, also after a crash half-way. The components get the stack's name and reference.
+    You can call it again after a crash half-way. The components get the stack's name and reference.
 
     Args:
         name: the stack.

@@ -36,7 +36,7 @@ def export_stack(name: str) -> str:
     for kind, component_name in record.components.items():
         component = components.read_component(kind, component_name)
         if component == components.builtin_component(kind):
-            # A built-in component is in this machine's home folder; on another machine its name means that one's.
+            # Export only the name: on another machine it refers to the built-in component of that machine.
             exported[kind] = {"name": DEFAULT}
         else:
             exported[kind] = {

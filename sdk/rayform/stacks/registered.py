@@ -54,7 +54,7 @@ def stack_names(profile: str | None = None) -> list[str]:
 
 
 def read_stack(name: str, *, profile: str | None = None) -> StackRecord:
-    """Return a stack's registration; quick, since it doesn't load the components.
+    """Return a stack's registration. This is fast, because it doesn't load the components.
 
     Raises:
         NotFoundError: there is no such stack; names the nearest ones.
