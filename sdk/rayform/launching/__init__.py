@@ -1,1 +1,1 @@
-"""What starts a run and follows it: run, resume, spin, progress and failures."""
+"""Start and follow runs: run, resume, spin, run names, progress and failures."""

@@ -35,9 +35,9 @@ def launch(
     kwargs: Mapping[str, object],
     options: RunOptions,
 ) -> RunView:
-    """Do what `rayform.launching.run.run_pipeline` promises, once the workers start."""
+    """Run a pipeline call. `rayform.launching.run.run_pipeline` calls this after it has started the workers."""
     keep_tracebacks_short()
-    # Git takes as long as the rest of the launch, so it is asked first.
+    # Start git first, because it takes as long as the rest of the launch.
     git_facts = BackgroundGitFacts(code_place(pipeline.entrypoint.__module__).root)
     stack = open_stack(options.stack)
     if stack.component(ComponentKind.ORCHESTRATOR).flavor != "local":
@@ -52,7 +52,7 @@ def launch(
         no_cache=options.no_cache,
         detach=options.detach,
         explain_cache=options.explain_cache,
-        code_soon=git_facts,  # a run on this machine starts without waiting for them
+        code_soon=git_facts,  # a run on this machine doesn't wait for them before it starts
         environment=environment_facts(),
         user=user_name(),
     )

@@ -77,13 +77,13 @@ def failed_run_error(
     # The run of a spun step can be resumed too, but would then go on with the whole pipeline.
     again = f"`rayform runs resume {name}` runs only what is missing" if not request.only else "spin it again"
     hint = f"Fix it, then {again}."
-    lacking = [key.partition("[")[0] for key, e in errors if e.type == "ModuleNotFoundError"]
-    if lacking and in_images:
+    steps_without_module = [key.partition("[")[0] for key, e in errors if e.type == "ModuleNotFoundError"]
+    if steps_without_module and in_images:
         hint = (
             "Add what the step imports to its image, as in "
             "@pipeline(image=ImageSpec(requirements=['numpy'])), and start a new run: a resumed run keeps its images."
         )
-    elif requirements := _requirements(request.spec, lacking):
+    elif requirements := _requirements(request.spec, steps_without_module):
         hint = (
             "This stack runs steps in your own environment and builds no images: "
             f"`pip install {shlex.join(requirements)}`, then {again}."

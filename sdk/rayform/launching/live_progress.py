@@ -160,12 +160,14 @@ class LiveProgress(Progress):
                 sign, style = _MARKS[status]
                 mark, note = Text(sign, style), self.took.get(key, "")
             if key in self.instances:
-                done = Counter(self.instances[key].values())
-                note = ", ".join(f"{count} {status}" for status, count in sorted(done.items())) + f"  {note}"
+                totals = Counter(self.instances[key].values())
+                note = (
+                    ", ".join(f"{count} {status}" for status, count in sorted(totals.items())) + f"  {note}"
+                )
             table.add_row(mark, Text(key, "bold" if status in _RUNNING else ""), Text(f"{note}", "dim"))
         if len(shown) < len(self.status):
-            counted = Counter(self.status.values())
-            table.add_row("", Text("…"), Text(", ".join(f"{n} {s}" for s, n in counted.items()), "dim"))
+            totals = Counter(self.status.values())
+            table.add_row("", Text("…"), Text(", ".join(f"{n} {s}" for s, n in totals.items()), "dim"))
         return table
 
     def _shown(self, room: int) -> list[str]:

@@ -37,7 +37,7 @@ _STEP_WORDS = {
     StepStatus.INTERRUPTED: "interrupted",
 }
 _PREPOSITIONS = {StepStatus.COMPLETED: "in", StepStatus.FAILED: "after"}
-"""What stands before the time that a step took."""
+"""The word before the time that a step took."""
 _ENDS = frozenset(_STEP_WORDS) - {StepStatus.RUNNING}
 _SHOWN_OUTPUTS = 20
 _SHOWN_INSTANCES = 20
@@ -181,17 +181,20 @@ class PlainProgress(Progress):
         self.out.flush()
 
     def _count_cached(self, event: RunEvent) -> bool:
-        """Count a cached instance of a mapped step instead of giving it a line of its own."""
+        """Count a cached instance of a mapped step, and return whether the event is one.
+
+        Any other event, or an instance of another group, first writes the line of the counted group.
+        """
         is_instance = event.step_status is StepStatus.CACHED and event.map_index is not None
         from_run = (event.cache.from_run if event.cache else None) or ""
-        counted = self._cached
-        if is_instance and counted and counted[:2] == (event.step_key, from_run):
-            self._cached = counted._replace(number=counted.number + 1)
+        group = self._cached
+        if is_instance and group and (group.step_key, group.from_run) == (event.step_key, from_run):
+            self._cached = group._replace(number=group.number + 1)
             return True
-        if counted:
+        if group:
             self._cached = None
-            source = f" from run {counted.from_run}" if counted.from_run else ""
-            self._write(f"  {counted.step_key:<{self.width}}  {counted.number} cached{source}")
+            source = f" from run {group.from_run}" if group.from_run else ""
+            self._write(f"  {group.step_key:<{self.width}}  {group.number} cached{source}")
         if is_instance:
             self._cached = _CachedInstances(event.step_key or "", from_run, 1)
         return is_instance
@@ -228,7 +231,7 @@ class PlainProgress(Progress):
 
 
 def event_lines(event: RunEvent, seconds: float | None, width: int) -> list[str]:
-    """Write an event as lines of text; none for an event that says nothing new.
+    """Write an event as lines of text; none for an event that tells the user nothing new.
 
     Args:
         event: the event.

@@ -1,4 +1,4 @@
-"""Stopping a run, and resuming one that ended without success."""
+"""Stops a run, and resumes a run that ended without success."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["resume_on_own_stack", "resume_run", "stop_run"]
 
 
 def stop_run(client: Client, run: RunView) -> None:
-    """Stop everything of a run that is running, and nothing else. A run that has ended stays as it is."""
+    """Stop a run: everything of it that is running, and nothing else. A run that has ended isn't changed."""
     if not run.status.is_finished:
         client.active_stack.orchestrator.stop(run.id, client.active_stack)
 
@@ -36,7 +36,7 @@ def resume_on_own_stack(client: Client, run: RunView, *, no_cache: bool = False)
 
 
 def _from_own_stack(client: Client, run: RunView) -> tuple[Client, RunView]:
-    """Return the run's own stack's client, and the run as it sees it."""
+    """Return a client of the stack that the run began on, and the run as read by that client."""
     from rayform.reading.client import Client
     from rayform.stacks import stack_names
 
@@ -70,7 +70,7 @@ def _began_on(run: RunView, stack: StackSpec) -> bool:
 
 
 def resume_run(client: Client, run: RunView, *, no_cache: bool = False) -> RunView:
-    """Resume a run that ended without success, under its own ID: only what is missing is run.
+    """Resume a run that ended without success, under its own ID: run only its missing steps.
 
     Blocks until the run ends, and shows its progress.
 
@@ -81,7 +81,7 @@ def resume_run(client: Client, run: RunView, *, no_cache: bool = False) -> RunVi
             is used.
 
     Returns:
-        the run, as it stands at its end.
+        the run, as it is at its end.
 
     Raises:
         ConflictError: the run is running, it completed, or it began on another stack.

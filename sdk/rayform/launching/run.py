@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["RunOptions", "run_pipeline"]
 
 _MAX_DEPTH = 3
-"""A step may start a program that runs its own pipeline, and that one too; deeper is an accident."""
+"""A step may start a program that runs a pipeline, whose steps may do the same; deeper nesting is a mistake."""
 _USUAL_MODULES = ("rayform.authoring.steps", "rayform.authoring.pipelines", "rayform_runtime.components")
-"""What a user's module brings in when a worker imports it."""
+"""Modules that every user's module imports; workers import them early."""
 
 
 @dataclass(frozen=True, slots=True)

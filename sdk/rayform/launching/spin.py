@@ -1,4 +1,4 @@
-"""Spinning: one step of an earlier run, run again alone and with the code as it is now."""
+"""Spin: run one step of an earlier run again, alone, with the code as it is now."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ __all__ = ["spin_step", "with_current_code"]
 def with_current_code(spec: PipelineSpec) -> PipelineSpec:
     """Return the spec of an earlier run with the digests of the code as it is now.
 
-    Users resume a run, or spin a step, after they fixed the code. Results of the new code must not be stored under
-    the old code's digest: the cache would later return them as results of the old code.
+    Users fix their code and then resume a run or spin a step. Results of the new code must not be stored under the old
+    code's digest, or the cache would later return them as results of the old code.
 
     Args:
         spec: the earlier run's pipeline.
