@@ -47,7 +47,7 @@ def parse_settings(arguments: Sequence[str]) -> dict[str, str | None]:
             value = waiting.pop(0) if waiting and not waiting[0].startswith("--") else "true"
         key = key.replace("-", "_")
         if key in settings:
-            raise UsageError(f"The setting '{key}' is given twice.")
+            raise UsageError(f"The setting '{key}' is given twice.", hint="Write each setting once.")
         settings[key] = value or None
     return settings
 

@@ -1,6 +1,6 @@
 """Names that a shell completes: stacks, profiles, components, runs, artifacts, models.
 
-A completion never fails loudly: a shell has no place for an error, so after an error there are no names.
+A completion never prints an error, because the shell has no place for it. After an error it offers no names.
 """
 
 from __future__ import annotations

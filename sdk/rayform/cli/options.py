@@ -55,7 +55,7 @@ def stack_option(command: Callable[..., R]) -> Callable[..., R]:
 def opened_client(stack: str | None) -> Iterator[Client]:
     """Open a client of a stack (`None`: the active one), and close it at the end.
 
-    First it marks runs as `interrupted` whose process died without recording it.
+    First it marks runs as `interrupted` if their process died without recording their end.
     """
     from rayform.reading.client import Client
     from rayform_runtime.execution.scheduling.liveness import mark_dead_runs

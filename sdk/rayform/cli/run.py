@@ -90,7 +90,7 @@ def parsed_parameters(texts: tuple[str, ...], pipeline: Pipeline[..., Any]) -> d
         if not equals or not name:
             raise UsageError(f"'{text}' is not a valid parameter.", hint="Write -p name=value.")
         if name in values:
-            raise UsageError(f"Parameter '{name}' is given twice.")
+            raise UsageError(f"Parameter '{name}' is given twice.", hint="Write each parameter once.")
         try:
             values[name] = _parsed(raw, arguments.get(name))
         except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""`rayform runs`: pipeline runs, their logs, and what can be done with them."""
+"""`rayform runs`: list, describe, follow, resume, stop and delete pipeline runs, and print their logs."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def logs(run: str, step: str | None, follow_: bool, stack: str | None) -> None:
 
 
 def _states(client: Client, run: RunView, *, until_end: bool) -> Iterator[tuple[RunView, list[StepRun]]]:
-    """Give a run with its step runs, once, or twice a second until the run ends."""
+    """Yield a run with its step runs: once, or every half second until the run ends."""
     while True:
         yield run, client.catalog.list_step_runs(run.id)
         if run.status.is_finished or not until_end:
@@ -174,8 +174,9 @@ class _LogPrinter:
         self.client = client
         self.step = step
         self.prefix = prefix
-        # By step: how many bytes of its log were read, and those of them that are no whole line yet.
+        # How many bytes of each step's log were read, by the step's title. Grows with each `print_new`.
         self._position: dict[str, int] = {}
+        # The last bytes that were read of each log, if they aren't a whole line yet. Replaced by each `print_new`.
         self._rest: dict[str, bytes] = {}
 
     def print_new(self, steps: Sequence[StepRun]) -> None:

@@ -1,1 +1,1 @@
-"""`rayform stack`: registered stacks, and the life of deployed ones. `registration` holds the group."""
+"""`rayform stack`: registered stacks, and the life cycle of deployed ones. `registration` has the command group."""

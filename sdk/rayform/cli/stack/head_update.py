@@ -27,7 +27,9 @@ _TITLES = {
     "head": "the head's instance type and disk",
 }
 _ASK_THE_CLOUD_EVERY = 5.0
-_HINT = "The stack is deployed and registered. See how its head does: rayform stack status. Skip this wait: --no-wait."
+_HINT = (
+    "The stack is deployed and registered. Check its head: rayform stack status. Skip this wait: --no-wait."
+)
 
 
 def update_head(lifecycle: Lifecycle, progress: Reporter, *, wait: bool, timeout: float = 900) -> bool:

@@ -216,7 +216,7 @@ def deploy(
         record = lifecycle.folder.record()
         stacks.refuse_taken_name(name, record.reference if record else None)
 
-    def agreed(summary: PlanSummary) -> bool:
+    def approve(summary: PlanSummary) -> bool:
         progress.close()
         print_plan(summary)
         if dry_run:
@@ -225,7 +225,7 @@ def deploy(
             confirm(f"Apply this plan to stack '{name}'?", yes=yes)
         return True
 
-    outputs = lifecycle.deploy(loaded, agreed, upgrade_images=upgrade_images, replace_data=replace_data)
+    outputs = lifecycle.deploy(loaded, approve, upgrade_images=upgrade_images, replace_data=replace_data)
     progress.close()
     if outputs is None:
         return
@@ -291,7 +291,7 @@ def destroy(name: str | None, delete_data: bool, keep_data: bool, yes: bool, tar
     lifecycle, progress = lifecycle_of(selected_stack(name), target)
     record = lifecycle.folder.existing()
 
-    def agreed(summary: PlanSummary) -> bool:
+    def approve(summary: PlanSummary) -> bool:
         progress.close()
         print_plan(summary, destroying=True)
         if yes:
@@ -306,7 +306,7 @@ def destroy(name: str | None, delete_data: bool, keep_data: bool, yes: bool, tar
             return False
         return True
 
-    kept = lifecycle.destroy(agreed, delete_data=delete_data, keep_data=keep_data)
+    kept = lifecycle.destroy(approve, delete_data=delete_data, keep_data=keep_data)
     progress.close()
     if kept is None:
         return

@@ -48,7 +48,7 @@ def new_key(name: str | None, yes: bool, target: str | None) -> None:
             yes=yes,
         )
     lifecycle.replace_key()
-    click.echo(f"Wrote {lifecycle.folder.key_file}. The old key, as far as it existed, is next to it.")
+    click.echo(f"Wrote {lifecycle.folder.key_file}. If there was an old key, it is kept next to it.")
     click.echo(
-        "Next: rayform stack deploy. It replaces the head and ends what runs on the cluster; no data is lost."
+        "Next: rayform stack deploy. It replaces the head and ends all runs on the cluster; no data is lost."
     )

@@ -70,7 +70,7 @@ def lifecycle_of(
             # Without a variable or a profile's target, a planned stack stays in its cloud; AWS is the last resort.
             target = usual_target() or (record.target if record is not None else None)
         else:
-            target = record.target  # a deployed stack stays in its cloud, whatever the variable says today
+            target = record.target  # a deployed stack stays in its cloud, whatever the variable says now
     progress = DeployProgress(quiet=quiet)
     return Lifecycle(name, resolve_target(target), progress), progress
 
