@@ -1,9 +1,9 @@
-"""Holds a running step's catalog back until what came before the step is recorded.
+"""Delays a running step's first catalog transaction until the steps before it are recorded.
 
-The scheduler lets a step begin while it is still writing the end of the step before it (ADR 46). A step that looks into
-the catalog, for instance for the model that the step before it made, must find it there. So the step's first
-transaction waits until the step's own beginning is recorded: that is in the same commit as what came before, or in a
-later one.
+The scheduler starts a step while it is still recording the end of the step before it (ADR 46). A step that reads the
+catalog, for instance the model that the step before it made, must find that model there. So the step's first
+transaction waits until the step's own start is recorded. The ends of the steps before it are in the same commit as
+that start, or in an earlier one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 __all__ = ["await_record", "catalog_waits_for"]
 
 LONGEST = 30.0
-"""Seconds. A commit takes a millisecond, or some hundred on a busy disk or a far database."""
+"""Seconds. A commit takes a millisecond, or some hundred milliseconds on a busy disk or a distant database."""
 
 _lock = threading.RLock()
 _is_recorded: Callable[[], bool] | None = None
@@ -38,30 +38,29 @@ def catalog_waits_for(is_recorded: Callable[[], bool]) -> Iterator[None]:
 
 
 def await_record() -> None:
-    """Wait if a step runs whose beginning isn't recorded yet; each transaction of a catalog calls this.
+    """Wait until the start of the running step is recorded; each transaction of a catalog calls this.
 
-    After `LONGEST` seconds it warns and waits no more: the scheduler may be cut off, and that isn't the step's fault.
+    After `LONGEST` seconds it warns and stops waiting: the scheduler may be cut off, and that isn't the step's fault.
     """
     global _is_recorded, _asking
     if _is_recorded is None:
         return
     with _lock:
-        asked = _is_recorded
-        if asked is None or _asking:
+        check = _is_recorded
+        if check is None or _asking:
             return
         _asking = True  # `is_recorded` reads the catalog in this thread; other threads wait for the lock
         try:
-            _poll(asked)
+            _poll(check)
         finally:
             _asking = False
-        if (
-            _is_recorded is asked
-        ):  # otherwise a thread of an earlier step asked, and this step has its own question
+        # Another check belongs to the next step, which must wait by itself.
+        if _is_recorded is check:
             _is_recorded = None
 
 
 def _poll(is_recorded: Callable[[], bool]) -> None:
-    """Ask until the answer is yes, or until the step that asks has ended."""
+    """Call `is_recorded` until it returns true or the step has ended."""
     deadline = time.monotonic() + LONGEST
     pause = 0.001
     while _is_recorded is is_recorded and not is_recorded():

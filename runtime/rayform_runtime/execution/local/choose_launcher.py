@@ -1,4 +1,4 @@
-"""Which launcher this system takes."""
+"""Chooses how this system starts worker processes: by forking, or as new interpreters."""
 
 from __future__ import annotations
 

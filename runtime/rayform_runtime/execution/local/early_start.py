@@ -1,7 +1,7 @@
 """Starts the process that workers fork from, before anything else is imported.
 
-A worker takes as long to import Rayform as the process that calls the pipeline. If it starts as the very first thing,
-it imports on another CPU meanwhile. This module imports the standard library alone.
+That process takes as long to import Rayform as the process that calls the pipeline. If it starts first, both import
+at the same time, on two CPUs. This module imports the standard library alone.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class _Running:
 class LocalExecutor(Executor):
     """Runs step tasks in local worker processes. A worker runs one task at a time and stays warm for the next.
 
-    Nothing here waits, except `wait` itself and, for a bounded time, `close`.
+    Only `wait` blocks, and `close` for a bounded time.
 
     Args:
         run_id: the run whose tasks these are.
@@ -77,7 +77,7 @@ class LocalExecutor(Executor):
         self._resources = resources
         # The worker processes.
         self._pool = WorkerPool(launcher, max_workers)
-        # Whether the first worker was started; set by the first `get_ready`.
+        # Whether the first worker was started; set by `get_ready`.
         self._is_ready = False
         # Set by `close`.
         self._is_closed = False
@@ -91,7 +91,7 @@ class LocalExecutor(Executor):
         self._out: list[Task | StepResult | RunEvent] = []
         # How many tasks in a row have overtaken one that doesn't fit.
         self._overtaken = 0
-        # How many processes the kernel had killed for want of memory at the last look.
+        # How many processes the kernel had killed because memory ran out, as counted last.
         self._oom_kills = oom_kills()
         # Where logs are written; constant.
         self._logs = LocalLogs(run_id)
@@ -163,7 +163,7 @@ class LocalExecutor(Executor):
         for name, queue in list(self._queues.items()):
             while queue.tasks:
                 if blocked and self._overtaken >= _PASSES_BEFORE_RESERVING:
-                    return  # let resources come free for the task that was overtaken so often
+                    return  # leave resources to the task that was overtaken so often
                 grant = self._resources.take(queue.resources)
                 if grant is None:
                     blocked = True
@@ -240,7 +240,7 @@ class LocalExecutor(Executor):
         return StepResult(step_run_id, StepStatus.FAILED, error=error, lost=True, ended_at=_now())
 
     def _memory_ran_out(self) -> bool:
-        """Return whether the kernel has killed a process for want of memory since the last look."""
+        """Return whether the kernel has killed a process because memory ran out since the last call."""
         before, self._oom_kills = self._oom_kills, oom_kills()
         return self._oom_kills > before
 

@@ -34,7 +34,7 @@ __all__ = ["ForkLauncher"]
 
 _MOST_RESTARTS = 3
 _SECONDS_TO_END = 0.9
-"""How long a server that closed its socket has to end, until its workers are reported without knowing why."""
+"""Seconds to wait for the exit code of a server that closed its socket; then its workers are reported without one."""
 
 
 class _ServerConnection:
@@ -191,7 +191,7 @@ class ForkLauncher(Launcher):
             stdout=self._errors,
             stderr=self._errors,
             pass_fds=[theirs.fileno()],
-            # From its first moment: Ctrl-C would end an interpreter that is just starting.
+            # In a session of its own from the first moment: Ctrl-C would end an interpreter that is just starting.
             start_new_session=True,
         )
         theirs.close()
@@ -246,9 +246,9 @@ class ForkLauncher(Launcher):
         return ended, printed
 
     def _is_base_ending(self) -> bool:
-        """Return whether a base server that never served has gone, and its exit code isn't known yet.
+        """Return whether a base server that never served has closed its socket, and its exit code isn't known yet.
 
-        A server that was killed is started again with the next worker; one that can't start isn't.
+        A server that was killed is started again with the next worker. One that ended by itself isn't: it can't start.
 
         Raises:
             PrerequisiteError: it ended by itself before it served.
@@ -279,7 +279,7 @@ class ForkLauncher(Launcher):
         )
 
     def _close_run(self, *, kill: bool) -> None:
-        """Let the run's workers go, without waiting for them.
+        """Release the run's workers, without waiting for their end.
 
         Idle workers end by themselves once their sockets close. The base server kills those that haven't ended after a
         moment; `shutdown` waits for it.

@@ -32,7 +32,7 @@ class LocalOrchestrator(Orchestrator):
     """Runs pipelines in warm worker processes on this machine.
 
     Args:
-        config: what steps share, if it isn't all that this machine has.
+        config: the CPUs, memory and GPUs that steps share; by default all of this machine's.
         stack_name: the stack that it belongs to.
     """
 

@@ -19,16 +19,16 @@ __all__ = ["Answered", "Died", "PoolEvent", "Printed", "Worker", "WorkerPool"]
 _WorkerKey = tuple[tuple[str, str], ...]
 
 _SECONDS_TO_SHOW, _STACK = 0.5, b"(most recent call first)"
-"""How long a step that ran too long has to print where it stands, and how that begins."""
+"""Seconds that a step has to print its stack after its timeout, and the first words of that output."""
 
 _SECONDS_TO_DIE = 1.0
-"""How long a worker that closed its socket has to end by itself."""
+"""Seconds that a worker has to end by itself after it closed its socket."""
 
 _BETWEEN_LOOKS = 0.002
-"""How soon to ask the launcher again for the exit status of a worker that closed its socket."""
+"""Seconds between questions to the launcher for the exit status of a worker that closed its socket."""
 
 _MOST_OUTPUT, _LONGEST_LINE = 1 << 22, 1 << 16
-"""Bytes of output to read from one worker before others have their turn, and to wait for the end of a line."""
+"""Bytes of output: the most that one turn reads from a worker, and the longest line that is held back."""
 
 
 @dataclass(eq=False, slots=True)
@@ -45,7 +45,7 @@ class Worker:
     dead_at: float | None = None
     """When to count it as dead without an exit status; set once it has closed its socket."""
     is_ending: bool = False
-    """It was killed on purpose, so that an answer no longer counts."""
+    """It was killed on purpose, so its answer no longer counts."""
     timed_out: bool = False
     """It was killed because its task timed out."""
     line: bytes = b""

@@ -32,9 +32,9 @@ class Failure:
     """How a task was lost.
 
     Args:
-        error: for the step.
-        elsewhere: the cause lies in the node, not in the step: the executor tries the step on another node.
-        process_died: the worker process ended, and not because the step ended it.
+        error: the step's error.
+        elsewhere: the node caused it, not the step: the executor tries the step on another node.
+        process_died: the worker process died, and the step didn't end it.
         retryable: whether the user's own retry policy may try it again.
     """
 
@@ -56,7 +56,7 @@ def explain(
 
     Args:
         error: what Ray raised.
-        exit_code: the code with which the step's process announced to end; `None` if it announced none.
+        exit_code: the exit code that the step's process reported before it ended; `None` if it reported none.
         detail: what the raylet reported about the worker's end, or an empty string.
         node: why the worker's node is gone, or `None` if it lives.
         container: how the step's container ended; `None` if it isn't known.
@@ -119,7 +119,7 @@ def _end_of_process(exit_code: int | None, container: ContainerEnd | None) -> Fa
 
 
 def _start_failure(error: BaseException) -> Failure:
-    """Explain a worker that could not even begin; the step's own errors come as its result instead."""
+    """Explain why a worker couldn't begin. Errors of the step itself arrive as a result, never here."""
     cause = getattr(error, "cause", None) or error
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     message = f"The worker could not begin: {lines[-1].strip()}"

@@ -47,7 +47,7 @@ class TaskLauncher:
         images: image reference by step key, for the steps that run in images.
         code: the project's code bundle, for workers that don't share this machine's disk.
         environment: variables that every worker gets.
-        on_end: called from a thread of Ray's with what came of each try.
+        on_end: called with the outcome of each try, from one of Ray's threads.
     """
 
     def __init__(

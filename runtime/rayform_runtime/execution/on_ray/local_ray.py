@@ -27,7 +27,7 @@ class RayletMessages:
         self._changed = threading.Condition()
         import ray._private.worker as ray_worker
 
-        # Ray has no public way to get these. If the name moves, Ray prints them again, and that is all.
+        # Ray has no public way to get these. If Ray renames this function, Ray merely prints the messages again.
         if hasattr(ray_worker, "print_to_stdstream"):
             ray_worker.print_to_stdstream = self._collect
 

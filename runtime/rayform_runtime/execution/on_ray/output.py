@@ -33,7 +33,7 @@ class OutputPassing:
         os.set_blocking(self._reader, False)
         self._lock = threading.Lock()
         self._target: tuple[ChannelClient, StepTry] | None = None
-        """Where output goes and which step it belongs to; `None` between steps."""
+        """Where output goes, and the step that it belongs to; `None` between steps."""
         self._rest = b""
         """The begun last line, which waits for its end."""
         self.sent = 0

@@ -233,7 +233,7 @@ class _Follower:
 
 
 class _Phases:
-    """Reports what takes a while before the run starts."""
+    """Reports the slow phases before the run starts."""
 
     def __init__(self, listener: Listener, run_id: str) -> None:
         self._listener, self._run_id = listener, run_id

@@ -1,7 +1,7 @@
 """Cache keys: a step's earlier result stands for a new one if their keys are equal.
 
-A key is readable: `v1` and one digest for each part, `v1.code=….parameters=….inputs=…` and so on. So two keys alone
-explain a miss, and a step run keeps nothing but its key.
+A key is readable: `v1` and one digest for each part, `v1.code=….parameters=….inputs=…` and so on. So comparing two
+keys explains a miss, and the catalog stores nothing but the key.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class CacheAnswer:
 
 
 class CacheLookup:
-    """The cache as one run sees it.
+    """Looks up earlier results for one run.
 
     Args:
         request: the run.
@@ -118,7 +118,7 @@ class CacheLookup:
         return CacheAnswer(hits, [i for i in ready if not decisions[i.id].hit], decisions)
 
     def _find(self, keys: Sequence[str]) -> Mapping[str, CachedResult]:
-        """Return the earlier results that have one of these keys, and perhaps others."""
+        """Return the earlier results for these keys; the mapping may hold other keys too."""
         if not keys:
             return {}
         if self._pending.holds_any(keys):

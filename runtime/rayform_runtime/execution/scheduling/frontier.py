@@ -1,4 +1,4 @@
-"""The steps that can start now: opens what nothing holds back, takes from the cache what it has, skips the rest."""
+"""The steps that can start now: each runs, or takes its result from the cache, or is skipped."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Frontier:
 
     Args:
         graph: the run's steps.
-        cache: may have the results of steps that could start.
+        cache: has the results of earlier runs.
         records: writes the steps that end without running.
-        pending: holds the events, and what must be written before.
+        pending: holds the events until the changes before them are written.
         events: makes the events.
     """
 
@@ -55,13 +55,13 @@ class Frontier:
         self._pending = pending  # filled by each end, emptied by each commit
         self._events = events
         self._freed = deque(graph.roots())  # grows when a node closes; empty after `take_startable`
-        # What has ended without running since the last commit of such ends, and the events of all that.
+        # Instances that ended without running and are not recorded yet, and their events; emptied by `_record_unrun`.
         self._cached: list[tuple[Instance, CachedResult]] = []
         self._unrun: list[tuple[Instance, StepStatus, StepError | None]] = []
         self._unrun_events: list[RunEvent] = []
         # The error of each failed instance, by `key` or `key[index]`, in the order in which they came.
         self.errors: dict[str, StepError] = {}
-        # By step key, whether it came from the cache; set when the step is opened.
+        # By step key: whether the step came from the cache, and why; set when the step is opened.
         self.decisions: dict[str, CacheDecision] = {}
 
     @property

@@ -1,4 +1,4 @@
-"""The steps of one run: what waits for what, what a step's inputs are, how wide a map is.
+"""The steps of one run: their order, their inputs, and the number of instances of a mapped step.
 
 Plain state without processes, clocks or databases; `frontier` and `loop` drive it.
 """
@@ -244,7 +244,7 @@ class RunGraph:
 
         Raises:
             UsageError: the lists of a mapped step have different lengths, or one isn't a list.
-            NotFoundError: the only instance that shall run is past the end of its list.
+            NotFoundError: `only_index` is past the end of the list.
         """
         width = self._width(node)
         indices: Iterable[int | None] = [None] if width is None else range(width)
@@ -342,7 +342,7 @@ class RunGraph:
 
     # -- ends -----------------------------------------------------------------------------------------------
     def close_node(self, node: Node, status: StepStatus) -> list[Node]:
-        """Say how a step as a whole ended; return the steps that it frees."""
+        """Record how a step as a whole ended; return the steps that can start now."""
         node.status = status
         freed = []
         for downstream in node.downstream:

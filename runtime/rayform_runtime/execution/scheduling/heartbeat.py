@@ -32,12 +32,12 @@ class RunControl:
 class Heartbeat:
     """A thread that beats every `HEARTBEAT_SECONDS` inside the `with` block.
 
-    The thread goes on trying if the catalog doesn't answer for a while: that is no reason to end a run.
+    If the catalog doesn't answer for a while, the thread keeps trying: that is no reason to end a run.
 
     Args:
-        catalog: gets the beats.
+        catalog: receives the beats.
         run_id: the run.
-        control: learns that the run must end early.
+        control: set if the run must end early.
     """
 
     def __init__(self, catalog: Catalog, run_id: UUID, control: RunControl) -> None:

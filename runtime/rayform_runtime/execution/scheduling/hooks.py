@@ -26,7 +26,7 @@ class Hooks:
         return bool(self._running)
 
     def call(self, hook: SourceRef, error: str | None) -> None:
-        """Call a hook in a worker, with an error if there is a message. Doesn't wait for it."""
+        """Call a hook in a worker without waiting for it; pass `error`, a message, if it isn't `None`."""
         task = self._tasks.of_hook(hook, error)
         self._running.add(task.step_run_id)
         self._executor.submit(task)

@@ -1,4 +1,4 @@
-"""Records the facts about a run's code that git answered too late for the run's beginning."""
+"""Records the facts about a run's code that git reported only after the run had begun."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rayform_runtime.execution.interface import LateCodeFacts
 __all__ = ["LateCode"]
 
 _WAIT = 1.0
-"""Seconds after which late facts are recorded by themselves; a shorter run records them with its end."""
+"""Seconds after which late facts get a commit of their own; a shorter run records them with its end."""
 
 
 class LateCode:
     """The late facts of one run.
 
     Args:
-        catalog: they are recorded there.
+        catalog: receives the facts.
         run_id: the run.
         facts: `None` if the run was recorded with its facts.
         clock: seconds that only grow.

@@ -1,9 +1,9 @@
-"""Walks a run's DAG: hands ready steps to the executor, records what happens, follows up.
+"""Walks a run's DAG: hands ready steps to the executor, and records how they start and end.
 
-One loop in one thread. A turn takes all that the executor reports and hands out the steps that this frees. While they
-run, it writes what ended and what began in one commit, in their order (ADR 46). A change that the catalog may refuse,
-such as a user-defined version name, is recorded before anything that depends on it starts, and so is a result from
-the cache.
+One loop in one thread. Each turn takes the executor's reports and submits the steps that can now start. While these
+run, it writes the starts and ends in order, in one commit (ADR 46). Two kinds of changes are recorded before any step
+that depends on them starts: a change that the catalog may refuse, such as a user-defined version name, and a result
+from the cache.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class RunLoop:
         run: the same run, recorded in the catalog and ready to be walked.
         stack: its catalog is written.
         executor: runs the steps.
-        pending: holds what has happened until it is written.
-        late_code: records the facts about the code that came late.
-        control: says that the run must end early.
+        pending: holds starts, ends and events until they are written.
+        late_code: records facts about the code that came after the run began.
+        control: set if the run must end early.
         clock: seconds that only grow.
     """
 
@@ -72,10 +72,10 @@ class RunLoop:
         self._pending = pending  # filled by each report, emptied by each commit
         self._late_code = late_code  # empty as soon as the facts are recorded
         self._control = control  # set from outside at any time
-        # What the loop makes itself.
+        # What the loop makes for itself; none is replaced.
         self._events = RunEvents(request.run_id)
         self._tasks = TaskMaker(request, stack.spec, awaits_record=executor.runs_beside_scheduler)
-        self._hooks = Hooks(executor, self._tasks)  # grow when a worker dies, and at the end of the run
+        self._hooks = Hooks(executor, self._tasks)  # called when a worker dies, and at the end of the run
         self._retries = Retries(clock)  # grow with each failure that is tried again
         # Moves with each end of a step; has the errors and the cache's decisions.
         cache = CacheLookup(request, stack, pending, self._records.loaded_code)
@@ -158,7 +158,7 @@ class RunLoop:
 
     # -- reports ----------------------------------------------------------------------------------------------
     def _take(self, reports: Sequence[Task | StepResult | RunEvent]) -> None:
-        """Follow up what the executor reports. What can't be refused is written later, with what it frees."""
+        """Process the executor's reports. Results that the catalog can't refuse wait for the next commit."""
         results: list[tuple[Instance, StepResult]] = []
         for report in reports:
             if isinstance(report, Task):
@@ -193,7 +193,7 @@ class RunLoop:
         self._hooks.end(result.step_run_id)
         instance = self._running.pop(result.step_run_id, None)
         if instance is not None and not instance.is_recorded:
-            # It ended before it started: cancelled in the queue, or never placed.
+            # It ended without starting: it was cancelled in the queue, or never placed.
             instance.is_recorded = True
             self._pending.add(self._records.start_of(instance))
         return instance
@@ -249,7 +249,7 @@ class RunLoop:
 
     # -- the end ----------------------------------------------------------------------------------------------
     def _stop_running(self) -> None:
-        """End what is running. What is committed already is recorded, so that a resume needn't do it again."""
+        """End what is running. Record what has completed, so that a resume doesn't run it again."""
         self._executor.close(kill=True)
         self._pending.write()
         for instance in self._running.values():

@@ -15,10 +15,10 @@ _NEVER_MADE = ("latest", *(stage.value for stage in ModelStage if stage is not M
 
 
 class RunModels:
-    """The model versions of one run. Each that is named is looked up, or made, once.
+    """The model versions of one run; looks up or makes each of them once.
 
     Args:
-        catalog: has them.
+        catalog: holds the model versions.
         run_id: the run.
         resumed: whether an earlier process of this run has made some.
     """

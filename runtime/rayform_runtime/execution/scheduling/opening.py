@@ -1,4 +1,4 @@
-"""The beginning of a run: records it or takes it over, and fills in what needs no running."""
+"""The beginning of a run: records or takes over the run, and loads the results of steps that needn't run."""
 
 from __future__ import annotations
 

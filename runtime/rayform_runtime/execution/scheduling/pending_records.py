@@ -1,4 +1,4 @@
-"""Beginnings and ends of steps that are not in the catalog yet, and the events that wait for them."""
+"""Starts and ends of steps that are not in the catalog yet, and the events that wait for them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from rayform_runtime.execution.scheduling.records import note
 __all__ = ["PendingRecords"]
 
 _MOST = 64
-"""Beginnings and ends that may wait for their commit while others go on."""
+"""How many starts and ends may wait for one commit."""
 _LONGEST_WAIT = 0.01
-"""Seconds that a step's beginning waits for others to share its commit, and the end of a step that took less."""
+"""Seconds that a step's start waits for others to share its commit. The end of a shorter step waits as long."""
 
 
 class PendingRecords:
-    """Holds changes until they are written in one commit, and events until then, so that a listener finds them there.
+    """Holds changes until they are written in one commit.
+
+    It holds the events that follow a change as long, so that a listener finds the change in the catalog.
 
     Args:
         listener: gets every event.
@@ -66,9 +68,9 @@ class PendingRecords:
         """Hold a change.
 
         Args:
-            change: the beginning or the end of a step.
-            cache_key: the key that finds an end in the cache as soon as it is written.
-            seconds: how long the step took that ended. An end that cost more than a commit may wait is due at
+            change: the start or the end of a step.
+            cache_key: the key under which the cache has the result once the end is written.
+            seconds: how long the step took. The end of a step that took longer than a commit may wait is due at
                 once.
         """
         if not self._changes:

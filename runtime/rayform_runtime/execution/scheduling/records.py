@@ -23,7 +23,7 @@ class RunRecords:
     """Writes the step runs of one run.
 
     Args:
-        catalog: they are written there.
+        catalog: receives the step runs.
         run_id: the run.
         models: model version of each step, by step key.
         loaded_code: reads the code that steps loaded.
@@ -42,7 +42,7 @@ class RunRecords:
     def start_of(
         self, instance: Instance, log_uri: str | None = None, *, at: datetime | None = None
     ) -> StepStart:
-        """Return the record of an instance that begins: at the moment `at`, by default that of its commit."""
+        """Return the record of an instance that starts at the moment `at`, by default the moment of its commit."""
         spec = instance.node.spec
         return StepStart(
             id=instance.id,
@@ -71,7 +71,7 @@ class RunRecords:
         return resources
 
     def record(self, changes: Sequence[StepStart | StepFinish]) -> None:
-        """Record beginnings and ends in this order, in one commit."""
+        """Record starts and ends in this order, in one commit."""
         if changes:
             self._catalog.record_steps(changes)
 

@@ -19,8 +19,8 @@ class TaskMaker:
 
     Args:
         request: the run.
-        stack: the workers build it again.
-        awaits_record: whether a step begins while its beginning is still being recorded.
+        stack: each worker builds its components from it.
+        awaits_record: whether a step may start before its start is recorded.
     """
 
     def __init__(self, request: RunRequest, stack: StackSpec, *, awaits_record: bool) -> None:
@@ -59,7 +59,7 @@ class TaskMaker:
         )
 
     def of_hook(self, hook: SourceRef, error: str | None) -> HookTask:
-        """Return the task that calls a hook, with an error if there is a message."""
+        """Return the task that calls a hook; it passes `error`, a message, if it isn't `None`."""
         return HookTask(
             run_id=self._run_id,
             run_name=self._run_name,
