@@ -104,7 +104,7 @@ class Catalog(abc.ABC):
 
     @abc.abstractmethod
     def set_run_code(self, run_id: UUID, code: Mapping[str, object]) -> None:
-        """Record facts of the code that a run runs, if they were found out after it began."""
+        """Record facts about a run's code that were determined only after it began."""
 
     @abc.abstractmethod
     def heartbeat(self, run_id: UUID) -> RunStatus:

@@ -1,4 +1,4 @@
-"""What is asked of a list, and the page that answers; `entities.py` offers both as well."""
+"""The query of a list and the page that answers it; both can be imported from `entities.py` too."""
 
 from __future__ import annotations
 

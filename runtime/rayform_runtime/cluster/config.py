@@ -16,11 +16,11 @@ class RayOrchestratorConfig(BaseModel):
         ssh_key: path of the private key for `ssh://`.
         known_hosts: path of the file that the head's host key is checked against.
         region: region of the cloud that the cluster is in, for `rayform stack start` and the like.
-        instance_id: the head's instance, likewise.
+        instance_id: ID of the head's instance, for the same commands.
         stack_reference: tag of the cloud resources.
         endpoint_url: URL of the cloud's compute API, for an emulated cloud.
         base_image: image that step images start from if a step names none; by default a slim Python image.
-        cpus, gpus: logical CPUs and GPUs of a Ray on this machine; by default the machine's.
+        cpus, gpus: logical CPUs and GPUs of a Ray on this machine; by default those of the machine.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["build_image", "ensure_images", "plan_images"]
 
 Report = Callable[[str, float | None], None]
-"""Called with what begins, or goes on, and `None`; at its end with the seconds that it took."""
+"""Called with a phase and `None` while the phase runs, and with the phase and its seconds at its end."""
 
 _KEPT = 8_000
 """Last characters of a build's output that are kept for its error."""

@@ -1,4 +1,4 @@
-"""Processes that end together with the process that they work for, however it ends."""
+"""Ends a process together with the process that it works for, and kills process groups."""
 
 from __future__ import annotations
 

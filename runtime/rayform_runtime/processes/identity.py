@@ -1,4 +1,4 @@
-"""Which process a process ID means: IDs are used again, an ID with its start time is not.
+"""Identifies a process by its ID and start time: the system uses an ID again, but not with the same start time.
 
 The only reader of `/proc/PID/stat` and of the boot time in the runtime package.
 """

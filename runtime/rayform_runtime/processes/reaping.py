@@ -1,4 +1,4 @@
-"""How a single-threaded server notices that its children ended, and what it ends along with them. Linux only."""
+"""Reaps the children of a single-threaded server, and kills what they left behind. Linux only."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def stop_on_signals(stop: Callable[[], None]) -> Iterator[Callable[[], bool]]:
         stop: makes the stop request.
 
     Yields:
-        a function that says whether Ctrl-C came.
+        a function that returns whether Ctrl-C came.
     """
     interrupted = False
     if threading.current_thread() is not threading.main_thread():

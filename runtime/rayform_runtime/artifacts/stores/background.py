@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Background(threading.Thread, Generic[T]):
-    """Computes a value while its maker does something else. It starts at once.
+    """Computes a value in a thread of its own, which starts at once.
 
     Args:
         name: the thread's name.

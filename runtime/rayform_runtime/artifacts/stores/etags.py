@@ -41,5 +41,5 @@ def matches_etag(digests: list[bytes], etag: str) -> bool:
         return True
     if not count:
         return len(digests) > 1 or digests[0].hex() == plain
-    # Another count means that the client chose larger parts, as it does for files of more than 10,000 parts.
+    # A different count means that the client chose larger parts, as it does for files of more than 10,000 parts.
     return str(len(digests)) != count or md5_of(b"".join(digests)) == plain

@@ -151,7 +151,7 @@ class ArtifactStore(abc.ABC):
     uri: str
     """Root of the store: `file:///…`, `s3://bucket/prefix`, `gs://bucket/prefix`."""
     is_local: ClassVar[bool] = False
-    """Whether the store is a folder of this machine, whose files are used where they lie instead of downloaded."""
+    """Whether the store is a folder of this machine: its files are used in place and not downloaded."""
 
     def uri_of(self, key: str) -> str:
         """Return the URI of the object with this key."""

@@ -55,7 +55,7 @@ _LITTLE = 64 << 10
 class _Prepared:
     """A client without connections, made before this process was forked.
 
-    `user` is the process that took it. Forks of that process can't take it too: they would share connections.
+    `user` is the ID of the process that uses it. That process's own forks must not: they would share its connections.
     """
 
     client: S3Client

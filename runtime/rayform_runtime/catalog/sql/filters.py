@@ -30,7 +30,7 @@ _Test = Callable[[str, object], "Where"]
 
 
 class Kind(StrEnum):
-    """What a field's values are."""
+    """The type of a field's values."""
 
     TEXT = "text"
     NUMBER = "number"

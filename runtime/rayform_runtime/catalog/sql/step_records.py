@@ -39,7 +39,7 @@ __all__ = ["StepRecords"]
 
 T = TypeVar("T")
 _LASTING = {"id", "run_id", "key", "map_index", "name", "metadata"}
-"""What of a step run stays the same when it begins again."""
+"""The columns of a step run that stay the same when it begins again."""
 _START = f"""{STEP_RUNS.insert} ON CONFLICT (id) DO UPDATE SET
  {", ".join(f"{name} = excluded.{name}" for name in STEP_RUNS.names if name not in _LASTING)}
  WHERE step_runs.status <> 'completed'"""
@@ -57,7 +57,7 @@ _UNFINISHED = (StepStatus.PENDING, StepStatus.RUNNING, StepStatus.RETRYING)
 
 
 class _CheckedFinish(NamedTuple):
-    """An end, with what of it is checked and encoded before the transaction."""
+    """An end whose values were checked and encoded before the transaction."""
 
     finish: StepFinish
     error: str | None
@@ -114,7 +114,7 @@ class StepRecords(Part):
         put = self._database.put_id
         starts, finishes = [start for start, _ in pairs], [finish for _, finish in pairs]
         begin = self._starting(starts, finishes)
-        # Nothing is new but the step runs: their outputs belong to earlier ones.
+        # Only the step runs are new: their outputs belong to earlier ones.
         ends = [_CheckedFinish(finish, None, None, []) for finish in finishes if finish.model_version_id]
 
         def work(session: Session) -> None:
@@ -135,7 +135,7 @@ class StepRecords(Part):
             raise self._missing(starts) from error
 
     def _missing(self, starts: Sequence[StepStart]) -> NotFoundError:
-        """Return the error that names what step runs refer to and that doesn't exist."""
+        """Return the error that names the missing row that a step run refers to."""
         references: list[tuple[str, str, UUID]] = []
         for start in starts:
             references.append(("runs", "run", start.run_id))
@@ -192,7 +192,7 @@ class StepRecords(Part):
         return work
 
     def _row(self, start: StepStart, at: int, finish: StepFinish | None) -> StepRunRow:
-        """Return the row of a step run that begins, or of one that has begun and ended."""
+        """Return the row of a step run that begins, or of one that is recorded with its end."""
         put = self._database.put_id
         began = microseconds(start.started_at) or at
         status, cached_from, ended, error, metadata = StepStatus.RUNNING, None, None, None, None

@@ -43,7 +43,7 @@ _ALLOT = """INSERT INTO artifacts AS a (id, name, created_at, last_number, last_
 
 
 class CheckedVersion(NamedTuple):
-    """A new version, with what of it can be checked and encoded before the transaction."""
+    """A new version whose values were checked and encoded before the transaction."""
 
     new: NewArtifactVersion
     tags: str | None
@@ -54,7 +54,7 @@ class CheckedVersion(NamedTuple):
 
 
 class PlacedVersion(NamedTuple):
-    """A checked version and the output that it is: of which step run, and at which position."""
+    """A checked version, the step run that it is an output of, and its position among the outputs."""
 
     checked: CheckedVersion
     step_run_id: UUID | None = None

@@ -74,7 +74,7 @@ class ClusterHead:
         return status
 
     def take_settings(self) -> SettingsChanges:
-        """Let the running head go by what the last deploy changed; return what changed, and from when on.
+        """Apply the settings that the last deploy changed to the running head; return the changes.
 
         Raises:
             RemoteError: the head can't be reached, or can't read its new settings.

@@ -41,7 +41,7 @@ def start_head(config: RayOrchestratorConfig, report: Report, *, wait: float = _
 
     Args:
         config: the stack's orchestrator.
-        report: called with what it waits for.
+        report: called with each phase, in words.
         wait: seconds at most.
 
     Raises:

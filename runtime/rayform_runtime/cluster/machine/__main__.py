@@ -4,7 +4,7 @@
 - `worker start`: let this machine join as a worker.
 - `watch`: run the daemon that `start` leaves behind (autostop, spot notice, Ray's health).
 - `status`: print the head's status, as JSON on one line.
-- `take-settings`: let the running head go by what the last deploy changed; print what changed when, as JSON on
+- `take-settings`: apply the settings that the last deploy changed to the running head; print the changes, as JSON on
   one line.
 - `stop`: end the workers, then stop the head.
 """

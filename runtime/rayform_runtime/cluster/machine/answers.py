@@ -61,7 +61,7 @@ class HeadStatus(_Answer):
 
     @classmethod
     def read(cls, text: str | bytes) -> HeadStatus:
-        """Read a status; text that isn't one is the status of a head that boots."""
+        """Read a status; treat text that isn't one as the status of a head that is booting."""
         try:
             return cls.model_validate_json(text)
         except ValidationError:
@@ -69,12 +69,12 @@ class HeadStatus(_Answer):
 
 
 class SettingsChanges(_Answer):
-    """Keys of the settings that a deploy changed, by when a head goes by them.
+    """Keys of the settings that a deploy changed, by the moment at which the head applies them.
 
     Args:
-        taken: from now on.
-        waiting: once no run goes on.
-        at_start: when the head starts next.
+        taken: applied now.
+        waiting: applied once no run is running.
+        at_start: applied when the head starts next.
     """
 
     taken: list[str] = []

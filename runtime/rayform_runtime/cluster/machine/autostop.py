@@ -27,7 +27,7 @@ _RUNNING = ("PENDING", "RUNNING")
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What goes on in the cluster.
+    """What is running in the cluster.
 
     `known` is false if Ray didn't answer. Such a cluster counts as busy, never as idle.
     """
@@ -70,7 +70,7 @@ class IdleTimer:
             self._idle_since = now
 
     def look(self, activity: Activity, *, now: float) -> float | None:
-        """Note what goes on; return the seconds that are left until the stop, or `None` if none is due."""
+        """Note the activity; return the seconds that are left until the stop, or `None` if none is due."""
         if not activity.idle:
             self._idle_since = now
             return None
@@ -80,7 +80,7 @@ class IdleTimer:
 
 
 def observe(settings: MachineSettings, *, token: str, dashboard: str = "http://127.0.0.1:8265") -> Activity:
-    """Return what goes on, by Ray's job server, its list of nodes, and the system's list of logins."""
+    """Return the activity, by Ray's job server, its list of nodes, and the system's list of logins."""
     try:
         jobs = _get(f"{dashboard}/api/jobs/", token)
         nodes = _get(f"{dashboard}/nodes?view=summary", token)

@@ -1,9 +1,9 @@
-"""Takes over on a running head what a deploy changed: worker groups and autostop, without a restart.
+"""Applies to a running head what a deploy changed: worker groups and autostop, without a restart.
 
 Ray's autoscaler reads its file again at each update, and the watch reads the machine's settings at each look.
-Changes that would end workers wait while runs go on: Ray ends the workers of a group that is gone, whose machines
-are started another way, or that has more of them than it may, busy or not. The rest (versions, the head's own shape)
-is made at boot, so it waits until the head starts next.
+Changes that would end workers wait for the end of all runs: Ray ends workers, busy or not, if their group is gone,
+if its machines are started another way, or if it has more of them than its maximum. The rest (versions, the head's
+own shape) is made at boot, so it waits until the head starts next.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ compares both."""
 _WAITING = Path("/run/rayform/settings_wait")
 _LOCK = Path("/run/rayform/settings.lock")
 _GROUPS = ("worker_groups", "tags")
-"""What the autoscaler's file is made of: the head takes over both or neither."""
+"""The keys that the autoscaler's file is made of: the head applies both or neither."""
 _LIVE = ("autostop",)
 _OF_THE_MACHINE = ("node",)
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """New settings, as far as a head can go by them.
+    """New settings, as far as a head can apply them now.
 
     Args:
-        settings: what the head goes by from now on.
-        changes: which keys changed, and when the head goes by each.
+        settings: the head's settings from now on.
+        changes: which keys changed, and when the head applies each.
     """
 
     settings: dict[str, object]
@@ -49,12 +49,12 @@ class Merged:
 
 
 def merge(old: Mapping[str, object], new: Mapping[str, object], *, busy: bool, autoscaled: bool) -> Merged:
-    """Find out which of the settings `new` a head that goes by `old` can take over now.
+    """Find out which of the settings `new` a head with the settings `old` can apply now.
 
     Args:
         old: the machine's settings, with its own part under `node`.
         new: the stack's settings.
-        busy: whether runs go on, whose workers must not end.
+        busy: whether runs are running, whose workers must not end.
         autoscaled: whether Ray was started with an autoscaler.
 
     Raises:
@@ -71,8 +71,8 @@ def merge(old: Mapping[str, object], new: Mapping[str, object], *, busy: bool, a
     elif busy and _may_end_workers(before, after):
         waiting = groups
     kept = {*at_start, *waiting}
-    taken = [key for key in changed if key not in kept]
-    changes = SettingsChanges(taken=taken, waiting=waiting, at_start=at_start)
+    immediate = [key for key in changed if key not in kept]
+    changes = SettingsChanges(taken=immediate, waiting=waiting, at_start=at_start)
     return Merged(_replaced(complete, old, kept), changes)
 
 
@@ -96,10 +96,10 @@ def _not_understood(why: str) -> IntegrityError:
 
 
 def take_settings(*, busy: bool) -> SettingsChanges:
-    """Fetch the stack's settings and go by them, as far as this machine can without a restart. Idempotent.
+    """Fetch the stack's settings, and apply those that need no restart of this machine. Idempotent.
 
     Args:
-        busy: whether runs go on.
+        busy: whether runs are running.
 
     Raises:
         RemoteError: the bucket can't be read; nothing changed.

@@ -32,7 +32,7 @@ _RAY_PROCESS = re.compile(r"raylet|gcs_server|ray::|/ray/")
 
 
 def start_head() -> None:
-    """Make this machine the cluster's head, and leave the daemon that watches it behind.
+    """Make this machine the cluster's head, and start the daemon that watches it.
 
     Dashboard and job server listen on loopback, Ray itself on the private address: laptops come in by SSH alone.
 
@@ -53,7 +53,7 @@ def start_head() -> None:
     if settings.worker_groups:
         write_atomically(AUTOSCALER_PATH, json.dumps(autoscaler_config(settings), indent=2))
     else:
-        # The file exists exactly while Ray goes by it.
+        # The file exists exactly while Ray uses it.
         AUTOSCALER_PATH.unlink(missing_ok=True)
         command = [word for word in command if not word.startswith("--autoscaling-config")]
     _end_other_ray(settings)
@@ -129,7 +129,7 @@ def _object_store_bytes() -> int | None:
 
 
 def _end_other_ray(settings: MachineSettings) -> None:
-    """End what an earlier start left. At a first boot there is none, and `ray stop` would take a second for that."""
+    """End the Ray of an earlier start. At a first boot there is none, so don't spend a second on `ray stop`."""
     if ray_processes():
         _ray("stop", "--force", settings=settings, check=False)
 

@@ -32,7 +32,7 @@ def write_status(changes: HeadStatus) -> None:
 
 
 def read_status() -> HeadStatus:
-    """Return the head's status; one that hasn't written any boots."""
+    """Return the head's status; a head without a status file is booting."""
     try:
         return HeadStatus.read(_path().read_bytes())
     except FileNotFoundError:

@@ -1,6 +1,6 @@
 """The daemon on each machine: on the head it watches for idleness and Ray's health, on workers for the spot notice.
 
-It holds nothing that a restart would lose, and goes on when Ray or the cloud doesn't answer.
+It holds nothing that a restart would lose, and keeps watching if Ray or the cloud doesn't answer.
 """
 
 from __future__ import annotations

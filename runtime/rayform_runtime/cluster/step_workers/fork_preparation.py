@@ -1,4 +1,4 @@
-"""Prepares, once for all step workers, the process that they fork from: more than its imports.
+"""Prepares the process that step workers fork from, once for all of them and beyond its imports.
 
 An environment variable says what to prepare. Nothing else of a run reaches that process before its first worker.
 """
