@@ -1,4 +1,4 @@
-"""The seam between Rayform and a cloud: what a cloud must be able to do, and the values that cross the seam.
+"""The interface between Rayform and a cloud: the functions of a cloud, and their arguments and return values.
 
 `aws/cloud.py` is the first implementation, and `cloud_of` the only place that imports one. A second cloud brings a
 package like `aws/`, a branch in `cloud_of`, Terraform modules, and its own root module and definition keys:
@@ -182,7 +182,7 @@ class Cloud(Protocol):
     def health(
         self, target: Target, region: str, outputs: Mapping[str, Any], definition: StackDefinition
     ) -> StackHealth:
-        """Ask how the stack with these outputs is, and what it costs as it runs now."""
+        """Return the health of the stack with these outputs, and what it costs as it runs now."""
         ...
 
     def registration(
@@ -229,11 +229,11 @@ class Cloud(Protocol):
     # -- The stack's data.
 
     def bucket_holding(self, target: Target, region: str, bucket: str) -> str:
-        """Say how much user data is in `bucket`; empty if there is none."""
+        """Describe how much user data is in `bucket`; empty if there is none."""
         ...
 
     def registry_holding(self, target: Target, region: str, repository: str) -> str:
-        """Say how many images are in `repository`; empty if there are none."""
+        """Describe how many images are in `repository`; empty if there are none."""
         ...
 
     def end_instances(self, target: Target, region: str, reference: str) -> list[Resource]:

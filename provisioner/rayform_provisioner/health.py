@@ -1,4 +1,4 @@
-"""How a deployed stack is, as the cloud's `health` reports it."""
+"""The health of a deployed stack, as the cloud's `health` reports it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ComponentHealth:
 
 @dataclass(frozen=True, slots=True)
 class StackHealth:
-    """How a stack is now.
+    """The health of a stack now.
 
     Args:
         components: one for each kind.

@@ -1,4 +1,4 @@
-"""Waiting for something that only shows when it is asked again."""
+"""Waiting for a change that nothing reports, by asking again and again."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def client(target: Target, service: str, region: str) -> AwsClient:
     session = _session()
     from botocore.config import Config
 
-    made: AwsClient = session.client(
+    aws_client: AwsClient = session.client(
         _BOTO_NAMES.get(service, service),
         region_name=region,
         endpoint_url=target.endpoints.get(service),
@@ -44,7 +44,7 @@ def client(target: Target, service: str, region: str) -> AwsClient:
             user_agent_extra="rayform",
         ),
     )
-    return made
+    return aws_client
 
 
 @functools.cache

@@ -22,7 +22,7 @@ COUNT_LIMIT = 20_000
 
 
 def bucket_holding(target: Target, region: str, bucket: str) -> str:
-    """Say how much is in `bucket` besides Rayform's own files, old versions included; empty if nothing is."""
+    """Describe how much is in `bucket` besides Rayform's own files, old versions included; empty if nothing is."""
     from botocore.exceptions import ClientError
 
     s3 = client(target, "s3", region)
@@ -44,7 +44,7 @@ def bucket_holding(target: Target, region: str, bucket: str) -> str:
 
 
 def registry_holding(target: Target, region: str, repository: str) -> str:
-    """Say how many images are in `repository`; empty if there are none."""
+    """Describe how many images are in `repository`; empty if there are none."""
     from botocore.exceptions import ClientError
 
     ecr = client(target, "ecr", region)

@@ -21,7 +21,7 @@ AS_OF = "2025-06-01"
 """The day these prices were written down."""
 
 SPOT_FACTOR = 0.4
-"""What spot capacity costs of the on-demand price, roughly."""
+"""The spot price as a share of the on-demand price, roughly."""
 
 
 def _family(
