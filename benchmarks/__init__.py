@@ -1,1 +1,1 @@
-"""Measurements of Rayform against its bars: `python -m benchmarks`."""
+"""Measures Rayform and compares the numbers with its bars: `python -m benchmarks`."""

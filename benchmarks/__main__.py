@@ -1,8 +1,8 @@
 """Runs the benchmarks: `python -m benchmarks [NAME …]`.
 
-Each `benchmarks/bench_NAME.py` has `run() -> list[dict]` whose rows `measuring.row` makes. Prints a table, and
-writes `benchmarks/out/NAME.json`. Ends with 1 where a benchmark itself broke, not where a bar was missed: what
-a bar means on a busy machine is for a person to say.
+Each `benchmarks/bench_NAME.py` has a function `run() -> list[dict]`, whose rows `measuring.row` makes. Prints a table,
+and writes `benchmarks/out/NAME.json`. The exit code is 1 if a benchmark itself failed. A missed bar doesn't change it:
+on a busy machine, a user has to judge what a missed bar means.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 
 
 def names() -> list[str]:
-    """Return the benchmarks that there are."""
+    """Return the names of all benchmarks."""
     return sorted(path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py"))
 
 
@@ -38,14 +38,16 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) for line in lines)
 
 
-def main(wanted: list[str]) -> int:
-    known = names()
-    unknown = [name for name in wanted if name not in known]
+def main(selection: list[str]) -> int:
+    available = names()
+    unknown = [name for name in selection if name not in available]
     if unknown:
-        print(f"There is no benchmark {', '.join(unknown)}. There are: {', '.join(known)}.", file=sys.stderr)
+        print(
+            f"There is no benchmark {', '.join(unknown)}. There are: {', '.join(available)}.", file=sys.stderr
+        )
         return 2
     broken = 0
-    for name in wanted or known:
+    for name in selection or available:
         facts = machine_facts()
         print(f"== {name}  (load {facts['load_average'][0]}, fsync {facts['fsync_ms']} ms)", flush=True)
         try:

@@ -1,4 +1,4 @@
-"""The pipelines with a large array that `bench_execution` times, each beside the same without it."""
+"""The pipelines with a large array that `bench_execution` times, and the same pipelines without the array."""
 
 from __future__ import annotations
 

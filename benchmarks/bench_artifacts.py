@@ -1,4 +1,4 @@
-"""Artifacts: tiny values, a 100 MB array, and 1 GB to and from the S3 emulator, each against the bare way."""
+"""Artifacts: tiny values, a 100 MB array, and 1 GB to and from the S3 emulator, each compared with doing it by hand."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _local_store(folder: Path) -> Any:
 
 
 def _two_durable_files(folder: Path, number: int) -> None:
-    """What a commit can't do without: two files synced, and the name of their folder."""
+    """Do the least that a commit needs: write and sync two files, and rename their folder."""
     place = folder / f".{number}"
     place.mkdir()
     for name in ("a", "b"):
@@ -55,7 +55,7 @@ def _two_durable_files(folder: Path, number: int) -> None:
 
 
 def tiny_values(count: int = 200) -> list[dict[str, Any]]:
-    """A small dict, saved durably and loaded with its digest checked."""
+    """Measure a small dict: saved durably, and loaded with its digest checked."""
     from rayform_core.ids import new_id
     from rayform_runtime.artifacts.values import load_value, save_value
 
@@ -98,7 +98,7 @@ def tiny_values(count: int = 200) -> list[dict[str, Any]]:
 
 
 def large_array() -> list[dict[str, Any]]:
-    """100 MB of float64, saved durably, loaded with its digest checked, and read once."""
+    """Measure 100 MB of float64: saved durably, loaded with its digest checked, and read once."""
     import numpy as np
 
     from rayform_core.ids import new_id
@@ -189,11 +189,11 @@ print(json.dumps([up, down, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss /
 
 
 def s3_transfer(size: int = GIGABYTE, repeat: int = 3) -> list[dict[str, Any]]:
-    """A large artifact to and from moto's server, against boto3 at the best of several settings."""
+    """Measure a large artifact to and from moto's server; the baseline is boto3 with the best of several settings."""
     sys.path.insert(0, str(ROOT / "tests"))
     from support.servers.moto import CREDENTIALS, moto_server
 
-    # In memory where there is room for it four times, so that the disk isn't what is measured.
+    # In memory if it has room for four copies: then the disk's speed isn't part of the measurement.
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 8 * size
     with tempfile.TemporaryDirectory(dir=memory if roomy else ROOT) as name:
@@ -233,13 +233,13 @@ def s3_transfer(size: int = GIGABYTE, repeat: int = 3) -> list[dict[str, Any]]:
                     raise RuntimeError(done.stderr[-2000:])
                 shutil.rmtree(folder / "home", ignore_errors=True)
                 (folder / "target").unlink(missing_ok=True)
-                found: list[float] = json.loads(done.stdout)
-                return found
+                measurements: list[float] = json.loads(done.stdout)
+                return measurements
 
             settings = [(16 << 20, 10), (64 << 20, 10), (128 << 20, 4), (4 << 30, 1)]
             bare: dict[tuple[int, int], list[list[float]]] = {setting: [] for setting in settings}
             ours: list[list[float]] = []
-            # In turns, so that a busy machine slows all of them alike.
+            # In turns, so that a busy machine slows all of them equally.
             for _ in range(repeat):
                 for setting in settings:
                     bare[setting].append(

@@ -1,7 +1,7 @@
-"""What the catalog costs: statements on the hot path, look-ups in a large catalog, lineage, many writers.
+"""The cost of the catalog: statements on the hot path, look-ups in a large catalog, lineage, many writers.
 
-The large catalog (100,000 runs, 1,000,000 artifact versions) is made once by a few statements of SQLite's own in a
-temporary folder, in about 20 seconds, and removed afterwards. PostgreSQL is measured where its binaries are found.
+A few SQLite statements make the large catalog (100,000 runs, 1,000,000 artifact versions) in a temporary folder, in
+about 20 seconds. It is removed afterwards. PostgreSQL is measured if its binaries are installed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ RUNS, VERSIONS, ARTIFACTS = 100_000, 1_000_000, 500
 
 
 def run() -> list[dict[str, Any]]:
-    """Measure everything; one entry a case."""
+    """Measure everything; return one row for each case."""
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="rayform-bench-") as folder:
         with opened(Path(folder) / "small.db") as catalog:
@@ -61,25 +61,25 @@ def case(
     baseline_name: str = "",
     scale: float = 1.0,
 ) -> dict[str, Any]:
-    """One measurement."""
-    found = statistics.median(baseline) * scale if baseline else None
+    """Return the row of one measurement; `scale` converts the values and the baseline to `unit`."""
+    typical = statistics.median(baseline) * scale if baseline else None
     scaled = [value * scale for value in values]
-    return row(f"catalog: {name}", scaled, unit, bar=bar, baseline=found, baseline_name=baseline_name)
+    return row(f"catalog: {name}", scaled, unit, bar=bar, baseline=typical, baseline_name=baseline_name)
 
 
 def milliseconds(work: Callable[[], object], times: int = 7) -> list[float]:
-    """How long each call took."""
-    taken = []
+    """Return how many milliseconds each call took."""
+    durations = []
     for _ in range(times):
         start = time.perf_counter()
         work()
-        taken.append((time.perf_counter() - start) * 1000)
-    return taken
+        durations.append((time.perf_counter() - start) * 1000)
+    return durations
 
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[SQLCatalog]:
-    """A catalog in a file."""
+    """Open the catalog in a file."""
     catalog = SQLCatalog(SQLiteConfig(path=str(path)), stack_name="bench")
     try:
         yield catalog
@@ -95,9 +95,9 @@ def new_run(catalog: SQLCatalog, name: str) -> Run:
 
 
 def version(name: str, **changes: Any) -> NewArtifactVersion:
-    """A version as a step's output describes it."""
+    """Return a version as a step's output describes it."""
     fresh = new_id()
-    known: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "id": fresh,
         "artifact_name": name,
         "uri": f"file:///store/{fresh}",
@@ -108,11 +108,11 @@ def version(name: str, **changes: Any) -> NewArtifactVersion:
         "output_name": "output",
         "metadata": {"value": 1, "length": 3},
     }
-    return NewArtifactVersion(**{**known, **changes})
+    return NewArtifactVersion(**{**fields, **changes})
 
 
 def bare_commits(folder: Path) -> list[float]:
-    """Two commits of one row each by bare `sqlite3` with the same durability, in milliseconds."""
+    """Time two commits of one row each by bare `sqlite3`, equally durable; return milliseconds."""
     connection = sqlite3.connect(folder / "bare.db", isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
@@ -124,13 +124,13 @@ def bare_commits(folder: Path) -> list[float]:
             connection.execute("INSERT INTO t VALUES (?, ?)", (os.urandom(16), "x" * 300))
             connection.execute("COMMIT")
 
-    found = milliseconds(two, 300)
+    durations = milliseconds(two, 300)
     connection.close()
-    return found
+    return durations
 
 
 def measure_hot_path(catalog: SQLCatalog, database: str, bar: float | None) -> list[dict[str, Any]]:
-    """A chain of steps, the cache, and a mapped step of 1,000."""
+    """Measure a chain of steps, the cache, and a mapped step with 1,000 instances."""
     owner = new_run(catalog, "chain")
     previous: list[UUID] = []
     keys: list[str] = []
@@ -159,7 +159,7 @@ def measure_hot_path(catalog: SQLCatalog, database: str, bar: float | None) -> l
     one = milliseconds(step, 500)
     with tempfile.TemporaryDirectory() as folder:
         baseline = bare_commits(Path(folder)) if database == "sqlite" else None
-    found = catalog.find_cached(keys[:50])
+    results = catalog.find_cached(keys[:50])
     batch = milliseconds(lambda: catalog.find_cached(keys[:50]))
     each = iter(keys * 2)
     single = milliseconds(lambda: catalog.find_cached([next(each)]), 500)
@@ -167,7 +167,7 @@ def measure_hot_path(catalog: SQLCatalog, database: str, bar: float | None) -> l
 
     def take_fifty() -> None:
         pairs = []
-        for key, hit in found.items():
+        for key, hit in results.items():
             step_id = new_id()
             start = StepStart(
                 id=step_id, run_id=again.id, key=key, name="step", cache_key=key, inputs={"x": previous}
@@ -217,7 +217,7 @@ def measure_hot_path(catalog: SQLCatalog, database: str, bar: float | None) -> l
 
 
 def measure_lists(catalog: SQLCatalog, database: str) -> list[dict[str, Any]]:
-    """10,000 small versions with metadata and tags on one page."""
+    """Measure one page of 10,000 small versions with metadata and tags."""
     owner = new_run(catalog, "many")
     for block in range(10):
         starts = [StepStart(id=new_id(), run_id=owner.id, key="many", name="many") for _ in range(1000)]
@@ -252,7 +252,7 @@ def measure_lists(catalog: SQLCatalog, database: str) -> list[dict[str, Any]]:
 
 
 def measure_lineage(catalog: SQLCatalog, database: str) -> list[dict[str, Any]]:
-    """10,000 versions that all come from one: 100 layers of 100, each made from two of the layer before."""
+    """Measure 10,000 versions that all come from one: 100 layers of 100, each made from two of the layer before."""
     owner = new_run(catalog, "lineage")
     root = catalog.create_artifact_version(version("raw")).id
     layer = [root] * 100
@@ -269,21 +269,21 @@ def measure_lineage(catalog: SQLCatalog, database: str) -> list[dict[str, Any]]:
             for i in range(100)
         ]
         catalog.start_steps(starts)
-        made = catalog.finish_steps(
+        outputs = catalog.finish_steps(
             [
                 StepFinish(id=s.id, run_id=owner.id, status=StepStatus.COMPLETED, outputs=[version("layer")])
                 for s in starts
             ]
         )
-        layer = [versions[0].id for versions in made]
+        layer = [versions[0].id for versions in outputs]
     graph = catalog.lineage(root)
     assert len(graph.versions) == 10_001 and len(graph.step_runs) == 10_000
-    taken = milliseconds(lambda: catalog.lineage(root), 5)
-    return [case(f"lineage of 10,000 connected versions, {database}", taken, "s", 1.0, scale=0.001)]
+    durations = milliseconds(lambda: catalog.lineage(root), 5)
+    return [case(f"lineage of 10,000 connected versions, {database}", durations, "s", 1.0, scale=0.001)]
 
 
 def measure_creation(folder: Path) -> list[dict[str, Any]]:
-    """A fresh catalog, and what importing it costs a command, in a process of its own."""
+    """Measure a fresh catalog, and a process that imports the catalog and lists runs."""
     import subprocess
 
     paths = (folder / f"fresh-{n}.db" for n in range(100))
@@ -307,7 +307,7 @@ def measure_creation(folder: Path) -> list[dict[str, Any]]:
 
 
 def fill(path: Path) -> None:
-    """Fill the large catalog by SQLite's own means."""
+    """Fill the large catalog by a few SQLite statements."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA synchronous=OFF")
     connection.execute("PRAGMA cache_size=-400000")
@@ -350,7 +350,7 @@ def fill(path: Path) -> None:
 
 
 def measure_large(path: Path) -> list[dict[str, Any]]:
-    """Look-ups in a catalog with 100,000 runs and 1,000,000 versions, each by a fresh connection."""
+    """Measure look-ups in a catalog with 100,000 runs and 1,000,000 versions, each on a fresh connection."""
     with opened(path) as catalog:
         catalog.migrate()
     fill(path)
@@ -386,7 +386,7 @@ def measure_large(path: Path) -> list[dict[str, Any]]:
 
 
 def measure_postgres() -> list[dict[str, Any]]:
-    """The hot path, lists and lineage on a PostgreSQL of our own, where there is one."""
+    """Measure the hot path, lists and lineage on a private PostgreSQL server, if PostgreSQL is installed."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from support.servers.postgres import USER, find_binaries, running_server
 

@@ -1,4 +1,4 @@
-"""Whole commands as a person starts them: on an empty catalog, and on one with 100,000 runs and a million versions.
+"""Whole commands as a user starts them: on an empty catalog, and on one with 100,000 runs and a million versions.
 
 `RAYFORM_BENCH_RUNS` and `RAYFORM_BENCH_VERSIONS` change the sizes.
 """
@@ -30,10 +30,10 @@ def run() -> list[Row]:
             bare = statistics.median(command_seconds([sys.executable, "-c", "pass"], repeat=15)) * 1000
 
             def measure(arguments: str, bar: float, note: str = "") -> Row:
-                taken = command_seconds([command, *arguments.split()], cwd=folder, repeat=11)
+                durations = command_seconds([command, *arguments.split()], cwd=folder, repeat=11)
                 return row(
                     f"rayform {arguments}{note}",
-                    [t * 1000 for t in taken],
+                    [seconds * 1000 for seconds in durations],
                     "ms",
                     bar=bar,
                     baseline=bare,

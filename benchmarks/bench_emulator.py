@@ -1,4 +1,4 @@
-"""The emulated cloud: up, boots, down, and what a killed supervisor costs, against the bars of its issue."""
+"""The emulated cloud: up, boots, down, and the recovery of a killed supervisor, compared with their bars."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run() -> list[dict[str, Any]]:
 
 
 def command(*words: str) -> float:
-    """Run a command of the command line; return its seconds."""
+    """Run a `rayform` command; return how many seconds it took."""
     began = time.perf_counter()
     rayform = str(Path(sys.executable).with_name("rayform"))
     done = subprocess.run([rayform, "localstack", *words], capture_output=True, text=True, check=False)
@@ -106,7 +106,7 @@ def boot_seconds(emulated: Any, subnet: str, count: int) -> tuple[float, float]:
 
 
 def killed_supervisor(emulated: Any, subnet: str, engine: str) -> float:
-    """Kill the supervisor amid boots and terminations; return seconds from the end of `up` to agreement."""
+    """Kill the supervisor during boots and terminations; return the seconds from the end of `up` to agreement."""
     from support.emulated import eventually
 
     from rayform_localstack import cloud, inspection
@@ -124,15 +124,15 @@ def killed_supervisor(emulated: Any, subnet: str, engine: str) -> float:
 
 
 def agreement(state: Any) -> Callable[[], bool | None]:
-    """Return a check that is true once every instance has its container, running, and nothing is left over."""
+    """Return a check that is true once the containers of instances are those that the API wants, in the same states."""
     from rayform_localstack.control import Control
     from rayform_localstack.engine import docker_client
     from rayform_localstack.labels import CLOUD, INSTANCE, KIND, Kind
 
     def check() -> bool | None:
-        wanted = {i["id"]: i["state"] for i in Control(state).desired()["instances"]}
+        states = {i["id"]: i["state"] for i in Control(state).desired()["instances"]}
         filters = {"label": [f"{CLOUD}={state.id}", f"{KIND}={Kind.MACHINE}"]}
-        found = docker_client().api.containers(all=True, filters=filters)
-        return (wanted == {c["Labels"][INSTANCE]: c["State"] for c in found}) or None
+        containers = docker_client().api.containers(all=True, filters=filters)
+        return (states == {c["Labels"][INSTANCE]: c["State"] for c in containers}) or None
 
     return check

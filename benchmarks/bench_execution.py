@@ -1,4 +1,4 @@
-"""Pipelines on the default stack: what the engine adds to the steps themselves."""
+"""Pipelines on the default stack: the time and memory that the engine adds to the steps themselves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WIDTH = 1000
 
 
 def quietly(work: Callable[[], Any]) -> Callable[[], None]:
-    """Return `work` without its output: a person's terminal isn't what is measured."""
+    """Return `work` without its output: the speed of a terminal isn't part of the measurement."""
 
     def run() -> None:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -34,7 +34,7 @@ def quietly(work: Callable[[], Any]) -> Callable[[], None]:
 
 
 def run() -> list[Row]:
-    """Measure in a fresh home, so that nothing of this machine's own runs counts."""
+    """Measure in a fresh home, so that this machine's own runs change nothing."""
     with tempfile.TemporaryDirectory() as folder:
         before = os.environ.get("RAYFORM_HOME")
         os.environ["RAYFORM_HOME"] = folder
@@ -48,20 +48,20 @@ def run() -> list[Row]:
 
 
 def _measure(home: Path) -> list[Row]:
-    from benchmarks import execution_pipelines as made
+    from benchmarks import execution_pipelines as pipelines
 
     fsync = fsync_seconds(home)
-    rows = [*_chains(made, fsync), _fan_out(made), *_wide_map(made), *_array()]
+    rows = [*_chains(pipelines, fsync), _fan_out(pipelines), *_wide_map(pipelines), *_array()]
     from rayform.stacks.open import close_stacks
 
     close_stacks()
     return rows
 
 
-def _chains(made: Any, fsync: float) -> list[Row]:
-    quietly(made.chain)()
-    times = seconds_of(quietly(made.chain), repeat=7)
-    cached = seconds_of(quietly(made.cached_chain), repeat=7, warm=2)
+def _chains(pipelines: Any, fsync: float) -> list[Row]:
+    quietly(pipelines.chain)()
+    times = seconds_of(quietly(pipelines.chain), repeat=7)
+    cached = seconds_of(quietly(pipelines.cached_chain), repeat=7, warm=2)
     return [
         row(
             f"chain of {CHAIN} trivial steps, not cached: overhead a step",
@@ -76,13 +76,13 @@ def _chains(made: Any, fsync: float) -> list[Row]:
     ]
 
 
-def _fan_out(made: Any) -> Row:
+def _fan_out(pipelines: Any) -> Row:
     def bare() -> None:
         with ThreadPoolExecutor(20) as pool:
             list(pool.map(lambda _: time.sleep(0.5), range(20)))
 
     baseline = statistics.median(seconds_of(bare, repeat=3))
-    times = seconds_of(quietly(made.fan_out), repeat=5)
+    times = seconds_of(quietly(pipelines.fan_out), repeat=5)
     return row(
         "20 sleeps of 0.5 s at cpus=0.1, then a join",
         times,
@@ -96,12 +96,12 @@ def _fan_out(made: Any) -> Row:
 def _array() -> list[Row]:
     import numpy as np
 
-    from benchmarks import array_pipelines as made
+    from benchmarks import array_pipelines as pipelines
 
     array = np.arange(12_500_000, dtype=np.float64)
 
-    # Each file is kept until the end, as an artifact is: to write over pages of memory that a deleted one gave
-    # back takes a virtual machine a third of what new ones do.
+    # Keep each file until the end, as a store keeps an artifact. A deleted file gives its memory pages back, and a
+    # virtual machine writes to such pages in a third of the time that new pages take.
     with tempfile.TemporaryDirectory() as folder:
 
         def bare() -> None:
@@ -113,12 +113,12 @@ def _array() -> list[Row]:
             float(np.load(path, mmap_mode="r")[-1])
 
         baseline = statistics.median(seconds_of(bare, repeat=5))
-    quietly(made.number_handover)()
+    quietly(pipelines.number_handover)()
     with_array, dropped, without = [], [], []
     for _ in range(5):
-        with_array += seconds_of(quietly(made.array_handover), repeat=1, warm=0)
-        dropped += seconds_of(quietly(made.dropped_array_handover), repeat=1, warm=0)
-        without += seconds_of(quietly(made.number_handover), repeat=1, warm=0)
+        with_array += seconds_of(quietly(pipelines.array_handover), repeat=1, warm=0)
+        dropped += seconds_of(quietly(pipelines.dropped_array_handover), repeat=1, warm=0)
+        without += seconds_of(quietly(pipelines.number_handover), repeat=1, warm=0)
     over = {
         "over the same pipeline without it": (without, 0.15),
         "over the same pipeline that makes it and drops it": (dropped, None),
@@ -149,14 +149,14 @@ def _peak_of_children(stop: threading.Event, peaks: list[int]) -> None:
         peaks.append(total)
 
 
-def _wide_map(made: Any) -> list[Row]:
-    quietly(lambda: made.wide_map(100))()
+def _wide_map(pipelines: Any) -> list[Row]:
+    quietly(lambda: pipelines.wide_map(100))()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     stop, peaks = threading.Event(), list[int]()
     watcher = threading.Thread(target=_peak_of_children, args=(stop, peaks))
     watcher.start()
     try:
-        times = seconds_of(quietly(lambda: made.wide_map(WIDTH)), repeat=3, warm=0)
+        times = seconds_of(quietly(lambda: pipelines.wide_map(WIDTH)), repeat=3, warm=0)
     finally:
         stop.set()
         watcher.join()

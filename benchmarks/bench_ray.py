@@ -1,6 +1,6 @@
 """Pipelines on Ray: what Rayform adds to bare Ray tasks, on this machine and on an emulated cluster.
 
-The cluster's part needs Docker; where its engine doesn't answer, it is left out and said so.
+The cluster's part needs Docker. If the engine doesn't answer, that part is left out with a message.
 """
 
 from __future__ import annotations
@@ -96,14 +96,14 @@ def _environment(**variables: str) -> Iterator[None]:
 def _local(home: Path) -> list[Row]:
     import ray
 
-    from benchmarks import execution_pipelines as made
+    from benchmarks import execution_pipelines as pipelines
     from rayform.stacks import register_deployed
     from rayform.stacks.open import close_stacks
 
     register_deployed(
         "bench-ray", {"reference": "bench-ray", "orchestrator": {"flavor": "ray", "config": {}}}
     )
-    quietly(made.chain)()
+    quietly(pipelines.chain)()
 
     @ray.remote
     def increment(number: int) -> int:
@@ -115,7 +115,7 @@ def _local(home: Path) -> list[Row]:
             number = ray.get(increment.remote(number))
 
     baseline = [t / CHAIN * 1000 for t in seconds_of(bare, repeat=7, warm=2)]
-    times = [t / CHAIN * 1000 for t in seconds_of(quietly(made.chain), repeat=7, warm=1)]
+    times = [t / CHAIN * 1000 for t in seconds_of(quietly(pipelines.chain), repeat=7, warm=1)]
     over = [t - statistics.median(baseline) for t in times]
     close_stacks()
     return [
@@ -131,7 +131,7 @@ def _local(home: Path) -> list[Row]:
 
 
 def _cluster(home: Path) -> list[Row]:
-    """Measure on a head and two nodes in the emulated cloud, by the command line, as a person would."""
+    """Measure on a head and two nodes in the emulated cloud, through the command line as a user would."""
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
     from support.emulated import running_cloud
     from support.emulated_cluster import EmulatedCluster
@@ -157,15 +157,15 @@ def _measure_cluster(cluster: Any, project: Path) -> list[Row]:
     rows = []
     began = []
     for _ in range(5):
-        said, started, seconds = _rayform(project, "one")
-        began.append(float(said.split("began ")[1].split()[0]) - started)
+        output, started, seconds = _rayform(project, "one")
+        began.append(float(output.split("began ")[1].split()[0]) - started)
         del seconds
     rows.append(row("`rayform run` to first step started, code and image as before", began, "s"))
     changed = []
     for number in range(3):
         (project / "helper.py").write_text(f"VALUE = {number}\n")
-        said, started, _ = _rayform(project, "one")
-        changed.append(float(said.split("began ")[1].split()[0]) - started)
+        output, started, _ = _rayform(project, "one")
+        changed.append(float(output.split("began ")[1].split()[0]) - started)
     rows.append(row("code change to first step started, dependencies unchanged", changed, "s", bar=5))
     accepted, whole = [], []
     for _ in range(5):
@@ -228,10 +228,10 @@ def _rayform(project: Path, pipeline: str, *words: str) -> tuple[str, float, flo
 
 
 def _took(cluster: Any, project: Path, pipeline: str, times: int = 3) -> list[float]:
-    """Return how long runs of a pipeline took by the catalog: without the laptop and without starting a job."""
+    """Return the durations of runs as the catalog has them, which leave out the laptop and the start of the job."""
     from rayform_runtime.catalog.entities import Query
 
-    taken = []
+    durations = []
     for _ in range(times):
         _rayform(project, pipeline)
         stack = cluster.stack()
@@ -239,8 +239,8 @@ def _took(cluster: Any, project: Path, pipeline: str, times: int = 3) -> list[fl
             latest = stack.catalog.list_runs(Query(size=1)).items[0]
         finally:
             stack.close()
-        taken.append((latest.ended_at - latest.started_at).total_seconds())
-    return taken
+        durations.append((latest.ended_at - latest.started_at).total_seconds())
+    return durations
 
 
 _BARE = """
@@ -283,17 +283,19 @@ print(max(job["start_time"] for job in json.load(urllib.request.urlopen(ask)) if
 
 def _newest_job(cluster: Any) -> float:
     """Return when Ray's job server took the newest job, in seconds since 1970; all machines share one clock."""
-    said = cluster.cloud.inside(cluster.head, "/opt/rayform/venv/bin/python", "-c", _JOBS)
-    return float(said) / 1000
+    start_time = cluster.cloud.inside(cluster.head, "/opt/rayform/venv/bin/python", "-c", _JOBS)
+    return float(start_time) / 1000
 
 
 def _bare(cluster: Any, script: str) -> float:
     """Run plain Ray on the cluster's head; return the median of what it prints."""
     token = "RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=/etc/rayform/ray_token"
-    said = cluster.cloud.inside(
+    output = cluster.cloud.inside(
         cluster.head,
         "sh",
         "-c",
         f"cat > /tmp/bare.py <<'E'\n{script}\nE\n{token} /opt/rayform/venv/bin/python /tmp/bare.py",
     )
-    return statistics.median(float(line.split()[1]) for line in said.splitlines() if line.startswith("took"))
+    return statistics.median(
+        float(line.split()[1]) for line in output.splitlines() if line.startswith("took")
+    )

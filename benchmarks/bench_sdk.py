@@ -1,4 +1,4 @@
-"""What the SDK costs before a step starts: the decorators' import, tracing, and `rayform run`."""
+"""The cost of the SDK before a step starts: importing the decorators, tracing, and `rayform run`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def code_times(folder: Path) -> list[float]:
 
 
 def run() -> list[Row]:
-    """Measure imports and commands as whole processes, tracing within one."""
+    """Measure imports and commands as whole processes, and tracing inside one process."""
     command = str(Path(sys.executable).parent / "rayform")
     with tempfile.TemporaryDirectory() as folder:
         before, path = dict(os.environ), list(sys.path)

@@ -1,8 +1,8 @@
 # ruff: noqa: E501
-"""Stacks: deploy and destroy against bare Terraform of the same root module, the offline plan, kills.
+"""Stacks: deploy and destroy compared with bare Terraform on the same root module, the offline plan, and kills.
 
-The cloud is a moto server, so what is left is Terraform's work and waiting, and ours. The whole stack is deployed,
-database and lifecycle rules included, whose waiting is the provider's own.
+The cloud is a moto server, so the time is Terraform's and Rayform's own. The whole stack is deployed, with database
+and lifecycle rules; the provider itself waits for these.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def run() -> list[dict[str, Any]]:
 
 
 def offline_plan() -> dict[str, Any]:
-    """How long `rayform stack plan --offline` takes, whole process."""
+    """Measure the whole process of `rayform stack plan --offline`."""
     with _home() as home:
         command = [sys.executable, "-m", "rayform.cli"]
         definition = home / "stack.yaml"
@@ -48,7 +48,7 @@ def offline_plan() -> dict[str, Any]:
 
 
 def against_bare_terraform() -> list[dict[str, Any]]:
-    """Deploy and destroy, and an exported root module by Terraform alone, in turns: bare, ours, bare, ours."""
+    """Measure deploy and destroy by Terraform alone, on an exported root module, and by Rayform, in turns."""
     from rayform_provisioner.lifecycle import Lifecycle
     from rayform_provisioner.targets import resolve_target
     from rayform_provisioner.terraform.settings import TerraformSettings
@@ -74,11 +74,11 @@ def against_bare_terraform() -> list[dict[str, Any]]:
         for number in range(PAIRS):
             folder = home / f"bare{number}"
             Lifecycle(f"bare{number}", target).export(_definition(f"bare{number}"), folder)
-            made = terraform(folder, "init", "-input=false")
-            made += terraform(folder, "apply", "-auto-approve", "-input=false")
-            bare.append((made, terraform(folder, "destroy", "-auto-approve", "-input=false")))
+            apply_seconds = terraform(folder, "init", "-input=false")
+            apply_seconds += terraform(folder, "apply", "-auto-approve", "-input=false")
+            bare.append((apply_seconds, terraform(folder, "destroy", "-auto-approve", "-input=false")))
 
-            # Two objects with settings of their own, as two commands would have.
+            # Two objects, each with its own settings, as two commands have them.
             started = time.perf_counter()
             stack = Lifecycle(f"ours{number}", target, settings=TerraformSettings())
             stack.deploy(_definition(f"ours{number}"), lambda summary: True)

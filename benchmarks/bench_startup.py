@@ -27,7 +27,7 @@ if __name__ == "__main__":
 
 
 def run() -> list[Row]:
-    """Measure each command as a person would start it."""
+    """Measure each command as a user would start it."""
     command = str(Path(sys.executable).parent / "rayform")
     with tempfile.TemporaryDirectory() as folder:
         before = dict(os.environ)

@@ -1,6 +1,6 @@
-"""The pipelines of small steps that `bench_execution` times, written as a person would.
+"""The pipelines of small steps that `bench_execution` times, written as a user would write them.
 
-They import nothing but Rayform: what the import of a library takes is no part of a step.
+They import only Rayform, because the time to import a library is not part of a step.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A catalog with many runs and artifact versions in it, made fast: real rows, cloned under new names.
+"""Makes a catalog with many runs and artifact versions quickly, by cloning real rows under new names.
 
-One run, step run and version are written through the catalog itself; the clones are those rows with other IDs, names
-and times, so that they are what the catalog would have written, whatever columns it has.
+The catalog itself writes one run, one step run and one version. The clones are copies of these rows with other IDs,
+names and times, so they look as if the catalog had written them, whatever columns it has.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What benchmarks share: repeated timings, rows with bars, and facts of the machine that they ran on."""
+"""What benchmarks share: repeated timings, rows with bars, and facts about the machine."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def row(
 
     Args:
         name: what was measured.
-        values: of each repetition; the median counts, the best is shown beside it.
+        values: one for each repetition; the median counts, and the best is shown next to it.
         unit: such as `"s"`, `"ms"`, `"MB"`.
-        bar: what it must not be above, in `unit`.
-        baseline: the same without Rayform, measured in this very run, in `unit`.
+        bar: the most that the median may be, in `unit`.
+        baseline: the same work without Rayform, measured in the same run, in `unit`.
         baseline_name: what the baseline is.
-        note: what a reader should know.
+        note: what a reader should know about the number.
     """
     value = statistics.median(values)
     return {
@@ -62,12 +62,12 @@ def seconds_of(work: Callable[[], object], *, repeat: int = 5, warm: int = 1) ->
     """Return how long `work` took, `repeat` times, after `warm` calls that don't count."""
     for _ in range(warm):
         work()
-    taken = []
+    durations = []
     for _ in range(repeat):
         started = time.perf_counter()
         work()
-        taken.append(time.perf_counter() - started)
-    return taken
+        durations.append(time.perf_counter() - started)
+    return durations
 
 
 def command_seconds(
@@ -89,8 +89,8 @@ def command_seconds(
 
 
 def fsync_seconds(folder: Path, count: int = 20) -> float:
-    """Return what one small durable write costs in a folder: what every durable step pays several times."""
-    taken = []
+    """Return the seconds that one small durable write takes in a folder; each durable step makes several of them."""
+    durations = []
     for index in range(count):
         path = folder / f"fsync-{index}"
         started = time.perf_counter()
@@ -98,13 +98,13 @@ def fsync_seconds(folder: Path, count: int = 20) -> float:
         os.write(descriptor, b"x" * 100)
         os.fsync(descriptor)
         os.close(descriptor)
-        taken.append(time.perf_counter() - started)
+        durations.append(time.perf_counter() - started)
         path.unlink()
-    return statistics.median(taken)
+    return statistics.median(durations)
 
 
 def machine_facts() -> dict[str, Any]:
-    """Return what tells a reader how to take the numbers."""
+    """Return the facts about this machine that a reader needs to judge the numbers."""
     with tempfile.TemporaryDirectory() as folder:
         fsync = fsync_seconds(Path(folder))
     cpu = ""
