@@ -1,6 +1,6 @@
 """Many processes that write to one catalog at once: `python catalog_writers.py CONFIG ACTION COUNT`.
 
-Each child opens the catalog by itself, all begin together, and what they made is printed as JSON lines.
+Each child opens the catalog by itself. All begin together, and print what they wrote as JSON lines.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ def version(name: str = "shared") -> NewArtifactVersion:
 
 
 def save_versions(catalog: SQLCatalog, index: int, barrier: Any) -> list[str]:
-    """One version of the shared artifact."""
+    """Write one version of the shared artifact."""
     barrier.wait()
     return [catalog.create_artifact_version(version()).version]
 
 
 def whole_run(catalog: SQLCatalog, index: int, barrier: Any) -> list[str]:
-    """A run of twenty steps, each with an output of the shared artifact, with heartbeats between them."""
+    """Write a run of twenty steps, each with an output of the shared artifact, with heartbeats between them."""
     barrier.wait()
     run = catalog.create_run(
         NewRun(
@@ -68,7 +68,7 @@ def whole_run(catalog: SQLCatalog, index: int, barrier: Any) -> list[str]:
 
 
 def endless(catalog: SQLCatalog, index: int, barrier: Any) -> list[str]:
-    """Batches of steps, each with an output, for as long as nobody kills the process."""
+    """Write batches of steps, each with an output, until the process is killed."""
     run = catalog.create_run(
         NewRun(id=new_id(), name=f"endless-{os.getpid()}", pipeline="p", spec={}, stack_name="test", stack={})
     )
@@ -100,12 +100,12 @@ def child(config: dict[str, Any], action: str, index: int, barrier: Any, results
 
 
 def fork_with_open_catalog(config: dict[str, Any]) -> None:
-    """A catalog that was used before a fork works in parent and child."""
+    """Use a catalog, fork, and use it again in parent and child."""
     catalog = opened(config)
     catalog.create_artifact_version(version())
     pid = os.fork()
-    made = [catalog.create_artifact_version(version()).version for _ in range(20)]
-    print(json.dumps(made), flush=True)
+    names = [catalog.create_artifact_version(version()).version for _ in range(20)]
+    print(json.dumps(names), flush=True)
     if pid == 0:
         os._exit(0)
     _, status = os.waitpid(pid, 0)

@@ -1,4 +1,4 @@
-"""Catalogs and what is in them, for tests."""
+"""Makes catalogs and their rows for tests."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from rayform_runtime.catalog.sql.catalog import SQLCatalog
 
 
 class CatalogMaker:
-    """Opens catalogs on one database, a new one or the `shared` one, and closes and empties it at the end."""
+    """Opens catalogs on one database, a new one or `shared`; at the end, closes them and clears the database."""
 
     def __init__(self, folder: Path, server: PostgresServer | None, shared: str | None = None) -> None:
         self.folder, self.server = folder, server
         self._shared = shared
         self.database = shared or (server.create_database() if server else None)
-        self._made: list[SQLCatalog] = []
+        self._catalogs: list[SQLCatalog] = []
 
     @property
     def config(self) -> SQLiteConfig | PostgresConfig:
-        """Where the database is."""
+        """Settings of a catalog on the database."""
         if self.server is None:
             return SQLiteConfig(path=str(self.folder / "catalog" / "catalog.db"))
         return PostgresConfig(
@@ -50,7 +50,7 @@ class CatalogMaker:
     def open(self) -> SQLCatalog:
         """Return another catalog object on the same database."""
         catalog = SQLCatalog(self.config, stack_name="test")
-        self._made.append(catalog)
+        self._catalogs.append(catalog)
         return catalog
 
     def connect(self) -> Any:
@@ -66,8 +66,8 @@ class CatalogMaker:
         return psycopg.connect(**self.server.address(self.database or ""))  # type: ignore[arg-type]
 
     def close(self) -> None:
-        """Close all and remove the database."""
-        for catalog in self._made:
+        """Close all catalogs; remove the database, or empty a shared one."""
+        for catalog in self._catalogs:
             catalog.close()
         if self._shared:
             self._empty()
@@ -82,7 +82,7 @@ class CatalogMaker:
                 "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
             ).fetchall()
             if not tables:
-                return  # a test of what is refused before the first statement came first
+                return  # the only test so far was refused before its first statement
             for table in reversed(metadata.sorted_tables):
                 connection.execute(f"DELETE FROM {table.name}")
 
@@ -111,7 +111,7 @@ class Scene:
         return self.catalog.create_run(NewRun(**{**values, **changes}))
 
     def start(self, run: Run, key: str = "train", **changes: Any) -> StepStart:
-        """Start a step and return how it was started."""
+        """Start a step and return the record of its start."""
         start = StepStart(**{"id": new_id(), "run_id": run.id, "key": key, "name": key, **changes})
         self.catalog.start_steps([start])
         return start
@@ -146,7 +146,7 @@ class Scene:
     ) -> tuple[UUID, list[ArtifactVersion]]:
         """Run a step to its end; returns its ID and its outputs."""
         start = self.start(run, key, inputs=inputs or {}, cache_key=cache_key)
-        made = self.catalog.finish_steps(
+        outputs_of_steps = self.catalog.finish_steps(
             [
                 StepFinish(
                     id=start.id,
@@ -157,10 +157,10 @@ class Scene:
                 )
             ]
         )
-        return start.id, made[0]
+        return start.id, outputs_of_steps[0]
 
     def cached(self, run: Run, key: str, source: UUID, inputs: Mapping[str, Sequence[UUID]]) -> UUID:
-        """Record a step that took over another's outputs."""
+        """Record a step whose outputs came from the cache; `source` is the step run that made them."""
         id = new_id()
         self.catalog.record_cached(
             [

@@ -1,4 +1,4 @@
-"""The type of the fixture `command`: runs a program of this environment as a person would."""
+"""The type of the fixture `command`: runs a program of this environment as a user would."""
 
 from __future__ import annotations
 

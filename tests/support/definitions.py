@@ -1,5 +1,5 @@
 # ruff: noqa: E501
-"""Stack definitions by the hundred: hypothesis strategies of valid ones, and ways to spoil one."""
+"""Hypothesis strategies for stack definitions: valid ones, and invalid ones."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ KEY = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567
 
 names = st.from_regex(r"[a-z](-?[a-z0-9]){0,11}", fullmatch=True)
 groups = st.from_regex(r"[a-z][a-z0-9-]{0,10}", fullmatch=True).filter(lambda name: name != "head")
-# Text that Terraform would read as a template if it were not escaped can't even get in; everything else may.
+# No `$`, `%` or braces: a definition refuses them, because Terraform could read the text as a template.
 words = st.text("abcXYZ019 .:/=+@-_äß中", min_size=1, max_size=20)
 ranges = st.builds(lambda a, b, n: f"{a}.{b}.0.0/{n}" if n <= 16 else f"{a}.{b}.7.0/{n}", st.integers(11, 99), st.integers(0, 255), st.sampled_from([16, 24]))  # fmt: skip
 
 
 def some(**parts: Any) -> st.SearchStrategy[dict[str, Any]]:
-    """Give any part of these keys."""
+    """Return a strategy for mappings with any subset of these keys."""
     return st.fixed_dictionaries({}, optional=parts)
 
 
 @st.composite
 def worker_groups(draw):
-    """One group of workers."""
+    """Draw one group of workers."""
     gpu = draw(st.booleans())
     least = draw(st.integers(0, 3))
     group: dict[str, Any] = {"instance_type": draw(st.sampled_from(GPU_TYPES if gpu else CPU_TYPES))}
@@ -38,7 +38,7 @@ def worker_groups(draw):
 
 @st.composite
 def definitions(draw):
-    """A valid definition, as plain data."""
+    """Draw a valid definition, as plain data."""
     storage = draw(st.integers(20, 1000))
     existing_catalog = {"host": "db.example.com", "port": draw(st.integers(1, 65535)), "secret_arn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:x-AbCdEf"}  # fmt: skip
     existing_network = {
@@ -113,12 +113,12 @@ SPOILT: list[tuple[tuple[str, ...], Any]] = [
     (("catalog", "instance_class"), "micro"), (("catalog", "existing"), {"host": "-"}),
     (("state",), {"backend": "s3"}), (("state",), {"backend": "local", "bucket": "abc"}), (("state",), {"backend": "git"}),
 ]  # fmt: skip
-"""Ways to make a valid definition wrong: a path, and what to put there."""
+"""Ways to make a valid definition invalid: the path of a key, and the value to put there."""
 
 
 @st.composite
 def spoilt_definitions(draw):
-    """An invalid definition, with the path of what is wrong in it."""
+    """Draw an invalid definition, and the path of the wrong value."""
     definition = draw(definitions())
     path, value = draw(st.sampled_from(SPOILT))
     here = definition

@@ -1,4 +1,4 @@
-"""An emulated cloud for tests: its clients, and the few helpers that every test of it needs."""
+"""An emulated cloud for tests: its clients, and the helpers that every test of it needs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TRUST = json.dumps(
 
 
 def eventually(read: Callable[[], T | None], what: str, seconds: float = 30.0) -> T:
-    """Return what `read` returns once it is true, or fail after `seconds`: for changes that nothing reports."""
+    """Call `read` until it returns a true value, and return that; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         value = read()
@@ -40,11 +40,11 @@ def eventually(read: Callable[[], T | None], what: str, seconds: float = 30.0) -
 
 
 class EmulatedCloud:
-    """A cloud that runs, with an SSH key and a VPC of its own.
+    """A running cloud, with an SSH key and a VPC of its own.
 
     Args:
         state: the cloud.
-        folder: where the key goes.
+        folder: receives the SSH key.
     """
 
     def __init__(self, state: CloudState, folder: Path) -> None:
@@ -116,12 +116,12 @@ class EmulatedCloud:
 
     def describe(self, instance: str) -> dict[str, Any]:
         """Return an instance as the API describes it."""
-        found: dict[str, Any] = self.aws("ec2").describe_instances(InstanceIds=[instance])
-        described: dict[str, Any] = found["Reservations"][0]["Instances"][0]
+        answer: dict[str, Any] = self.aws("ec2").describe_instances(InstanceIds=[instance])
+        described: dict[str, Any] = answer["Reservations"][0]["Instances"][0]
         return described
 
     def await_state(self, instance: str, state: str, seconds: float = 30.0) -> dict[str, Any]:
-        """Return the instance once the API says that it has this state."""
+        """Wait until the API reports this state of the instance, and return the instance."""
 
         def read() -> dict[str, Any] | None:
             described = self.describe(instance)
@@ -132,7 +132,7 @@ class EmulatedCloud:
         )
 
     def await_boot(self, instance: str, seconds: float = 60.0) -> dict[str, Any]:
-        """Return how an instance's user data ended, once it has."""
+        """Wait until an instance's user data has ended, and return how it ended."""
 
         def read() -> dict[str, Any] | None:
             for row in inspection.status()["instances"]:
@@ -179,17 +179,17 @@ def free_cidr() -> str:
 
 
 def left_in_docker(identifier: str) -> list[str]:
-    """Return names of containers, networks and volumes that bear a cloud's label."""
+    """Return the names of the containers, networks and volumes with a cloud's label."""
     api = docker_client().api
     filters = {"label": f"{CLOUD}={identifier}"}
-    found = [c["Names"][0] for c in api.containers(all=True, filters=filters)]
-    found += [n["Name"] for n in api.networks(filters=filters)]
-    found += [v["Name"] for v in api.volumes(filters=filters).get("Volumes") or []]
-    return found
+    names = [c["Names"][0] for c in api.containers(all=True, filters=filters)]
+    names += [n["Name"] for n in api.networks(filters=filters)]
+    names += [v["Name"] for v in api.volumes(filters=filters).get("Volumes") or []]
+    return names
 
 
 def running_cloud(folder: Path, engine: str = "moto", **settings: Any) -> Iterator[EmulatedCloud]:
-    """Start a cloud and take it down afterwards; `RAYFORM_HOME` must be its own."""
+    """Start a cloud and take it down afterwards; no other cloud may use `RAYFORM_HOME`."""
     state = cloud.up(engine, **settings)
     emulated = EmulatedCloud(state, folder)
     try:

@@ -1,6 +1,6 @@
-"""A stack in the emulated cloud, made by a few API calls: what Terraform makes, without Terraform's minutes.
+"""A stack in the emulated cloud, made by a few API calls instead of minutes of Terraform.
 
-The machines boot the way that real ones do: user data, settings, the wheel from the bucket, the token by the role.
+The machines boot as real ones do: with user data, settings, the wheel from the bucket, and the token by their role.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class EmulatedCluster:
     """A head, worker groups, bucket, repository and catalog.
 
     Args:
-        cloud: where.
+        cloud: the cloud to make it in.
         folder: private files of the test.
         groups: worker groups: `max`, and perhaps `min`, `cpus`, `gpus`, `instance_type`.
-        autostop_minutes: after which the idle head stops.
+        autostop_minutes: idle minutes after which the head stops.
     """
 
     def __init__(
@@ -139,15 +139,17 @@ class EmulatedCluster:
         )  # fmt: skip
 
         def available() -> dict[str, Any] | None:
-            found = rds.describe_db_instances(DBInstanceIdentifier=f"{self.reference}-catalog")[
+            instance = rds.describe_db_instances(DBInstanceIdentifier=f"{self.reference}-catalog")[
                 "DBInstances"
             ][0]
-            return found if found["DBInstanceStatus"] == "available" and found.get("Endpoint") else None
+            return (
+                instance if instance["DBInstanceStatus"] == "available" and instance.get("Endpoint") else None
+            )
 
         self.database = eventually(available, "the database is available", 90)
 
     def await_head(self, seconds: float = 120.0) -> None:
-        """Wait until the head says that it is ready; pins its host key."""
+        """Wait until the head reports that it is ready, and pin its host key."""
         from rayform_runtime.cluster.config import RayOrchestratorConfig
         from rayform_runtime.cluster.from_laptop.head import ClusterHead
 
@@ -180,24 +182,24 @@ class EmulatedCluster:
         return str(row["ssh"].rpartition("@")[2])
 
     def boot_log(self) -> str:
-        """What the head's user data printed, its last lines."""
+        """Return the last lines that the head's user data printed."""
         try:
             return self.cloud.inside(self.head, "tail", "-n", "15", "/var/log/cloud-init-output.log")
         except AssertionError as error:
             return str(error)
 
     def workers(self) -> list[str]:
-        """Identifiers of the workers that run."""
-        found = self.cloud.aws("ec2").describe_instances(
+        """Return the identifiers of the running workers."""
+        answer = self.cloud.aws("ec2").describe_instances(
             Filters=[
                 {"Name": "tag:ray-node-type", "Values": ["worker"]},
                 {"Name": "instance-state-name", "Values": ["pending", "running"]},
             ]
         )
-        return [i["InstanceId"] for r in found["Reservations"] for i in r["Instances"]]
+        return [i["InstanceId"] for r in answer["Reservations"] for i in r["Instances"]]
 
     def orchestrator(self) -> dict[str, Any]:
-        """Settings of the stack's orchestrator."""
+        """Return the settings of the stack's orchestrator."""
         from rayform_localstack.images import base_image
 
         return {
@@ -215,14 +217,14 @@ class EmulatedCluster:
         """Register the stack in this home, as a deploy does."""
         from rayform.stacks import register_deployed
 
-        made = {
+        components = {
             kind.value.replace("-", "_"): {"flavor": component.flavor, "config": component.config}
             for kind, component in self.stack().spec.components.items()
         }
-        register_deployed(name, {"reference": self.reference, **made})
+        register_deployed(name, {"reference": self.reference, **components})
 
     def stack(self) -> Stack:
-        """The deployed stack."""
+        """Return the deployed stack."""
         orchestrator = self.orchestrator()
         endpoint, region = self.cloud.state.endpoint, self.cloud.state.region
         ssh = {k: orchestrator[k] for k in ("ssh_key", "known_hosts")}
@@ -266,12 +268,12 @@ class EmulatedCluster:
 def registered_cluster(
     folders: pytest.TempPathFactory, groups: dict[str, dict[str, Any]], engine: str = "moto"
 ) -> Iterator[EmulatedCluster]:
-    """Yield a cluster whose head is ready, registered as stack `emulated` in a home of its own; take it down after.
+    """Yield a cluster with a ready head, registered as stack `emulated` in a home of its own; take it down afterwards.
 
     Args:
-        folders: pytest's own.
-        groups: worker groups.
-        engine: of the emulated cloud.
+        folders: pytest's factory of temporary folders.
+        groups: the worker groups.
+        engine: the engine of the emulated cloud.
     """
     home = folders.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
@@ -281,11 +283,11 @@ def registered_cluster(
             patch.setenv("AWS_ACCESS_KEY_ID", state.access_key)
             patch.setenv("AWS_SECRET_ACCESS_KEY", state.secret_key)
             patch.setenv("AWS_DEFAULT_REGION", state.region)
-            made = EmulatedCluster(emulated, folders.mktemp("cluster"), groups=groups)
-            made.make_database()
-            made.await_head()
-            made.register("emulated")
-            yield made
+            cluster = EmulatedCluster(emulated, folders.mktemp("cluster"), groups=groups)
+            cluster.make_database()
+            cluster.await_head()
+            cluster.register("emulated")
+            yield cluster
 
 
 def _tags(kind: str, tags: dict[str, str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A small project on disk, a local stack, and hand-written pipelines over both: what the engine's tests run."""
+"""What the engine's tests run: a small project on disk, a local stack, and hand-written pipelines over both."""
 
 from __future__ import annotations
 
@@ -293,11 +293,11 @@ class Engine:
             if listener is not None:
                 listener(event)
 
-        wanted = RunRequest(run_id, request.pop("run_name", f"run-{run_id}"), spec, **request)
-        return self.stack.orchestrator.run(wanted, self.stack, listen)
+        run_request = RunRequest(run_id, request.pop("run_name", f"run-{run_id}"), spec, **request)
+        return self.stack.orchestrator.run(run_request, self.stack, listen)
 
     def steps(self, run_id: UUID) -> dict[str, StepRun]:
-        """Return the run's step runs by key, with `[index]` behind those of mapped steps."""
+        """Return the run's step runs by key, with `[index]` after the keys of mapped steps."""
         return {
             s.key if s.map_index is None else f"{s.key}[{s.map_index}]": s
             for s in self.stack.catalog.list_step_runs(run_id)

@@ -13,14 +13,14 @@ from rayform.stacks.open import close_stacks
 
 @pytest.fixture(autouse=True)
 def closed_stacks() -> Iterator[None]:
-    """Connections to a test's catalog end with the test."""
+    """Close the connections to a test's catalog after the test."""
     yield
     close_stacks()
 
 
 @pytest.fixture
 def rayform_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home, no variables, and a working folder that pins nothing."""
+    """Use an empty home, no variables of Rayform, and a working folder without a pinned stack; return the home."""
     home = tmp_path / "home"
     monkeypatch.setenv("RAYFORM_HOME", str(home))
     for variable in ("RAYFORM_STACK", "RAYFORM_PROFILE"):

@@ -1,8 +1,8 @@
 """Evaluates IAM policies as AWS does, for the operators that Rayform's roles use.
 
 Source: AWS IAM User Guide, "Policy evaluation logic" and "IAM JSON policy elements: Condition operators".
-An explicit deny wins; without an allow that matches, the answer is no. A condition key that a request lacks fails
-its test, but for `ForAllValues`.
+An explicit deny wins; without an allow that matches, the answer is no. If a request lacks a condition key, the
+condition fails, unless its operator is `ForAllValues`.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ def _many(value: Any) -> list[Any]:
 def _holds(conditions: dict[str, dict[str, Any]], context: dict[str, Any]) -> bool:
     for operator, tests in conditions.items():
         every, _, name = operator.rpartition(":")
-        for key, wanted in tests.items():
-            given = next((v for k, v in context.items() if k.lower() == key.lower()), None)
-            if given is None:
+        for key, expected in tests.items():
+            actual = next((v for k, v in context.items() if k.lower() == key.lower()), None)
+            if actual is None:
                 if every == "ForAllValues":
                     continue
                 return False
             match name:
                 case "StringEquals" | "Bool":
                     matches = [
-                        any(str(value) == str(want) for want in _many(wanted)) for value in _many(given)
+                        any(str(value) == str(one) for one in _many(expected)) for value in _many(actual)
                     ]
                 case "StringLike" | "ArnEquals" | "ArnLike":
-                    matches = [any(_like(want, value) for want in _many(wanted)) for value in _many(given)]
+                    matches = [any(_like(one, value) for one in _many(expected)) for value in _many(actual)]
                 case _:
                     raise NotImplementedError(operator)
             if not (all(matches) if every == "ForAllValues" else any(matches)):
@@ -46,7 +46,7 @@ def _holds(conditions: dict[str, dict[str, Any]], context: dict[str, Any]) -> bo
 def allowed(
     policies: list[dict[str, Any]], action: str, resource: str, context: dict[str, Any] | None = None
 ) -> bool:
-    """Say whether `policies` allow `action` on `resource`."""
+    """Return whether `policies` allow `action` on `resource`."""
     answer = False
     for policy in policies:
         for statement in _many(policy["Statement"]):

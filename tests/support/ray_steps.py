@@ -1,4 +1,4 @@
-"""Worker functions that stand in for a step's own code, told what to do by the step's parameters."""
+"""Worker functions that replace a step's own code; the step's parameters say what they do."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""`rayform` as a person starts it: a process of its own, read line by line."""
+"""Runs `rayform` as a user starts it: in a process of its own, read line by line."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Command:
     """`rayform` in a process of its own.
 
     Args:
-        folder: where it is started.
+        folder: its working folder.
         words: its arguments.
-        stack: which stack it is told.
+        stack: the value of its option `--stack`.
     """
 
     def __init__(self, folder: Path, *words: str, stack: str = "emulated") -> None:
@@ -30,7 +30,7 @@ class Command:
         self.lines: list[str] = []
 
     def until(self, part: str, seconds: float = 120) -> str:
-        """Read on until a line has this part."""
+        """Read lines until one contains `part`, and return that one."""
         deadline = time.monotonic() + seconds
         assert self.process.stdout is not None
         for line in self.process.stdout:
@@ -41,12 +41,12 @@ class Command:
         raise AssertionError(f"ended without {part!r}:\n" + "".join(self.lines))
 
     def end(self) -> tuple[int, str]:
-        """Wait for the end; return the exit code and all that was printed."""
+        """Wait for its end; return the exit code and all output."""
         rest, _ = self.process.communicate(timeout=240)
         return self.process.returncode, "".join(self.lines) + rest
 
     def close(self) -> None:
-        """End it, if it runs still."""
+        """Kill it if it still runs."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()

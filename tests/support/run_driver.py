@@ -1,4 +1,4 @@
-"""A run in a process of its own, for tests that kill it: `run_driver.py FOLDER RUN_ID [resume]`."""
+"""Runs a pipeline in a process of its own, for tests that kill it: `run_driver.py FOLDER RUN_ID [resume]`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WIDTH = 4
 
 
 def marked_pipeline(engine: Engine, *, seconds: float = 0.03) -> PipelineSpec:
-    """A chain, a map and a join; each step leaves a mark for each time that it ran."""
+    """Return a chain, a map and a join, whose steps write one file each time that they run."""
     folder = value(str(engine.folder / "marks"))
     chain = [engine.step("s0", "marked", {"folder": folder, "name": value("s0"), "seconds": value(seconds)})]
     for i in range(1, 4):

@@ -1,4 +1,4 @@
-"""A scheduler without processes: a fake executor, a clock that waiting moves, a catalog that fails."""
+"""A scheduler without processes: a fake executor, a clock that moves by waiting, and a catalog that fails."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ class FakeExecutor(Executor):
     """Runs a step when the scheduler waits: each call of `wait` starts all that is queued and ends one of them.
 
     Args:
-        engine: whose store gets the outputs.
-        clock: moved by waiting for nothing.
-        acts: by step key; a step without one returns 1.
-        choose: index of the running task that ends next, from how many there are; by default the oldest.
+        engine: its store receives the outputs.
+        clock: moves when no task is running.
+        acts: what each step does, by step key; a step without an act returns 1.
+        choose: returns the index of the running task that ends next, for their number; by default the oldest's.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class FakeExecutor(Executor):
         self.before_wait: Callable[[], None] = lambda: None
 
     def check(self, spec: PipelineSpec) -> None:
-        """Everything fits."""
+        """Do nothing: everything fits."""
 
     def submit(self, task: Task) -> None:
         assert not self.closed
@@ -98,7 +98,7 @@ class FakeExecutor(Executor):
         return [*started, self._result(task)]
 
     def cancel(self, step_run_id: str) -> None:
-        """Nothing is cancelled."""
+        """Do nothing: no task is cancelled."""
 
     def close(self, *, kill: bool = False) -> None:
         self.closed.append(kill)
@@ -142,7 +142,7 @@ class FakeExecutor(Executor):
 
 
 class Lost(Exception):
-    """Raised by an act whose worker dies."""
+    """An act raises it if its worker shall die."""
 
 
 class FailingCatalog:
@@ -150,8 +150,8 @@ class FailingCatalog:
 
     Args:
         catalog: the real one.
-        error: what it raises instead of doing the call.
-        fail_at: number of the call, from 1; by default none fails.
+        error: raised instead of the call.
+        fail_at: the number of the call that fails, from 1; by default none fails.
         lasting: whether all later calls fail too.
     """
 

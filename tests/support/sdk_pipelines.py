@@ -35,16 +35,16 @@ class Point:
 
 
 def note(path: str, text: str) -> None:
-    """Write down that something happened, in the order in which it did."""
+    """Append a line to the file of events."""
     with Path(path).open("a") as file:
         file.write(text + "\n")
 
 
-def told_success() -> None:
+def note_success() -> None:
     note(os.environ["NOTES"], "success hook")
 
 
-def told_failure(error: BaseException) -> None:
+def note_failure(error: BaseException) -> None:
     note(os.environ["NOTES"], f"failure hook: {error}")
 
 
@@ -84,7 +84,7 @@ def remember(path: str, text: str) -> None:
     note(path, text)
 
 
-@step(retry=RetryPolicy(max_retries=2), on_success=told_success, enable_cache=False)
+@step(retry=RetryPolicy(max_retries=2), on_success=note_success, enable_cache=False)
 def unsteady(path: str) -> int:
     note(path, "try")
     if get_step_context().attempt < 3:
@@ -92,7 +92,7 @@ def unsteady(path: str) -> int:
     return get_step_context().attempt
 
 
-@step(on_failure=told_failure)
+@step(on_failure=note_failure)
 def broken() -> int:
     raise ValueError("as meant")
 
@@ -138,7 +138,7 @@ def retried(path: str) -> None:
     unsteady(path)
 
 
-@pipeline(on_failure=told_failure)
+@pipeline(on_failure=note_failure)
 def failing() -> None:
     add([broken()])
     square(5)

@@ -31,7 +31,7 @@ PIPELINE = PipelineSpec(
 
 
 class Seeder:
-    """Writes runs step by step, in the way that the scheduler does."""
+    """Writes runs step by step, as the scheduler does."""
 
     def __init__(
         self, client: Client, name: str, *, pipeline: str = "train", model: UUID | None = None

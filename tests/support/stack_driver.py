@@ -1,4 +1,4 @@
-"""Deploys or destroys a stack in a process of its own, and prints every event: what kill tests kill."""
+"""Deploys or destroys a stack in a process of its own, for tests that kill it, and prints every event."""
 
 from __future__ import annotations
 

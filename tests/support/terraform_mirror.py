@@ -12,13 +12,13 @@ SKIPPED = ("/proc", "/sys", "/dev", "/run", "/tmp")
 
 @functools.cache
 def provider_mirror() -> str | None:
-    """Return the root of a provider mirror, found by the AWS provider's file name; `None` where there is none.
+    """Return the root of a provider mirror, or `None` if there is none.
 
-    Terraform then fetches the provider itself.
+    The mirror is found by the file name of the AWS provider. Without one, Terraform fetches the provider itself.
     """
-    told = os.environ.get("RAYFORM_TERRAFORM_MIRROR")
-    if told:
-        return told
+    mirror = os.environ.get("RAYFORM_TERRAFORM_MIRROR")
+    if mirror:
+        return mirror
     prune = " -o ".join(f"-path {path}" for path in SKIPPED).split()
     command = ["find", "/", "-maxdepth", "8", "(", *prune, ")", "-prune", "-o"]
     command += [
@@ -32,9 +32,9 @@ def provider_mirror() -> str | None:
         "-print",
         "-quit",
     ]
-    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
-    if not found:
+    files = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+    if not files:
         return None
     # HOST/NAMESPACE/TYPE/VERSION/PLATFORM/file
-    root = Path(found[0]).parents[5]
+    root = Path(files[0]).parents[5]
     return str(root) if (root / "registry.terraform.io").is_dir() else None

@@ -1,1 +1,1 @@
-"""Servers that tests talk to: started on loopback, stopped after."""
+"""Servers that tests talk to: started on loopback, and stopped after the tests."""

@@ -1,4 +1,4 @@
-"""An HTTP proxy on loopback that does to some requests what networks and busy servers do."""
+"""An HTTP proxy on loopback that injects the faults of networks and busy servers into some requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BROKEN = b"<Error><Code>InternalError</Code><Message>We met an error.</Message>
 
 
 class FaultProxy(ThreadingHTTPServer):
-    """Passes requests on to `target`; `rate` of them meet one of `faults`. `done` counts those injected."""
+    """Passes requests on to `target`, a share of them (`rate`) with one of `faults`. `done` counts the faults."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -52,7 +52,7 @@ class FaultProxy(ThreadingHTTPServer):
             return fault
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is what this is about."""
+        """Do nothing: clients that go away are expected here."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -60,7 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: FaultProxy
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Do nothing: requests are not logged."""
 
     def handle_expect_100(self) -> bool:
         self.send_response_only(100)

@@ -1,7 +1,6 @@
-"""gcp-storage-emulator in a process of its own, taught the two things that our store stands on and it lacks.
+"""gcp-storage-emulator in a process of its own, with the conditional writes that it lacks and the store needs.
 
-`ifGenerationMatch=0` is refused with 412 where the object exists, atomically, as the JSON API documents; a range
-that begins after an object's end is answered with 416. All else is the emulator's own.
+A write with `ifGenerationMatch=0` is refused with 412 if the object exists, atomically, as the JSON API documents.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from support.servers.loopback import free_port, server_process
 
 @contextlib.contextmanager
 def gcs_server(log: Path) -> Iterator[str]:
-    """Start the emulator on a free port of loopback and give its URL."""
+    """Start the emulator on a free port of loopback and yield its URL."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}

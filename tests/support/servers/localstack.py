@@ -1,4 +1,4 @@
-"""A real LocalStack in a process of its own; its environment is made once, outside of the tree."""
+"""A real LocalStack in a process of its own, with an environment that is made once, outside of the checkout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ROOT = Path(__file__).resolve().parents[3]
 
 
 def localstack_python() -> str:
-    """Make LocalStack's environment where it is missing and return its Python."""
+    """Make LocalStack's environment if it is missing, and return its Python."""
     done = subprocess.run(
         [_ROOT / "scripts" / "setup_localstack.sh"], capture_output=True, text=True, check=False, timeout=900
     )
@@ -27,7 +27,7 @@ def localstack_python() -> str:
 def localstack_server(
     folder: Path, *, services: str = "s3,sts", environment: Mapping[str, str] | None = None
 ) -> Iterator[str]:
-    """Start LocalStack on a free port of loopback and give its URL.
+    """Start LocalStack on a free port of loopback and yield its URL.
 
     Args:
         folder: for its state and its log.

@@ -27,7 +27,7 @@ _libc = ctypes.CDLL(None)
 
 
 def _die_with_parent() -> None:
-    """Ask Linux to end the server when the test run dies, however it dies."""
+    """Ask Linux to kill the server when the test run ends, however it ends."""
     if sys.platform == "linux":
         _libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
@@ -41,9 +41,9 @@ def server_process(
     environment: Mapping[str, str] | None = None,
     timeout: float = 60,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server until the context ends, ready when `url` answers anything over HTTP.
+    """Run a server until the context ends. It is ready once `url` answers over HTTP, whatever the answer.
 
-    Its whole process group is ended, and whatever it printed is in `log`.
+    The end of the context ends its whole process group. `log` has its output.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(

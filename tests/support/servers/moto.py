@@ -23,12 +23,12 @@ CREDENTIALS = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-"""Environment of a client of an emulator: made-up keys, and no look-ups elsewhere."""
+"""Environment of a client of an emulator: made-up keys, and no requests to EC2's metadata service."""
 
 
 @contextlib.contextmanager
 def moto_server(log: Path, environment: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Start a moto server on a free port of loopback and give its URL."""
+    """Start a moto server on a free port of loopback and yield its URL."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]

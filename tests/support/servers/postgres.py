@@ -1,4 +1,4 @@
-"""A private PostgreSQL server for tests: its own folder, a random port on loopback, gone at the end.
+"""A private PostgreSQL server for tests: its own folder, a random port on loopback, removed at the end.
 
 The server refuses to run as root, so as root it is run as user `postgres` (or `nobody`).
 """
@@ -27,8 +27,8 @@ def find_binaries() -> Path | None:
     on_path = shutil.which("initdb")
     if on_path and shutil.which("pg_ctl"):
         return Path(on_path).resolve().parent
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    return found[-1].parent if found else None
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    return binaries[-1].parent if binaries else None
 
 
 class PostgresServer:
@@ -55,7 +55,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        # Durability is the server's affair; here a crash of the machine may lose the data.
+        # No test needs PostgreSQL's durability: a crash of the machine may lose the data.
         settings = (
             f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={self.folder} "
             "-c fsync=off -c full_page_writes=off -c max_connections=150 "
@@ -74,7 +74,7 @@ class PostgresServer:
         )
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop the server; `immediate` is a crash."""
+        """Stop the server; mode `immediate` is like a crash."""
         self._call("pg_ctl", "-D", str(self.folder / "data"), "-m", mode, "-w", "stop")
 
     def create_database(self, template: str | None = None) -> str:
@@ -86,12 +86,12 @@ class PostgresServer:
         return name
 
     def drop_database(self, name: str) -> None:
-        """Remove a database, whoever is connected to it."""
+        """Remove a database, even if clients are connected to it."""
         with psycopg.connect(**self.address("postgres"), autocommit=True) as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
 
     def address(self, database: str) -> dict[str, object]:
-        """Return what `psycopg.connect` needs."""
+        """Return the arguments of `psycopg.connect`."""
         return {
             "host": "127.0.0.1",
             "port": self.port,
@@ -112,7 +112,7 @@ class PostgresServer:
             [str(self.binaries / program), *arguments],
             check=True,
             stdin=subprocess.DEVNULL,
-            # pg_ctl's server keeps the descriptors; a pipe would never end.
+            # The server that pg_ctl starts keeps these descriptors, so a pipe would never end.
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=self.folder,
@@ -122,7 +122,7 @@ class PostgresServer:
 
 @contextlib.contextmanager
 def running_server() -> Iterator[PostgresServer]:
-    """Run a server for the length of the context."""
+    """Run a server until the context ends."""
     binaries = find_binaries()
     if binaries is None:
         raise RuntimeError("PostgreSQL isn't installed. Run scripts/setup.sh system.")
