@@ -46,7 +46,8 @@ class Instance(TypedDict):
     `id`, `state`, `type`, `image`, `name`, `vpc`, `private_ip`, `public_ip`, `lifecycle` (`spot` or `on-demand`) and
     `shutdown_behavior` are EC2's. `cidr` are the VPC's addresses, `loopback` is this machine's address for the
     instance's SSH port, `abrupt` says whether it ends without a shutdown, `launched` when it was launched, `reboots`
-    how often it was rebooted through the API. `boot` is its last report, `machine` its hardware.
+    how often it was rebooted through the API. `boot` is its last report, `interruption` the notice of its spot
+    interruption, and `machine` its hardware.
     """
 
     id: str

@@ -173,6 +173,7 @@ class StackFolder:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        # The folder itself.
         self.path = deployments() / name
         # Terraform's working folder.
         self.work = self.path / "work"
@@ -182,7 +183,7 @@ class StackFolder:
         self.key_file = self.path / "ssh" / "id_ed25519"
         # The head's pinned SSH host keys.
         self.known_hosts = self.path / "ssh" / "known_hosts"
-        # The three files that the module's table describes.
+        # The record, the mark of the running command and the history: see the module's table.
         self._record_file = self.path / "record.json"
         self._running_file = self.path / "running.json"
         self._history_file = self.path / "history.jsonl"

@@ -43,7 +43,8 @@ class EmulatedCluster:
     Args:
         cloud: the cloud to make it in.
         folder: private files of the test.
-        groups: worker groups: `max`, and perhaps `min`, `cpus`, `gpus`, `instance_type`.
+        groups: worker groups by name; each has `max`, and may have `min`, `cpus`, `gpus` and `instance_type`.
+        reference: the stack's reference, which the names of its resources begin with.
         autostop_minutes: idle minutes after which the head stops.
     """
 

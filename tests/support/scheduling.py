@@ -66,12 +66,19 @@ class FakeExecutor(Executor):
         self.clock = clock
         self.acts = acts or {}
         self.choose = choose
+        # Submitted tasks, until the next `wait` starts them.
         self.queued: list[Task] = []
+        # Started tasks, until a `wait` ends them.
         self.running: list[Task] = []
+        # `submit` and `end`, with the task's name, in order.
         self.log: list[tuple[str, str]] = []
+        # The hooks that were called.
         self.hooks: list[HookTask] = []
+        # The clock at each `submit`.
         self.submitted_at: list[float] = []
+        # The argument `kill` of each `close`.
         self.closed: list[bool] = []
+        # Called at the beginning of each `wait`; tests replace it.
         self.before_wait: Callable[[], None] = lambda: None
 
     def check(self, spec: PipelineSpec) -> None:

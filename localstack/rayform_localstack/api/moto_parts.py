@@ -98,7 +98,12 @@ class PlacementRow(Protocol):
 
 # 24 attributes: those of moto's own class that are used here.
 class InstanceRow(Protocol):
-    """An instance of EC2, by moto's own names."""
+    """An instance of EC2, by moto's own names: most are those of EC2's `DescribeInstances`.
+
+    `ec2_backend` is its region's state, and `nics` are its network interfaces by device index. `_placement`,
+    `_private_ips`, `_state`, `_reason` and `_state_reason` are what moto answers from; the supervisor's reports change
+    all of them but `_placement`.
+    """
 
     id: str
     ami_launch_index: int
@@ -189,7 +194,10 @@ class EC2Backend(Protocol):
 
 
 class DatabaseRow(Protocol):
-    """A database of RDS, by moto's own names."""
+    """A database of RDS, by moto's own names: those of RDS's `DescribeDBInstances`.
+
+    `private_ip` and `subnet_id` are set by `moto_patches`; `status` changes with the supervisor's reports.
+    """
 
     account_id: str
     db_instance_identifier: str

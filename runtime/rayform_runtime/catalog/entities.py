@@ -135,9 +135,10 @@ class NewRun:
         parameters: the pipeline's parameters.
         tags: its tags.
         user: who started it.
-        host: where the process runs that schedules it.
-        pid: that process.
-        pid_started: when that process started, in seconds since 1970, since process IDs are used again.
+        host: the host of the process that schedules it.
+        pid: the ID of that process.
+        pid_started: when that process started, in seconds since 1970: it tells the process from a later one with the
+            same ID.
         code: facts of the code, such as `git_commit`.
         environment: facts of the environment, such as versions of packages.
         model_version_id: the model version that it works on.
@@ -165,12 +166,12 @@ class NewRun:
 # One attribute for each fact that users filter, sort and see by its name: more than 15.
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A pipeline run. `NewRun` says what it was started with.
+    """A pipeline run. `NewRun` describes the other attributes, which are those that it started with.
 
     Lists leave `spec`, `stack`, `code`, `environment` and `metadata` empty by default.
 
     Args:
-        status: where it stands.
+        status: its status; changes from its start to its end.
         created_at: when it was recorded; never changes.
         started_at: when it first started.
         ended_at: when it ended; `None` while it runs, also after it was resumed.
@@ -325,10 +326,10 @@ class StepFinish:
 # One attribute for each fact that users filter, sort and see by its name: more than 15.
 @dataclass(frozen=True, slots=True)
 class StepRun:
-    """One execution of a step. `StepStart` and `StepFinish` say what it began and ended with.
+    """One execution of a step. `StepStart` and `StepFinish` describe the other attributes.
 
     Args:
-        status: where it stands.
+        status: its status; changes from its start to its end.
         started_at: when its last attempt began.
         ended_at: when it ended; `None` until then.
         inputs: artifact version IDs by input name, in order.
@@ -373,7 +374,9 @@ class Artifact:
 # One attribute for each fact that users filter, sort and see by its name: more than 15.
 @dataclass(frozen=True, slots=True)
 class ArtifactVersion:
-    """One immutable value of an artifact; only its tags and metadata change. See also `NewArtifactVersion`.
+    """One immutable value of an artifact; only its tags and metadata change.
+
+    `NewArtifactVersion` describes the other attributes.
 
     Args:
         artifact_id: its artifact.
@@ -382,7 +385,7 @@ class ArtifactVersion:
         number: its number, if the version was numbered automatically.
         created_at: when it was recorded.
         producer_step_run_id: the step run that made it, or `None` if that was deleted or no step made it.
-        producer_run_id: the run that made it, or `None` likewise.
+        producer_run_id: the run that made it, or `None` if that was deleted or no run made it.
     """
 
     id: UUID

@@ -1,7 +1,7 @@
 """The columns of each table, once: inserts, column lists of queries, and the names by which rows are read.
 
-`tables.py` describes the same tables, with what each column holds, to SQLAlchemy, which is too slow to import for a
-command. A test compares the two.
+`tables.py` describes the same tables to SQLAlchemy, which is too slow to import for a command. A test compares the two.
+`entities.py` describes the facts that the columns hold.
 """
 
 # Without `from __future__ import annotations`: a `NamedTuple` compiles each annotation that is text, and a command that
@@ -46,6 +46,7 @@ __all__ = [
 R = TypeVar("R", bound=NamedTuple)
 
 
+# One attribute for each column of the table, and one for the newest version.
 class ModelRow(NamedTuple):
     """A row of `models`."""
 
@@ -61,6 +62,7 @@ class ModelRow(NamedTuple):
     latest_version: str | None = None
 
 
+# One attribute for each column of the table, and one for the model's name.
 class ModelVersionRow(NamedTuple):
     """A row of `model_versions`."""
 

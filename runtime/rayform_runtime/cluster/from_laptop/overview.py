@@ -37,9 +37,9 @@ class NodeOverview(TypedDict):
 class ClusterOverview(TypedDict):
     """A cluster as `--json` prints it.
 
-    `ready`, `phase`, `version`, `ray_version` and `activity` are the head's own report; `nodes` are the live nodes,
-    `runs` the names of the running runs, `pending_nodes` the nodes that start, in words. `problem` says why nodes and
-    runs are missing.
+    `ready`, `phase`, `version`, `ray_version`, `activity` and `autostop` are the head's own report. `nodes` are the
+    live nodes, `runs` the names of the running runs, and `pending_nodes` the nodes that are starting, in words.
+    `problem` says why nodes and runs are missing.
     """
 
     ready: bool

@@ -106,17 +106,21 @@ class _StandIn:
 
 class _Server:
     def __init__(self, path: Path, idle_seconds: float) -> None:
+        # The path of the named socket; constant.
         self.path = path
+        # How long the server stays without a worker; constant.
         self.idle_seconds = idle_seconds
-        # Open connections by descriptor, and those whose worker lives by the worker's process ID.
+        # Open connections, by descriptor.
         self.stand_ins: dict[int, _StandIn] = {}
+        # The connections whose worker lives, by the worker's process ID.
         self.workers: dict[int, _StandIn] = {}
         # When the last connection closed.
         self.idle_since = time.monotonic()
-        # The raylet on this node, and since when it is gone.
+        # The raylet on this node; constant.
         self.raylet = _raylet()
+        # Since when the raylet is gone; set once.
         self.raylet_lost: float | None = None
-        # The named socket; the inode tells its file from one of a later server.
+        # The listener of the named socket. Its inode tells its file from the file of a later server.
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -125,7 +129,7 @@ class _Server:
         self.inode = path.stat().st_ino
         self.listener.listen(1024)
         self.listener.setblocking(False)
-        # What `serve` waits on: the listener, the ends of children, and each connection.
+        # The ends of children, and what `serve` waits on: these, the listener, and each connection.
         self.ends = ChildWatch()
         adopt_orphans()
         self.selector = selectors.DefaultSelector()

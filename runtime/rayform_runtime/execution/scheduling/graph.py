@@ -88,6 +88,7 @@ class Instance:
     """One execution of a step: the only one, or one element of a mapped step."""
 
     node: Node
+    """The step; never changes."""
     map_index: int | None
     """Which element of the mapped list; `None` if the step isn't mapped."""
     id: UUID
@@ -135,6 +136,7 @@ class Node:
     """A step of the pipeline in this run."""
 
     spec: StepSpec
+    """The step as it was traced; never changes."""
     parameters: dict[str, object]
     """JSON arguments by name."""
     upstream: list[Node] = field(default_factory=list)
