@@ -49,8 +49,8 @@ def main(folder: str, step: str, arguments: str, what: str, *recorded: str) -> N
                 resolve(import_path(type(value)))  # as a worker finds the types of stored values
             function.entrypoint(*values)
         sys.settrace(None)
-        found = {file: sorted(numbers) for file, numbers in lines.items()}
-        print(json.dumps({"lines": found, "loaded": places_of(names, folder)}))
+        executed = {file: sorted(numbers) for file, numbers in lines.items()}
+        print(json.dumps({"lines": executed, "loaded": places_of(names, folder)}))
         return
     for _ in sys.stdin:
         digests = step_code(function.entrypoint).digest, code_of_files(recorded, Path(folder)).digest

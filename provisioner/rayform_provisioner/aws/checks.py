@@ -82,7 +82,7 @@ def resolve(
 
 
 def pinned_images(definition: StackDefinition, images: dict[str, str]) -> dict[str, str]:
-    """Return `images` by the keys under which a record keeps them: each also names what was asked for."""
+    """Return `images` by the keys that a record has for them; each key names the type and image of the definition."""
     return {machine.pin: images[machine.name] for machine in _machines(definition)}
 
 
@@ -95,7 +95,7 @@ def last_resolution(record: StackRecord, definition: StackDefinition) -> Resolut
 
 
 class _Problems:
-    """Collects what is wrong in a definition, each with its place in the file."""
+    """Collects the problems of a definition, each with its place in the file."""
 
     def __init__(self, loaded: LoadedDefinition) -> None:
         self._loaded = loaded
@@ -159,7 +159,7 @@ class _InstanceType:
         return "x86_64" if "x86_64" in self.architectures else self.architectures[0]
 
     def shape(self, gpus: int) -> Shape:
-        """Return what the autoscaler plans with if steps may use `gpus` GPUs of a machine."""
+        """Return the resources that the autoscaler plans with if steps may use `gpus` GPUs of a machine."""
         shape: Shape = {"cpus": self.vcpus, "memory_mb": self.memory_mb, "gpus": gpus}
         if gpus:
             shape["accelerator_type"] = self.gpu_name
@@ -345,10 +345,10 @@ def _check_architectures(
 
 
 def _all_exist(ec2: AwsClient, chosen: dict[str, str], machines: list[_Machine], problems: _Problems) -> bool:
-    asked = sorted(set(chosen.values()))
+    image_ids = sorted(set(chosen.values()))
     existing = {
         image["ImageId"]
-        for image in ec2.describe_images(Filters=[{"Name": "image-id", "Values": asked}])["Images"]
+        for image in ec2.describe_images(Filters=[{"Name": "image-id", "Values": image_ids}])["Images"]
         if image.get("State", "available") == "available"
     }
     for machine in machines:
@@ -358,7 +358,7 @@ def _all_exist(ec2: AwsClient, chosen: dict[str, str], machines: list[_Machine],
                 f"There is no machine image '{chosen[machine.name]}'.",
                 "Check its ID and region.",
             )
-    return set(asked) <= existing
+    return set(image_ids) <= existing
 
 
 def _parameter(ssm: AwsClient, name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Asks AWS how a deployed stack is: all components at once, and what it costs right now."""
+"""Asks AWS for the health of a deployed stack: all components at once, and what it costs right now."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["health"]
 def health(
     target: Target, region: str, outputs: Mapping[str, Any], definition: StackDefinition
 ) -> StackHealth:
-    """Ask how the stack with these outputs is; a component that can't be asked is `missing` or `unreachable`."""
+    """Return the health of the stack with these outputs; a component without answer is `missing` or `unreachable`."""
     ec2, s3, ecr, rds = (client(target, service, region) for service in ("ec2", "s3", "ecr", "rds"))
     questions = [
         lambda: _head(ec2, outputs["head_instance_id"]),
