@@ -49,7 +49,8 @@ resource "aws_instance" "head" {
   instance_initiated_shutdown_behavior = "stop"
 
   user_data = templatefile("${path.module}/templates/head.sh.tftpl", local.user_data)
-  # User data runs once, at the first boot. Settings that may change later are in the bucket.
+  # User data runs once, at the first boot. Settings that may change later are in the bucket. Any change of user data,
+  # even of a comment in the files of `templates/`, replaces the head of a deployed stack.
   user_data_replace_on_change = true
 
   metadata_options {
