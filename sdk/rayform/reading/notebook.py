@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from html import escape
 
 __all__ = ["html_pairs", "html_table", "text_pairs"]
 
@@ -33,6 +32,8 @@ def text_pairs(title: str, pairs: Mapping[str, object]) -> str:
 
 def html_pairs(title: str, pairs: Mapping[str, object]) -> str:
     """Return one item as an HTML table of two columns; everything is escaped."""
+    from html import escape  # only notebooks need it
+
     left = "style='text-align:left'"
     rows = "".join(
         f"<tr><th {left}>{escape(key)}</th><td {left}>{escape(_text(value))}</td></tr>"
@@ -43,6 +44,8 @@ def html_pairs(title: str, pairs: Mapping[str, object]) -> str:
 
 def html_table(title: str, rows: Sequence[Mapping[str, object]]) -> str:
     """Return several items as an HTML table; everything is escaped."""
+    from html import escape
+
     if not rows:
         return f"<p>{escape(title)}</p>"
     head = "".join(f"<th>{escape(key)}</th>" for key in rows[0])
