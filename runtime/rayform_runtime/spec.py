@@ -277,6 +277,22 @@ class StepSpec(_Spec):
         return any(isinstance(i, MapInput) for i in self.inputs.values())
 
 
+class ProgramSpec(_Spec):
+    """The program that called a pipeline: `__main__` and `sys.argv` of its workers.
+
+    Args:
+        argv: its command line as `sys.argv` had it; kept with the run, so that a resumed run has the same.
+        file: the absolute path of the script; `None` for a notebook and for `python -c`.
+        module: the script's name if it was started by `python -m`.
+        types: classes without a file (of a notebook's cells) that outputs of steps are annotated with.
+    """
+
+    argv: list[str] = Field(default_factory=list)
+    file: str | None = None
+    module: str | None = None
+    types: list[SourceRef] = Field(default_factory=list)
+
+
 # One field for each fact about a pipeline, flat: the catalog keeps this JSON with every run.
 class PipelineSpec(_Spec):
     """A traced pipeline: everything that a run executes, and that another machine needs to resume it.
@@ -296,6 +312,7 @@ class PipelineSpec(_Spec):
         import_paths: folders of the user's code that were on `sys.path` when the pipeline was traced, in that order;
             workers put them there too. Those below `code_root` are relative to it (`"."` is the root itself). The
             others are absolute and exist only on the machine that traced it.
+        program: the program that called the pipeline; `None` in runs of earlier versions.
         on_failure, on_success: hooks of the run.
         code_parts: digests of the project code that the steps can reach, by place (`FILE:NAME`).
         code_reached: by `StepSpec.code_digest`, which of the parts, in their order, the step can reach.

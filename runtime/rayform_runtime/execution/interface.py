@@ -20,6 +20,7 @@ from uuid import UUID
 
 from rayform_runtime.catalog.entities import NewArtifactVersion, RunStatus, StepError, StepStatus
 from rayform_runtime.usercode.code_ref import CodeRef
+from rayform_runtime.usercode.program import NO_PROGRAM, Program
 
 if TYPE_CHECKING:
     from rayform_runtime.components import Stack
@@ -192,6 +193,7 @@ class PipelineFacts:
         environment: variables for all steps.
         import_paths: see `spec.PipelineSpec`.
         debug: open pdb where a step raises.
+        program: what `__main__` and `sys.argv` are.
     """
 
     name: str = ""
@@ -199,6 +201,7 @@ class PipelineFacts:
     environment: Mapping[str, str] = field(default_factory=dict)
     import_paths: Sequence[str] = ()
     debug: bool = False
+    program: Program = NO_PROGRAM
 
 
 @dataclass(frozen=True, kw_only=True)

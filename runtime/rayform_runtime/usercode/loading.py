@@ -13,23 +13,20 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from rayform_core.errors import NotFoundError
+from rayform_runtime.usercode.main_module import MAIN_NAMES, load_main
+from rayform_runtime.usercode.program import current_program
 from rayform_runtime.usercode.scripts import ends_quietly, import_without_running
 
 if TYPE_CHECKING:
     from rayform_runtime.spec import SourceRef
     from rayform_runtime.usercode.code_ref import CodeRef
 
-__all__ = ["SCRIPT_MODULE", "add_code_root", "load_function", "load_source"]
+__all__ = ["add_code_root", "load_function", "load_source"]
 
-_scripts: dict[str, ModuleType] = {}
-"""Scripts that are loaded, by file."""
 _pickled: dict[str, object] = {}
 """Objects that are unpickled, by their pickle."""
 _roots: set[tuple[str, tuple[str, ...]]] = set()
 """Arguments of `add_code_root` that are on the import path."""
-
-SCRIPT_MODULE = "__rayform_main__"
-"""Name of a script's module in a worker, where it can't be `__main__`."""
 
 
 def add_code_root(code_root: str | None, import_paths: Sequence[str] = (".",)) -> None:
@@ -49,35 +46,23 @@ def add_code_root(code_root: str | None, import_paths: Sequence[str] = (".",)) -
         sys.path.insert(0, folder)
 
 
-def _load_script(file: str) -> ModuleType:
-    """Run a script's top level without its `if __name__ == "__main__"` block."""
-    loaded = _scripts.get(file)
-    if loaded is not None:
-        return loaded
-    main = sys.modules.get("__main__")
-    if main is not None and getattr(main, "__file__", None) == file:
-        return main  # this very process runs the script (a debugger, an in-process run)
-    path = Path(file)
-    if not path.is_file():
-        raise NotFoundError(
-            "script", file, hint="It was there when the pipeline was traced: put it back and resume the run."
-        )
-    add_code_root(str(path.parent))
-    # A script may have any suffix, or none.
-    loader = SourceFileLoader(SCRIPT_MODULE, file)
-    spec = importlib.util.spec_from_file_location(SCRIPT_MODULE, file, loader=loader)
+def _load_file(name: str, file: str) -> ModuleType:
+    """Load a module that is on no import path from its file, under its own name."""
+    module = sys.modules.get(name)
+    if module is not None:
+        return module
+    # A module of this kind may have any suffix, or none.
+    loader = SourceFileLoader(name, file)
+    spec = importlib.util.spec_from_file_location(name, file, loader=loader)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[SCRIPT_MODULE] = module
+    sys.modules[name] = module
     try:
         with ends_quietly(module):
             loader.exec_module(module)
     except BaseException:
-        del sys.modules[SCRIPT_MODULE]
+        del sys.modules[name]
         raise
-    # Objects pickled as `__main__.X`, and steps that start processes of their own, look here.
-    sys.modules["__main__"] = sys.modules["__mp_main__"] = module
-    _scripts[file] = module
     return module
 
 
@@ -94,8 +79,10 @@ def load_source(ref: SourceRef | CodeRef) -> Any:
 
             _pickled[ref.pickled] = cloudpickle.loads(base64.b64decode(ref.pickled))
         return _pickled[ref.pickled]
-    if ref.module in ("__main__", "__mp_main__", SCRIPT_MODULE) and ref.file is not None:
-        module = _load_script(ref.file)
+    if ref.module in MAIN_NAMES and ref.file is not None:
+        if current_program().module is None:
+            add_code_root(str(Path(ref.file).parent))
+        module = load_main(ref.file)
     else:
         module = _import(ref)
     target: object = module
@@ -120,7 +107,8 @@ def _import(ref: SourceRef | CodeRef) -> ModuleType:
         # The module was loaded from a file outside of the import path.
         if error.name != ref.module or ref.file is None or not Path(ref.file).is_file():
             raise
-        return _load_script(ref.file)
+        add_code_root(str(Path(ref.file).parent))
+        return _load_file(ref.module, ref.file)
 
 
 def load_function(ref: SourceRef | CodeRef) -> Callable[..., Any]:

@@ -22,6 +22,7 @@ __all__ = [
     "ends_quietly",
     "enter_worker_process",
     "import_without_running",
+    "is_importing_main",
     "is_loading",
     "run_depth",
     "script_being_loaded",
@@ -39,14 +40,21 @@ class PipelineCalledWhileLoading(BaseException):
     """
 
 
+class Loading:
+    """A module's top level that runs; `was_cut_short` is set once a pipeline call has ended it."""
+
+    was_cut_short = False
+
+
 @contextlib.contextmanager
-def ends_quietly(module: ModuleType) -> Iterator[None]:
+def ends_quietly(module: ModuleType) -> Iterator[Loading]:
     """Yield to run a module's top level; a pipeline call in it ends the context without an error."""
+    loading = Loading()
     _loading.append(module)
     try:
-        yield
+        yield loading
     except PipelineCalledWhileLoading:
-        pass
+        loading.was_cut_short = True
     finally:
         _loading.pop()
 
@@ -54,6 +62,12 @@ def ends_quietly(module: ModuleType) -> Iterator[None]:
 def is_loading() -> bool:
     """Whether code is being loaded for its functions in this process."""
     return bool(_loading)
+
+
+def is_importing_main() -> bool:
+    """Whether this is a child of `multiprocessing` that is importing the main module of its parent."""
+    processes = sys.modules.get("multiprocessing.process")
+    return processes is not None and getattr(processes.current_process(), "_inheriting", False)
 
 
 def script_being_loaded() -> ModuleType | None:

@@ -62,6 +62,9 @@ def _import_folder(module: str) -> Path:
     if not file or not Path(file).is_file() or "site-packages" in Path(file).parts:
         return Path.cwd()
     folder = Path(file).absolute().parent
+    spec = getattr(sys.modules[module], "__spec__", None)
+    if module == "__main__" and spec is not None:
+        module = spec.name  # started by `python -m`
     for _ in range(module.count(".") + (Path(file).name == "__init__.py")):
         folder = folder.parent
     return folder

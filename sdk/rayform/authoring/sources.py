@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from rayform_core.errors import UsageError
-from rayform_runtime.spec import SourceRef
+from rayform_runtime.spec import PipelineSpec, ProgramSpec, SourceRef
 
-__all__ = ["source_of", "type_source"]
+__all__ = ["program_of", "source_of", "type_source"]
 
 
 def source_of(target: object, *, what: str) -> SourceRef:
@@ -40,6 +40,23 @@ def source_of(target: object, *, what: str) -> SourceRef:
 def type_source(type_: type) -> SourceRef:
     """Return where a worker finds a type; types are looked up by name and never pickled."""
     return SourceRef(module=type_.__module__, qualname=type_.__qualname__, file=_file_of(type_.__module__))
+
+
+def program_of(spec: PipelineSpec) -> ProgramSpec:
+    """Return the program of this process: what `__main__` and `sys.argv` are in the workers of its run.
+
+    Args:
+        spec: the traced pipeline.
+    """
+    main = sys.modules["__main__"]
+    name = getattr(getattr(main, "__spec__", None), "name", None)
+    types = [
+        output.type
+        for step in spec.steps
+        for output in step.outputs
+        if output.type is not None and output.type.pickled is not None
+    ]
+    return ProgramSpec(argv=list(map(str, sys.argv)), file=_file_of("__main__"), module=name, types=types)
 
 
 def _file_of(module: str) -> str | None:

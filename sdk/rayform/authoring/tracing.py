@@ -31,7 +31,7 @@ from rayform.authoring.overrides import NOTHING, Overrides
 from rayform.authoring.parameters import frozen, validated
 from rayform.authoring.placeholders import StepArtifact
 from rayform.authoring.signatures import Argument, arguments_of, bind, missing, outputs_of
-from rayform.authoring.sources import source_of
+from rayform.authoring.sources import program_of, source_of
 from rayform.authoring.steps import Unmapped, current_trace
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_runtime.spec import Input, PipelineSpec, StepSpec
@@ -326,7 +326,12 @@ def trace_call(
         configuration = configuration.with_parameters(parameters)
     spec = trace_pipeline(pipeline, args, dict(kwargs or {}), configuration)
     place = code_place(pipeline.entrypoint.__module__)
-    return spec.model_copy(update={"code_root": str(place.root), "import_paths": list(place.import_paths)})
+    update = {
+        "code_root": str(place.root),
+        "import_paths": list(place.import_paths),
+        "program": program_of(spec),
+    }
+    return spec.model_copy(update=update)
 
 
 def trace_pipeline(

@@ -13,6 +13,7 @@ from rayform_core.errors import UsageError
 from rayform_core.startup import without_pydantic_plugins
 from rayform_runtime.usercode.scripts import (
     PipelineCalledWhileLoading,
+    is_importing_main,
     is_loading,
     run_depth,
     script_being_loaded,
@@ -92,7 +93,7 @@ def _refuse_within_a_worker(name: str) -> None:
     """
     if script_being_loaded() is not None:
         raise PipelineCalledWhileLoading
-    if is_loading():
+    if is_loading() or is_importing_main():
         raise UsageError(
             f"Pipeline '{name}' is called while its module is imported.",
             why="A worker imports the module for its steps, and the call would start another run there.",

@@ -14,6 +14,7 @@ from rayform_runtime.execution.interface import RunRequest
 from rayform_runtime.spec import PipelineSpec
 from rayform_runtime.usercode.digest import source_digest
 from rayform_runtime.usercode.loading import add_code_root, load_function
+from rayform_runtime.usercode.program import Program, as_program
 
 if TYPE_CHECKING:
     from rayform.reading.views import RunView
@@ -37,9 +38,10 @@ def with_current_code(spec: PipelineSpec) -> PipelineSpec:
     """
     add_code_root(spec.code_root, spec.import_paths)
     steps = []
+    program = Program.of(spec.program)
     for step in spec.steps:
         if step.source.pickled is None:
-            with loading(f"The code of step '{step.key}'"):
+            with loading(f"The code of step '{step.key}'"), as_program(program):
                 function = load_function(step.source)
             step = step.model_copy(update={"code_digest": source_digest(function)})
         steps.append(step)

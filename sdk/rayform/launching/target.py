@@ -11,7 +11,7 @@ from types import ModuleType
 from rayform.authoring.pipelines import Pipeline
 from rayform.launching.failures import loading
 from rayform_core.errors import NotFoundError, UsageError
-from rayform_runtime.usercode.loading import SCRIPT_MODULE
+from rayform_runtime.usercode.main_module import load_main
 from rayform_runtime.usercode.scripts import ends_quietly, import_without_running
 
 __all__ = ["find_pipeline"]
@@ -97,7 +97,9 @@ def _load_file(path: Path) -> ModuleType:
     if len(parts) > 1:
         import_without_running(".".join(parts[:-1]))
     if loaded is not None or not all(p.isidentifier() for p in parts) or name in sys.stdlib_module_names:
-        name = SCRIPT_MODULE  # its name is another module's or can't be imported: workers load it by its file
+        return load_main(
+            str(path)
+        )  # its name is another module's or can't be imported: workers load it by its file
     return _execute_file(name, path)
 
 

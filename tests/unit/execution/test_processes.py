@@ -172,11 +172,10 @@ def test_script_is_loaded_without_its_main_block(tmp_path: Path) -> None:
             user_code.load_source(SourceRef(module="__main__", qualname="f", file=str(tmp_path / "gone.py")))
     finally:
         sys.path[:] = path
-        for name in ("__main__", "__mp_main__", user_code.SCRIPT_MODULE):
+        for name in ("__main__", "__mp_main__"):
             sys.modules.pop(name, None)
             if name in modules:
                 sys.modules[name] = modules[name]
-        user_code._scripts.clear()
 
 
 def test_pickled_function_is_found(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import io
 import os
 import select
 import signal
@@ -205,6 +206,9 @@ def serve_run(control_fd: int, output_fd: int, code: RunCode) -> NoReturn:
     os.dup2(output_fd, 1)
     os.dup2(output_fd, 2)
     os.close(output_fd)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, write_through=False)
     os.environ.update(code.environment)
     obstacle = _preload(code)
     sys.stdout.flush()
@@ -216,7 +220,9 @@ def serve_run(control_fd: int, output_fd: int, code: RunCode) -> NoReturn:
 def _preload(code: RunCode) -> str | None:
     """Import the user's code; return why workers can't be forked from here, or `None` if they can."""
     from rayform_runtime.usercode.loading import add_code_root, load_source
+    from rayform_runtime.usercode.program import enter_program
 
+    enter_program(code.program)
     add_code_root(code.code_root, code.import_paths)
     try:
         for source in code.sources:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from rayform_runtime.processes.framing import FrameReader, FrameWriter
+from rayform_runtime.usercode.program import NO_PROGRAM, Program
 
 if TYPE_CHECKING:
     from rayform_runtime.execution.interface import StepResult
@@ -30,12 +31,14 @@ class RunCode(NamedTuple):
         environment: variables for all steps, set before the code is imported.
         code_root, import_paths: where the code is; see `PipelineSpec`.
         sources: functions whose modules are worth importing once for all workers.
+        program: what `__main__` and `sys.argv` are.
     """
 
     environment: Mapping[str, str]
     code_root: str | None
     import_paths: Sequence[str]
     sources: Sequence[CodeRef]
+    program: Program = NO_PROGRAM
 
 
 @dataclass(eq=False, slots=True)

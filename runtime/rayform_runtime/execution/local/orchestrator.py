@@ -129,6 +129,7 @@ class LocalOrchestrator(Orchestrator):
 def _code_of(spec: PipelineSpec) -> RunCode:
     """Return the user's code of a pipeline, with one function per module to import."""
     from rayform_runtime.usercode.code_ref import CodeRef
+    from rayform_runtime.usercode.program import Program
 
     sources: dict[tuple[str, str | None], CodeRef] = {}
     for source in (step.source for step in spec.steps):
@@ -136,4 +137,5 @@ def _code_of(spec: PipelineSpec) -> RunCode:
             ref = CodeRef.of(source)
             sources.setdefault((ref.module, ref.file), ref)
     paths = tuple(spec.import_paths or (".",))
-    return RunCode(dict(spec.environment), spec.code_root, paths, tuple(sources.values()))
+    program = Program.of(spec.program)
+    return RunCode(dict(spec.environment), spec.code_root, paths, tuple(sources.values()), program)

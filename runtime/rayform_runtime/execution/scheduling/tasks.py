@@ -10,6 +10,7 @@ from rayform_runtime.execution.interface import HookTask, PipelineFacts, RunRequ
 from rayform_runtime.execution.scheduling.graph import Instance
 from rayform_runtime.spec import SourceRef
 from rayform_runtime.usercode.code_ref import CodeRef
+from rayform_runtime.usercode.program import Program
 
 __all__ = ["TaskMaker"]
 
@@ -29,7 +30,12 @@ class TaskMaker:
         self._run_name = request.run_name
         self._stack = stack.model_dump_json()
         self._pipeline = PipelineFacts(
-            spec.name, spec.parameters, spec.environment, spec.import_paths, debug=request.debug
+            spec.name,
+            spec.parameters,
+            spec.environment,
+            spec.import_paths,
+            debug=request.debug,
+            program=Program.of(spec.program),
         )
         self._code_root = spec.code_root
         self._awaits_record = awaits_record

@@ -11,6 +11,7 @@ from rayform_runtime.components import Stack
 from rayform_runtime.execution.interface import Executor, RunEvent, StepResult, Task
 from rayform_runtime.execution.worker.step_runner import run_step
 from rayform_runtime.spec import PipelineSpec
+from rayform_runtime.usercode.program import as_program
 
 __all__ = ["InProcessExecutor"]
 
@@ -40,7 +41,8 @@ class InProcessExecutor(Executor):
     def wait(self, timeout: float) -> list[Task | StepResult | RunEvent]:
         if self._queue and not self._out:
             task = self._queue.popleft()
-            result = run_step(task, self._stack)
+            with as_program(task.pipeline.program):
+                result = run_step(task, self._stack)
             sys.stdout.flush()
             self._out += [task, result]
         out, self._out = self._out, []

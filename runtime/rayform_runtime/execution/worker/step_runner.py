@@ -26,6 +26,7 @@ from rayform_runtime.execution.worker.surroundings import Surroundings
 from rayform_runtime.record_gate import catalog_waits_for
 from rayform_runtime.usercode.loaded_modules import note_loaded_code, places_of
 from rayform_runtime.usercode.loading import add_code_root, load_function
+from rayform_runtime.usercode.program import enter_program
 from rayform_runtime.usercode.tracebacks import step_error
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def run_step(task: Task, stack: Stack | None = None) -> StepResult:
             with catalog_waits_for(is_recorded) if task.awaits_record else nullcontext():
                 return _run(task, opened, started)
         assert isinstance(task, HookTask)
+        enter_program(task.pipeline.program)
         add_code_root(task.code_root, task.pipeline.import_paths)
         call_hook(task.step.source, PipelineFailedError(task.error) if task.error else None)
         return StepResult(
@@ -65,6 +67,7 @@ def run_step(task: Task, stack: Stack | None = None) -> StepResult:
 
 
 def _run(task: StepTask, stack: Stack, started: datetime) -> StepResult:
+    enter_program(task.pipeline.program)
     add_code_root(task.code_root, task.pipeline.import_paths)
     function = load_function(task.step.source)
     context = context_of(task, stack)

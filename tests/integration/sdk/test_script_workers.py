@@ -1,0 +1,72 @@
+"""Scripts whose steps are called plainly, and run by Rayform: what they return is the same."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "support" / "scripts"
+_OTHERS = ("both_ways", "neighbour")
+NAMES = sorted(path.stem for path in SCRIPTS.glob("*.py") if path.stem not in _OTHERS)
+SLOW = ("loaders",)
+ARGUMENTS = ["--epochs", "3", "rest"]
+SECONDS = 90
+
+
+def started(folder: Path, how: str, target: list[str], **variables: str) -> str:
+    """Run a program in a copy of the scripts' folder; return what its steps returned."""
+    place = folder / how
+    shutil.copytree(SCRIPTS, place, ignore=shutil.ignore_patterns("__pycache__"))
+    outcome = folder / f"{how}.json"
+    environment = {
+        **os.environ,
+        "HOW": how.partition("-")[0],
+        "OUTCOME": str(outcome),
+        "RAYFORM_HOME": str(folder / "home"),
+        **variables,
+    }
+    done = subprocess.run(
+        [sys.executable, *target],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return outcome.read_text().replace(str(place), "/place")
+
+
+def marked(name: str) -> object:
+    return pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
+
+
+@pytest.mark.timeout(2 * SECONDS)
+@pytest.mark.parametrize("name", [marked(name) for name in NAMES])
+def test_steps_of_a_script_return_what_plain_calls_return(name: str, tmp_path: Path) -> None:
+    """A run returns the same values, of the same types, as plain calls of the same functions."""
+    target = [f"{name}.py", *ARGUMENTS]
+    assert started(tmp_path, "run", target) == started(tmp_path, "direct", target)
+
+
+@pytest.mark.timeout(2 * SECONDS)
+@pytest.mark.parametrize("name", ["package.train", "package"])
+def test_steps_of_a_module_return_what_plain_calls_return(name: str, tmp_path: Path) -> None:
+    """The same holds for a module of a package that `python -m` starts."""
+    target = ["-m", name, *ARGUMENTS]
+    assert started(tmp_path, "run", target) == started(tmp_path, "direct", target)
+
+
+@pytest.mark.timeout(2 * SECONDS)
+@pytest.mark.parametrize("name", ["pools", "main_module", "own_types", "seeds"])
+def test_spawned_workers_return_what_plain_calls_return(name: str, tmp_path: Path) -> None:
+    """The same holds if workers are interpreters of their own."""
+    target = [f"{name}.py", *ARGUMENTS]
+    spawned = started(tmp_path, "run", target, RAYFORM_START_METHOD="spawn")
+    assert spawned == started(tmp_path, "direct", target)
