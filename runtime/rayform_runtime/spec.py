@@ -332,6 +332,7 @@ class PipelineSpec(_Spec):
     run_name: str | None = None
     code_root: str | None = None
     import_paths: list[str] = Field(default_factory=list)
+    program: ProgramSpec | None = None
     on_failure: SourceRef | None = None
     on_success: SourceRef | None = None
     code_parts: dict[str, str] = Field(default_factory=dict)

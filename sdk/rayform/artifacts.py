@@ -105,12 +105,18 @@ def save_artifact(
     return _view(created, client)
 
 
-def load_artifact(name_or_id: str | UUID, version: str | int | None = None) -> Any:
+def load_artifact(
+    name_or_id: str | UUID,
+    version: str | int | None = None,
+    *,
+    as_type: type | Mapping[str, type] | None = None,
+) -> Any:
     """Load the value of an artifact version.
 
     Args:
         name_or_id: an artifact's name, or a version's UUID or a unique prefix of it.
         version: the version of the artifact with this name; by default the latest.
+        as_type: the type to make of it; see `ArtifactVersionView.load`.
 
     Returns:
         the value.
@@ -124,7 +130,7 @@ def load_artifact(name_or_id: str | UUID, version: str | int | None = None) -> A
     """
     from rayform.reading.client import Client
 
-    return Client().get_artifact_version(name_or_id, version).load()
+    return Client().get_artifact_version(name_or_id, version).load(as_type=as_type)
 
 
 def register_artifact(

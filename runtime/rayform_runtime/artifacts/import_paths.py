@@ -1,32 +1,64 @@
-"""Import paths of types (`module:qualname`): a manifest names a type by it, and loading imports it again."""
+"""Import paths of types (`module:qualname`): how a manifest names a type, and how it is found again.
+
+A type of a script is named by the module that `import` makes of the script's file: `train:Result` of `train.py`,
+`package.train:Result` of `python -m package.train`. Where that script is `__main__`, the name leads to `__main__`; in
+any other process it leads to the imported module.
+"""
 
 from __future__ import annotations
 
+import builtins
+import contextlib
 import importlib
+import importlib.util
+import keyword
+import os
 import sys
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from pathlib import Path
 from types import ModuleType
 
 from rayform_core.errors import IntegrityError, UsageError, nearest
 
-__all__ = ["TypeChangedError", "TypeGoneError", "import_path", "is_importable", "resolve"]
+__all__ = [
+    "TypeChangedError",
+    "TypeGoneError",
+    "import_path",
+    "is_importable",
+    "main_as_imported",
+    "main_name",
+    "resolve",
+    "types_replaced",
+]
 
-# A script is `__main__` in the process that the user starts, and has one of the other names in a worker.
-_MAIN = ("__main__", "__rayform_main__", "__mp_main__")
+# A script is `__main__` in its own process and in workers; children of multiprocessing and earlier versions of Rayform
+# have the other names.
+_MAIN = ("__main__", "__mp_main__", "__rayform_main__")
+
 on_resolve: Callable[[str], object] = lambda path: None  # noqa: E731
 """Called with each import path that is resolved: a step's cached result depends on the code of its types."""
 
+_replaced: ContextVar[Mapping[str, type]] = ContextVar("rayform_types_replaced")
+"""Types to take instead of those that an import path names; set by `types_replaced`."""
+
+_names: dict[tuple[str, str | None], str | None] = {}
+"""What `main_name` returned, by file and name of the main module."""
+_is_main: dict[tuple[str, str], bool] = {}
+"""Whether a module's name leads to the file of the main module, by both."""
+
 
 class TypeGoneError(IntegrityError):
-    """The type or materializer that an artifact was saved with can't be imported any more."""
+    """A type or materializer that an artifact was saved with can't be imported any more."""
 
 
 class TypeChangedError(IntegrityError):
-    """A type has changed, and a value that was saved before doesn't fit it any more."""
+    """A type was changed so that a value of it that was saved before doesn't fit any more."""
 
 
 def import_path(kind: type) -> str:
-    """Return the import path of a type; a type that a script defines is always in `__main__`.
+    """Return the import path of a type.
 
     Example:
         >>> import_path(dict)
@@ -35,11 +67,13 @@ def import_path(kind: type) -> str:
     module = kind.__module__
     if module == "pathlib._local":  # Python 3.13 defines there what 3.11 and 3.12 define in `pathlib`
         module = "pathlib"
-    return f"{'__main__' if module in _MAIN else module}:{kind.__qualname__}"
+    elif module in _MAIN:
+        module = main_name() or "__main__"
+    return f"{module}:{kind.__qualname__}"
 
 
 def is_importable(kind: type) -> bool:
-    """Whether this process can import the type by its import path."""
+    """Whether the type is found again by its import path in this process."""
     try:
         return resolve(import_path(kind)) is kind
     except (TypeGoneError, UsageError):
@@ -51,9 +85,12 @@ def resolve(path: str) -> object:
 
     Raises:
         UsageError: the path isn't an import path.
-        TypeGoneError: the module, or the name in it, doesn't exist here.
+        TypeGoneError: the module or the name in it doesn't exist here.
     """
     on_resolve(path)
+    replacement = _replaced.get({}).get(path)
+    if replacement is not None:
+        return replacement
     module_name, _, qualname = path.partition(":")
     if not all(part.isidentifier() for part in (*module_name.split("."), *qualname.split("."))):
         raise UsageError(
@@ -61,34 +98,133 @@ def resolve(path: str) -> object:
             why="An import path has the form 'module:name'. A type that is defined inside a function has none.",
             hint="Define the type at the top level of a module.",
         )
-    if path == "builtins:NoneType":
-        return type(None)
-    target: object = None
-    for candidate in _MAIN if module_name in _MAIN else (module_name,):
-        module = sys.modules.get(candidate)
-        if module is None and candidate not in _MAIN:
-            module = _import(candidate, path)
-        target = module
+    module: ModuleType | None = None
+    for module in _modules(module_name, path):
+        target: object = module
         for name in qualname.split("."):
             target = getattr(target, name, None)
         if target is not None:
             return target
-    names = [name for name in vars(sys.modules.get(module_name) or object) if not name.startswith("_")]
+    if module_name == "builtins" and (kind := _unnamed_builtins().get(qualname)) is not None:
+        return kind
+    names = [name for name in vars(module or object) if not name.startswith("_")]
     close = nearest(qualname, names, limit=1)
     raise TypeGoneError(
-        f"Type '{path}' doesn't exist any more.",
+        f"Type '{path}' doesn't exist here.",
         why=f"Module '{module_name}' has no '{qualname}'" + (f"; it has '{close[0]}'." if close else "."),
-        hint="Restore it, keep an alias with the old name, or load the value with `as_type` set to the new type.",
+        hint="Restore it, leave an alias of the old name, or load the value as another type: `load(as_type=NewType)`.",
     )
 
 
-def _import(module: str, path: str) -> ModuleType:
+@contextlib.contextmanager
+def types_replaced(replacements: Mapping[str, type]) -> Iterator[None]:
+    """Let import paths lead to other types in this context.
+
+    Args:
+        replacements: the types to take, by the import paths that stored values name.
+    """
+    token = _replaced.set({**_replaced.get({}), **replacements})
     try:
-        return importlib.import_module(module)
+        yield
+    finally:
+        _replaced.reset(token)
+
+
+# -- the script ---------------------------------------------------------------------------------------------------
+
+
+def main_name() -> str | None:
+    """Return the name by which `import` finds the script that is `__main__` here, or `None` if it has none.
+
+    A notebook has none, nor has a script whose name isn't an identifier or is another module's.
+    """
+    main = sys.modules.get("__main__")
+    file = getattr(main, "__file__", None)
+    if file is None:
+        return None
+    started_as = getattr(getattr(main, "__spec__", None), "name", None)
+    key = (file, started_as)
+    if key not in _names:
+        name = started_as or Path(file).stem
+        fits = all(part.isidentifier() and not keyword.iskeyword(part) for part in name.split("."))
+        _names[key] = name if fits and name not in _MAIN and _leads_to(name, file) else None
+    return _names[key]
+
+
+@contextlib.contextmanager
+def main_as_imported() -> Iterator[str | None]:
+    """Let `import` give the script that is `__main__` here under its own name; yield that name."""
+    name = main_name()
+    if name is None:
+        yield None
+        return
+    before = sys.modules.get(name)
+    sys.modules[name] = sys.modules["__main__"]
+    try:
+        yield name
+    finally:
+        if before is None:
+            sys.modules.pop(name, None)
+        else:
+            sys.modules[name] = before
+
+
+def _modules(name: str, path: str) -> Iterator[ModuleType]:
+    """Yield the modules that may hold what a path names, the likeliest first."""
+    if name in _MAIN:
+        yield from (sys.modules[main] for main in _MAIN if main in sys.modules)
+        return
+    main = sys.modules.get("__main__")
+    file = getattr(main, "__file__", None)
+    if main is not None and file is not None and Path(file).stem == name.rpartition(".")[2]:
+        key = (name, file)
+        if key not in _is_main:
+            _is_main[key] = _leads_to(name, file)
+        if _is_main[key]:
+            yield main
+    module = sys.modules.get(name)
+    if module is not None:
+        yield module
+        return
+    try:
+        yield importlib.import_module(name)
     except ImportError as error:
-        missing = error.name or module
+        # A script in a package's folder is that package's module for all who import it.
+        tail = f".{name}"
+        loaded = [
+            module for key, module in list(sys.modules.items()) if key.endswith(tail) and module is not None
+        ]
+        if loaded:
+            yield from loaded
+            return
+        missing = error.name or name
         raise TypeGoneError(
             f"Type '{path}' can't be imported here.",
             why=f"{error}.",
-            hint=f"Install the package with '{missing}', or put the project that defines it on the import path.",
+            hint=f"Install the package that has '{missing}', put the project that defines it on the path, or load the "
+            "value as another type: `load(as_type=NewType)`.",
         ) from error
+
+
+def _leads_to(name: str, file: str) -> bool:
+    """Whether a module's name leads to a file, or to nothing at all."""
+    module = sys.modules.get(name)
+    if module is not None:
+        origin = getattr(module, "__file__", None)
+    else:
+        try:
+            spec = importlib.util.find_spec(name)
+        except (ImportError, ValueError, AttributeError):
+            spec = None
+        if spec is None:
+            return True
+        origin = spec.origin
+    return origin is not None and os.path.realpath(origin) == os.path.realpath(file)
+
+
+def _unnamed_builtins() -> Mapping[str, type]:
+    """Return the types that say they are built in, and that only the module `types` names."""
+    kinds = [
+        kind for kind in vars(types).values() if isinstance(kind, type) and kind.__module__ == "builtins"
+    ]
+    return {kind.__qualname__: kind for kind in kinds if not hasattr(builtins, kind.__qualname__)}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 from uuid import UUID
 
-from rayform_core.errors import ConflictError, RayformError
-from rayform_runtime.artifacts.import_paths import TypeGoneError, import_path, resolve
+from rayform_core.errors import ConflictError, IntegrityError, RayformError, UsageError
+from rayform_runtime.artifacts.import_paths import TypeGoneError, import_path, resolve, types_replaced
 from rayform_runtime.artifacts.materializers.base import Materializer
 from rayform_runtime.artifacts.materializers.registry import (
     REGISTERED,
@@ -134,7 +136,7 @@ def load_value(
     digest: str | None = None,
     type: str | None = None,
     materializer: str | None = None,
-    as_type: object = None,
+    as_type: type | Mapping[str, type] | None = None,
 ) -> object:
     """Load a value and check its digest.
 
@@ -144,7 +146,8 @@ def load_value(
         store: the store that holds the value.
         uri: the artifact's URI.
         digest, type, materializer: what the catalog has; by default, what the manifest has.
-        as_type: load the value as this type instead of the type that it was saved with.
+        as_type: load the value as this type instead of the type that it was saved with; or types by the import paths
+            of those that they replace, wherever in the value these are.
 
     Raises:
         ArtifactMissingError: the data is gone.
@@ -156,27 +159,36 @@ def load_value(
         from rayform_runtime.artifacts.registered_data import fetch
 
         return fetch(store, uri, digest=digest)
+    if as_type is not None:
+        saved = type or store.read_manifest(uri).type
+        with types_replaced(as_type if isinstance(as_type, Mapping) else {saved: as_type}):
+            return load_value(store, uri, digest=digest, type=saved, materializer=materializer)
     chosen = None if materializer is None else resolve_materializer(materializer)
     if chosen is not None and chosen.needs_no_folder():
         files = store.read_files(uri, digest=digest)
         if files is not None:
-            return chosen().from_files(files, _type_to_load(store, uri, type, as_type))
+            worker = chosen()
+            return _load_as(worker, partial(worker.from_files, files), store, uri, type)
     with store.open_local(uri, digest=digest) as folder:
-        kind = _type_to_load(store, uri, type, as_type)
         if chosen is None:
             chosen = resolve_materializer(store.read_manifest(uri).materializer)
-        return chosen().load(folder, kind)
+        worker = chosen()
+        return _load_as(worker, partial(worker.load, folder), store, uri, type)
 
 
-def _type_to_load(store: ArtifactStore, uri: str, saved: str | None, as_type: object) -> type:
-    if isinstance(as_type, type):
-        return as_type
+def _load_as(
+    worker: Materializer, load: Callable[[type], object], store: ArtifactStore, uri: str, saved: str | None
+) -> object:
     try:
         # It was a class when it was saved. If it no longer is, the materializer decides what that means.
-        return cast("type", resolve(saved or store.read_manifest(uri).type))
-    except TypeGoneError as error:
+        kind = cast("type", resolve(saved or store.read_manifest(uri).type))
+    except (TypeGoneError, UsageError) as error:
+        if not worker.NEEDS_DATA_TYPE:
+            with contextlib.suppress(IntegrityError):
+                return load(object)
         error.add_note(f"While loading artifact '{uri}'.")
         raise
+    return load(kind)
 
 
 def _choose(

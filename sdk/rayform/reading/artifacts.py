@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -196,7 +196,9 @@ def get_lineage(
     return Lineage(client.catalog.lineage(record.id, upstream=upstream, downstream=downstream, depth=depth))
 
 
-def load_version(client: Reader, record: ArtifactVersion) -> Any:
+def load_version(
+    client: Reader, record: ArtifactVersion, *, as_type: type | Mapping[str, type] | None = None
+) -> Any:
     """Load the value of a version; `ArtifactVersionView.load` calls this."""
     from rayform_runtime.artifacts.values import load_value
 
@@ -206,6 +208,7 @@ def load_version(client: Reader, record: ArtifactVersion) -> Any:
         digest=record.digest,
         type=record.type,
         materializer=record.materializer,
+        as_type=as_type,
     )
 
 

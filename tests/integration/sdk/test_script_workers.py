@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "support" / "scripts"
-_OTHERS = ("both_ways", "neighbour")
+_OTHERS = ("both_ways", "neighbour", "reads_types")
 NAMES = sorted(path.stem for path in SCRIPTS.glob("*.py") if path.stem not in _OTHERS)
 SLOW = ("loaders",)
 ARGUMENTS = ["--epochs", "3", "rest"]
@@ -53,6 +53,24 @@ def test_steps_of_a_script_return_what_plain_calls_return(name: str, tmp_path: P
     """A run returns the same values, of the same types, as plain calls of the same functions."""
     target = [f"{name}.py", *ARGUMENTS]
     assert started(tmp_path, "run", target) == started(tmp_path, "direct", target)
+
+
+@pytest.mark.timeout(2 * SECONDS)
+def test_types_of_a_script_load_where_another_file_imports_it(tmp_path: Path) -> None:
+    """What a script stored loads as the imported module's types, and as another type if the caller asks for one."""
+    started(tmp_path, "run", ["stores_types.py"])
+    environment = {**os.environ, "RAYFORM_HOME": str(tmp_path / "home")}
+    for target in (["reads_types.py"], ["-m", "reads_types"]):
+        done = subprocess.run(
+            [sys.executable, *target],
+            cwd=tmp_path / "run",
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        assert done.stdout == "loaded\n", done.stderr
 
 
 @pytest.mark.timeout(2 * SECONDS)

@@ -263,7 +263,7 @@ def test_an_untrusted_estimator_is_refused_with_the_choice(through: Through) -> 
     from rayform_runtime.artifacts.materializers.sklearn_estimators import SklearnMaterializer
 
     model = FunctionTransformer(own_function)
-    with pytest.raises(UsageError, match="own_function.*CloudpickleMaterializer"):
+    with pytest.raises(UsageError, match="(?s)own_function.*CloudpickleMaterializer"):
         through(model)
 
     class Trusting(SklearnMaterializer):

@@ -80,6 +80,7 @@ class Materializer(abc.ABC):
     Attributes:
         ASSOCIATED_TYPES: the types.
         ASSOCIATED_ARTIFACT_TYPE: the kind of value that users see, an `ArtifactType`.
+        NEEDS_DATA_TYPE: if false, a value loads though its type can't be imported; `load` then gets `object`.
 
     Example:
         >>> class PointMaterializer(Materializer):
@@ -95,6 +96,7 @@ class Materializer(abc.ABC):
 
     ASSOCIATED_TYPES: ClassVar[tuple[type, ...]] = ()
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[str] = "data"
+    NEEDS_DATA_TYPE: ClassVar[bool] = True
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)

@@ -332,7 +332,7 @@ def _class(path: str, is_right: Callable[[type], bool], what: str) -> Any:
         raise TypeChangedError(
             f"A stored value of type '{path}' can't be loaded.",
             why=f"It was saved as {what}, and '{path}' isn't one any more.",
-            hint="Restore the class, or load the value with `as_type` set to the new type.",
+            hint="Restore the class, or load the value as another type: `load(as_type=NewType)`.",
         )
     return kind
 

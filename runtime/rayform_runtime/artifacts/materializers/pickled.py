@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
-from typing import Any
+from types import FunctionType
+from typing import IO, Any
 
 from rayform_core.errors import IntegrityError, UsageError
-from rayform_runtime.artifacts.import_paths import import_path
+from rayform_runtime.artifacts.import_paths import TypeGoneError, import_path, main_name, resolve
 from rayform_runtime.artifacts.materializers.base import Materializer, short
 
 __all__ = ["CloudpickleMaterializer"]
@@ -19,13 +21,13 @@ class CloudpickleMaterializer(Materializer):
     packages that it was made with.
     """
 
+    NEEDS_DATA_TYPE = False
+
     def save(self, value: Any, folder: Path) -> None:
         """Write the pickle."""
-        import cloudpickle
-
         try:
             with (folder / "value.pickle").open("wb") as file:
-                cloudpickle.dump(value, file, protocol=5)
+                _pickler(file).dump(value)
         except (TypeError, AttributeError, RecursionError, ValueError) as error:
             raise UsageError(
                 f"A value of type '{import_path(type(value))}' can't be pickled.",
@@ -35,14 +37,16 @@ class CloudpickleMaterializer(Materializer):
 
     def load(self, folder: Path, data_type: type) -> Any:
         """Read the pickle."""
-        import pickle
-
         with (folder / "value.pickle").open("rb") as file:
             try:
                 return pickle.load(file)  # noqa: S301
+            except TypeGoneError:
+                raise
             except (ImportError, AttributeError, pickle.UnpicklingError, EOFError, TypeError) as error:
                 raise IntegrityError(
-                    f"A pickled value of type '{import_path(data_type)}' can't be loaded.",
+                    "A pickled value"
+                    + (f" of type '{import_path(data_type)}'" if data_type is not object else "")
+                    + " can't be loaded.",
                     why=f"{type(error).__name__}: {error}.",
                     hint="Load it with the packages and the code that it was saved with.",
                 ) from error
@@ -50,3 +54,28 @@ class CloudpickleMaterializer(Materializer):
     def summary(self, value: Any) -> str:
         """Return its short form."""
         return short(f"{type(value).__name__} (pickled)")
+
+
+def _pickler(file: IO[bytes]) -> pickle.Pickler:
+    """Return cloudpickle's pickler, which names what a script defines rather than copying its code.
+
+    A copied class is another class: `isinstance` would be false for what a step gets back.
+    """
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+        def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, type | FunctionType) and obj.__module__ in ("__main__", "__mp_main__"):
+                path = f"{main_name()}:{obj.__qualname__}"
+                if main_name() is not None and _leads_to(path, obj):
+                    return resolve, (path,)
+            return super().reducer_override(obj)
+
+    return Pickler(file, protocol=5)
+
+
+def _leads_to(path: str, target: object) -> bool:
+    try:
+        return resolve(path) is target
+    except (TypeGoneError, UsageError):
+        return False

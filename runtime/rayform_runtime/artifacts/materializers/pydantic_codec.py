@@ -67,7 +67,7 @@ def decode_model(path: str, stored: Mapping[str, Any]) -> BaseModel:
         raise TypeChangedError(
             f"A stored value of type '{path}' can't be loaded.",
             why=f"It was saved as a pydantic model, and '{path}' isn't one any more.",
-            hint="Restore the class, or load the value with `as_type` set to the new type.",
+            hint="Restore the class, or load the value as another type: `load(as_type=NewType)`.",
         )
     try:
         if "dump" in stored:

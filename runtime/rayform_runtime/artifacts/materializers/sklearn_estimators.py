@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from rayform_core.errors import UsageError
-from rayform_runtime.artifacts.import_paths import import_path
+from rayform_runtime.artifacts.import_paths import import_path, main_as_imported, main_name
 from rayform_runtime.artifacts.materializers.base import Materializer, needs, short
 
 __all__ = ["SklearnMaterializer"]
 
 _FILE = "estimator.skops"
+_SCHEMA = "schema.json"
 
 
 class SklearnMaterializer(Materializer):
@@ -43,8 +47,9 @@ class SklearnMaterializer(Materializer):
             raise UsageError(
                 f"An estimator of type '{import_path(type(value))}' can't be stored.",
                 why=f"skops reports: {type(error).__name__}: {error}.",
-                hint=_CHOICE,
+                hint=_choices(type(value), ()),
             ) from error
+        _name_main(path)
         self._trusted(path, type(value))
 
     def load(self, folder: Path, data_type: type) -> Any:
@@ -53,20 +58,24 @@ class SklearnMaterializer(Materializer):
             import skops.io
 
         path = folder / _FILE
-        return skops.io.load(path, trusted=self._trusted(path, data_type))
+        with main_as_imported():
+            return skops.io.load(path, trusted=self._trusted(path, data_type))
 
     def _trusted(self, path: Path, kind: type) -> list[str]:
         import skops.io
 
         untrusted = skops.io.get_untrusted_types(file=path)
+        trusted = {_of_script(name) for name in self.TRUSTED}
         unknown = sorted(
-            name for name in set(untrusted) - set(self.TRUSTED) - _HARMLESS if not name.startswith("sklearn.")
+            name
+            for name in set(untrusted) - _HARMLESS
+            if not name.startswith("sklearn.") and _of_script(name) not in trusted
         )
         if unknown:
             raise UsageError(
                 f"An estimator of type '{import_path(kind)}' can't be stored or loaded as it is.",
                 why=f"It holds types that skops doesn't trust: {', '.join(unknown)}.",
-                hint=_CHOICE.replace("...", ", ".join(f'"{name}"' for name in unknown)),
+                hint=_choices(kind, unknown),
             )
         return list(untrusted)
 
@@ -121,8 +130,53 @@ _HARMLESS = frozenset(
         "scipy.interpolate._bsplines.BSpline",
     }
 )
-_CHOICE = (
-    "Either trust them, in a subclass that you choose with ArtifactConfig(materializer=...): "
-    "class TrustingMaterializer(SklearnMaterializer): TRUSTED = (...,); "
-    "or choose to pickle it: ArtifactConfig(materializer=CloudpickleMaterializer)."
-)
+
+
+def _of_script(name: str) -> str:
+    """Return a full name with the name by which others import the script instead of `__main__`."""
+    module, _, rest = name.partition(".")
+    return f"{main_name() or module}.{rest}" if module in ("__main__", "__mp_main__") else name
+
+
+def _choices(kind: type, unknown: Sequence[str]) -> str:
+    pickled = (
+        "choose to pickle it (loading then runs whatever code the file holds):\n\n"
+        "    from rayform.materializers import CloudpickleMaterializer\n\n"
+        f"    Annotated[{kind.__name__}, ArtifactConfig(materializer=CloudpickleMaterializer)]"
+    )
+    if not unknown:
+        return pickled[0].upper() + pickled[1:]
+    names = "".join(f'"{name}", ' for name in unknown).rstrip()
+    return (
+        "Either trust them, in a materializer of your own:\n\n"
+        "    from rayform.materializers import SklearnMaterializer\n\n"
+        "    class TrustingMaterializer(SklearnMaterializer):\n"
+        f"        TRUSTED = ({names})\n\n"
+        f"    Annotated[{kind.__name__}, ArtifactConfig(materializer=TrustingMaterializer)]\n\n"
+        f"or {pickled}"
+    )
+
+
+def _name_main(path: Path) -> None:
+    """Write into a file of skops the name by which other processes import the script, instead of `__main__`."""
+    name = main_name()
+    with zipfile.ZipFile(path) as archive:
+        schema = archive.read(_SCHEMA)
+        if name is None or b"__main__" not in schema:
+            return
+        members = [(info, archive.read(info)) for info in archive.infolist()]
+    renamed = json.dumps(_renamed(json.loads(schema), name)).encode()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for info, data in members:
+            archive.writestr(info, renamed if info.filename == _SCHEMA else data)
+
+
+def _renamed(node: Any, name: str) -> Any:
+    if isinstance(node, list):
+        return [_renamed(item, name) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: name if key == "__module__" and item in ("__main__", "__mp_main__") else _renamed(item, name)
+        for key, item in node.items()
+    }

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID
 
 from rayform.reading.views.base import Field, View
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     )
 
 __all__ = ["ArtifactVersionView", "ArtifactView", "Output"]
+
+
+AsType: TypeAlias = type | Mapping[str, type] | None
+"""A type to load a value as, or types by the import paths of those that they replace."""
 
 
 class ArtifactVersionView(View["ArtifactVersion"]):
@@ -83,14 +87,19 @@ class ArtifactVersionView(View["ArtifactVersion"]):
     visualizations: Field[tuple[Visualization, ...]] = Field()
     """The pictures of the value that are stored with it."""
 
-    def load(self) -> Any:
+    def load(self, *, as_type: AsType = None) -> Any:
         """Load the value and verify its data against the digest.
 
+        Args:
+            as_type: the type to make of it, for a value whose own type was renamed or moved; or types by the import
+                paths (`"module:Name"`) of those that they replace, wherever in the value these are.
+
         Raises:
-            IntegrityError: its data is missing, or differs from what was committed.
+            IntegrityError: its data is missing, or differs from what was committed; its type is gone, or no longer
+                fits.
             PrerequisiteError: a package that it needs isn't installed.
         """
-        return self.client.load_version(self.record)
+        return self.client.load_version(self.record, as_type=as_type)
 
     def read(self) -> Any:
         """Load the value (ZenML's older name of `load`)."""
@@ -164,9 +173,9 @@ class Output(ArtifactVersionView):
         super().__init__(versions[0], client)
         self.versions = tuple(ArtifactVersionView(v, client) for v in versions)
 
-    def load(self) -> Any:
-        """Load the value, or the list of values if there are several versions."""
-        values = [version.load() for version in self.versions]
+    def load(self, *, as_type: AsType = None) -> Any:
+        """Load the value, or the list of values if there are several versions; see `ArtifactVersionView.load`."""
+        values = [version.load(as_type=as_type) for version in self.versions]
         return values[0] if len(values) == 1 else values
 
     def __len__(self) -> int:
