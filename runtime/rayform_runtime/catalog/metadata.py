@@ -31,6 +31,7 @@ __all__ = [
     "Path",
     "StorageSize",
     "Uri",
+    "as_stored",
     "decode",
     "decode_json",
     "decode_object",
@@ -126,6 +127,17 @@ def decode(text: str | None) -> dict[str, object]:
         return {}
     values: dict[str, object] = _decoder.raw_decode(text)[0]
     return {key: _restore(value) for key, value in values.items()} if '"$type"' in text else values
+
+
+def as_stored(values: Mapping[str, object]) -> dict[str, object]:
+    """Return metadata as they come back from the catalog: made of Python's own types and those of this module.
+
+    No class of a user's code is left in them (a member of an `Enum` becomes its value), so that any process reads them.
+
+    Raises:
+        UsageError: as `encode`.
+    """
+    return decode(encode(values))
 
 
 def encode_json(value: object, what: str = "The value") -> str | None:

@@ -11,7 +11,7 @@ import pickle
 import socket
 import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 __all__ = ["FrameReader", "FrameWriter", "pack", "receive", "send"]
@@ -68,10 +68,12 @@ class FrameReader(Generic[Message]):
 
     Args:
         sock: a blocking socket; it is read with `MSG_DONTWAIT`.
+        replace: makes the message that stands for one that can't be read; by default the error is raised.
     """
 
-    def __init__(self, sock: Receiver) -> None:
+    def __init__(self, sock: Receiver, replace: Callable[[Exception], Message] | None = None) -> None:
         self._sock = sock
+        self._replace = replace
         self._buffer = bytearray()
         self.ended = False
 
@@ -98,8 +100,13 @@ class FrameReader(Generic[Message]):
             if len(self._buffer) < end:
                 break
             body = bytes(memoryview(self._buffer)[start + _HEADER.size : end])
-            messages.append(pickle.loads(body))  # noqa: S301 - see the module's docstring
             start = end
+            try:
+                messages.append(pickle.loads(body))  # noqa: S301 - see the module's docstring
+            except Exception as error:
+                if self._replace is None:
+                    raise
+                messages.append(self._replace(error))
         if start:
             del self._buffer[:start]
         return messages

@@ -277,3 +277,27 @@ def test_a_fork_server_that_cannot_start_is_an_error_of_poll(
     finally:
         pool.close(kill=True)
         launcher.shutdown()
+
+
+class Unreadable:
+    """Pickles well, and raises where it is read."""
+
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        return __import__, ("a_module_that_is_nowhere",)
+
+
+def test_answer_that_cannot_be_read_fails_its_task_alone() -> None:
+    """A result with an object that this process can't read becomes a failure, and later answers are read."""
+    launcher = PlayedLauncher()
+    pool = WorkerPool(launcher, 1)
+    worker = pool.take({}, preloaded=True)
+    assert worker is not None
+    pool.give(worker, task())
+    theirs, _ = launcher.theirs[worker.process.slot]
+    send(theirs, StepResult("s", StepStatus.COMPLETED, metadata={"x": Unreadable()}))
+    send(theirs, StepResult("s", StepStatus.COMPLETED))
+    answers = [event.result for event in pool.poll(1) if isinstance(event, Answered)]
+    assert [answer.status for answer in answers] == [StepStatus.FAILED, StepStatus.COMPLETED]
+    assert answers[0].error is not None
+    assert "a_module_that_is_nowhere" in answers[0].error.message
+    pool.close(kill=True)

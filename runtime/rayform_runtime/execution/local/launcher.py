@@ -57,7 +57,7 @@ class WorkerProcess:
     writer: FrameWriter = field(init=False)
 
     def __post_init__(self) -> None:
-        self.results = FrameReader(self.tasks)
+        self.results = FrameReader(self.tasks, _unreadable)
         self.writer = FrameWriter(self.tasks)
 
     def close(self) -> None:
@@ -66,6 +66,17 @@ class WorkerProcess:
         if self.output >= 0:
             os.close(self.output)
             self.output = -1
+
+
+def _unreadable(error: Exception) -> StepResult:
+    """Return the result of a task whose own can't be read; it names no step run, which the executor knows."""
+    from rayform_runtime.catalog.entities import StepError, StepStatus
+    from rayform_runtime.execution.interface import StepResult
+
+    message = f"The answer of the step's worker can't be read: {type(error).__name__}: {error}"
+    return StepResult(
+        "", StepStatus.FAILED, error=StepError("IntegrityError", message, message), retryable=False
+    )
 
 
 class Launcher(abc.ABC):

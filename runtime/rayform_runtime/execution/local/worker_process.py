@@ -13,7 +13,7 @@ from typing import NoReturn
 from rayform_runtime.execution.interface import StepResult, Task
 from rayform_runtime.execution.worker.step_runner import close_stacks, failed_result, run_step
 from rayform_runtime.processes.death import die_with_parent, leave_terminal
-from rayform_runtime.processes.framing import receive, send
+from rayform_runtime.processes.framing import pack, receive
 from rayform_runtime.usercode.scripts import enter_worker_process
 
 __all__ = ["main", "run_worker"]
@@ -60,7 +60,11 @@ def run_worker(task_fd: int, output_fd: int, environment: dict[str, str]) -> NoR
             sys.stdout.flush()
             sys.stderr.flush()
         try:
-            send(tasks, result)
+            answer = pack(result)
+        except Exception as error:  # noqa: BLE001 - a class of the user's that can't be pickled
+            answer = pack(failed_result(task, error))
+        try:
+            tasks.sendall(answer)
         except OSError:
             break
     close_stacks()

@@ -11,7 +11,7 @@ from rayform_core.errors import UsageError
 from rayform_core.files import storage_error
 from rayform_runtime.artifacts.values import save_value
 from rayform_runtime.catalog.entities import NewArtifactVersion
-from rayform_runtime.catalog.metadata import encode
+from rayform_runtime.catalog.metadata import as_stored
 from rayform_runtime.usercode.loading import load_source
 
 if TYPE_CHECKING:
@@ -23,11 +23,21 @@ __all__ = ["SavedOutputs", "save_outputs"]
 
 
 class SavedOutputs(NamedTuple):
-    """The committed outputs of a step: `lengths` of lists and tuples, and `summaries` of one line, by name."""
+    """The committed outputs of a step, in types that every process reads.
+
+    Args:
+        versions: the outputs.
+        lengths: of lists and tuples, by output name.
+        summaries: one line each, by output name.
+        step_metadata, run_metadata, model_metadata: what the step added.
+    """
 
     versions: Sequence[NewArtifactVersion]
     lengths: Mapping[str, int]
     summaries: Mapping[str, str]
+    step_metadata: Mapping[str, object]
+    run_metadata: Mapping[str, object]
+    model_metadata: Mapping[str, object]
 
 
 def save_outputs(returned: object, task: StepTask, context: StepContext) -> SavedOutputs:
@@ -84,23 +94,30 @@ def save_outputs(returned: object, task: StepTask, context: StepContext) -> Save
                 size=manifest.size,
                 artifact_type=output.artifact_type or saved.artifact_type,
                 version=version,
-                tags=list(dict.fromkeys([*output.tags, *context.additions.output_tags.get(output.name, ())])),
-                metadata=manifest.metadata,
+                tags=_tags_as_stored([*output.tags, *context.additions.output_tags.get(output.name, ())]),
+                metadata=as_stored(manifest.metadata),
                 visualizations=saved.visualizations,
                 output_name=output.name,
             )
         )
-        summaries[output.name] = saved.summary
+        summaries[output.name] = str(saved.summary)
     additions = context.additions
-    for metadata in (additions.step_metadata, additions.run_metadata, additions.model_metadata):
-        if metadata:
-            encode(metadata)
-    if context.additions.output_tags:
-        from rayform_runtime.catalog.sql.rows import encode_tags
+    return SavedOutputs(
+        versions,
+        lengths,
+        summaries,
+        as_stored(additions.step_metadata),
+        as_stored(additions.run_metadata),
+        as_stored(additions.model_metadata),
+    )
 
-        for tags in context.additions.output_tags.values():
-            encode_tags(tags)
-    return SavedOutputs(versions, lengths, summaries)
+
+def _tags_as_stored(tags: Sequence[str]) -> Sequence[str]:
+    if not tags:
+        return ()
+    from rayform_runtime.catalog.sql.rows import decode_tags, encode_tags
+
+    return decode_tags(encode_tags(tags))
 
 
 def _values(returned: object, task: StepTask) -> Sequence[object]:

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from rayform_core.errors import PipelineFailedError, RayformError, UsageError
 from rayform_runtime.catalog.entities import StepStatus
-from rayform_runtime.catalog.metadata import encode
+from rayform_runtime.catalog.metadata import as_stored
 from rayform_runtime.components import Stack, StackSpec
 from rayform_runtime.context import Additions, context_of, running_step
 from rayform_runtime.execution.interface import HookTask, StepResult, StepTask, Task
@@ -86,9 +86,9 @@ def _run(task: StepTask, stack: Stack, started: datetime) -> StepResult:
         task.step_run_id,
         StepStatus.COMPLETED,
         outputs=saved.versions,
-        metadata=context.additions.step_metadata,
-        run_metadata=context.additions.run_metadata,
-        model_metadata=context.additions.model_metadata,
+        metadata=saved.step_metadata,
+        run_metadata=saved.run_metadata,
+        model_metadata=saved.model_metadata,
         started_at=started,
         ended_at=datetime.now(UTC),
         map_lengths=saved.lengths,
@@ -141,11 +141,10 @@ def _is_retryable(error: BaseException) -> bool:
 def _storable(metadata: Mapping[str, object]) -> Mapping[str, object]:
     """Return the metadata of a step that failed, or none if the catalog can't store it."""
     try:
-        encode(metadata)
+        return as_stored(metadata)
     except UsageError as error:
         print(f"The step's metadata isn't kept: {error}", flush=True)  # noqa: T201 - into the step's log
         return {}
-    return metadata
 
 
 def _debug(error: BaseException) -> None:
