@@ -273,6 +273,7 @@ class StepResult:
         error: why it failed.
         retryable: false for errors that a second try can't fix (a type that no materializer takes).
         lost: whether the worker died and gave no answer (node lost, out of memory, timeout).
+        worker_is_spent: whether the step left something in its process that no other step must find.
         started_at, ended_at: by the worker's clock.
         map_lengths: length of each output that is a list or tuple, so that a dependent `map` knows its width.
         summaries: one short line per value, for the end of `rayform run`.
@@ -288,6 +289,7 @@ class StepResult:
     error: StepError | None = None
     retryable: bool = True
     lost: bool = False
+    worker_is_spent: bool = False
     started_at: datetime | None = None
     ended_at: datetime | None = None
     map_lengths: Mapping[str, int] = field(default_factory=dict)

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_code_root", "load_function", "load_source"]
 
-_pickled: dict[str, object] = {}
-"""Objects that are unpickled, by their pickle."""
 _roots: set[tuple[str, tuple[str, ...]]] = set()
 """Arguments of `add_code_root` that are on the import path."""
 
@@ -74,11 +72,10 @@ def load_source(ref: SourceRef | CodeRef) -> Any:
         ImportError: the module can't be found. Other errors of its top level pass through.
     """
     if ref.pickled is not None:
-        if ref.pickled not in _pickled:
-            import cloudpickle
+        import cloudpickle
 
-            _pickled[ref.pickled] = cloudpickle.loads(base64.b64decode(ref.pickled))
-        return _pickled[ref.pickled]
+        # Each time, since a function brings its global variables along, and may change them.
+        return cloudpickle.loads(base64.b64decode(ref.pickled))
     if ref.module in MAIN_NAMES and ref.file is not None:
         if current_program().module is None:
             add_code_root(str(Path(ref.file).parent))

@@ -38,7 +38,7 @@ def test_a_forked_child_never_answers_for_its_parent(engine: Engine, function: s
 
 
 def test_a_step_that_spoils_its_process_spoils_no_other(engine: Engine) -> None:
-    """The next step gets the original folder, mask, streams, import path and variables; added variables stay."""
+    """The next step gets the original folder, mask, streams, import path and variables."""
     before = {"folder": os.getcwd(), "PATH": os.environ["PATH"]}
     mask = os.umask(0o077)
     os.umask(mask)
@@ -52,7 +52,7 @@ def test_a_step_that_spoils_its_process_spoils_no_other(engine: Engine) -> None:
     )
     assert outcome.status is RunStatus.COMPLETED, outcome.errors
     surroundings = engine.value_of(outcome.run_id, "look")
-    assert surroundings == {**before, "mask": oct(mask), "KEEP": "kept", "ADDED": "yes"}
+    assert surroundings == {**before, "mask": oct(mask), "KEEP": "kept", "ADDED": ""}
     assert "still heard" in engine.log_of(outcome.run_id, "look")
 
 

@@ -123,7 +123,10 @@ class LocalExecutor(Executor):
                     self._show(event)
                 elif isinstance(event, Answered):
                     self._end(event.worker, event.result)
-                    self._pool.release(event.worker)
+                    if event.result.worker_is_spent:
+                        self._pool.dismiss(event.worker)
+                    else:
+                        self._pool.release(event.worker)
                 else:
                     self._end(event.worker)
             if not all(isinstance(event, Printed) for event in events):

@@ -54,6 +54,8 @@ _GRACE_SECONDS = 3.0
 _WORKERS_MODULES = (
     "blake3",
     "rayform_runtime.execution.local.worker_process",
+    "resource",
+    "logging",
     "rayform_runtime.artifacts.stores.config",
     "rayform_runtime.artifacts.stores.local",
     "rayform_runtime.artifacts.materializers.json_values",
@@ -219,15 +221,17 @@ def serve_run(control_fd: int, output_fd: int, code: RunCode) -> NoReturn:
 
 def _preload(code: RunCode) -> str | None:
     """Import the user's code; return why workers can't be forked from here, or `None` if they can."""
+    from rayform_runtime.execution.worker.seeds import noticing_seeds
     from rayform_runtime.usercode.loading import add_code_root, load_source
     from rayform_runtime.usercode.program import enter_program
 
     enter_program(code.program)
     add_code_root(code.code_root, code.import_paths)
     try:
-        for source in code.sources:
-            load_source(source)
-    except BaseException as error:  # noqa: BLE001 - the worker gets the same error and reports it with its step
+        with noticing_seeds():
+            for source in code.sources:
+                load_source(source)
+    except BaseException as error:  # noqa: BLE001 - the worker meets it again and reports it with its step
         return f"importing the code failed ({type(error).__name__})"
     return reason_not_to_fork()
 

@@ -159,6 +159,11 @@ class WorkerPool:
         if worker.process.slot in self._workers and worker.dead_at is None and not worker.is_ending:
             self._idle.setdefault(worker.key, []).append(worker)
 
+    def dismiss(self, worker: Worker) -> None:
+        """Let a worker that has answered end; tasks like its own get another one."""
+        if worker.process.slot in self._workers and worker.dead_at is None:
+            self._forget(worker)
+
     def kill(self, worker: Worker) -> None:
         """Kill a worker with all processes of its step; `poll` reports its end."""
         worker.is_ending = True

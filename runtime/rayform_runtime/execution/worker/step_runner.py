@@ -8,6 +8,7 @@ scheduler records.
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,7 +23,9 @@ from rayform_runtime.execution.interface import HookTask, StepResult, StepTask, 
 from rayform_runtime.execution.worker.arguments import load_arguments
 from rayform_runtime.execution.worker.hooks import call_hook
 from rayform_runtime.execution.worker.outputs import save_outputs
+from rayform_runtime.execution.worker.seeds import noticing_seeds
 from rayform_runtime.execution.worker.surroundings import Surroundings
+from rayform_runtime.execution.worker.warm_worker import WarmWorker
 from rayform_runtime.record_gate import catalog_waits_for
 from rayform_runtime.usercode.loaded_modules import note_loaded_code, places_of
 from rayform_runtime.usercode.loading import add_code_root, load_function
@@ -30,10 +33,16 @@ from rayform_runtime.usercode.program import enter_program
 from rayform_runtime.usercode.tracebacks import step_error
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from rayform_runtime.usercode.code_ref import CodeRef
 
 __all__ = ["close_stacks", "failed_result", "run_step"]
 
+_worker = WarmWorker()
+"""This process, if it is a worker."""
+_loaded: set[tuple[str, str | None]] = set()
+"""Modules of steps that this process has loaded, with their files."""
 _stacks: dict[str, Stack] = {}
 """The stacks of earlier tasks, by their JSON; kept until `close_stacks`."""
 
@@ -54,7 +63,10 @@ def run_step(task: Task, stack: Stack | None = None) -> StepResult:
             opened = stack if stack is not None else _stack_of(task.stack)
             is_recorded = partial(_is_recorded, task, opened)
             with catalog_waits_for(is_recorded) if task.awaits_record else nullcontext():
-                return _run(task, opened, started)
+                result = _run(task, opened, started, _worker if stack is None else None)
+            if stack is None and not _worker.end():
+                result = replace(result, worker_is_spent=True)
+            return result
         assert isinstance(task, HookTask)
         enter_program(task.pipeline.program)
         add_code_root(task.code_root, task.pipeline.import_paths)
@@ -66,13 +78,15 @@ def run_step(task: Task, stack: Stack | None = None) -> StepResult:
         return failed_result(task, error, started)
 
 
-def _run(task: StepTask, stack: Stack, started: datetime) -> StepResult:
+def _run(task: StepTask, stack: Stack, started: datetime, worker: WarmWorker | None) -> StepResult:
     enter_program(task.pipeline.program)
     add_code_root(task.code_root, task.pipeline.import_paths)
-    function = load_function(task.step.source)
+    function = _load(task.step.source)
     context = context_of(task, stack)
     with note_loaded_code() as loaded, running_step(context), Surroundings() as surroundings:
         arguments = load_arguments(task, function, stack)
+        if worker is not None:
+            worker.begin()
         try:
             returned = surroundings.call(function, arguments)
             saved = save_outputs(returned, task, context)
@@ -95,6 +109,17 @@ def _run(task: StepTask, stack: Stack, started: datetime) -> StepResult:
         summaries=saved.summaries,
         loaded=places_of(loaded, task.code_root),
     )
+
+
+def _load(source: CodeRef) -> Callable[..., object]:
+    place = (source.module, source.file)
+    if place in _loaded:
+        return load_function(source)
+    with noticing_seeds():
+        function = load_function(source)
+    if source.pickled is None:
+        _loaded.add(place)
+    return function
 
 
 # -- failures -------------------------------------------------------------------------------------------------

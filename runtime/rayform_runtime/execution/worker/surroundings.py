@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from typing import NoReturn
@@ -26,8 +27,9 @@ class Surroundings:
     """The state of a worker process before a step's function is called; restored at the end of a `with` block.
 
     Workers stay warm, and chance decides which steps share one. So the next step must not find the folder, the mask
-    or the streams of the one before it, or miss a variable that it removed. Variables and import paths that a step
-    *added* stay: a module that is imported only once may have set them for all its later users.
+    or the streams of the one before it, nor its variables and import paths, nor miss a variable that it removed.
+    Variables and import paths that a step *added* stay if it imported a module: a worker does that only once, and the
+    module may have added them for all its later users.
     """
 
     def __init__(self) -> None:
@@ -40,6 +42,9 @@ class Surroundings:
         self._mask = os.umask(0o077)
         os.umask(self._mask)
         self._import_path = list(sys.path)
+        self._modules = len(sys.modules)
+        # Whether the step imported a module; set once its function has returned.
+        self._has_imported = False
         self._streams = (sys.stdin, sys.stdout, sys.stderr)
 
     def __enter__(self) -> Surroundings:
@@ -53,9 +58,17 @@ class Surroundings:
                 os.chdir(self._folder)
         variables = _encoded_variables()
         if variables != self._variables:
+            had_zone = os.environ.get("TZ")
             for name, value in self._variables.items():
                 if variables.get(name) != value:
                     os.environb[name] = value
+            if not self._has_imported:
+                for name in [name for name in variables if name not in self._variables]:
+                    del os.environb[name]
+            if os.environ.get("TZ") != had_zone:
+                time.tzset()
+        if not self._has_imported:
+            sys.path[:] = self._import_path
 
     def call(self, function: Callable[..., object], arguments: Mapping[str, object]) -> object:
         """Call a step's function, then restore what saving its outputs needs.
@@ -72,6 +85,7 @@ class Surroundings:
         finally:
             if os.getpid() != self._pid:
                 self._leave(error)
+            self._has_imported = len(sys.modules) > self._modules
             self._restore_for_saving()
 
     def _restore_for_saving(self) -> None:
