@@ -6,11 +6,13 @@ library is imported. Seeds are in `seeds`, module-level variables in `module_sta
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # typeshed has no stub
 import contextlib
 import gc
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -18,7 +20,7 @@ __all__ = ["ProcessState"]
 
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 # SIGUSR1 shows where a step stands; Rayform itself sets it.
-_SIGNALS = tuple(sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGUSR1}))
+_SIGNALS = tuple(sorted(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGUSR1})))
 
 
 class _Part(NamedTuple):
@@ -71,19 +73,20 @@ class ProcessState:
 
 
 def _read_handlers(_: ModuleType) -> tuple[object, ...]:
-    return (tuple(map(signal.getsignal, _SIGNALS)), signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+    # The functions of `signal` turn each number into a member of an enum, which takes ten times as long.
+    return (tuple(map(_signal.getsignal, _SIGNALS)), _signal.pthread_sigmask(_signal.SIG_BLOCK, ()))
 
 
-def _write_handlers(_: ModuleType, value: tuple[tuple[Any, ...], set[signal.Signals]]) -> None:
+def _write_handlers(_: ModuleType, value: tuple[tuple[Any, ...], set[int]]) -> None:
     handlers, mask = value
     for number, handler in zip(_SIGNALS, handlers, strict=True):
-        if handler is not None and signal.getsignal(number) != handler:
-            signal.signal(number, handler)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if handler is not None and _signal.getsignal(number) != handler:
+            _signal.signal(number, handler)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
 
 
 def _read_timers(_: ModuleType) -> bool:
-    return any(signal.getitimer(timer)[0] for timer in _TIMERS)
+    return any(_signal.getitimer(timer)[0] for timer in _TIMERS)
 
 
 def _write_timers(_: ModuleType, __: bool) -> None:
@@ -91,9 +94,13 @@ def _write_timers(_: ModuleType, __: bool) -> None:
         signal.setitimer(timer, 0)
 
 
+@cache
+def _limits_of(resource: ModuleType) -> tuple[int, ...]:
+    return tuple({value for name, value in vars(resource).items() if name.startswith("RLIMIT_")})
+
+
 def _read_limits(resource: Any) -> dict[int, tuple[int, int]]:
-    numbers = {value for name, value in vars(resource).items() if name.startswith("RLIMIT_")}
-    return {number: resource.getrlimit(number) for number in numbers}
+    return {number: resource.getrlimit(number) for number in _limits_of(resource)}
 
 
 def _write_limits(resource: Any, limits: Mapping[int, tuple[int, int]]) -> None:
