@@ -284,7 +284,7 @@ class ProgramSpec(_Spec):
         argv: its command line as `sys.argv` had it; kept with the run, so that a resumed run has the same.
         file: the absolute path of the script; `None` for a notebook and for `python -c`.
         module: the script's name if it was started by `python -m`.
-        types: classes without a file (of a notebook's cells) that outputs of steps are annotated with.
+        types: classes of a notebook's cells whose values steps may take and return.
     """
 
     argv: list[str] = Field(default_factory=list)

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from rayform_core.errors import NotFoundError
-from rayform_runtime.usercode.main_module import MAIN_NAMES, load_main
+from rayform_runtime.usercode.main_module import MAIN_NAMES, add_to_cells, enter_cells, load_main
 from rayform_runtime.usercode.program import current_program
 from rayform_runtime.usercode.scripts import ends_quietly, import_without_running
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add_code_root", "load_function", "load_source"]
 
+_types: set[str] = set()
+"""Classes of a notebook's cells that are part of `__main__`, by their pickle."""
 _roots: set[tuple[str, tuple[str, ...]]] = set()
 """Arguments of `add_code_root` that are on the import path."""
 
@@ -72,10 +74,7 @@ def load_source(ref: SourceRef | CodeRef) -> Any:
         ImportError: the module can't be found. Other errors of its top level pass through.
     """
     if ref.pickled is not None:
-        import cloudpickle
-
-        # Each time, since a function brings its global variables along, and may change them.
-        return cloudpickle.loads(base64.b64decode(ref.pickled))
+        return _unpickle(ref)
     if ref.module in MAIN_NAMES and ref.file is not None:
         if current_program().module is None:
             add_code_root(str(Path(ref.file).parent))
@@ -94,6 +93,28 @@ def load_source(ref: SourceRef | CodeRef) -> Any:
                 known=[n for n in vars(module) if not n.startswith("_")],
                 hint="Define it at the top level of its module, under the name that it had at tracing.",
             ) from error
+    return target
+
+
+def _unpickle(ref: SourceRef | CodeRef) -> Any:
+    """Return what a pickle holds; of a notebook's cell, make it part of `__main__`."""
+    import pickle
+
+    assert ref.pickled is not None
+    program = current_program()
+    if program.file is not None:
+        if ref.module in MAIN_NAMES:
+            load_main(program.file)  # the pickle names what the script defines
+    elif ref.module in MAIN_NAMES:
+        enter_cells()
+        for one in program.types:
+            if one.pickled is not None and one.pickled not in _types:
+                _types.add(one.pickled)
+                add_to_cells(pickle.loads(base64.b64decode(one.pickled)))  # noqa: S301 - the user's own
+    # Each time, since a function brings its global variables along, and may change them.
+    target = pickle.loads(base64.b64decode(ref.pickled))  # noqa: S301 - the user's own code
+    if program.file is None and ref.module in MAIN_NAMES:
+        add_to_cells(target)
     return target
 
 

@@ -20,7 +20,15 @@ from rayform_core.errors import NotFoundError
 from rayform_runtime.usercode.program import current_program
 from rayform_runtime.usercode.scripts import ends_quietly, import_without_running
 
-__all__ = ["MAIN_NAMES", "SPAWNED_MODULE", "SPAWNED_SCRIPT", "load_main", "run_script"]
+__all__ = [
+    "MAIN_NAMES",
+    "SPAWNED_MODULE",
+    "SPAWNED_SCRIPT",
+    "add_to_cells",
+    "enter_cells",
+    "load_main",
+    "run_script",
+]
 
 MAIN_NAMES = ("__main__", "__mp_main__", "__rayform_main__")
 """What a script's module is called: by Python, in a child of `multiprocessing`, and in runs of earlier versions."""
@@ -97,6 +105,33 @@ def _spec_of(name: str) -> ModuleSpec | None:
     if parent:
         import_without_running(parent)
     return importlib.util.find_spec(name)
+
+
+# -- cells ----------------------------------------------------------------------------------------------------
+
+
+def enter_cells() -> None:
+    """Give a worker of a notebook, or of `python -c`, a `__main__` without a file, as the notebook has one."""
+    if not isinstance(sys.modules.get("__main__"), _Cells):
+        main = _Cells("__main__")
+        vars(main).update(__builtins__=__builtins__)
+        sys.modules["__main__"] = sys.modules["__mp_main__"] = main
+
+
+def add_to_cells(target: object) -> None:
+    """Make a function or class of a cell part of `__main__`, with the global variables that it uses."""
+    main = sys.modules["__main__"]
+    if not isinstance(main, _Cells):
+        return
+    used = getattr(target, "__globals__", {})
+    vars(main).update({name: value for name, value in used.items() if not name.startswith("__")})
+    name = getattr(target, "__qualname__", "")
+    if name.isidentifier():
+        vars(main)[name] = target
+
+
+class _Cells(types.ModuleType):
+    """`__main__` of a notebook's worker: what its steps have brought along."""
 
 
 # -- the guard ------------------------------------------------------------------------------------------------

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from rayform_core.errors import UsageError
 from rayform_runtime.spec import PipelineSpec, ProgramSpec, SourceRef
 
 __all__ = ["program_of", "source_of", "type_source"]
+
+_LARGEST_TYPE = 1 << 18
+"""Characters of a class that travels with a run; a larger one holds data rather than code."""
 
 
 def source_of(target: object, *, what: str) -> SourceRef:
@@ -50,13 +55,26 @@ def program_of(spec: PipelineSpec) -> ProgramSpec:
     """
     main = sys.modules["__main__"]
     name = getattr(getattr(main, "__spec__", None), "name", None)
-    types = [
-        output.type
-        for step in spec.steps
-        for output in step.outputs
-        if output.type is not None and output.type.pickled is not None
-    ]
-    return ProgramSpec(argv=list(map(str, sys.argv)), file=_file_of("__main__"), module=name, types=types)
+    file = _file_of("__main__")
+    # A worker needs them to load and to store their values. Without pickled steps it has no use for them.
+    cells = file is None and any(step.source.pickled is not None for step in spec.steps)
+    types = _types_of_cells(vars(main)) if cells else []
+    return ProgramSpec(argv=list(map(str, sys.argv)), file=file, module=name, types=types)
+
+
+def _types_of_cells(variables: Mapping[str, object]) -> list[SourceRef]:
+    """Return the classes of a notebook's cells, or of `python -c`, whose values have fields or members."""
+    refs = []
+    for name, kind in list(variables.items()):
+        if not isinstance(kind, type) or kind.__module__ != "__main__" or kind.__qualname__ != name:
+            continue
+        marks = ("__dataclass_fields__", "__members__", "_fields", "model_fields")
+        if any(hasattr(kind, mark) for mark in marks):
+            with contextlib.suppress(UsageError):
+                ref = _pickled(kind, "__main__", name, f"Class '{name}'")
+                if len(ref.pickled or "") <= _LARGEST_TYPE:
+                    refs.append(ref)
+    return refs
 
 
 def _file_of(module: str) -> str | None:
@@ -76,10 +94,10 @@ def _names(module: str, qualname: str, target: object) -> bool:
 
 
 def _pickled(target: object, module: str, qualname: str, what: str) -> SourceRef:
-    import cloudpickle
+    from rayform_runtime.artifacts.pickling import dumps
 
     try:
-        payload = cloudpickle.dumps(target)
+        payload = dumps(target)
     except Exception as error:
         raise UsageError(
             f"{what} can't be sent to a worker.",

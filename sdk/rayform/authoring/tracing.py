@@ -34,6 +34,7 @@ from rayform.authoring.signatures import Argument, arguments_of, bind, missing, 
 from rayform.authoring.sources import program_of, source_of
 from rayform.authoring.steps import Unmapped, current_trace
 from rayform_core.errors import NotFoundError, UsageError
+from rayform_runtime.artifacts.pickling import repair_main
 from rayform_runtime.spec import Input, PipelineSpec, StepSpec
 from rayform_runtime.usercode.digest import ProjectSnapshot, StepCode, step_code
 from rayform_runtime.usercode.module_index import save_indexes
@@ -324,6 +325,7 @@ def trace_call(
         configuration = read_configuration(path)
     if parameters:
         configuration = configuration.with_parameters(parameters)
+    repair_main()
     spec = trace_pipeline(pipeline, args, dict(kwargs or {}), configuration)
     place = code_place(pipeline.entrypoint.__module__)
     update = {

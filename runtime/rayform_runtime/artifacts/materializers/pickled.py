@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from types import FunctionType
-from typing import IO, Any
+from typing import Any
 
 from rayform_core.errors import IntegrityError, UsageError
-from rayform_runtime.artifacts.import_paths import TypeGoneError, import_path, main_name, resolve
+from rayform_runtime.artifacts.import_paths import TypeGoneError, import_path
 from rayform_runtime.artifacts.materializers.base import Materializer, short
+from rayform_runtime.artifacts.pickling import pickler
 
 __all__ = ["CloudpickleMaterializer"]
 
@@ -27,7 +27,7 @@ class CloudpickleMaterializer(Materializer):
         """Write the pickle."""
         try:
             with (folder / "value.pickle").open("wb") as file:
-                _pickler(file).dump(value)
+                pickler(file).dump(value)
         except (TypeError, AttributeError, RecursionError, ValueError) as error:
             raise UsageError(
                 f"A value of type '{import_path(type(value))}' can't be pickled.",
@@ -54,28 +54,3 @@ class CloudpickleMaterializer(Materializer):
     def summary(self, value: Any) -> str:
         """Return its short form."""
         return short(f"{type(value).__name__} (pickled)")
-
-
-def _pickler(file: IO[bytes]) -> pickle.Pickler:
-    """Return cloudpickle's pickler, which names what a script defines rather than copying its code.
-
-    A copied class is another class: `isinstance` would be false for what a step gets back.
-    """
-    import cloudpickle
-
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
-        def reducer_override(self, obj: Any) -> Any:
-            if isinstance(obj, type | FunctionType) and obj.__module__ in ("__main__", "__mp_main__"):
-                path = f"{main_name()}:{obj.__qualname__}"
-                if main_name() is not None and _leads_to(path, obj):
-                    return resolve, (path,)
-            return super().reducer_override(obj)
-
-    return Pickler(file, protocol=5)
-
-
-def _leads_to(path: str, target: object) -> bool:
-    try:
-        return resolve(path) is target
-    except (TypeGoneError, UsageError):
-        return False

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+
+from rayform_runtime.artifacts.pickling import repair_main
 from rayform_runtime.execution.worker.module_state import ModuleStates
 from rayform_runtime.execution.worker.process_state import ProcessState
 from rayform_runtime.execution.worker.seeds import start_generators
@@ -30,4 +33,6 @@ class WarmWorker:
         if self._process is None:
             return True  # the step didn't begin
         restored = self._process.restore()
+        if "joblib" in sys.modules:
+            repair_main()
         return self._modules.are_unchanged() and restored
