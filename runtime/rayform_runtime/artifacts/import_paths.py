@@ -38,7 +38,7 @@ __all__ = [
 _MAIN = ("__main__", "__mp_main__", "__rayform_main__")
 
 on_resolve: Callable[[str], object] = lambda path: None  # noqa: E731
-"""Called with each import path that is resolved: a step's cached result depends on the code of its types."""
+"""Called with the module and name of each type that is resolved: a cached result depends on the code of its types."""
 
 _replaced: ContextVar[Mapping[str, type]] = ContextVar("rayform_types_replaced")
 """Types to take instead of those that an import path names; set by `types_replaced`."""
@@ -87,7 +87,6 @@ def resolve(path: str) -> object:
         UsageError: the path isn't an import path.
         TypeGoneError: the module or the name in it doesn't exist here.
     """
-    on_resolve(path)
     replacement = _replaced.get({}).get(path)
     if replacement is not None:
         return replacement
@@ -104,6 +103,7 @@ def resolve(path: str) -> object:
         for name in qualname.split("."):
             target = getattr(target, name, None)
         if target is not None:
+            on_resolve(f"{module.__name__}:{qualname}")
             return target
     if module_name == "builtins" and (kind := _unnamed_builtins().get(qualname)) is not None:
         return kind
