@@ -282,12 +282,14 @@ class ProgramSpec(_Spec):
 
     Args:
         argv: its command line as `sys.argv` had it; kept with the run, so that a resumed run has the same.
+        argv_is_read: whether steps may depend on `argv`, so that their results do.
         file: the absolute path of the script; `None` for a notebook and for `python -c`.
         module: the script's name if it was started by `python -m`.
         types: classes of a notebook's cells whose values steps may take and return.
     """
 
     argv: list[str] = Field(default_factory=list)
+    argv_is_read: bool = False
     file: str | None = None
     module: str | None = None
     types: list[SourceRef] = Field(default_factory=list)

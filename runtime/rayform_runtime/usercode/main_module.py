@@ -27,6 +27,7 @@ __all__ = [
     "add_to_cells",
     "enter_cells",
     "load_main",
+    "reads_command_line",
     "run_script",
 ]
 
@@ -36,6 +37,7 @@ MAIN_NAMES = ("__main__", "__mp_main__", "__rayform_main__")
 SPAWNED_SCRIPT, SPAWNED_MODULE = "RAYFORM_SPAWNED_SCRIPT", "RAYFORM_SPAWNED_MODULE"
 """Variables that tell `spawned_main` the script's file, and its name if it was started by `python -m`."""
 
+_READERS = ("argv", "parse_args", "parse_known_args", "parse_intermixed_args")
 _IMPORTED = "__mp_main__"
 """What `__name__` is compared as, instead of `__main__`."""
 
@@ -190,6 +192,34 @@ class _Names(ast.NodeTransformer):
         if node.id != "__name__" or not isinstance(node.ctx, ast.Load):
             return node
         return ast.copy_location(ast.Constant(_IMPORTED), node)
+
+
+def reads_command_line(file: str) -> bool:
+    """Return whether a script reads its command line where workers do: at its top level, or in a decorated function.
+
+    What the guard's block reads, or a plain function such as `main`, reaches steps only by their arguments.
+    """
+    data = Path(file).read_bytes()
+    if b"argv" not in data and b"parse_" not in data:
+        return False
+    try:
+        tree = ast.parse(data)
+    except (SyntaxError, ValueError):
+        return False
+    return any(_reads(statement) for statement in tree.body)
+
+
+def _reads(node: ast.AST) -> bool:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.decorator_list:
+        return False
+    if isinstance(node, ast.If) and _is_guard(node.test):
+        return any(_reads(statement) for statement in node.orelse)
+    name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+    return name in _READERS or any(_reads(child) for child in ast.iter_child_nodes(node))
+
+
+def _is_guard(test: ast.AST) -> bool:
+    return any(isinstance(part, ast.Constant) and part.value == "__main__" for part in ast.walk(test))
 
 
 # -- children of multiprocessing ------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rayform_core.errors import UsageError
 from rayform_runtime.spec import PipelineSpec, ProgramSpec, SourceRef
+from rayform_runtime.usercode.main_module import reads_command_line
 
 __all__ = ["program_of", "source_of", "type_source"]
 
@@ -59,7 +60,13 @@ def program_of(spec: PipelineSpec) -> ProgramSpec:
     # A worker needs them to load and to store their values. Without pickled steps it has no use for them.
     cells = file is None and any(step.source.pickled is not None for step in spec.steps)
     types = _types_of_cells(vars(main)) if cells else []
-    return ProgramSpec(argv=list(map(str, sys.argv)), file=file, module=name, types=types)
+    return ProgramSpec(
+        argv=list(map(str, sys.argv)),
+        argv_is_read=file is not None and len(sys.argv) > 1 and reads_command_line(file),
+        file=file,
+        module=name,
+        types=types,
+    )
 
 
 def _types_of_cells(variables: Mapping[str, object]) -> list[SourceRef]:

@@ -99,10 +99,18 @@ def spoil_modules(before: dict, which: str) -> int:
         OPTIONS.added = 1
     elif which == "helper":
         helper.seen("x")
+    elif which == "lazy":
+        import lazy
+
+        lazy.SEEN.append("x")
     elif which == "numpy":
         GENERATOR.random()
     elif which == "random":
         FIRST.random()
+    elif which == "look lazily":
+        import lazy
+
+        assert lazy.SEEN == [], lazy.SEEN
     return os.getpid()
 
 
@@ -132,7 +140,8 @@ def drawing() -> object:
 
 
 if __name__ == "__main__":
-    kinds = ["list", "global", "nested", "deque", "class", "class list", "object", "helper", "numpy", "random"]
+    kinds = ["list", "global", "nested", "deque", "class", "class list", "object", "helper"]
+    kinds += ["lazy", "look lazily", "numpy", "random"]
     run = spoiling(kinds)
     found = [run.steps[key].outputs[output].load() for key, output in run.config["outputs"]]
     pids = [one.pop("pid") for one in found]
@@ -152,6 +161,7 @@ def test_no_step_finds_what_another_did_to_its_process(tmp_path: Path, method: s
     """Each kind of state is as at first in the next step; generators draw other numbers in each step."""
     (tmp_path / "warm.py").write_text(SCRIPT)
     (tmp_path / "helper.py").write_text(HELPER)
+    (tmp_path / "lazy.py").write_text(HELPER)
     environment = {**os.environ, "RAYFORM_HOME": str(tmp_path / "home"), "RAYFORM_START_METHOD": method}
     done = subprocess.run(
         [sys.executable, "warm.py"],

@@ -21,6 +21,7 @@ SECONDS = 90
 def started(folder: Path, how: str, target: list[str], **variables: str) -> str:
     """Run a program in a copy of the scripts' folder; return what its steps returned."""
     place = folder / how
+    folder.mkdir(exist_ok=True)
     shutil.copytree(SCRIPTS, place, ignore=shutil.ignore_patterns("__pycache__"))
     outcome = folder / f"{how}.json"
     environment = {
@@ -88,3 +89,35 @@ def test_spawned_workers_return_what_plain_calls_return(name: str, tmp_path: Pat
     target = [f"{name}.py", *ARGUMENTS]
     spawned = started(tmp_path, "run", target, RAYFORM_START_METHOD="spawn")
     assert spawned == started(tmp_path, "direct", target)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(5 * SECONDS)
+def test_workers_of_ray_return_what_plain_calls_return(tmp_path: Path) -> None:
+    """On a Ray of this machine the same holds, for arguments, `__main__`, own types and child processes."""
+    environment = {**os.environ, "RAYFORM_HOME": str(tmp_path / "home")}
+    for arguments in (
+        ["orchestrator", "register", "rays", "--flavor", "ray", "--cpus", "2"],
+        ["stack", "register", "rays", "--orchestrator", "rays"],
+    ):
+        command = [sys.executable, "-m", "rayform.cli", *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    for name in ("argparse_at_top", "main_module", "own_types", "pools_without_guard"):
+        target = [f"{name}.py", *ARGUMENTS]
+        direct = started(tmp_path / name, "direct", target)
+        run = started(
+            tmp_path / name, "run", target, RAYFORM_STACK="rays", RAYFORM_HOME=str(tmp_path / "home")
+        )
+        assert run == direct
+
+
+@pytest.mark.timeout(2 * SECONDS)
+def test_results_depend_on_the_command_line_that_a_script_reads(tmp_path: Path) -> None:
+    """A constant from `sys.argv` is part of the cache key; what only the guard's block reads isn't."""
+    for argument in ("3", "4"):
+        folder = tmp_path / argument
+        shared = str(tmp_path / "home")
+        run = started(folder, "run", ["argv_without_guard.py", "--epochs", argument], RAYFORM_HOME=shared)
+        assert f"int {argument}" in run

@@ -69,6 +69,12 @@ def _import_path(source: SourceRef | None) -> str:
     return f"{Path(source.file).stem if is_script and source.file else source.module}:{source.qualname}"
 
 
+def _command_line(spec: PipelineSpec) -> dict[str, object]:
+    program = spec.program
+    # A variable's name holds no space.
+    return {"command line": program.argv[1:]} if program is not None and program.argv_is_read else {}
+
+
 def static_parts(spec: PipelineSpec, step: StepSpec) -> StaticParts:
     """Return the parts of a step's key for its code, outputs, image and environment."""
     why_not = None
@@ -94,7 +100,7 @@ def static_parts(spec: PipelineSpec, step: StepSpec) -> StaticParts:
         code=_digest([step.source.qualname, step.code_digest]),
         outputs=_digest(outputs),
         image=_digest(image.model_dump(mode="json") if image is not None else None),
-        environment=_digest({**spec.environment, **step.environment}),
+        environment=_digest({**spec.environment, **step.environment, **_command_line(spec)}),
         cache_on=_digest(step.cache_on) if step.cache_on else None,
         why_not=why_not,
     )
@@ -138,7 +144,7 @@ _WORDS = {
     "code": "the step's code, or project code that it calls",
     "outputs": "its outputs or their materializers",
     "image": "its image",
-    "environment": "its environment variables",
+    "environment": "its environment variables, or the command line that its script reads",
     "cache_on": "a file of `cache_files`, or the value of `cache_on`",
 }
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from random import Random
 from types import FunctionType, ModuleType
@@ -57,6 +58,17 @@ class ModuleStates:
         self._snapshots: dict[str, _Snapshot] = {}
         self._seen = 0
 
+    def watch(self) -> None:
+        """Take a snapshot of each of the project's modules as soon as it has been imported, from now on."""
+        finders = [number for number, finder in enumerate(sys.meta_path) if finder is PathFinder]
+        if finders:
+            sys.meta_path.insert(finders[0], _Watch(self.note))
+
+    def note(self, module: ModuleType) -> None:
+        """Take a snapshot of a module, if there is none."""
+        if module.__name__ not in self._snapshots:
+            self._snapshots[module.__name__] = _snapshot(module)
+
     def note_new(self) -> None:
         """Take snapshots of the modules that were imported since the last call."""
         if len(sys.modules) == self._seen:
@@ -72,6 +84,34 @@ class ModuleStates:
             sys.modules.get(name) is snapshot.module and _is_unchanged(snapshot)
             for name, snapshot in self._snapshots.items()
         )
+
+
+class _Watch:
+    """Finds modules as `PathFinder` does, and passes on those of the project once they have been imported."""
+
+    def __init__(self, note: Callable[[ModuleType], None]) -> None:
+        self._note = note
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return what `PathFinder` finds."""
+        spec = PathFinder.find_spec(name, path, target)
+        loader = spec.loader if spec is not None else None
+        if (
+            spec is None
+            or type(loader) is not SourceFileLoader
+            or not is_project_file(Path(spec.origin or ""))
+        ):
+            return spec
+        load, note = loader.exec_module, self._note
+
+        def exec_module(module: ModuleType) -> None:
+            load(module)
+            note(module)
+
+        vars(loader)["exec_module"] = exec_module
+        return spec
 
 
 def _is_of_project(module: object) -> bool:

@@ -25,6 +25,7 @@ class WarmWorker:
         """Get ready for a step whose code and arguments are loaded."""
         if self._process is None:
             self._process = ProcessState()
+            self._modules.watch()
         self._modules.note_new()
         start_generators()
 
