@@ -55,7 +55,6 @@ _WORKERS_MODULES = (
     "blake3",
     "rayform_runtime.execution.local.worker_process",
     "resource",
-    "logging",
     "rayform_runtime.artifacts.stores.config",
     "rayform_runtime.artifacts.stores.local",
     "rayform_runtime.artifacts.materializers.json_values",

@@ -7,6 +7,7 @@ the prepared process.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -17,12 +18,14 @@ from types import FunctionType, ModuleType
 from typing import NamedTuple, cast
 
 from rayform_runtime.usercode.project_modules import is_project_file
+from rayform_runtime.usercode.tracebacks import is_framework_file
 
 __all__ = ["ModuleStates"]
 
 _LARGEST = 10_000
 """Items of one container that are compared; of a larger one, only the number of items."""
 _DEEPEST = 4
+_LIBRARY = f"{os.path.dirname(os.__file__)}/"  # noqa: PTH120 - a prefix to compare text with
 _NOTHING = object()
 _CONTAINERS = (list, dict, set, bytearray, deque)
 
@@ -56,7 +59,8 @@ class ModuleStates:
 
     def __init__(self) -> None:
         self._snapshots: dict[str, _Snapshot] = {}
-        self._seen = 0
+        # Names of all modules that were looked at. A worker makes this object before it imports the user's code.
+        self._known = set(sys.modules)
 
     def watch(self) -> None:
         """Take a snapshot of each of the project's modules as soon as it has been imported, from now on."""
@@ -71,10 +75,10 @@ class ModuleStates:
 
     def note_new(self) -> None:
         """Take snapshots of the modules that were imported since the last call."""
-        if len(sys.modules) == self._seen:
-            return
-        self._seen = len(sys.modules)
-        for name, module in list(sys.modules.items()):
+        new = sys.modules.keys() - self._known
+        self._known |= new
+        for name in new:
+            module = sys.modules[name]
             if name not in self._snapshots and _is_of_project(module):
                 self._snapshots[name] = _snapshot(module)
 
@@ -116,7 +120,12 @@ class _Watch:
 
 def _is_of_project(module: object) -> bool:
     file = getattr(module, "__file__", None)
-    return isinstance(module, ModuleType) and isinstance(file, str) and is_project_file(Path(file))
+    if not isinstance(module, ModuleType) or not isinstance(file, str):
+        return False
+    # Nearly all modules are installed ones; asking for each of them took 13 ms.
+    if "/site-packages/" in file or file.startswith(_LIBRARY) or is_framework_file(file):
+        return False
+    return is_project_file(Path(file))
 
 
 def _variables(variables: Mapping[str, object]) -> dict[str, object]:

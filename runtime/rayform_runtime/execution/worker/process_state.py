@@ -148,6 +148,10 @@ def _write_logging(logging: Any, value: tuple[int, dict[Any, tuple[Any, ...]]]) 
         logger.disabled, logger.propagate = disabled, propagate
 
 
+def _initial_logging(logging: Any) -> None:
+    _write_logging(logging, (0, {logging.root: (logging.WARNING, (), (), False, True)}))
+
+
 def _decimal_context(decimal: Any) -> Any:
     context = decimal.getcontext()
     traps = tuple(sorted(name.__name__ for name, on in context.traps.items() if on))
@@ -226,7 +230,7 @@ _PARTS = (
     _Part("os", lambda m: m.sched_getaffinity(0), lambda m, v: m.sched_setaffinity(0, v)),
     _Part("resource", _read_limits, _write_limits),
     _Part("warnings", lambda m: (list(m.filters), m.showwarning), _write_warnings),
-    _Part("logging", _read_logging, _write_logging),
+    _Part("logging", _read_logging, _write_logging, _initial_logging),
     _Part(
         "decimal",
         _decimal_context,
