@@ -102,6 +102,7 @@ def save_value(
         else:
             with store.staging(id) as folder:
                 _save(worker, value, files, folder, store)
+                worker.prove(value, folder)
                 facts = {**_extract(worker, value), **(metadata or {})}
                 pictures = _save_pictures(worker, value, folder, visualizations or {})
                 try:

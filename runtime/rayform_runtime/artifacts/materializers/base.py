@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rayform_core.errors import UsageError
+from rayform_runtime.artifacts.import_paths import import_path
 
 __all__ = [
     "Materializer",
+    "NotProvedError",
     "content_of",
     "needs",
     "register",
@@ -21,6 +23,9 @@ __all__ = [
     "user_materializer",
     "user_types",
 ]
+
+_PROVED, _PROVED_FILES = 1 << 20, 100
+"""Bytes and files; larger values are loaded by no proof that a materializer doesn't define itself."""
 
 _user_materializers: dict[type, type[Materializer]] = {}
 _registering = threading.Lock()
@@ -65,6 +70,19 @@ def needs(extra: str) -> Iterator[None]:
             f"A value can't be stored or loaded without the Python package '{error.name}'.",
             hint=f"Install it: pip install 'rayform[{extra}]'.",
         ) from error
+
+
+class NotProvedError(UsageError):
+    """A value was not stored, since what was written doesn't load as the same value."""
+
+    @classmethod
+    def of(cls, value: object, why: str, hint: str) -> NotProvedError:
+        """Return the error for a value; `why` says what would be lost."""
+        return cls(
+            f"A value of type '{import_path(type(value))}' can't be stored: it would not come back as it is.",
+            why=why,
+            hint=hint,
+        )
 
 
 def _definer(kind: type, name: str) -> type:
@@ -145,6 +163,26 @@ class Materializer(abc.ABC):
         return _definer(cls, "save") is _definer(cls, "to_files") and _definer(cls, "load") is _definer(
             cls, "from_files"
         )
+
+    def prove(self, value: Any, folder: Path) -> None:
+        """Check that what `save` wrote into the folder loads as the value; `save_value` calls it before it commits.
+
+        This loads small values. A subclass may compare, and check the structure of files that take long to load.
+
+        Raises:
+            NotProvedError: the value would not come back.
+        """
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        if len(files) > _PROVED_FILES or sum(path.stat().st_size for path in files) > _PROVED:
+            return
+        try:
+            self.load(folder, type(value))
+        except Exception as error:
+            raise NotProvedError.of(
+                value,
+                f"{type(self).__name__}.load fails on what its save wrote: {type(error).__name__}: {error}",
+                "Correct the materializer; nothing was stored.",
+            ) from error
 
     def extract_metadata(self, value: Any) -> dict[str, Any]:
         """Return facts about the value that is being saved, as JSON."""

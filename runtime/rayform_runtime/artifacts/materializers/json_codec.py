@@ -234,11 +234,32 @@ def _encode_pandas_timedelta(encoder: Encoder, value: pd.Timedelta, where: str) 
     return {"$pdtimedelta": [int(value.asm8.view("i8")), value.unit]}
 
 
+def _encode_period(encoder: Encoder, value: pd.Period, where: str) -> JSON:
+    from pandas import PeriodDtype
+
+    return {"$period": [value.ordinal, str(PeriodDtype(value.freq))]}
+
+
+def _encode_interval(encoder: Encoder, value: pd.Interval, where: str) -> JSON:
+    ends = [
+        encoder.encode(end, f"{where}.{name}")
+        for end, name in zip((value.left, value.right), ("left", "right"), strict=True)
+    ]
+    return {"$interval": [*ends, value.closed]}
+
+
 # The import path of a pandas type is in the top package with pandas 3, and in the defining module with pandas 2.
 for _place in ("pandas", "pandas._libs.tslibs.timestamps"):
     _ENCODERS[_place + ":Timestamp"] = _encode_timestamp
 for _place in ("pandas", "pandas._libs.tslibs.timedeltas"):
     _ENCODERS[_place + ":Timedelta"] = _encode_pandas_timedelta
+for _place in ("pandas", "pandas._libs.tslibs.period"):
+    _ENCODERS[_place + ":Period"] = _encode_period
+for _place in ("pandas", "pandas._libs.interval"):
+    _ENCODERS[_place + ":Interval"] = _encode_interval
+for _place in ("pandas.api.typing", "pandas._libs.tslibs.nattype", "pandas._libs.missing"):
+    _ENCODERS[_place + ":NaTType"] = lambda e, v, w: {"$pandas": "NaT"}
+    _ENCODERS[_place + ":NAType"] = lambda e, v, w: {"$pandas": "NA"}
 
 
 class Decoder:
@@ -311,6 +332,25 @@ def _decode_pandas_timedelta(count: int, unit: TimeUnit) -> object:
     import pandas as pd
 
     return pd.Timedelta(count, unit=unit).as_unit(unit)
+
+
+def _decode_period(ordinal: int, dtype: str) -> object:
+    import pandas as pd
+
+    kind: Any = pd.api.types.pandas_dtype(dtype)
+    return pd.Period(ordinal=ordinal, freq=kind.freq)
+
+
+def _decode_interval(left: Any, right: Any, closed: Literal["left", "right", "both", "neither"]) -> object:
+    import pandas as pd
+
+    return pd.Interval(left, right, closed=closed)
+
+
+def _decode_missing(name: str) -> object:
+    import pandas as pd
+
+    return {"NaT": pd.NaT, "NA": pd.NA}[name]
 
 
 def _decode_numpy(dtype: str, data: str, text: str = "") -> object:
@@ -431,6 +471,7 @@ _DECODERS: dict[str, Callable[..., object]] = {
     "$date": date.fromisoformat,
     "$uuid": _constructor("uuid:UUID"),
     "$decimal": _constructor("decimal:Decimal"),
+    "$pandas": _decode_missing,
     "$purepath": _constructor("pathlib:PurePosixPath"),
     "$ordereddict": _constructor("collections:OrderedDict"),
     "$counter": lambda stored: _constructor("collections:Counter")(dict(stored)),
@@ -446,6 +487,8 @@ _MEMBER_DECODERS: dict[str, Callable[..., object]] = {
     "$defaultdict": _decode_default_dict,
     "$timestamp": _decode_timestamp,
     "$pdtimedelta": _decode_pandas_timedelta,
+    "$period": _decode_period,
+    "$interval": _decode_interval,
     "$numpy": _decode_numpy,
     "$ndarray": _decode_ndarray,
     "$enum": _decode_enum,

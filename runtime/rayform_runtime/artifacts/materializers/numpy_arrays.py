@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rayform_core.errors import UsageError
-from rayform_runtime.artifacts.materializers.base import Materializer
+from rayform_runtime.artifacts.materializers.base import Materializer, NotProvedError, short
 from rayform_runtime.artifacts.materializers.numbers import histogram_html, statistics
 from rayform_runtime.artifacts.materializers.registry import unsupported
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NumpyMaterializer"]
 
-_ARRAY, _MASK = "array.npy", "mask.npy"
+_ARRAY, _MASK, _FILL = "array.npy", "mask.npy", "fill.npy"
 _MAPPED = 1 << 20
 """Bytes; reading a smaller file is cheaper than the page faults of a mapping."""
 
@@ -47,10 +48,40 @@ class NumpyMaterializer(Materializer):
                 why="Its elements are Python objects, which could only be pickled.",
                 hint="Give it a plain dtype, for instance array.astype(float) or array.astype(str), or return a list.",
             )
-        np.save(folder / _ARRAY, data, allow_pickle=False)
+        with warnings.catch_warnings():
+            # NumPy before 1.17 can't read names of fields beyond ASCII, nor does Rayform run with it.
+            warnings.filterwarnings("ignore", "Stored array in format", UserWarning)
+            np.save(folder / _ARRAY, data, allow_pickle=False)
         if isinstance(value, np.ma.MaskedArray):
-            np.save(folder / _MASK, np.ma.getmaskarray(value), allow_pickle=False)
-            np.save(folder / "fill.npy", np.asarray(value.fill_value), allow_pickle=False)
+            if np.ma.getmask(value) is not np.ma.nomask:
+                np.save(folder / _MASK, np.ma.getmaskarray(value), allow_pickle=False)
+            np.save(folder / _FILL, np.asarray(value.fill_value), allow_pickle=False)
+
+    def prove(self, value: np.ndarray | np.generic, folder: Path) -> None:
+        """Load a small array and compare; of a large one, check the header and the size of the file.
+
+        Raises:
+            NotProvedError: what was written isn't the value.
+        """
+        import numpy as np
+
+        path = folder / _ARRAY
+        problem = ""
+        if path.stat().st_size < _MAPPED:
+            loaded = self.load(folder, type(value))
+            before, after = np.asarray(value), np.asarray(loaded)
+            if (before.dtype, before.shape) != (after.dtype, after.shape):
+                problem = f"It would have dtype '{after.dtype}' and shape {after.shape}."
+            elif before.tobytes() != after.tobytes():
+                problem = "Its data would be other bytes."
+            elif type(loaded) is not type(value) and not isinstance(value, np.memmap):
+                problem = f"It would be loaded as a '{type(loaded).__name__}'."
+        else:
+            header = np.load(path, mmap_mode="r", allow_pickle=False)
+            same = header.dtype == value.dtype and header.shape == value.shape
+            problem = "" if same else f"The file has dtype '{header.dtype}' and shape {header.shape}."
+        if problem:
+            raise NotProvedError.of(value, problem, "Return it with a plain dtype, or as a list.")
 
     def load(self, folder: Path, data_type: type) -> np.ndarray | np.generic:
         """Read or map the array."""
@@ -63,9 +94,10 @@ class NumpyMaterializer(Materializer):
             data = np.asarray(data)  # a plain array whose base is the mapping
         if issubclass(data_type, np.generic):
             return data[()]
-        if (folder / _MASK).exists():
-            mask = np.load(folder / _MASK, allow_pickle=False)
-            fill = np.load(folder / "fill.npy", allow_pickle=False)[()]
+        if (folder / _FILL).exists():
+            masked = (folder / _MASK).exists()
+            mask = np.load(folder / _MASK, allow_pickle=False) if masked else np.ma.nomask
+            fill = np.load(folder / _FILL, allow_pickle=False)[()]
             return np.ma.MaskedArray(data, mask=mask, fill_value=fill)
         if data_type in (np.matrix, np.recarray):
             return data.view(data_type)
@@ -99,4 +131,4 @@ class NumpyMaterializer(Materializer):
 
         if isinstance(value, np.generic):
             return f"{value!s:.60}"
-        return f"{type(value).__name__} {value.dtype} {tuple(value.shape)}"
+        return short(f"{type(value).__name__} {value.dtype} {tuple(value.shape)}")

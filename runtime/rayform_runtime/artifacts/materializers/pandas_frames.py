@@ -1,117 +1,109 @@
-"""pandas data frames and series as Parquet."""
+"""pandas frames, series, indexes and arrays as Parquet."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rayform_core.errors import UsageError
-from rayform_runtime.artifacts.materializers.base import Materializer, needs, short
+from rayform_runtime.artifacts.materializers.base import Materializer, NotProvedError, needs, short
+from rayform_runtime.artifacts.materializers.items import (
+    ItemReader,
+    ItemWriter,
+    RecordedItems,
+    SameItems,
+)
+from rayform_runtime.artifacts.materializers.json_codec import Decoder
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pyarrow as pa
+
+    from rayform_runtime.artifacts.materializers.pandas_codec import EncodedFrame
 
 __all__ = ["PandasMaterializer"]
 
-_FRAME, _ABOUT = "frame.parquet", "frame.json"
+_FRAME, _LISTS, _ABOUT = "frame.parquet", "lists.parquet", "frame.json"
 _MOST_CELLS = 2_000_000
+_PROVED_WHOLE = 1 << 20
+"""Bytes; of larger values, the files' structure and the first rows are proved."""
+_PROVED_ROWS = 50
 
 
 class PandasMaterializer(Materializer):
-    """Stores data frames and series with their index, column types, categories and time zones."""
+    """Stores data frames, series, indexes and arrays with every dtype and every kind of index.
 
-    def save(self, value: pd.DataFrame | pd.Series, folder: Path) -> None:
+    `frame.parquet` has the columns, and those of the index. `frame.json` says what Parquet can't: exact dtypes, names
+    that aren't strings, frequencies. `lists.parquet` has arrays of other lengths: categories, levels, column names.
+    """
+
+    def __init__(self) -> None:
+        self._originals: list[object] = []
+
+    def save(self, value: Any, folder: Path) -> None:
         """Write Parquet.
 
         Raises:
-            UsageError: Parquet can't store a column, for instance one of mixed types.
+            UsageError: a column can't be stored, for instance one with objects that no materializer takes.
         """
         with needs("pandas"):
             import pyarrow as pa
-            import pyarrow.parquet as pq
-        import pandas as pd
+        from rayform_runtime.artifacts.materializers.pandas_codec import encode, refused
 
-        frame = value.to_frame(name="value") if isinstance(value, pd.Series) else value
-        about: dict[str, object] = {
-            "series": isinstance(value, pd.Series),
-            "dtypes": [str(dtype) for dtype in frame.dtypes],
-        }
-        if isinstance(value, pd.Series):
-            from rayform_runtime.artifacts.materializers.json_codec import Encoder
-
-            about["name"] = Encoder(_no_item).encode(value.name)
-        elif not all(type(column) is str for column in frame.columns) or frame.columns.has_duplicates:
-            # Column names in Parquet are unique strings, so the real names are stored separately.
-            from rayform_runtime.artifacts.materializers.json_codec import Encoder
-
-            encoder = Encoder(_no_item)
-            about["columns"] = [encoder.encode(column) for column in frame.columns]
-            about["column_levels"] = [encoder.encode(name) for name in frame.columns.names]
-            about["multi"] = isinstance(frame.columns, pd.MultiIndex)
-            frame = frame.copy(deep=False)
-            frame.columns = pd.Index([f"c{number}" for number in range(frame.shape[1])])
+        items = ItemWriter(folder, name=type(value).__name__)
+        self._originals = items.originals
         try:
-            table = pa.Table.from_pandas(frame)
-            pq.write_table(table, folder / _FRAME, compression="zstd", compression_level=1)
-        except (pa.ArrowException, TypeError, ValueError) as error:
-            raise UsageError(
-                f"A pandas {type(value).__name__} can't be stored.",
-                why=short(" ".join(str(part) for part in error.args), 300),
-                hint="Give each column one plain type, for instance frame['column'].astype(str).",
-            ) from error
-        (folder / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
+            encoded = encode(value, items.store)
+            _write(encoded.table, folder / _FRAME)
+            if encoded.lists is not None:
+                _write(encoded.lists, folder / _LISTS)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise refused(value, error) from error
+        items.close()
+        (folder / _ABOUT).write_text(json.dumps(encoded.about), encoding="utf-8")
 
-    def load(self, folder: Path, data_type: type) -> pd.DataFrame | pd.Series:
+    def load(self, folder: Path, data_type: type) -> Any:
         """Read Parquet."""
-        with needs("pandas"):
-            import pyarrow.parquet as pq
-        import pandas as pd
+        return _read(folder, Decoder(ItemReader(folder).load), data_type)
 
-        from rayform_runtime.artifacts.materializers.json_codec import Decoder
+    def prove(self, value: Any, folder: Path) -> None:
+        """Read the files again and compare; of a large value, the Parquet file's structure and the first rows.
 
-        about = json.loads(
-            (folder / _ABOUT).read_text(encoding="utf-8"), object_hook=Decoder(lambda number: None).hook
-        )
-        frame = pq.read_table(folder / _FRAME).to_pandas()
-        for number, dtype in enumerate(about["dtypes"]):
-            if str(frame.dtypes.iloc[number]) != dtype:
-                frame.isetitem(number, frame.iloc[:, number].astype(dtype))
-        if about["series"]:
-            series = frame["value"].rename(about["name"])
-            return (
-                series
-                if data_type is pd.Series or not issubclass(data_type, pd.Series)
-                else data_type(series)
-            )
-        if "columns" in about:
-            frame.columns = (
-                pd.MultiIndex.from_tuples(about["columns"], names=about["column_levels"])
-                if about["multi"]
-                else pd.Index(about["columns"], name=about["column_levels"][0])
-            )
-        return (
-            frame
-            if data_type is pd.DataFrame or not issubclass(data_type, pd.DataFrame)
-            else data_type(frame)
-        )
+        Raises:
+            NotProvedError: what was written isn't the value.
+        """
+        import pyarrow.parquet as pq
 
-    def extract_metadata(self, value: pd.DataFrame | pd.Series) -> dict[str, object]:
+        size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+        try:
+            if size <= _PROVED_WHOLE and value.size <= _PROVED_WHOLE:
+                same = SameItems(self._originals)
+                problem = _difference(value, _read(folder, Decoder(same.load), type(value)), same)
+            else:
+                about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+                rows = pq.ParquetFile(folder / _FRAME).metadata.num_rows
+                problem = _difference_of_start(value)
+                if rows != about["rows"]:
+                    problem = f"The Parquet file has {rows} rows, and the value has {about['rows']}."
+        except Exception as error:
+            raise NotProvedError.of(value, f"{type(error).__name__}: {error}", _HINT) from error
+        if problem:
+            raise NotProvedError.of(value, problem, _HINT)
+
+    def extract_metadata(self, value: Any) -> dict[str, object]:
         """Return shape, columns with their types, bytes, missing values, and ranges of numbers."""
         import pandas as pd
 
         from rayform_runtime.artifacts.materializers.numbers import statistics
 
+        facts: dict[str, object] = {"shape": list(value.shape), "rows": len(value)}
+        if not isinstance(value, pd.DataFrame | pd.Series):
+            return {**facts, "nbytes": int(value.nbytes), "dtype": str(value.dtype)}
         frame = (
             value.to_frame(name=value.name if value.name is not None else "value")
             if isinstance(value, pd.Series)
             else value
         )
-        facts: dict[str, object] = {
-            "shape": list(value.shape),
-            "rows": len(frame),
-            "nbytes": int(frame.memory_usage(index=True, deep=False).sum()),
-        }
+        facts["nbytes"] = int(frame.memory_usage(index=True, deep=False).sum())
         if frame.shape[1] > 500:
             return facts
         facts["columns"] = {
@@ -128,31 +120,114 @@ class PandasMaterializer(Materializer):
             facts["statistics"] = ranges
         return facts
 
-    def save_visualizations(self, value: pd.DataFrame | pd.Series, folder: Path) -> dict[str, str]:
-        """Write `describe()`, and the first rows."""
-        if not len(value):
-            return {}
+    def save_visualizations(self, value: Any, folder: Path) -> dict[str, str]:
+        """Write `describe()`, and the first rows, of a frame or a series."""
         import pandas as pd
 
+        if not (isinstance(value, pd.DataFrame | pd.Series) and len(value)):
+            return {}
         cells = value.size
         described = value if cells <= _MOST_CELLS else value.iloc[:: -(-cells // _MOST_CELLS)]
         name = "describe.csv" if cells <= _MOST_CELLS else "describe-sample.csv"
-        described.describe(include="all").to_csv(folder / name)
+        table = (
+            described.describe() if isinstance(described, pd.Series) else described.describe(include="all")
+        )
+        table.to_csv(folder / name)
         first = value.head(20)
         head = first.to_frame() if isinstance(first, pd.Series) else first.iloc[:, :50]
         (folder / "head.html").write_text(head.to_html(border=0), encoding="utf-8")
         return {name: "csv", "head.html": "html"}
 
-    def summary(self, value: pd.DataFrame | pd.Series) -> str:
+    def summary(self, value: Any) -> str:
         """Return the shape and the first columns."""
         if value.ndim == 1:
-            return short(f"Series {value.dtype} of {len(value):,} rows")
+            name = type(value).__name__
+            return short(f"{name} {value.dtype} of {len(value):,} {'rows' if name == 'Series' else 'items'}")
         names = ", ".join(str(column) for column in value.columns[:8])
         return short(f"DataFrame {len(value):,} x {value.shape[1]} ({names})")
 
 
-def _no_item(value: object, where: str) -> int:
-    raise UsageError(
-        f"A pandas name of type '{type(value).__name__}' can't be stored.",
-        hint="Use strings, numbers, dates or tuples of these as names of columns and series.",
+_HINT = "Give each column one plain type, for instance frame['column'].astype(str), or reset the index."
+
+
+def _write(table: pa.Table, sink: object) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(table, sink, compression="zstd", compression_level=1)
+
+
+def _read(folder: Path, decoder: Decoder, data_type: type) -> Any:
+    with needs("pandas"):
+        import pyarrow.parquet as pq
+    from rayform_runtime.artifacts.materializers.pandas_codec import EncodedFrame, decode
+
+    about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"), object_hook=decoder.hook)
+    if "format" not in about:
+        from rayform_runtime.artifacts.materializers.pandas_first_format import load_first_format
+
+        return load_first_format(folder / _FRAME, about, data_type)
+    lists = folder / _LISTS
+    table = pq.ParquetFile(folder / _FRAME).read()
+    return decode(
+        EncodedFrame(table, pq.ParquetFile(lists).read() if lists.exists() else None, about),
+        decoder,
+        data_type,
     )
+
+
+def _content(encoded: EncodedFrame) -> list[bytes]:
+    """Return the content of the files that the value is stored in."""
+    import pyarrow as pa
+
+    contents = [json.dumps(encoded.about).encode()]
+    for table in (encoded.table, encoded.lists):
+        if table is not None:
+            sink = pa.BufferOutputStream()
+            _write(table, sink)
+            contents.append(sink.getvalue().to_pybytes())
+    return contents
+
+
+def _difference(value: Any, loaded: Any, same: SameItems) -> str:
+    """Return in one sentence how a loaded value differs from the one that was saved, or an empty text."""
+    import pandas as pd
+
+    from rayform_runtime.artifacts.materializers.pandas_codec import encode
+
+    if type(loaded) is not type(value):
+        return f"It would be loaded as a '{type(loaded).__name__}'."
+    for axis in ("index", "columns"):
+        before, after = getattr(value, axis, None), getattr(loaded, axis, None)
+        if isinstance(before, pd.Index) and (type(before) is not type(after) or before.dtype != after.dtype):
+            return f"Its {axis} would be loaded as a '{type(after).__name__}' of another dtype."
+    if isinstance(value, pd.DataFrame):
+        for number, (before, after) in enumerate(zip(value.dtypes, loaded.dtypes, strict=True)):
+            if before != after:
+                name = value.columns[number]
+                return f"Column {name!r:.80} has dtype '{before}' and would be loaded as '{after}'."
+    elif value.dtype != loaded.dtype:
+        return f"Its dtype is '{value.dtype}', and it would be loaded as '{loaded.dtype}'."
+    original = SameItems(same.originals)
+    if _content(encode(value, original.store)) != _content(encode(loaded, same.store)):
+        return "Some of its values would be loaded as others."
+    return ""
+
+
+def _difference_of_start(value: Any) -> str:
+    """Store and load the first rows in memory, and return how they differ."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from rayform_runtime.artifacts.materializers.pandas_codec import EncodedFrame, decode, encode
+
+    start = value[:_PROVED_ROWS] if value.ndim == 1 else value.iloc[:_PROVED_ROWS]
+    items = RecordedItems()
+    decoder = Decoder(items.load)
+    about, *contents = _content(encode(start, items.store))
+    tables = [pq.ParquetFile(pa.BufferReader(content)).read() for content in contents]
+    encoded = EncodedFrame(
+        tables[0],
+        tables[1] if len(tables) > 1 else None,
+        json.loads(about, object_hook=decoder.hook),
+    )
+    return _difference(start, decode(encoded, decoder, type(value)), SameItems(items.originals))
