@@ -341,8 +341,6 @@ def _objects_of(draw: st.DrawFn, size: int) -> Any:
                 _optional(st.integers()),
                 _optional(st.booleans()),
                 st.lists(st.floats()),
-            ]
-            + [
                 st.sampled_from([None, np.nan, pd.NA, pd.NaT]),
                 st.decimals(allow_nan=False),
                 st.sets(st.integers()),
@@ -499,8 +497,11 @@ def test_any_pandas_value_comes_back(through: Through, value: Any) -> None:
 @SEARCH
 @given(
     value=pdst.data_frames(
-        columns=pdst.columns(4, dtype=float)
-        + [pdst.column("i", dtype=int), pdst.column("s", elements=TEXTS, dtype=object)],
+        columns=[
+            *pdst.columns(4, dtype=float),
+            pdst.column("i", dtype=int),
+            pdst.column("s", elements=TEXTS, dtype=object),
+        ],
         index=pdst.range_indexes(max_size=5) | pdst.indexes(dtype=int, max_size=5),
     )
     | pdst.series(dtype="M8[ns]", index=pdst.indexes(elements=PLAIN, dtype=object, max_size=5))

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rayform_runtime.artifacts.materializers.base import Materializer, short
+from rayform_runtime.artifacts.materializers.base import Materializer, NotProvedError, short
+from rayform_runtime.artifacts.materializers.registry import unsupported
 from rayform_runtime.artifacts.materializers.torch_structure import Structure, describe, rebuild
-from rayform_runtime.artifacts.materializers.torch_weights import load_tensors, save_tensors
+from rayform_runtime.artifacts.materializers.torch_weights import load_tensors, save_tensors, unlike
 
 if TYPE_CHECKING:
     import torch
@@ -16,15 +17,24 @@ if TYPE_CHECKING:
 __all__ = ["TorchModuleMaterializer", "TorchTensorMaterializer"]
 
 _STRUCTURE, _ABOUT = "module.json", "tensor.json"
+_HINT = (
+    "Return its state_dict(), or choose to pickle it: ArtifactConfig(materializer=CloudpickleMaterializer)."
+)
 
 
 class TorchTensorMaterializer(Materializer):
     """Stores tensors and parameters."""
 
     def save(self, value: torch.Tensor, folder: Path) -> None:
-        """Write the tensor."""
+        """Write the tensor.
+
+        Raises:
+            UsageError: it is of a subclass, which would not come back, or PyTorch can't save it.
+        """
         import torch
 
+        if type(value) not in (torch.Tensor, torch.nn.Parameter) and not value.is_nested:
+            raise unsupported(type(value))
         save_tensors({"tensor": value}, folder)
         about = {
             "device": str(value.device),
@@ -43,8 +53,20 @@ class TorchTensorMaterializer(Materializer):
             return torch.nn.Parameter(tensor, requires_grad=about["requires_grad"])
         return tensor.requires_grad_(about["requires_grad"]) if about["requires_grad"] else tensor
 
+    def prove(self, value: torch.Tensor, folder: Path) -> None:
+        """Check what the files say about the tensor.
+
+        Raises:
+            NotProvedError: it isn't what the tensor is.
+        """
+        problem = unlike({"tensor": value}, folder)
+        if problem:
+            raise NotProvedError.of(value, problem, _HINT)
+
     def extract_metadata(self, value: torch.Tensor) -> dict[str, object]:
         """Return dtype, shape, device, bytes, and min, max and mean of real numbers."""
+        if value.is_nested:
+            return {"dtype": str(value.dtype).removeprefix("torch."), "tensors": value.size(0)}
         facts: dict[str, object] = {
             "dtype": str(value.dtype).removeprefix("torch."),
             "shape": list(value.shape),
@@ -58,6 +80,7 @@ class TorchTensorMaterializer(Materializer):
             and value.layout is torch.strided
             and not value.is_complex()
             and not value.is_quantized
+            and not value.is_meta
         ):
             numbers = value.detach()
             numbers = numbers.float() if numbers.dtype.is_floating_point else numbers
@@ -71,6 +94,8 @@ class TorchTensorMaterializer(Materializer):
 
     def summary(self, value: torch.Tensor) -> str:
         """Return dtype and shape."""
+        if value.is_nested:
+            return f"Nested tensor {str(value.dtype).removeprefix('torch.')} of {value.size(0):,} tensors"
         return f"Tensor {str(value.dtype).removeprefix('torch.')} {tuple(value.shape)} on {value.device}"
 
 
@@ -90,7 +115,7 @@ class TorchModuleMaterializer(Materializer):
             UsageError: the module has hooks, or attributes that can't be stored.
         """
         structure, tensors = describe(value)
-        save_tensors(tensors, folder)
+        save_tensors({name: t for name, t in tensors.items() if name not in structure["lazy"]}, folder)
         (folder / _STRUCTURE).write_text(json.dumps(structure), encoding="utf-8")
 
     def load(self, folder: Path, data_type: type) -> torch.nn.Module:
@@ -98,14 +123,37 @@ class TorchModuleMaterializer(Materializer):
         structure: Structure = json.loads((folder / _STRUCTURE).read_text(encoding="utf-8"))
         return rebuild(structure, load_tensors(folder, structure["devices"]))
 
+    def prove(self, value: torch.nn.Module, folder: Path) -> None:
+        """Rebuild the module with its own tensors, and check what the files say about these.
+
+        Raises:
+            NotProvedError: the module would not come back.
+        """
+        structure, tensors = describe(value)
+        stored = {name: t.detach() for name, t in tensors.items() if name not in structure["lazy"]}
+        problem = unlike(stored, folder)
+        try:
+            rebuilt, _ = describe(rebuild(json.loads((folder / _STRUCTURE).read_bytes()), stored))
+            if json.dumps(rebuilt) != json.dumps(structure):
+                problem = problem or "Some of its attributes would be others."
+        except Exception as error:
+            raise NotProvedError.of(value, f"{type(error).__name__}: {error}", _HINT) from error
+        if problem:
+            raise NotProvedError.of(value, problem, _HINT)
+
     def extract_metadata(self, value: torch.nn.Module) -> dict[str, object]:
         """Return class, numbers of parameters, bytes, dtypes and devices."""
-        parameters = list(value.parameters())
+        import torch
+
+        lazy = torch.nn.parameter.is_lazy
+        parameters = [p for p in value.parameters() if not lazy(p)]
         return {
             "class": type(value).__name__,
             "parameters": sum(p.numel() for p in parameters),
             "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
-            "nbytes": sum(p.numel() * p.element_size() for p in [*parameters, *value.buffers()]),
+            "nbytes": sum(
+                p.numel() * p.element_size() for p in [*parameters, *value.buffers()] if not lazy(p)
+            ),
             "dtypes": sorted({str(p.dtype).removeprefix("torch.") for p in parameters}),
             "devices": sorted({str(p.device) for p in parameters}),
         }
@@ -117,4 +165,7 @@ class TorchModuleMaterializer(Materializer):
 
     def summary(self, value: torch.nn.Module) -> str:
         """Return class and number of parameters."""
-        return short(f"{type(value).__name__} with {sum(p.numel() for p in value.parameters()):,} parameters")
+        import torch
+
+        parameters = (p for p in value.parameters() if not torch.nn.parameter.is_lazy(p))
+        return short(f"{type(value).__name__} with {sum(p.numel() for p in parameters):,} parameters")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import types
-from typing import TYPE_CHECKING, NoReturn, TypedDict, cast
+from typing import TYPE_CHECKING, NoReturn, NotRequired, TypedDict, cast
 
 from rayform_core.errors import UsageError
 from rayform_runtime.artifacts.import_paths import TypeChangedError, import_path, is_importable, resolve
 from rayform_runtime.artifacts.materializers.json_codec import JSON, Decoder, Encoder
+from rayform_runtime.artifacts.materializers.registry import unsupported
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +22,8 @@ class _Node(TypedDict):
     """One module; tensors are referred to by their names, child modules by their numbers.
 
     `attributes` holds one pair each: how the attribute is stored (`value`, `tensor`, `function`, or a type of
-    PyTorch), and the stored form.
+    PyTorch), and the stored form. `parametrized` is true for a module with parametrizations, such as weight norm:
+    PyTorch makes a class for it, and `type` is the class that it had before.
     """
 
     type: str
@@ -31,19 +33,24 @@ class _Node(TypedDict):
     transient: list[str]
     attributes: dict[str, dict[str, JSON]]
     modules: dict[str, int | None]
+    parametrized: NotRequired[bool]
 
 
 class Structure(TypedDict):
     """A module without its tensors, as it is stored.
 
     `root` is the number of the outermost module in `nodes`. `devices` has the tensors that aren't on the CPU, and
-    `parameters` those that are parameters, with their `requires_grad`.
+    `parameters` those that are parameters, with their `requires_grad`. `lazy` has the dtypes of tensors whose shapes
+    only the first call of their module decides. `items` has what lies inside of the attributes' containers and isn't
+    JSON, each stored like an attribute; modules of earlier versions have none of these two.
     """
 
     root: int
     nodes: list[_Node]
     devices: dict[str, str]
     parameters: dict[str, bool]
+    lazy: NotRequired[dict[str, str]]
+    items: NotRequired[list[dict[str, JSON]]]
 
 
 def describe(module: torch.nn.Module) -> tuple[Structure, dict[str, torch.Tensor]]:
@@ -66,6 +73,8 @@ def describe(module: torch.nn.Module) -> tuple[Structure, dict[str, torch.Tensor
             for name, t in tensors.items()
             if isinstance(t, describer.torch.nn.Parameter)
         },
+        "lazy": describer.lazy,
+        "items": describer.items,
     }
     return structure, tensors
 
@@ -80,20 +89,25 @@ class _Describer:
         self.numbers: dict[int, int] = {}  # places in `nodes`, by a module's identity
         self.tensors: dict[str, torch.Tensor] = {}
         self.names: dict[int, str] = {}  # names in `tensors`, by a tensor's identity
+        self.lazy: dict[str, str] = {}  # dtypes of tensors without a shape, by name
+        self.items: list[dict[str, JSON]] = []  # objects inside of attributes
+        self.tensor_types = (torch.Tensor, torch.nn.Parameter)
 
     def module(self, module: torch.nn.Module, where: str) -> int:
         number = self.numbers.get(id(module))
         if number is not None:
             return number
-        kind = type(module)
+        parametrized = self.torch.nn.utils.parametrize.is_parametrized(module)
+        kind = self.torch.nn.utils.parametrize.type_before_parametrizations(module)
         if not is_importable(kind):
             raise UsageError(
                 f"A PyTorch module of type '{import_path(kind)}' can't be stored (at module{where}).",
                 why="Its class can't be imported by that name.",
                 hint="Define the class at the top level of a module.",
             )
+        own = _own_hooks(module)
         for name, hooks in vars(module).items():
-            if name.endswith("_hooks") and hooks and name in self.base_attributes:
+            if name.endswith("_hooks") and name in self.base_attributes and not own.issuperset(hooks):
                 raise UsageError(
                     f"A PyTorch module of type '{import_path(kind)}' can't be stored (at module{where}).",
                     why=f"It has hooks ({name.strip('_')}), which are functions.",
@@ -111,14 +125,16 @@ class _Describer:
                 n: None if t is None else self.tensor(t, f"{where}.{n}") for n, t in module._buffers.items()
             },
             "transient": sorted(module._non_persistent_buffers_set),
-            "attributes": {
-                name: self.attribute(value, f"{where}.{name}")
-                for name, value in vars(module).items()
-                if name not in self.base_attributes
-            },
+            "attributes": {},
             "modules": {},
         }
-        self.nodes.append(node)
+        if parametrized:
+            node["parametrized"] = True
+        self.nodes.append(node)  # before attributes and children, whose numbers are larger
+        skipped = self.base_attributes.union(_rebuilt_attributes(module))
+        for name, value in vars(module).items():
+            if name not in skipped:
+                node["attributes"][name] = self.attribute(value, f"{where}.{name}")
         for name, child in module._modules.items():
             node["modules"][name] = None if child is None else self.module(child, f"{where}.{name}")
         return number
@@ -126,27 +142,43 @@ class _Describer:
     def tensor(self, tensor: torch.Tensor, where: str) -> str:
         name = self.names.setdefault(id(tensor), where.lstrip("."))
         self.tensors[name] = tensor
+        if self.torch.nn.parameter.is_lazy(tensor):
+            self.lazy[name] = str(tensor.dtype)
+        elif type(tensor) not in self.tensor_types and not tensor.is_nested:
+            raise unsupported(type(tensor), inside=f"module{where}")
         return name
 
     def attribute(self, value: object, where: str) -> dict[str, JSON]:
+        """Return the stored form of an attribute: how it is stored, and the form."""
+        stored = self._special(value, where)
+        if stored is not None:
+            return stored
+
+        def store_item(item: object, inside: str) -> int:
+            stored = self._special(item, where + inside)
+            if stored is None:
+                self._refuse(item, where + inside)
+            self.items.append(stored)
+            return len(self.items) - 1
+
+        return {"value": Encoder(store_item).encode(value)}
+
+    def _special(self, value: object, where: str) -> dict[str, JSON] | None:
+        """Return the stored form of what only PyTorch or an import path can give back, or `None`."""
         if isinstance(value, _FUNCTIONS):
-            path = f"{value.__module__}:{value.__qualname__}"
-            try:
-                function = resolve(path)
-            except Exception:  # noqa: BLE001 - whatever was raised, the name doesn't lead to the function
-                function = None
-            if function is value:
-                return {"function": path}
-            self._refuse(value, where)
+            path = _path_of_function(value)
+            if path is None:
+                self._refuse(value, where)
+            return {"function": path}
+        if isinstance(value, type) and is_importable(value):
+            return {"class": import_path(value)}
         if isinstance(value, self.torch.dtype | self.torch.device | self.torch.Size):
             return {type(value).__name__: list(value) if isinstance(value, tuple) else str(value)}
         if isinstance(value, self.torch.Tensor):
             return {"tensor": self.tensor(value, where)}
-
-        def refuse(item: object, inside: str) -> int:
-            self._refuse(item, where + inside)
-
-        return {"value": Encoder(refuse).encode(value)}
+        if isinstance(value, self.torch.nn.Module):
+            return {"module": self.module(value, where)}
+        return None
 
     def _refuse(self, value: object, where: str) -> NoReturn:
         raise UsageError(
@@ -155,6 +187,18 @@ class _Describer:
             hint="Return its state_dict(), write a materializer for the module's class, or choose to pickle it: "
             "ArtifactConfig(materializer=CloudpickleMaterializer).",
         )
+
+
+def _path_of_function(function: types.FunctionType | types.BuiltinFunctionType) -> str | None:
+    """Return the import path of a function, or `None`; functions in C, like `torch.tanh`, don't know their module."""
+    own = f"{function.__module__}:{function.__qualname__}"
+    for path in (own, f"torch:{function.__name__}", f"torch.nn.functional:{function.__name__}"):
+        try:
+            if resolve(path) is function:
+                return path
+        except Exception:  # noqa: BLE001, S112 - whatever was raised, the name doesn't lead to the function
+            continue
+    return None
 
 
 def rebuild(structure: Structure, tensors: dict[str, torch.Tensor]) -> torch.nn.Module:
@@ -179,6 +223,9 @@ class _Rebuilder:
             else tensor
             for name, tensor in tensors.items()
         }
+        for name, dtype in structure.get("lazy", {}).items():
+            self.tensors[name] = self._lazy(dtype, structure["parameters"].get(name))
+        self.items = structure.get("items", [])
         self.modules: dict[int, torch.nn.Module] = {}  # those that are built, by number
 
     def module(self, number: int) -> torch.nn.Module:
@@ -204,14 +251,26 @@ class _Rebuilder:
         module._non_persistent_buffers_set = set(node["transient"])
         for name, child in node["modules"].items():
             module._modules[name] = None if child is None else self.module(child)
+        if node.get("parametrized"):
+            _parametrize(module)
+        _finish(module)
         return module
+
+    def _lazy(self, dtype: str, requires_grad: bool | None) -> torch.Tensor:
+        kind = getattr(self.torch, dtype.removeprefix("torch."))
+        if requires_grad is None:
+            return self.torch.nn.UninitializedBuffer(dtype=kind)
+        return self.torch.nn.UninitializedParameter(requires_grad=requires_grad, dtype=kind)
 
     def _attribute(self, stored: dict[str, JSON]) -> object:
         import json
 
         ((how, value),) = stored.items()
         if how == "value":
-            return json.loads(json.dumps(value), object_hook=Decoder(lambda number: None).hook)
+            hook = Decoder(lambda number: self._attribute(self.items[number])).hook
+            return json.loads(json.dumps(value), object_hook=hook)
+        if how == "module":
+            return self.module(cast("int", value))
         if how == "Size":
             return self.torch.Size(cast("list[int]", value))
         name = str(value)
@@ -220,8 +279,69 @@ class _Rebuilder:
             if not isinstance(function, _FUNCTIONS):
                 raise UsageError(f"'{name}' of a stored PyTorch module is not a function any more.")
             return function
+        if how == "class":
+            kind = resolve(name)
+            if not isinstance(kind, type):
+                raise TypeChangedError(f"'{name}' of a stored PyTorch module is not a class any more.")
+            return kind
         if how == "tensor":
             return self.tensors[name]
         if how == "device":
             return self.torch.device(name)
         return getattr(self.torch, name.removeprefix("torch."))
+
+
+def _own_hooks(module: torch.nn.Module) -> set[int]:
+    """Return the numbers of hooks that need not be stored.
+
+    A lazy module sets its own ones again. Weight norm's only translates weights that PyTorch before 2.0 stored.
+    """
+    from torch.nn.modules.lazy import LazyModuleMixin
+
+    own = {
+        number
+        for number, hook in module._load_state_dict_pre_hooks.items()
+        if getattr(getattr(hook, "hook", hook), "__module__", None) == "torch.nn.utils.parametrizations"
+    }
+    if isinstance(module, LazyModuleMixin):
+        handles = (getattr(module, name, None) for name in _LAZY_HOOKS)
+        own.update(handle.id for handle in handles if handle is not None)
+    return own
+
+
+_LAZY_HOOKS = ("_load_hook", "_initialize_hook")
+_FLAT_WEIGHTS = ("_flat_weights", "_flat_weight_refs")
+
+
+def _rebuilt_attributes(module: torch.nn.Module) -> tuple[str, ...]:
+    """Return the attributes that `_finish` makes from others."""
+    import torch
+    from torch.nn.modules.lazy import LazyModuleMixin
+
+    if isinstance(module, torch.nn.RNNBase):
+        return _FLAT_WEIGHTS
+    return _LAZY_HOOKS if isinstance(module, LazyModuleMixin) else ()
+
+
+def _finish(module: torch.nn.Module) -> None:
+    """Make what a module's class keeps about its weights and hooks, by the class's own means."""
+    import torch
+    from torch.nn.modules.lazy import LazyModuleMixin
+
+    if isinstance(module, torch.nn.RNNBase):
+        module._init_flat_weights()
+    elif isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():  # type: ignore[misc] # PyTorch annotates `self` with a protocol
+        module._load_hook = module._register_load_state_dict_pre_hook(module._lazy_load_hook)
+        module._initialize_hook = module.register_forward_pre_hook(module._infer_parameters, with_kwargs=True)
+
+
+def _parametrize(module: torch.nn.Module) -> None:
+    """Give the module the class that PyTorch makes for its parametrizations, which are child modules already."""
+    import torch
+    from torch.nn.utils import parametrize
+
+    parametrize._inject_new_class(module)
+    parametrizations = module.parametrizations
+    if isinstance(parametrizations, torch.nn.ModuleDict):
+        for name in parametrizations:
+            parametrize._inject_property(module, name)
