@@ -32,6 +32,8 @@ def difference(a: Any, b: Any, where: str = "value") -> str | None:
         return _tensors(a, b, where)
     if module.startswith("scipy.sparse"):
         return _matrices(a, b, where)
+    if isinstance(a, str | bytes | int):
+        return None if a == b else f"{where}: {a!r:.200} and {b!r:.200}"
     if isinstance(a, float):
         same = (math.isnan(a) and math.isnan(b)) or (a == b and math.copysign(1, a) == math.copysign(1, b))
         return None if same else f"{where}: {a!r} and {b!r}"

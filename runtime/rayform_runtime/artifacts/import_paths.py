@@ -64,6 +64,9 @@ def import_path(kind: type) -> str:
         >>> import_path(dict)
         'builtins:dict'
     """
+    generic = kind.__dict__.get("__pydantic_generic_metadata__")
+    if isinstance(generic, dict) and isinstance(generic.get("origin"), type):
+        kind = generic["origin"]  # pydantic makes a class for `Box[int]`, which no module has
     module = kind.__module__
     if module == "pathlib._local":  # Python 3.13 defines there what 3.11 and 3.12 define in `pathlib`
         module = "pathlib"

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from rayform_core.errors import ConflictError, IntegrityError, RayformError, UsageError
 from rayform_runtime.artifacts.import_paths import TypeGoneError, import_path, resolve, types_replaced
-from rayform_runtime.artifacts.materializers.base import Materializer
+from rayform_runtime.artifacts.materializers.base import Materializer, prove_saved
 from rayform_runtime.artifacts.materializers.registry import (
     REGISTERED,
     materializer_for,
@@ -81,6 +81,7 @@ def save_value(
 
     Raises:
         UnsupportedTypeError: no materializer takes the value.
+        NotProvedError: what was written would not give the value back; nothing is stored.
         ConflictError: another value is committed under this ID.
     """
     chosen = _choose(value, declared_type, materializer, step, output)
@@ -92,6 +93,7 @@ def save_value(
         if files is not None:
             refuse_unsafe_names(files)
         if files is not None and not visualizations and is_embeddable(files) and not _draws(worker):
+            worker.prove_files(value, files)
             facts = {**_extract(worker, value), **(metadata or {})}
             try:
                 commit = store.commit_files(
@@ -102,7 +104,6 @@ def save_value(
         else:
             with store.staging(id) as folder:
                 _save(worker, value, files, folder, store)
-                worker.prove(value, folder)
                 facts = {**_extract(worker, value), **(metadata or {})}
                 pictures = _save_pictures(worker, value, folder, visualizations or {})
                 try:
@@ -237,6 +238,9 @@ def _save(
     try:
         if files is None:
             worker.save(value, folder)
+            prove_saved(worker, value, folder)
+        else:
+            worker.prove_files(value, files)
         for path, data in (files or {}).items():
             (folder / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             (folder / path).write_bytes(data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +17,7 @@ __all__ = [
     "NotProvedError",
     "content_of",
     "needs",
+    "prove_saved",
     "register",
     "short",
     "unregister",
@@ -173,15 +174,26 @@ class Materializer(abc.ABC):
             NotProvedError: the value would not come back.
         """
         files = [path for path in folder.rglob("*") if path.is_file()]
-        if len(files) > _PROVED_FILES or sum(path.stat().st_size for path in files) > _PROVED:
-            return
+        if len(files) <= _PROVED_FILES and sum(path.stat().st_size for path in files) <= _PROVED:
+            self._try(value, lambda: self.load(folder, type(value)))
+
+    def prove_files(self, value: Any, files: Mapping[str, bytes]) -> None:
+        """Check that what `to_files` returned gives the value; like `prove`.
+
+        Raises:
+            NotProvedError: the value would not come back.
+        """
+        if sum(map(len, files.values())) <= _PROVED:
+            self._try(value, lambda: self.from_files(files, type(value)))
+
+    def _try(self, value: Any, load: Callable[[], Any]) -> None:
         try:
-            self.load(folder, type(value))
+            load()
         except Exception as error:
             raise NotProvedError.of(
                 value,
-                f"{type(self).__name__}.load fails on what its save wrote: {type(error).__name__}: {error}",
-                "Correct the materializer; nothing was stored.",
+                f"{type(self).__name__} can't load what it has written: {type(error).__name__}: {error}",
+                "Correct the materializer. Nothing was stored.",
             ) from error
 
     def extract_metadata(self, value: Any) -> dict[str, Any]:
@@ -199,6 +211,23 @@ class Materializer(abc.ABC):
     def summary(self, value: Any) -> str:
         """Return one short line that shows users what the value is."""
         return type(value).__name__
+
+
+def prove_saved(worker: Materializer, value: object, folder: Path) -> None:
+    """Check that what `worker.save` wrote into the folder loads as the value.
+
+    A subclass that overrides `save` or `load` may write other files than the `prove` that it inherits knows, so these
+    are only loaded.
+
+    Raises:
+        NotProvedError: the value would not come back.
+    """
+    kind = type(worker)
+    prover = _definer(kind, "prove")
+    if all(issubclass(prover, _definer(kind, name)) for name in ("save", "load")):
+        worker.prove(value, folder)
+    else:
+        Materializer.prove(worker, value, folder)
 
 
 def register(kind: type, materializer: type[Materializer]) -> None:

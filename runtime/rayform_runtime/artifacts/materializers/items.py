@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypedDict, cast
 
 from rayform_runtime.artifacts.import_paths import import_path, resolve
-from rayform_runtime.artifacts.materializers.base import Materializer
+from rayform_runtime.artifacts.materializers.base import Materializer, prove_saved
 from rayform_runtime.artifacts.materializers.registry import find, resolve_materializer, unsupported
 
 __all__ = ["ItemReader", "ItemWriter", "RecordedItems", "SameItems"]
@@ -57,7 +57,7 @@ class ItemWriter:
         place.mkdir(mode=0o700, parents=True)
         worker = chosen()
         worker.save(item, place)
-        worker.prove(item, place)
+        prove_saved(worker, item, place)
         self._items.append({"type": import_path(kind), "materializer": import_path(chosen)})
         self.originals.append(item)
         return number

@@ -10,20 +10,26 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from datetime import date, datetime, time, timedelta
+from functools import cached_property
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rayform_core.errors import UsageError
 from rayform_runtime.artifacts.import_paths import TypeChangedError, import_path, is_importable, resolve
-from rayform_runtime.artifacts.materializers.registry import find
+from rayform_runtime.artifacts.materializers import pandas_scalars
+from rayform_runtime.artifacts.materializers.generic_types import decode_type, encode_type, parametrized
+from rayform_runtime.artifacts.materializers.registry import UnsupportedTypeError, find
+from rayform_runtime.artifacts.materializers.zones import StoredZone, zone_form, zone_of
 
 if TYPE_CHECKING:
     from collections import defaultdict
 
     import numpy as np
-    import pandas as pd
 
 __all__ = ["JSON", "Decoder", "Encoder"]
 
@@ -104,6 +110,10 @@ class Encoder:
         if "numpy:generic" in names or "numpy:ndarray" in names:
             small = _small_array(value)
             return small if small is not None else {"$item": self._store_item(value, where)}
+        if kind is ModuleType and sys.modules.get(value.__name__) is value:
+            return {"$module": value.__name__}  # results of SciPy keep the one that they were computed with
+        if "numpy:dtype" in names:
+            return {"$dtype": _dtype_form(value, where)}
         if _has_user_materializer(kind):
             return {"$item": self._store_item(value, where)}
         if "enum:Enum" in names and value.name is not None and "|" not in value.name:
@@ -111,11 +121,14 @@ class Encoder:
         if "enum:Flag" in names:
             return {"$flag": [self._path(kind, where), value.value]}
         if issubclass(kind, tuple) and hasattr(kind, "_fields"):
-            return {"$namedtuple": [self._path(kind, where), self._list(tuple(value), where)]}
+            stored = [self._path(kind, where), self._list(tuple(value), where)]
+            if getattr(value, "__dict__", None):
+                stored.append(self._dict(vars(value), where))
+            return {"$namedtuple": stored}
         if "pydantic.main:BaseModel" in names:
             from rayform_runtime.artifacts.materializers.pydantic_codec import encode_model
 
-            return {"$pydantic": [self._path(kind, where), encode_model(value, self.encode, where)]}
+            return {"$pydantic": [self._class(kind, where), encode_model(value, self.encode, where)]}
         if dataclasses.is_dataclass(kind) and kind.__new__ is object.__new__:
             return {"$dataclass": [self._path(kind, where), self._attributes(value, where)]}
         return {"$item": self._store_item(value, where)}
@@ -124,11 +137,27 @@ class Encoder:
         names = [field.name for field in dataclasses.fields(value)]
         # Attributes that aren't fields come from __post_init__, which loading doesn't call.
         names += [name for name in getattr(value, "__dict__", ()) if name not in names]
-        return {
-            name: self.encode(getattr(value, name), f"{where}.{name}")
-            for name in names
-            if hasattr(value, name)
-        }
+        attributes: dict[str, JSON] = {}
+        for name in names:
+            place = f"{where}.{name}"
+            if name == "__orig_class__":
+                attributes[name] = {"$type": self._type(value.__orig_class__, place)}
+            elif hasattr(value, name):
+                try:
+                    attributes[name] = self.encode(getattr(value, name), place)
+                except UnsupportedTypeError:
+                    if not isinstance(getattr(type(value), name, None), cached_property):
+                        raise
+                    # It is computed again, as it was the first time.
+        return attributes
+
+    def _class(self, kind: type, where: str) -> JSON:
+        """Return the import path of a class, or the JSON form of a generic model with arguments."""
+        return self._path(kind, where) if parametrized(kind) is None else {"$type": self._type(kind, where)}
+
+    def _type(self, annotation: object, where: str) -> JSON:
+        stored: JSON = encode_type(annotation, lambda kind: self._path(kind, where), where)
+        return stored
 
     def _path(self, kind: type, where: str) -> str:
         if kind not in self._importable:
@@ -162,25 +191,18 @@ def _small_array(value: np.ndarray | np.generic) -> JSON:
     return {"$ndarray": [value.dtype.str, list(value.shape), data]}
 
 
-def _zone(value: datetime | time, where: str) -> JSON:
-    zone = value.tzinfo
-    if zone is None:
-        return None
-    key = getattr(zone, "key", None)
-    if isinstance(key, str) and type(zone).__module__.startswith("zoneinfo"):
-        return key
-    if type(zone) is timezone:
-        return [zone.utcoffset(None).total_seconds(), zone.tzname(None)]
-    raise UsageError(
-        f"A time with zone {zone!r} can't be stored{f' (at {where})' if where else ''}.",
-        why=f"Its zone is of type '{import_path(type(zone))}'.",
-        hint="Use `zoneinfo.ZoneInfo` or `datetime.timezone`, for instance value.astimezone(timezone.utc).",
-    )
+def _dtype_form(dtype: np.dtype, where: str) -> JSON:
+    import numpy as np
+
+    form: JSON = np.lib.format.dtype_to_descr(dtype) if dtype.names is not None else dtype.str
+    if _decode_dtype(form) != dtype:
+        raise UsageError(f"The NumPy dtype '{dtype}' can't be stored{f' (at {where})' if where else ''}.")
+    return form
 
 
 def _encode_time(encoder: Encoder, value: datetime | time, where: str) -> JSON:
     naive = value.replace(tzinfo=None, fold=0)
-    return {f"${type(value).__name__}": [naive.isoformat(), _zone(value, where), value.fold]}
+    return {f"${type(value).__name__}": [naive.isoformat(), zone_form(value, where), value.fold]}
 
 
 def _encode_default_dict(encoder: Encoder, value: defaultdict[object, object], where: str) -> JSON:
@@ -195,6 +217,11 @@ def _encode_default_dict(encoder: Encoder, value: defaultdict[object, object], w
             )
         path = encoder._path(factory, where)
     return {"$defaultdict": [path, encoder._pairs(value, where)]}
+
+
+def _encode_mapping(encoder: Encoder, value: dict[object, object], where: str) -> JSON:
+    stored = [encoder._path(type(value), where), encoder._pairs(value, where)]
+    return {"$mapping": [*stored, encoder._dict(vars(value), where)]}
 
 
 def _encode_bytes(encoder: Encoder, value: bytes | bytearray, where: str) -> JSON:
@@ -223,43 +250,10 @@ _ENCODERS: dict[str, Callable[[Encoder, Any, str], JSON]] = {
     "collections:Counter": lambda e, v, w: {"$counter": e._pairs(v, w)},
     "collections:deque": lambda e, v, w: {"$deque": [e._list(list(v), w), v.maxlen]},
     "collections:defaultdict": _encode_default_dict,
+    **pandas_scalars.ENCODERS,
+    "sklearn.utils._bunch:Bunch": _encode_mapping,
+    "scipy.optimize._optimize:OptimizeResult": _encode_mapping,
 }
-
-
-def _encode_timestamp(encoder: Encoder, value: pd.Timestamp, where: str) -> JSON:
-    return {"$timestamp": [value.tz_localize(None).isoformat(), _zone(value, where), value.unit, value.fold]}
-
-
-def _encode_pandas_timedelta(encoder: Encoder, value: pd.Timedelta, where: str) -> JSON:
-    return {"$pdtimedelta": [int(value.asm8.view("i8")), value.unit]}
-
-
-def _encode_period(encoder: Encoder, value: pd.Period, where: str) -> JSON:
-    from pandas import PeriodDtype
-
-    return {"$period": [value.ordinal, str(PeriodDtype(value.freq))]}
-
-
-def _encode_interval(encoder: Encoder, value: pd.Interval, where: str) -> JSON:
-    ends = [
-        encoder.encode(end, f"{where}.{name}")
-        for end, name in zip((value.left, value.right), ("left", "right"), strict=True)
-    ]
-    return {"$interval": [*ends, value.closed]}
-
-
-# The import path of a pandas type is in the top package with pandas 3, and in the defining module with pandas 2.
-for _place in ("pandas", "pandas._libs.tslibs.timestamps"):
-    _ENCODERS[_place + ":Timestamp"] = _encode_timestamp
-for _place in ("pandas", "pandas._libs.tslibs.timedeltas"):
-    _ENCODERS[_place + ":Timedelta"] = _encode_pandas_timedelta
-for _place in ("pandas", "pandas._libs.tslibs.period"):
-    _ENCODERS[_place + ":Period"] = _encode_period
-for _place in ("pandas", "pandas._libs.interval"):
-    _ENCODERS[_place + ":Interval"] = _encode_interval
-for _place in ("pandas.api.typing", "pandas._libs.tslibs.nattype", "pandas._libs.missing"):
-    _ENCODERS[_place + ":NaTType"] = lambda e, v, w: {"$pandas": "NaT"}
-    _ENCODERS[_place + ":NAType"] = lambda e, v, w: {"$pandas": "NA"}
 
 
 class Decoder:
@@ -289,68 +283,21 @@ class Decoder:
         return document
 
 
-StoredZone: TypeAlias = "str | tuple[float, str] | None"
-"""A time zone: its key, or the offset in seconds and the name of a fixed one."""
-
-
-def _zone_of(stored: StoredZone) -> tzinfo | None:
-    if stored is None:
-        return None
-    if isinstance(stored, str):
-        from zoneinfo import ZoneInfo
-
-        return ZoneInfo(stored)
-    offset, name = timedelta(seconds=stored[0]), stored[1]
-    if not offset and name == "UTC":
-        return UTC
-    zone = timezone(offset)
-    return zone if zone.tzname(None) == name else timezone(offset, name)
-
-
 def _decode_datetime(text: str, zone: StoredZone, fold: int) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=_zone_of(zone), fold=fold)
+    return datetime.fromisoformat(text).replace(tzinfo=zone_of(zone), fold=fold)
 
 
 def _decode_time(text: str, zone: StoredZone, fold: int) -> time:
-    return time.fromisoformat(text).replace(tzinfo=_zone_of(zone), fold=fold)
+    return time.fromisoformat(text).replace(tzinfo=zone_of(zone), fold=fold)
 
 
-TimeUnit: TypeAlias = Literal["s", "ms", "us", "ns"]
+def _decode_dtype(form: Any) -> np.dtype:
+    import numpy as np
 
-
-def _decode_timestamp(text: str, zone: StoredZone, unit: TimeUnit, fold: int) -> object:
-    import pandas as pd
-
-    naive = pd.Timestamp(text).as_unit(unit)
-    tz = _zone_of(zone)
-    if tz is None:
-        return naive
-    return naive.tz_localize(tz, ambiguous=not fold, nonexistent="shift_forward")
-
-
-def _decode_pandas_timedelta(count: int, unit: TimeUnit) -> object:
-    import pandas as pd
-
-    return pd.Timedelta(count, unit=unit).as_unit(unit)
-
-
-def _decode_period(ordinal: int, dtype: str) -> object:
-    import pandas as pd
-
-    kind: Any = pd.api.types.pandas_dtype(dtype)
-    return pd.Period(ordinal=ordinal, freq=kind.freq)
-
-
-def _decode_interval(left: Any, right: Any, closed: Literal["left", "right", "both", "neither"]) -> object:
-    import pandas as pd
-
-    return pd.Interval(left, right, closed=closed)
-
-
-def _decode_missing(name: str) -> object:
-    import pandas as pd
-
-    return {"NaT": pd.NaT, "NA": pd.NA}[name]
+    if isinstance(form, str):
+        return np.dtype(form)
+    fields = [tuple(tuple(part) if isinstance(part, list) else part for part in field) for field in form]
+    return np.lib.format.descr_to_dtype(fields)
 
 
 def _decode_numpy(dtype: str, data: str, text: str = "") -> object:
@@ -400,14 +347,33 @@ def _decode_flag(path: str, value: int) -> object:
     return _class(path, lambda k: issubclass(k, enum.Flag), "a flag")(value)
 
 
-def _decode_namedtuple(path: str, items: Sequence[object]) -> object:
+def _decode_namedtuple(
+    path: str, items: Sequence[object], attributes: Mapping[str, object] | None = None
+) -> object:
     kind = _class(path, lambda k: issubclass(k, tuple) and hasattr(k, "_fields"), "a named tuple")
-    fewest = len(kind._fields) - len(kind._field_defaults)
-    if not fewest <= len(items) <= len(kind._fields):
-        raise _changed(
-            path, f"The saved value has {len(items)} fields, and the type has {len(kind._fields)}."
-        )
-    return kind(*items)
+    if len(items) == len(kind._fields):
+        # Not by a call of the class, whose `__new__` may take other arguments than the fields.
+        value = tuple.__new__(kind, items)
+    else:
+        fewest = len(kind._fields) - len(kind._field_defaults)
+        if not fewest <= len(items) <= len(kind._fields):
+            raise _changed(
+                path, f"The saved value has {len(items)} fields, and the type has {len(kind._fields)}."
+            )
+        value = kind(*items)
+    if attributes:
+        vars(value).update(attributes)
+    return value
+
+
+def _decode_mapping(
+    path: str, pairs: Iterable[tuple[object, object]], attributes: Mapping[str, object]
+) -> object:
+    kind = _class(path, lambda k: issubclass(k, dict), "a dict")
+    value = kind.__new__(kind)
+    dict.update(value, pairs)
+    vars(value).update(attributes)
+    return value
 
 
 def _decode_dataclass(path: str, attributes: Mapping[str, object]) -> object:
@@ -431,7 +397,7 @@ def _decode_dataclass(path: str, attributes: Mapping[str, object]) -> object:
     return value
 
 
-def _decode_pydantic(path: str, stored: dict[str, Any]) -> object:
+def _decode_pydantic(path: str | type, stored: dict[str, Any]) -> object:
     from rayform_runtime.artifacts.materializers.pydantic_codec import decode_model
 
     return decode_model(path, stored)
@@ -469,10 +435,13 @@ _DECODERS: dict[str, Callable[..., object]] = {
     "$bytes": b64decode,
     "$bytearray": lambda stored: bytearray(b64decode(stored)),
     "$date": date.fromisoformat,
+    "$dtype": _decode_dtype,
+    "$module": import_module,
+    "$type": decode_type,
     "$uuid": _constructor("uuid:UUID"),
     "$decimal": _constructor("decimal:Decimal"),
-    "$pandas": _decode_missing,
     "$purepath": _constructor("pathlib:PurePosixPath"),
+    **pandas_scalars.DECODERS,
     "$ordereddict": _constructor("collections:OrderedDict"),
     "$counter": lambda stored: _constructor("collections:Counter")(dict(stored)),
 }
@@ -485,16 +454,14 @@ _MEMBER_DECODERS: dict[str, Callable[..., object]] = {
     "$fraction": _constructor("fractions:Fraction"),
     "$deque": _decode_deque,
     "$defaultdict": _decode_default_dict,
-    "$timestamp": _decode_timestamp,
-    "$pdtimedelta": _decode_pandas_timedelta,
-    "$period": _decode_period,
-    "$interval": _decode_interval,
     "$numpy": _decode_numpy,
     "$ndarray": _decode_ndarray,
     "$enum": _decode_enum,
     "$flag": _decode_flag,
+    "$mapping": _decode_mapping,
     "$namedtuple": _decode_namedtuple,
     "$dataclass": _decode_dataclass,
     "$pydantic": _decode_pydantic,
+    **pandas_scalars.MEMBER_DECODERS,
 }
 """Decoders that take the members of the stored list as arguments."""

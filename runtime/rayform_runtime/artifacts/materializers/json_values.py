@@ -6,29 +6,24 @@ import json
 import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any
 
 from rayform_core.errors import UsageError
-from rayform_runtime.artifacts.import_paths import import_path, resolve
-from rayform_runtime.artifacts.materializers.base import Materializer, content_of, short
-from rayform_runtime.artifacts.materializers.json_codec import Decoder, Encoder
-from rayform_runtime.artifacts.materializers.registry import find, resolve_materializer, unsupported
+from rayform_runtime.artifacts.import_paths import import_path
+from rayform_runtime.artifacts.materializers.base import Materializer, NotProvedError, content_of, short
+from rayform_runtime.artifacts.materializers.items import ItemReader, ItemWriter, SameItems
+from rayform_runtime.artifacts.materializers.json_codec import JSON, Decoder, Encoder
 from rayform_runtime.artifacts.stores.interface import CorruptArtifactError
 
 __all__ = ["JsonMaterializer"]
 
-_VALUE, _ITEMS = "value.json", "items.json"
+_VALUE = "value.json"
+_COMPARED = 1 << 20
+"""Bytes; a longer document is decoded before it is committed, and not compared."""
 
 
 class _HasItemsError(Exception):
     """A value holds an item that only another materializer can store."""
-
-
-class _Item(TypedDict):
-    """Import paths of an item's type, and of the materializer that stored it."""
-
-    type: str
-    materializer: str
 
 
 def _encoded(value: object, store_item: Callable[[object, str], int]) -> bytes:
@@ -54,6 +49,45 @@ def _decoded(data: bytes, data_type: type, load_item: Callable[[int], object]) -
         ) from error
 
 
+def _prove(value: object, data: bytes, same: SameItems) -> None:
+    """Raise if the JSON of a value doesn't give that value.
+
+    Raises:
+        NotProvedError: names the first place where the value would be another one.
+    """
+    try:
+        decoded = json.loads(data, object_hook=Decoder(same.load).hook)
+    except Exception as error:
+        raise NotProvedError.of(value, f"{type(error).__name__}: {error}", _HINT) from error
+    if type(decoded) is not type(value):
+        raise NotProvedError.of(value, f"It would be loaded as a '{import_path(type(decoded))}'.", _HINT)
+    if len(data) > _COMPARED:
+        return
+    if b"$" not in data:
+        # Without a tag, Python's own types alone are in there, which compare exactly.
+        where = "" if decoded == value else _HERE
+    else:
+        again = _encoded(decoded, same.store)
+        where = "" if again == data else _place(json.loads(data), json.loads(again)) or _HERE
+    if where:
+        raise NotProvedError.of(value, f"At {where}, it would be another value.", _HINT)
+
+
+_HERE = "its top level"
+_HINT = "Return the parts of it that you need as plain values, or write a materializer for its type."
+
+
+def _place(one: JSON, other: JSON, where: str = "") -> str:
+    """Return the first place where two documents differ, or an empty text."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        pairs = [("" if key[:1] == "$" else f"[{key!r}]", one[key], other[key]) for key in one]
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = [(f"[{n}]", *pair) for n, pair in enumerate(zip(one, other, strict=True))]
+    else:
+        return "" if one == other and type(one) is type(other) else where or _HERE
+    return next((place for name, a, b in pairs if (place := _place(a, b, where + name))), "")
+
+
 class JsonMaterializer(Materializer):
     """Stores numbers, strings, lists, dicts, tuples, sets, dates, enumerations, dataclasses and pydantic models.
 
@@ -61,26 +95,31 @@ class JsonMaterializer(Materializer):
     of them are stored by their own materializers, each in a folder below `items`.
     """
 
+    def __init__(self) -> None:
+        self._originals: list[object] = []
+
     def save(self, value: Any, folder: Path) -> None:
         """Write `value.json`, and the items that need other materializers."""
-        items: list[_Item] = []
+        items = ItemWriter(folder, JsonMaterializer)
+        self._originals = items.originals
+        (folder / _VALUE).write_bytes(_encoded(value, items.store))
+        items.close()
 
-        def store_item(item: object, where: str) -> int:
-            kind = type(item)
-            chosen = find(kind)
-            if chosen is None or chosen is JsonMaterializer:
-                raise unsupported(kind, inside=f"value{where}")
-            number = len(items)
-            items.append({"type": import_path(kind), "materializer": import_path(chosen)})
-            place = folder / "items" / str(number)
-            place.mkdir(mode=0o700, parents=True)
-            chosen().save(item, place)
-            return number
+    def prove(self, value: Any, folder: Path) -> None:
+        """Decode the document again and compare.
 
-        data = _encoded(value, store_item)
-        (folder / _VALUE).write_bytes(data)
-        if items:
-            (folder / _ITEMS).write_bytes(json.dumps(items).encode())
+        Raises:
+            NotProvedError: it doesn't give the value.
+        """
+        _prove(value, (folder / _VALUE).read_bytes(), SameItems(self._originals))
+
+    def prove_files(self, value: Any, files: Mapping[str, bytes]) -> None:
+        """Decode the document again and compare.
+
+        Raises:
+            NotProvedError: it doesn't give the value.
+        """
+        _prove(value, files[_VALUE], SameItems(()))
 
     def to_files(self, value: Any) -> dict[str, bytes] | None:
         """Return `value.json`, or `None` if items need other materializers."""
@@ -97,24 +136,15 @@ class JsonMaterializer(Materializer):
         """Read the value."""
 
         def no_item(number: int) -> object:
-            raise KeyError(_ITEMS)
+            raise KeyError("items.json")
 
         return _decoded(content_of(files, _VALUE), data_type, no_item)
 
     def load(self, folder: Path, data_type: type) -> Any:
         """Read the value."""
-        items: list[_Item] = []
-
-        def load_item(number: int) -> object:
-            if not items:
-                items.extend(json.loads((folder / _ITEMS).read_bytes()))
-            item = items[number]
-            chosen = resolve_materializer(item["materializer"])()
-            return chosen.load(folder / "items" / str(int(number)), cast("type", resolve(item["type"])))
-
         with (folder / _VALUE).open("rb", buffering=0) as file:
             data = file.read()
-        return _decoded(data, data_type, load_item)
+        return _decoded(data, data_type, ItemReader(folder).load)
 
     def extract_metadata(self, value: Any) -> dict[str, Any]:
         """Return the number itself, the length of a container, or the names of fields."""

@@ -54,7 +54,7 @@ def encode_model(
         return {"shape": _shape(kind), "dump": encode(dumped, where)}
 
 
-def decode_model(path: str, stored: Mapping[str, Any]) -> BaseModel:
+def decode_model(path: str | type, stored: Mapping[str, Any]) -> BaseModel:
     """Return a model from what `encode_model` returned; it is validated again only if its class has other fields now.
 
     Raises:
@@ -62,7 +62,7 @@ def decode_model(path: str, stored: Mapping[str, Any]) -> BaseModel:
     """
     from pydantic import BaseModel, ValidationError
 
-    kind = resolve(path)
+    kind = resolve(path) if isinstance(path, str) else path
     if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
         raise TypeChangedError(
             f"A stored value of type '{path}' can't be loaded.",
@@ -89,12 +89,15 @@ def decode_model(path: str, stored: Mapping[str, Any]) -> BaseModel:
             why=f"Field '{'.'.join(map(str, first['loc']))}': {first['msg']}.",
             hint="Give new fields a default, or load the value with the code that saved it.",
         ) from error
-    value = kind.model_construct(_fields_set=set(stored["set"]))
+    # Not by `model_construct`, which asks a `RootModel` for its root, and calls `model_post_init` once more.
+    value = kind.__new__(kind)
     object.__setattr__(value, "__dict__", dict(stored["fields"]))
-    if stored["extra"] is not None:
-        object.__setattr__(value, "__pydantic_extra__", stored["extra"])
-    if stored["private"]:
-        object.__setattr__(
-            value, "__pydantic_private__", {**(value.__pydantic_private__ or {}), **stored["private"]}
-        )
+    object.__setattr__(value, "__pydantic_fields_set__", set(stored["set"]))
+    object.__setattr__(value, "__pydantic_extra__", stored["extra"])
+    private: dict[str, object] | None = None
+    if kind.__private_attributes__:
+        defaults = {name: attribute.get_default() for name, attribute in kind.__private_attributes__.items()}
+        private = {name: item for name, item in defaults.items() if repr(item) != "PydanticUndefined"}
+        private.update(stored["private"])
+    object.__setattr__(value, "__pydantic_private__", private)
     return value
