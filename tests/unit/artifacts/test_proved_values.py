@@ -136,7 +136,13 @@ def test_everyday_values_come_back(through: Through, value: Any) -> None:
 
 def test_values_come_back_in_another_process(tmp_path: Path, local_store: LocalArtifactStore) -> None:
     """Results of SciPy are made there without what made them here."""
-    names = [name for name, value in VALUES.items() if type(value).__module__.startswith(("scipy", "numpy"))]
+    # The other process answers by pickle, which a t-test doesn't survive.
+    names = [
+        name
+        for name, value in VALUES.items()
+        if type(value).__module__.startswith("scipy") and not name.startswith("t-test")
+    ]
+    assert len(names) > 10
     saved = [save_value(local_store, new_id(), VALUES[name]) for name in names]
     for name, loaded in zip(names, loaded_elsewhere(tmp_path, local_store, saved), strict=True):
         assert_same(loaded, VALUES[name])
@@ -193,12 +199,6 @@ def test_sparse_matrices_of_every_shape_come_back(
     assert_same(loaded, value)
     with local_store.open_local(saved.uri) as folder:
         assert (scipy.sparse.load_npz(folder / "matrix.npz").toarray() == value.toarray()).all()
-
-
-def test_sparse_matrices_of_objects_are_refused(through: Through) -> None:
-    """They could only be pickled."""
-    with pytest.raises(UsageError, match="Python objects"):
-        through(scipy.sparse.csr_matrix(np.array([[None]], dtype=object)))
 
 
 @pytest.mark.parametrize("mask", [np.ma.nomask, [False, False], [True, False]])
@@ -298,7 +298,7 @@ def test_every_estimator_of_sklearn_comes_back(tmp_path: Path, local_store: Loca
         else:
             originals.append((name, estimator, data))
     assert len(originals) > 200
-    # Their trees and kernels of Cython can't be taken apart by skops; the error offers pickling.
+    # skops doesn't store its tree, whose nodes refer to each other; the error offers pickling.
     assert refused == ["Birch"]
     for (name, estimator, data), loaded in zip(
         originals, loaded_elsewhere(tmp_path, local_store, saved), strict=True

@@ -18,7 +18,7 @@ from rayform_runtime.artifacts.stores.interface import CorruptArtifactError
 __all__ = ["JsonMaterializer"]
 
 _VALUE = "value.json"
-_COMPARED = 1 << 20
+_COMPARED = 1 << 16
 """Bytes; a longer document is decoded before it is committed, and not compared."""
 
 

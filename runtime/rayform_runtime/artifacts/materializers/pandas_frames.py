@@ -24,9 +24,8 @@ __all__ = ["PandasMaterializer"]
 
 _FRAME, _LISTS, _ABOUT = "frame.parquet", "lists.parquet", "frame.json"
 _MOST_CELLS = 2_000_000
-_PROVED_WHOLE = 1 << 20
-"""Bytes; of larger values, the files' structure and the first rows are proved."""
-_PROVED_ROWS = 50
+_PROVED_BYTES, _PROVED_CELLS, _PROVED_ROWS = 1 << 20, 20_000, 50
+"""Of values with more bytes or cells, the files' structure and the first rows are proved."""
 
 
 class PandasMaterializer(Materializer):
@@ -75,7 +74,7 @@ class PandasMaterializer(Materializer):
 
         size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
         try:
-            if size <= _PROVED_WHOLE and value.size <= _PROVED_WHOLE:
+            if size <= _PROVED_BYTES and value.size <= _PROVED_CELLS:
                 same = SameItems(self._originals)
                 problem = _difference(value, _read(folder, Decoder(same.load), type(value)), same)
             else:

@@ -128,6 +128,11 @@ _HARMLESS = frozenset(
         "numpy.sum",
         "scipy._lib.array_api_compat.numpy._aliases.asarray",
         "scipy.interpolate._bsplines.BSpline",
+        *(
+            f"scipy.sparse._{form}.{form}_{kind}"
+            for form in ("csr", "csc", "coo")
+            for kind in ("array", "matrix")
+        ),
     }
 )
 
