@@ -234,9 +234,9 @@ def test_nothing_is_committed_that_would_come_back_otherwise(
     local_store: LocalArtifactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A small frame is read again and compared before it is committed."""
-    monkeypatch.setattr(pandas_arrays.ArrayReader, "_numpy", lambda self, data, stored: data.to_numpy() + 1)
+    monkeypatch.setattr(pandas_arrays.ArrayReader, "_objects", lambda self, data, stored: data.to_numpy())
     with pytest.raises(RayformError, match="would not come back"):
-        save_value(local_store, new_id(), pd.DataFrame({"a": [1, 2]}))
+        save_value(local_store, new_id(), pd.DataFrame({"a": _objects({"b": 1})}))
     assert not list(local_store.list_objects())
 
 

@@ -221,6 +221,12 @@ def decode(encoded: EncodedFrame, decoder: Decoder, data_type: type) -> Any:
     axes = AxisReader(decoder, columns, lists)
     if about["kind"] == "index":
         return axes.read(about["index"])
+    if about["kind"] == "frame" and about["data"] and all(map(_is_native, about["data"])):
+        # Arrow makes one block of all columns, in parallel.
+        value: Any = encoded.table.select(about["names"]).to_pandas(ignore_metadata=True)
+        value.index = axes.read(about["index"])
+        value.columns = axes.read(about["columns"])
+        return _with_extras(value, about, data_type)
     arrays = [
         axes.arrays.from_arrow(columns[name], stored)
         for name, stored in zip(about["names"], about["data"], strict=True)
@@ -230,7 +236,7 @@ def decode(encoded: EncodedFrame, decoder: Decoder, data_type: type) -> Any:
     index = axes.read(about["index"])
     if about["kind"] == "series":
         name: Any = about["name"]
-        value: Any = pd.Series(arrays[0], index=index, name=name, dtype=arrays[0].dtype, copy=True)
+        value = pd.Series(arrays[0], index=index, name=name, dtype=arrays[0].dtype, copy=True)
     else:
         # A series has the dtype `object` where pandas would guess another one from an array of objects.
         data = {
@@ -239,6 +245,18 @@ def decode(encoded: EncodedFrame, decoder: Decoder, data_type: type) -> Any:
         }
         value = pd.DataFrame(data, index=index, copy=True)
         value.columns = axes.read(about["columns"])
+    return _with_extras(value, about, data_type)
+
+
+def _is_native(stored: StoredArray) -> bool:
+    """Whether Arrow turns a column into a NumPy array of exactly this dtype."""
+    import numpy as np
+
+    return stored["how"] == "numpy" and np.dtype(stored["dtype"]).isnative
+
+
+def _with_extras(value: Any, about: About, data_type: type) -> Any:
+    """Return a frame or series as its subclass, with attributes and flags."""
     if data_type is not type(value) and issubclass(data_type, type(value)):
         value = data_type(value)
     for attribute, item in about.get("further", {}).items():

@@ -16,6 +16,7 @@ from rayform_runtime.artifacts.materializers.items import (
 from rayform_runtime.artifacts.materializers.json_codec import Decoder
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
     from rayform_runtime.artifacts.materializers.pandas_codec import EncodedFrame
@@ -155,9 +156,15 @@ def _write(table: pa.Table, sink: object) -> None:
     pq.write_table(table, sink, compression="zstd", compression_level=1)
 
 
-def _read(folder: Path, decoder: Decoder, data_type: type) -> Any:
+def _table(path: Path) -> pa.Table:
     with needs("pandas"):
         import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path, memory_map=True, pre_buffer=True) as file:
+        return file.read()
+
+
+def _read(folder: Path, decoder: Decoder, data_type: type) -> Any:
     from rayform_runtime.artifacts.materializers.pandas_codec import EncodedFrame, decode
 
     about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"), object_hook=decoder.hook)
@@ -166,9 +173,8 @@ def _read(folder: Path, decoder: Decoder, data_type: type) -> Any:
 
         return load_first_format(folder / _FRAME, about, data_type)
     lists = folder / _LISTS
-    table = pq.ParquetFile(folder / _FRAME).read()
     return decode(
-        EncodedFrame(table, pq.ParquetFile(lists).read() if lists.exists() else None, about),
+        EncodedFrame(_table(folder / _FRAME), _table(lists) if lists.exists() else None, about),
         decoder,
         data_type,
     )
@@ -212,6 +218,14 @@ def _difference(value: Any, loaded: Any, same: SameItems) -> str:
     return ""
 
 
+def _of_each_dtype(frame: pd.DataFrame) -> list[int]:
+    """Return the positions of columns that stand for all: one of each dtype, and each that holds objects."""
+    first: dict[object, int] = {}
+    for number, dtype in enumerate(frame.dtypes):
+        first.setdefault(number if str(dtype) == "object" else dtype, number)
+    return sorted(first.values())
+
+
 def _difference_of_start(value: Any) -> str:
     """Store and load the first rows in memory, and return how they differ."""
     import pyarrow as pa
@@ -219,7 +233,7 @@ def _difference_of_start(value: Any) -> str:
 
     from rayform_runtime.artifacts.materializers.pandas_codec import EncodedFrame, decode, encode
 
-    start = value[:_PROVED_ROWS] if value.ndim == 1 else value.iloc[:_PROVED_ROWS]
+    start = value[:_PROVED_ROWS] if value.ndim == 1 else value.iloc[:_PROVED_ROWS, _of_each_dtype(value)]
     items = RecordedItems()
     decoder = Decoder(items.load)
     about, *contents = _content(encode(start, items.store))
