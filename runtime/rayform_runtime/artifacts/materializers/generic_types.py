@@ -47,7 +47,8 @@ def encode_type(annotation: Any, path_of: Callable[[type], str], where: str) -> 
         return ["none"]
     if annotation is typing.Any:
         return ["any"]
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    origin: Any = typing.get_origin(annotation)
+    arguments = typing.get_args(annotation)
     if origin is typing.Literal and all(type(each) in _PLAIN for each in arguments):
         return ["literal", list(arguments)]
     if origin in (typing.Union, types.UnionType):
@@ -58,7 +59,8 @@ def encode_type(annotation: Any, path_of: Callable[[type], str], where: str) -> 
     if isinstance(annotation, type) and origin is None:
         model = parametrized(annotation)
         if model is None:
-            return path_of(annotation)
+            plain: Any = annotation
+            return path_of(plain)
         origin, arguments = model
     if isinstance(origin, type) and not isinstance(annotation, typing.TypeVar):
         is_alias = getattr(annotation, "_name", None) and annotation.__module__ == "typing"

@@ -110,7 +110,7 @@ class Encoder:
         if "numpy:generic" in names or "numpy:ndarray" in names:
             small = _small_array(value)
             return small if small is not None else {"$item": self._store_item(value, where)}
-        if kind is ModuleType and sys.modules.get(value.__name__) is value:
+        if kind is ModuleType and sys.modules.get(str(value.__name__)) is value:
             return {"$module": value.__name__}  # results of SciPy keep the one that they were computed with
         if "numpy:dtype" in names:
             return {"$dtype": _dtype_form(value, where)}
@@ -296,7 +296,7 @@ def _decode_dtype(form: Any) -> np.dtype:
 
     if isinstance(form, str):
         return np.dtype(form)
-    fields = [tuple(tuple(part) if isinstance(part, list) else part for part in field) for field in form]
+    fields: Any = [tuple(tuple(part) if isinstance(part, list) else part for part in field) for field in form]
     return np.lib.format.descr_to_dtype(fields)
 
 

@@ -1,10 +1,13 @@
 """pandas arrays of every dtype as Arrow arrays, with a description in JSON of what Arrow can't say."""
 
+# Which keys a description has depends on its `how`.
+# pyright: reportTypedDictNotRequiredAccess=false
+
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from rayform_core.errors import UsageError
 from rayform_runtime.artifacts.import_paths import import_path
@@ -50,11 +53,11 @@ class StoredArray(TypedDict, total=False):
     index: Any
     parts: list[StoredArray]
     ordered: bool
-    closed: str
-    storage: str
+    closed: Literal["left", "right", "both", "neither"]
+    storage: Literal["python", "pyarrow"]
     missing: str
     kind: str
-    fill: JSON
+    fill: Any
     length: int
     type: str
     list: int
@@ -140,7 +143,7 @@ class ArrayWriter:
             return _times(array)
         if dtype.kind == "c" and dtype.itemsize <= 16:
             native = array.astype(dtype.newbyteorder("="), copy=False)
-            parts = [pa.array(np.ascontiguousarray(part)) for part in (native.real, native.imag)]
+            parts = [pa.array(np.ascontiguousarray(part)) for part in (np.real(native), np.imag(native))]
             return pa.StructArray.from_arrays(parts, ["real", "imag"]), {"how": "complex", "dtype": dtype.str}
         buffer = pa.py_buffer(array.tobytes())
         data = pa.Array.from_buffers(pa.binary(dtype.itemsize), len(array), [None, buffer])
@@ -418,18 +421,23 @@ class ArrayReader:
         import pyarrow.compute as pc
 
         data = _combined(data)
-        if stored["key"] == "values":
-            writer = ArrayWriter(Encoder(_no_item), lambda index: None)
-            keys, _ = writer.to_arrow(index.array, "")
-        elif stored["key"] == "texts":
-            keys = self._lists[stored["texts"]]
         if stored["key"] != "codes":
+            keys = self._keys(stored, index)
+            index_in: Callable[..., Any] = getattr(pc, "index_in")  # noqa: B009 - pyarrow makes it when it is imported
             if pa.types.is_dictionary(data.type):
-                numbers = pc.index_in(data.dictionary.cast(keys.type), value_set=keys)
+                numbers = index_in(data.dictionary.cast(keys.type), value_set=keys)
                 data = numbers.take(data.indices)
             else:
-                data = pc.index_in(data.cast(keys.type), value_set=keys, skip_nulls=True)
-        return data.fill_null(-1).to_numpy(zero_copy_only=False)
+                data = index_in(data.cast(keys.type), value_set=keys, skip_nulls=True)
+        codes: np.ndarray = data.fill_null(-1).to_numpy(zero_copy_only=False)
+        return codes
+
+    def _keys(self, stored: StoredArray, index: pd.Index) -> Any:
+        """Return what stands for the categories in a column, in their order."""
+        if stored["key"] == "texts":
+            return self._lists[stored["texts"]]
+        keys, _ = ArrayWriter(Encoder(_no_item), lambda index: None).to_arrow(index.array, "")
+        return keys
 
     def _interval(self, data: Any, stored: StoredArray) -> Any:
         import pandas as pd
@@ -443,15 +451,16 @@ class ArrayReader:
         import pandas as pd
 
         numbers = data.fill_null(_NAT).to_numpy(zero_copy_only=False).copy()
-        return pd.arrays.PeriodArray(numbers, dtype=pd.api.types.pandas_dtype(stored["dtype"]))
+        dtype: Any = pd.api.types.pandas_dtype(stored["dtype"])
+        return pd.arrays.PeriodArray(numbers, dtype=dtype)
 
     def _string(self, data: Any, stored: StoredArray) -> Any:
         import numpy as np
         import pandas as pd
         import pyarrow as pa
 
-        missing = pd.NA if stored["missing"] == "NA" else np.nan
-        dtype = pd.StringDtype(stored["storage"], na_value=missing)
+        missing: Any = pd.NA if stored["missing"] == "NA" else np.nan
+        dtype: Any = pd.StringDtype(stored["storage"], na_value=missing)
         if pa.types.is_large_binary(data.type):
             texts = [None if t is None else t.decode("utf-8", "surrogatepass") for t in data.to_pylist()]
             return pd.array(np.array(texts, dtype=object), dtype=dtype)
@@ -472,9 +481,10 @@ class ArrayReader:
                 kind=stored["kind"],
                 dtype=np.dtype(stored["dtype"]),
             )
-        from pandas._libs.sparse import IntIndex  # before pandas 3.1
+        from pandas._libs import sparse  # before pandas 3.1
 
-        index: Any = IntIndex(stored["length"], positions.astype("int32"))
+        make: Any = sparse.IntIndex
+        index = make(stored["length"], positions.astype("int32"))
         dtype = pd.SparseDtype(np.dtype(stored["dtype"]), fill_value=stored["fill"])
         index = index.to_block_index() if stored["kind"] == "block" else index
         return kind(values, sparse_index=index, fill_value=stored["fill"], dtype=dtype)

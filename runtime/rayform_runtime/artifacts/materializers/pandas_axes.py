@@ -1,5 +1,8 @@
 """Indexes of pandas of every kind, with their names and frequencies."""
 
+# Which keys a description has depends on its `kind`.
+# pyright: reportTypedDictNotRequiredAccess=false
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypedDict, cast
@@ -90,12 +93,12 @@ class AxisWriter:
             self.columns.update(zip(columns, (data for data, _ in pairs), strict=True))
         return stored
 
-    def _frequency(self, freq: pd.DateOffset, where: str) -> JSON:
+    def _frequency(self, freq: Any, where: str) -> JSON:
         from pandas.tseries.frequencies import to_offset
 
         try:
             if to_offset(freq.freqstr) == freq:
-                return freq.freqstr
+                return str(freq.freqstr)
         except (ValueError, AttributeError):
             pass  # the text of many offsets leaves something out
         arguments = {name: item for name, item in freq.kwds.items() if name != "calendar"}
@@ -129,9 +132,10 @@ class AxisReader:
         """Return the index."""
         import pandas as pd
 
-        names: list[Any] = cast("list[Any]", stored["names"])
+        names: Any = stored["names"]
         if stored["kind"] == "range":
-            return pd.RangeIndex(*stored["range"], name=names[0])
+            start, stop, step = stored["range"]
+            return pd.RangeIndex(start, stop, step, name=names[0])
         parts = [
             (
                 self._columns[stored["columns"][number]]
@@ -142,8 +146,8 @@ class AxisReader:
             for number, description in enumerate(stored["arrays"])
         ]
         if stored["kind"] == "multi":
-            levels = [self.read(description["index"]) for _, description in parts]
-            codes = [
+            levels: list[Any] = [self.read(description["index"]) for _, description in parts]
+            codes: list[Any] = [
                 self.arrays.codes(data, description, level)
                 for (data, description), level in zip(parts, levels, strict=True)
             ]

@@ -1,5 +1,8 @@
 """pandas frames, series, indexes and arrays as Arrow tables and a JSON document, and back."""
 
+# Which keys a description has depends on its `kind`.
+# pyright: reportTypedDictNotRequiredAccess=false
+
 from __future__ import annotations
 
 import json

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import pandas as pd
+from typing import Any
 
 __all__ = ["load_first_format"]
 
 
-def load_first_format(path: Path, about: dict[str, Any], data_type: type) -> pd.DataFrame | pd.Series:
+def load_first_format(path: Path, about: dict[str, Any], data_type: type) -> Any:
     """Return a frame or a series from a Parquet file and the document next to it."""
     import pandas as pd
     import pyarrow.parquet as pq

@@ -201,6 +201,8 @@ def _difference(value: Any, loaded: Any, same: SameItems) -> str:
 
     if type(loaded) is not type(value):
         return f"It would be loaded as a '{type(loaded).__name__}'."
+    before: Any
+    after: Any
     for axis in ("index", "columns"):
         before, after = getattr(value, axis, None), getattr(loaded, axis, None)
         if isinstance(before, pd.Index) and (type(before) is not type(after) or before.dtype != after.dtype):

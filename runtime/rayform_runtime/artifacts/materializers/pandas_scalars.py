@@ -26,7 +26,9 @@ def _encode_pandas_timedelta(encoder: Any, value: pd.Timedelta, where: str) -> A
 def _encode_period(encoder: Any, value: pd.Period, where: str) -> Any:
     from pandas import PeriodDtype
 
-    return {"$period": [value.ordinal, str(PeriodDtype(value.freq))]}
+    freq: Any = value.freq
+
+    return {"$period": [value.ordinal, str(PeriodDtype(freq))]}
 
 
 def _encode_interval(encoder: Any, value: pd.Interval, where: str) -> Any:

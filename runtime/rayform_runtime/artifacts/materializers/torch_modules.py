@@ -115,7 +115,9 @@ class TorchModuleMaterializer(Materializer):
             UsageError: the module has hooks, or attributes that can't be stored.
         """
         structure, tensors = describe(value)
-        save_tensors({name: t for name, t in tensors.items() if name not in structure["lazy"]}, folder)
+        save_tensors(
+            {name: t for name, t in tensors.items() if name not in structure.get("lazy", {})}, folder
+        )
         (folder / _STRUCTURE).write_text(json.dumps(structure), encoding="utf-8")
 
     def load(self, folder: Path, data_type: type) -> torch.nn.Module:
@@ -130,7 +132,7 @@ class TorchModuleMaterializer(Materializer):
             NotProvedError: the module would not come back.
         """
         structure, tensors = describe(value)
-        stored = {name: t.detach() for name, t in tensors.items() if name not in structure["lazy"]}
+        stored = {name: t.detach() for name, t in tensors.items() if name not in structure.get("lazy", {})}
         problem = unlike(stored, folder)
         try:
             rebuilt, _ = describe(rebuild(json.loads((folder / _STRUCTURE).read_bytes()), stored))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from typing import TYPE_CHECKING, NoReturn, NotRequired, TypedDict, cast
+from typing import TYPE_CHECKING, Any, NoReturn, NotRequired, TypedDict, cast
 
 from rayform_core.errors import UsageError
 from rayform_runtime.artifacts.import_paths import TypeChangedError, import_path, is_importable, resolve
@@ -259,8 +259,8 @@ class _Rebuilder:
     def _lazy(self, dtype: str, requires_grad: bool | None) -> torch.Tensor:
         kind = getattr(self.torch, dtype.removeprefix("torch."))
         if requires_grad is None:
-            return self.torch.nn.UninitializedBuffer(dtype=kind)
-        return self.torch.nn.UninitializedParameter(requires_grad=requires_grad, dtype=kind)
+            return self.torch.nn.UninitializedBuffer(dtype=kind)  # type: ignore[call-arg] # PyTorch's annotations leave it out
+        return self.torch.nn.UninitializedParameter(requires_grad=requires_grad, dtype=kind)  # type: ignore[call-arg] # likewise
 
     def _attribute(self, stored: dict[str, JSON]) -> object:
         import json
@@ -323,16 +323,17 @@ def _rebuilt_attributes(module: torch.nn.Module) -> tuple[str, ...]:
     return _LAZY_HOOKS if isinstance(module, LazyModuleMixin) else ()
 
 
-def _finish(module: torch.nn.Module) -> None:
+def _finish(module: Any) -> None:
     """Make what a module's class keeps about its weights and hooks, by the class's own means."""
     import torch
     from torch.nn.modules.lazy import LazyModuleMixin
 
     if isinstance(module, torch.nn.RNNBase):
         module._init_flat_weights()
-    elif isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():  # type: ignore[misc] # PyTorch annotates `self` with a protocol
-        module._load_hook = module._register_load_state_dict_pre_hook(module._lazy_load_hook)
-        module._initialize_hook = module.register_forward_pre_hook(module._infer_parameters, with_kwargs=True)
+    lazy: Any = module if isinstance(module, LazyModuleMixin) else None
+    if lazy is not None and lazy.has_uninitialized_params():
+        lazy._load_hook = lazy._register_load_state_dict_pre_hook(lazy._lazy_load_hook)
+        lazy._initialize_hook = lazy.register_forward_pre_hook(lazy._infer_parameters, with_kwargs=True)
 
 
 def _parametrize(module: torch.nn.Module) -> None:

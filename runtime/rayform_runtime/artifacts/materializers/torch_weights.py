@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rayform_core.errors import UsageError
 from rayform_runtime.artifacts.materializers.base import needs, short
@@ -86,7 +86,7 @@ def load_tensors(folder: Path, devices: Mapping[str, str]) -> dict[str, torch.Te
     return {name: _onto(tensor, devices.get(name, "cpu")) for name, tensor in tensors.items()}
 
 
-def _to_cpu(storage: torch.UntypedStorage, location: str) -> torch.UntypedStorage:
+def _to_cpu(storage: Any, location: str) -> Any:
     return storage if location == "meta" else storage.cpu()
 
 
