@@ -52,6 +52,8 @@ def content_of(files: Mapping[str, bytes], name: str) -> bytes:
 def short(text: str, limit: int = 72) -> str:
     """Return `text` on one line of at most `limit` characters."""
     line = " ".join(text[: limit * 8].split())
+    if not line.isascii():  # lone surrogates can't be written to a catalog or a terminal
+        line = line.encode("utf-8", "backslashreplace").decode()
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 

@@ -64,7 +64,8 @@ def encode_type(annotation: Any, path_of: Callable[[type], str], where: str) -> 
         origin, arguments = model
     if isinstance(origin, type) and not isinstance(annotation, typing.TypeVar):
         is_alias = getattr(annotation, "_name", None) and annotation.__module__ == "typing"
-        name = f"typing:{annotation._name}" if is_alias else path_of(origin)
+        generic: Any = origin
+        name = f"typing:{annotation._name}" if is_alias else path_of(generic)
         return ["generic", name, [encode(each) for each in arguments]]
     raise UsageError(
         f"A value of a type with the argument {annotation!r:.80} can't be stored{f' (at {where})' if where else ''}.",

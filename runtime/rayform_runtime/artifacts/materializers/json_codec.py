@@ -110,7 +110,7 @@ class Encoder:
         if "numpy:generic" in names or "numpy:ndarray" in names:
             small = _small_array(value)
             return small if small is not None else {"$item": self._store_item(value, where)}
-        if kind is ModuleType and sys.modules.get(str(value.__name__)) is value:
+        if kind is ModuleType and _is_imported(value):
             return {"$module": value.__name__}  # results of SciPy keep the one that they were computed with
         if "numpy:dtype" in names:
             return {"$dtype": _dtype_form(value, where)}
@@ -189,6 +189,10 @@ def _small_array(value: np.ndarray | np.generic) -> JSON:
         # The text is for users who open the file; loading reads `data`.
         return {"$numpy": [value.dtype.str, data, str(value)]}
     return {"$ndarray": [value.dtype.str, list(value.shape), data]}
+
+
+def _is_imported(module: ModuleType) -> bool:
+    return sys.modules.get(module.__name__) is module
 
 
 def _dtype_form(dtype: np.dtype, where: str) -> JSON:

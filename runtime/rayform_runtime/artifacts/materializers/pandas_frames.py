@@ -107,15 +107,15 @@ class PandasMaterializer(Materializer):
         if frame.shape[1] > 500:
             return facts
         facts["columns"] = {
-            str(name): str(dtype) for name, dtype in zip(frame.columns, frame.dtypes, strict=True)
+            _shown(name): str(dtype) for name, dtype in zip(frame.columns, frame.dtypes, strict=True)
         }
-        facts["missing"] = {str(name): int(count) for name, count in frame.isna().sum().items() if count}
+        facts["missing"] = {_shown(name): int(count) for name, count in frame.isna().sum().items() if count}
         ranges = {}
         for number, name in enumerate(frame.columns):
             if getattr(frame.dtypes.iloc[number], "kind", "O") in "iuf" and len(frame):
                 array = frame.iloc[:, number].to_numpy()
                 if array.dtype.kind in "iuf":
-                    ranges[str(name)] = statistics(array)
+                    ranges[_shown(name)] = statistics(array)
         if ranges:
             facts["statistics"] = ranges
         return facts
@@ -143,8 +143,14 @@ class PandasMaterializer(Materializer):
         if value.ndim == 1:
             name = type(value).__name__
             return short(f"{name} {value.dtype} of {len(value):,} {'rows' if name == 'Series' else 'items'}")
-        names = ", ".join(str(column) for column in value.columns[:8])
+        names = ", ".join(_shown(column) for column in value.columns[:8])
         return short(f"DataFrame {len(value):,} x {value.shape[1]} ({names})")
+
+
+def _shown(name: object) -> str:
+    """Return a column's name as the catalog can keep it: without lone surrogates."""
+    text = str(name)
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 _HINT = "Give each column one plain type, for instance frame['column'].astype(str), or reset the index."
