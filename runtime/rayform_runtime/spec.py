@@ -179,10 +179,17 @@ class ParameterInput(_Spec):
 
 
 class ValueInput(_Spec):
-    """The input is a JSON value from code or configuration."""
+    """The input is a value from code or configuration.
+
+    Args:
+        value: plain JSON, which users see and filter by.
+        exact: the text that the worker makes the value of, if the JSON isn't the value itself; see
+            `artifacts.exact_values`.
+    """
 
     kind: Literal["value"] = "value"
     value: Any
+    exact: str | None = None
 
 
 class ListInput(_Spec):
@@ -302,7 +309,9 @@ class PipelineSpec(_Spec):
     Args:
         name: the pipeline.
         source: the pipeline function.
-        parameters: validated values of the pipeline's arguments, as JSON.
+        parameters: values of the pipeline's arguments, as plain JSON for users.
+        has_exact_values: whether the values of `ValueInput`s are what the steps get. Earlier versions stored JSON,
+            which the worker still turns into what the annotation demands.
         steps: ordered so that each comes after its upstream steps.
         outputs: what the pipeline returns, as `(step key, output name)` pairs.
         enable_cache: `False` turns caching off for all steps.
@@ -324,6 +333,7 @@ class PipelineSpec(_Spec):
     name: str
     source: SourceRef
     parameters: dict[str, Any] = Field(default_factory=dict)
+    has_exact_values: bool = False
     steps: list[StepSpec] = Field(default_factory=list)
     outputs: list[tuple[str, str]] = Field(default_factory=list)
     enable_cache: bool = True

@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from rayform_runtime.artifacts.visualizations import Picture
     from rayform_runtime.catalog.entities import Visualization
 
-__all__ = ["REGISTERED", "SavedValue", "load_value", "save_value"]
+__all__ = [
+    "REGISTERED",
+    "SavedValue",
+    "StagedValue",
+    "commit_staged",
+    "load_value",
+    "save_value",
+    "stage_value",
+]
 
 _LARGEST_EXTRACTED = 20_000
 """Characters; larger facts about a value are not kept."""
@@ -103,7 +111,7 @@ def save_value(
                 commit = _earlier_commit(store, id, files)
         else:
             with store.staging(id) as folder:
-                _save(worker, value, files, folder, store)
+                _save(worker, value, files, folder, store.uri)
                 facts = {**_extract(worker, value), **(metadata or {})}
                 pictures = _save_pictures(worker, value, folder, visualizations or {})
                 try:
@@ -129,6 +137,95 @@ def save_value(
     return SavedValue(
         commit.uri, commit.manifest, str(worker.ASSOCIATED_ARTIFACT_TYPE), shown, _summarise(worker, value)
     )
+
+
+class StagedValue(NamedTuple):
+    """A value whose files lie in a folder of this machine, to be committed later.
+
+    Args:
+        id: the version's ID, made of the value's content: the same content has the same ID.
+        folder: where the files are.
+        type: the value's type, as `module:name`.
+        materializer: what wrote the files, as `module:name`.
+        digest: digest of the files.
+        size: bytes of the files.
+        artifact_type: the kind of value that users see.
+        metadata: facts that the materializer knows.
+    """
+
+    id: UUID
+    folder: Path
+    type: str
+    materializer: str
+    digest: str
+    size: int
+    artifact_type: str
+    metadata: dict[str, object]
+
+
+def stage_value(
+    value: object, folder: Path, *, materializer: type[Materializer] | None = None
+) -> StagedValue:
+    """Write a value's files into an empty folder, so that later changes of the value don't count.
+
+    Args:
+        value: the value.
+        folder: where to write.
+        materializer: writes the files; by default the one for the value's type.
+
+    Raises:
+        UnsupportedTypeError: no materializer takes the value.
+    """
+    import hashlib
+
+    from rayform_runtime.artifacts.stores.files import seal_folder
+    from rayform_runtime.artifacts.stores.manifest import make_manifest
+
+    chosen = _choose(value, None, materializer, None, None)
+    worker = chosen()
+    files = worker.to_files(value) if chosen.needs_no_folder() else None
+    if files is not None:
+        refuse_unsafe_names(files)
+    _save(worker, value, files, folder, str(folder))
+    paths = import_path(type(value)), import_path(chosen)
+    manifest = make_manifest(UUID(int=0), seal_folder(folder), type=paths[0], materializer=paths[1])
+    content = "\n".join((*paths, manifest.digest)).encode()
+    return StagedValue(
+        UUID(bytes=hashlib.blake2b(content, digest_size=16).digest(), version=5),
+        folder,
+        *paths,
+        manifest.digest,
+        manifest.size,
+        str(worker.ASSOCIATED_ARTIFACT_TYPE),
+        _extract(worker, value),
+    )
+
+
+def commit_staged(store: ArtifactStore, staged: StagedValue) -> str:
+    """Commit a staged value, if the store doesn't have it; return its URI.
+
+    Raises:
+        RayformError: the store can't be written.
+    """
+    import shutil
+
+    from rayform_runtime.artifacts.stores.keys import version_key
+
+    uri = store.uri_of(version_key(staged.id))
+    if not store.exists(uri):
+        with store.staging(staged.id) as target:
+            shutil.copytree(staged.folder, target, dirs_exist_ok=True)
+            try:
+                store.commit(
+                    staged.id,
+                    target,
+                    type=staged.type,
+                    materializer=staged.materializer,
+                    metadata=staged.metadata,
+                )
+            except ConflictError:
+                pass  # another run committed the same content at the same time
+    return uri
 
 
 def load_value(
@@ -233,7 +330,7 @@ def _warn(worker: Materializer, method: str, error: Exception) -> None:
 
 
 def _save(
-    worker: Materializer, value: object, files: dict[str, bytes] | None, folder: Path, store: ArtifactStore
+    worker: Materializer, value: object, files: dict[str, bytes] | None, folder: Path, place: str
 ) -> None:
     try:
         if files is None:
@@ -248,7 +345,7 @@ def _save(
         if error.errno in _DISK:
             from rayform_core.files import storage_error
 
-            raise storage_error(error, store.uri) from error
+            raise storage_error(error, place) from error
         raise
 
 

@@ -67,16 +67,20 @@ class StoredVersion(NamedTuple):
 
 @dataclass(frozen=True)
 class TaskInput:
-    """One input of a step: a JSON value, or stored versions to load.
+    """One input of a step: a value, or stored versions to load.
 
     Args:
-        value: the JSON value; used if `versions` is `None`.
+        value: plain JSON; used if neither `exact` nor `versions` is set.
+        exact: the text of the value; see `artifacts.exact_values`.
+        is_json: whether the value is JSON of an earlier version, which the annotation turns into the value.
         versions: the stored versions to load: one, or several if `joined` is set.
         joined: pass the loaded versions as one list.
         index: pass this element of the loaded list (the input of a mapped step).
     """
 
     value: object = None
+    exact: str | None = None
+    is_json: bool = False
     versions: Sequence[StoredVersion] | None = None
     joined: bool = False
     index: int | None = None

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
-from rayform.authoring.parameters import frozen, validated
+from rayform.authoring.parameters import passed, validated
 from rayform.authoring.placeholders import StepArtifact
+from rayform.authoring.run_inputs import ExternalArtifact, RunInputs
 from rayform.authoring.signatures import Argument, concrete_type
 from rayform.authoring.steps import Unmapped
 from rayform_core.errors import UsageError
+from rayform_runtime.artifacts.exact_values import NeedsMaterializerError
 from rayform_runtime.spec import ArtifactInput, Input, ListInput, MapInput, StepInput, ValueInput
 
 __all__ = [
+    "Call",
     "default_input",
     "holds_placeholder",
     "input_of",
@@ -25,20 +29,40 @@ __all__ = [
 In = TypeVar("In", StepInput, MapInput)
 
 
-def input_of(step: str, argument: Argument, value: object, *, owner: object, mapped: bool = False) -> Input:
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A step's call, whose arguments become inputs.
+
+    Args:
+        step: the step's key.
+        owner: the steps of this pipeline; only their placeholders can be used here.
+        run_inputs: takes the values that materializers store.
+        local: types that only the step's own pickle brings along, by import path.
+    """
+
+    step: str
+    owner: object
+    run_inputs: RunInputs
+    local: Mapping[str, type]
+
+
+def input_of(
+    call: Call, argument: Argument, value: object, *, mapped: bool = False, is_text: bool = False
+) -> Input:
     """Return the input that a call's argument means.
 
     Args:
-        step: the key of the step that is called.
+        call: the step's call.
         argument: which of its arguments.
         value: the value that the call passes.
-        owner: the steps of this pipeline; only their placeholders can be used here.
         mapped: whether the step gets one element of the value at a time.
+        is_text: whether the value was written in YAML.
 
     Raises:
         UsageError: the value can't be stored, or it is an output that can't be used here.
     """
-    what = f"Argument '{argument.name}' of step '{step}'"
+    what = f"Argument '{argument.name}' of step '{call.step}'"
+    owner = call.owner
     if isinstance(value, StepArtifact):
         if mapped:
             return _from_step(what, value, owner, MapInput)
@@ -51,11 +75,32 @@ def input_of(step: str, argument: Argument, value: object, *, owner: object, map
             f"{what} is `unmapped(...)`, and this call isn't `.map(...)`.", hint="Give the value itself."
         )
     if holds_placeholder(value):
-        return _gathered(what, value, owner)
-    if argument.unreadable is not None and not isinstance(value, str | int | float | list | dict | None):
-        raise argument.unreadable  # the worker couldn't rebuild the value from JSON either
-    fitting = validated(value, argument.annotation, what=what)
-    return ValueInput(value=frozen(fitting, argument.annotation, what=what))
+        return _gathered(call, what, value)
+    if isinstance(value, ExternalArtifact):
+        return _external(call, what, value)
+    fitting = validated(value, argument.annotation, what=what, is_text=is_text)
+    try:
+        return _value_input(call, fitting, what)
+    except UsageError as error:
+        if argument.unreadable is not None and not isinstance(value, str | int | float | list | dict | None):
+            raise argument.unreadable from error  # most likely the reason
+        raise
+
+
+def _external(call: Call, what: str, artifact: ExternalArtifact) -> ArtifactInput:
+    version_id = artifact.id or call.run_inputs.add(
+        artifact.value, what=what, materializer=artifact.materializer
+    )
+    return ArtifactInput(artifact_version_id=str(version_id))
+
+
+def _value_input(call: Call, value: object, what: str) -> ValueInput | ArtifactInput:
+    """Return the input for a value: written into the pipeline, or stored by its materializer."""
+    try:
+        parts = passed(value, what=what, local=call.local)
+    except NeedsMaterializerError:
+        return ArtifactInput(artifact_version_id=str(call.run_inputs.add(value, what=what)))
+    return ValueInput(value=parts.shown, exact=parts.exact)
 
 
 def _from_step(what: str, value: StepArtifact, owner: object, kind: type[In]) -> In:
@@ -73,7 +118,7 @@ def _from_step(what: str, value: StepArtifact, owner: object, kind: type[In]) ->
     return kind(step=value.step_key, output=value.output_name)
 
 
-def _gathered(what: str, value: object, owner: object) -> ListInput:
+def _gathered(call: Call, what: str, value: object) -> ListInput:
     """Return the input of a list that holds outputs of steps or stored versions."""
     if not isinstance(value, list | tuple):
         raise UsageError(
@@ -85,8 +130,10 @@ def _gathered(what: str, value: object, owner: object) -> ListInput:
         version_id = stored_version_id(element)
         if version_id is not None:
             items.append(ArtifactInput(artifact_version_id=version_id))
+        elif isinstance(element, ExternalArtifact):
+            items.append(_external(call, what, element))
         elif isinstance(element, StepArtifact) and not element.is_mapped:
-            items.append(_from_step(what, element, owner, StepInput))
+            items.append(_from_step(what, element, call.owner, StepInput))
         else:
             other = "the list of a mapped step" if isinstance(element, StepArtifact) else "a plain value"
             raise UsageError(
@@ -114,14 +161,14 @@ def refuse_unmappable(step: str, name: str, value: StepArtifact) -> None:
     )
 
 
-def default_input(step: str, argument: Argument) -> ValueInput | None:
-    """Return an argument's default as an input; `None` if JSON can't hold it.
+def default_input(call: Call, argument: Argument) -> ValueInput | ArtifactInput | None:
+    """Return an argument's default as an input; `None` if nothing can store it.
 
     The function then uses its default by itself, and the step's code digest covers it.
     """
-    what = f"Argument '{argument.name}' of step '{step}'"
+    what = f"Argument '{argument.name}' of step '{call.step}'"
     try:
-        return ValueInput(value=frozen(argument.default, argument.annotation, what=what))
+        return _value_input(call, argument.default, what)
     except UsageError:
         return None
 
@@ -131,7 +178,10 @@ def holds_placeholder(value: object) -> bool:
     if isinstance(value, StepArtifact):
         return True
     if isinstance(value, list | tuple):
-        return any(holds_placeholder(v) or stored_version_id(v) is not None for v in value)
+        return any(
+            holds_placeholder(v) or isinstance(v, ExternalArtifact) or stored_version_id(v) is not None
+            for v in value
+        )
     if isinstance(value, dict):
         return any(holds_placeholder(v) for v in value.values())
     return False

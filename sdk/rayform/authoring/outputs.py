@@ -71,7 +71,7 @@ def _spec(output: Output, key: str, pipeline: str, chosen: type[Materializer] | 
         tags=config.tags,
         run_metadata=cast(
             "dict[str, object]",
-            frozen(config.run_metadata, Any, what=f"Metadata of output '{output.name}' of step '{key}'"),
+            frozen(config.run_metadata, what=f"Metadata of output '{output.name}' of step '{key}'"),
         ),
     )
 

@@ -1,27 +1,40 @@
-"""Values of arguments: checked against annotations by pydantic, and frozen as JSON."""
+"""Values of arguments: checked against annotations once, by pydantic where they don't fit as they are."""
 
 from __future__ import annotations
 
 import json
 import math
+import sys
+import types
+import typing
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, cast
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic_core import PydanticSerializationError, ValidationError, to_jsonable_python
 
+from rayform.authoring.placeholders import StepArtifact
+from rayform.authoring.run_inputs import not_storable
 from rayform_core.errors import UsageError
+from rayform_runtime.artifacts.annotations import Fit, shown_type
+from rayform_runtime.artifacts.exact_values import PassedValue, encode_argument
+from rayform_runtime.artifacts.materializers.registry import UnsupportedTypeError
 
-__all__ = ["frozen", "validated"]
+__all__ = ["frozen", "passed", "validated"]
 
 _HIDDEN = "**********"
 """How pydantic writes a `SecretStr`."""
+_AS_IT_IS = Fit(depth=50, sampled=False, constrained=True)
+_WITHOUT_CONSTRAINTS = Fit(depth=50, sampled=False)
 
 
 @lru_cache(maxsize=1024)
 def _adapter(annotation: object) -> TypeAdapter[object]:
-    type_ = cast("type[object]", annotation)  # pydantic accepts every annotation; its stubs ask for a type
+    type_ = cast(
+        "type[object]", _portable(annotation)
+    )  # pydantic accepts every annotation; its stubs ask for a type
     try:
         return TypeAdapter(
             type_, config=ConfigDict(arbitrary_types_allowed=True, ser_json_inf_nan="constants")
@@ -37,78 +50,158 @@ def _adapter_for(annotation: object) -> TypeAdapter[object]:
         return _adapter.__wrapped__(annotation)  # an annotation that can't be hashed
 
 
-def validated(value: object, annotation: object, *, what: str) -> object:
+def _portable(annotation: Any) -> Any:
+    """Replace `typing.TypedDict` classes, which pydantic refuses before Python 3.12."""
+    if sys.version_info >= (3, 12):
+        return annotation
+    if typing.is_typeddict(annotation):
+        import typing_extensions
+
+        hints = typing.get_type_hints(annotation, include_extras=True)
+        fields = {
+            name: _portable(hint)
+            if name in annotation.__required_keys__
+            else typing_extensions.NotRequired[_portable(hint)]
+            for name, hint in hints.items()
+        }
+        make: Any = typing_extensions.TypedDict
+        return make(annotation.__name__, fields)
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    replaced = tuple(map(_portable, arguments))
+    if replaced == arguments:
+        return annotation
+    if origin is types.UnionType:
+        return typing.Union[replaced]  # noqa: UP007 - its members are known only now
+    if origin is typing.Annotated:
+        return typing.Annotated[(replaced[0], *annotation.__metadata__)]
+    return (
+        annotation.copy_with(replaced) if hasattr(annotation, "copy_with") else cast("Any", origin)[replaced]
+    )
+
+
+def validated(value: object, annotation: object, *, what: str, is_text: bool = False) -> object:
     """Return `value` as a value of its annotated type (`"3"` becomes 3 for an `int`).
+
+    A value that fits already is returned as it is.
 
     Args:
         value: the value.
         annotation: its type; `Any` accepts everything.
         what: how an error names the value, such as `"Parameter 'epochs' of pipeline 'digits'"`.
+        is_text: whether it was written in YAML or on the command line, where `1` may stand for 1.0.
 
     Raises:
         UsageError: it doesn't fit; names the expected type.
     """
     if annotation is Any or (annotation in (int, str, bool) and type(value) is annotation):
         return value
+    fits = _AS_IT_IS.check(value, annotation)
+    if fits and not is_text:
+        return value
     try:
-        return _adapter_for(annotation).validate_python(value)
+        result = _adapter_for(annotation).validate_python(value)
     except ValidationError as error:
         problems = "; ".join(
             ".".join(map(str, e["loc"])) + (": " if e["loc"] else "") + e["msg"] for e in error.errors()
         )
-        shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
-        raise UsageError(
-            f"{what} can't be {shown}.",
-            why=f"{problems}.",
-            hint=f"Give a value of type `{_written(annotation)}`.",
-        ) from None
+        raise _misfit(value, annotation, what, f"{problems}.") from None
+    except (PydanticUserError, RecursionError) as error:
+        if fits is not False:
+            return value  # pydantic knows nothing of the type
+        raise _misfit(value, annotation, what, f"It is a {type(value).__qualname__}.") from error
+    if (
+        fits is None
+        and not is_text
+        and _WITHOUT_CONSTRAINTS.check(value, annotation)
+        and _is_same(result, value)
+    ):
+        return value  # a constraint was checked; the value keeps its type
+    return result
 
 
-def frozen(value: object, annotation: object, *, what: str) -> object:
-    """Return `value` as the JSON that is stored with the run, and from which the worker rebuilds it.
+def _misfit(value: object, annotation: object, what: str, why: str) -> UsageError:
+    shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
+    return UsageError(
+        f"{what} can't be {shown}.", why=why, hint=f"Give a value of type `{shown_type(annotation)}`."
+    )
+
+
+def _is_same(one: object, other: object) -> bool:
+    try:
+        return bool(one == other)
+    except Exception:  # noqa: BLE001 - a comparison of the user's, or of arrays
+        return False
+
+
+def passed(
+    value: object, *, what: str, local: Mapping[str, type] | None = None, is_for_users: bool = False
+) -> PassedValue:
+    """Return `value` as the catalog shows it and as the step gets it.
 
     Args:
         value: the value, as `validated` returns it.
-        annotation: its type; `Any` takes the type of the value itself.
+        what: how an error names the value.
+        local: types that only the step's own pickle brings along, by import path.
+        is_for_users: whether only `shown` is needed, so that no other process has to make the value.
+
+    Raises:
+        NeedsMaterializerError: a materializer has to store it.
+        UsageError: nothing can store it, or it holds a secret.
+    """
+
+    def refuse(item: object) -> None:
+        if hasattr(type(item), "get_secret_value"):
+            raise _secret(what)
+        if isinstance(item, StepArtifact):
+            item.refuse_inside(what)
+
+    try:
+        parts = encode_argument(value, local, refuse, is_for_users=is_for_users)
+    except UnsupportedTypeError as error:
+        raise not_storable(what, value, error) from None
+    except UsageError as error:
+        if error.message.startswith(what):
+            raise
+        raise UsageError(f"{what}: {error.message}", why=error.why, hint=error.hint) from error
+    if parts.exact is not None and _HIDDEN in json.dumps(parts.shown):
+        raise _secret(what)
+    return parts
+
+
+def _secret(what: str) -> UsageError:
+    return UsageError(
+        f"{what} holds a secret.",
+        why="Parameters are stored with the run, and everyone who can read the catalog can read them.",
+        hint="Give the name of an environment variable or secret, and read it in the step.",
+    )
+
+
+def frozen(value: object, *, what: str) -> object:
+    """Return `value` as plain JSON, which the catalog keeps as metadata.
+
+    Args:
+        value: the value.
         what: how an error names the value.
 
     Raises:
         UsageError: JSON can't hold it, or it holds a secret.
     """
-    if value is None or type(value) in (str, int, bool):
-        return value
     try:
-        if annotation is Any or annotation is object:
-            plain = to_jsonable_python(value, inf_nan_mode="constants")
-        else:
-            plain = _adapter_for(annotation).dump_python(value, mode="json", warnings="error")
-        plain = _finite(plain)
-        odd = _count_not_finite(value)
-        if odd and odd != _count_not_finite(validated(plain, annotation, what=what)):
-            raise UsageError(
-                f"{what} can't hold a NaN or an infinity.",
-                why=f"JSON has no such numbers, and `{_written(annotation)}` doesn't say where numbers are.",
-                hint="Give it a more precise annotation, such as `dict[str, float]`, or make the value in a step.",
-            )
+        plain = _finite(to_jsonable_python(value, inf_nan_mode="constants"))
         text = json.dumps(plain, allow_nan=False)
     except (PydanticSerializationError, TypeError, ValueError, RecursionError) as error:
         raise UsageError(
             f"{what} can't be a {type(value).__module__}.{type(value).__qualname__}.",
             why=f"It is stored with the run as JSON, which can't hold this value: {error}.",
-            hint="Make the value in a step, or save it with `save_artifact(value, name)` and give the step "
-            "the stored version.",
+            hint="Use numbers, text, lists and dicts.",
         ) from None
     if _HIDDEN in text:
-        raise UsageError(
-            f"{what} holds a secret.",
-            why="Parameters are stored with the run, and everyone who can read the catalog can read them.",
-            hint="Give the name of an environment variable or secret, and read it in the step.",
-        )
+        raise _secret(what)
     return plain
 
 
 def _finite(value: object) -> object:
-    """Write NaN and infinities as text, which pydantic reads back as numbers; JSON has no such numbers."""
+    """Write NaN and infinities as text; JSON has no such numbers."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, list):
@@ -116,22 +209,3 @@ def _finite(value: object) -> object:
     if isinstance(value, dict):
         return {k: _finite(v) for k, v in value.items()}
     return value
-
-
-def _count_not_finite(value: object) -> int:
-    """Count the NaNs and infinities in plain collections and pydantic models."""
-    if isinstance(value, float):
-        return int(not math.isfinite(value))
-    if isinstance(value, dict):
-        return sum(map(_count_not_finite, value.values()))
-    if isinstance(value, list | tuple | set | frozenset):
-        return sum(map(_count_not_finite, value))
-    if isinstance(value, BaseModel):
-        return sum(map(_count_not_finite, dict(value).values()))
-    return 0
-
-
-def _written(annotation: object) -> str:
-    """Return an annotation as a user would write it."""
-    name = getattr(annotation, "__name__", None) if isinstance(annotation, type) else None
-    return name if name and "[" not in str(annotation) else str(annotation).replace("typing.", "")

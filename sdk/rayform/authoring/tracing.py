@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rayform.authoring.code_facts import code_place
 from rayform.authoring.inputs import (
+    Call,
     default_input,
     holds_placeholder,
     input_of,
@@ -28,14 +29,18 @@ from rayform.authoring.options import (
 )
 from rayform.authoring.outputs import output_specs
 from rayform.authoring.overrides import NOTHING, Overrides
-from rayform.authoring.parameters import frozen, validated
+from rayform.authoring.parameters import passed as passed_value
+from rayform.authoring.parameters import validated
 from rayform.authoring.placeholders import StepArtifact
+from rayform.authoring.run_inputs import ExternalArtifact, RunInputs
 from rayform.authoring.signatures import Argument, arguments_of, bind, missing, outputs_of
 from rayform.authoring.sources import program_of, source_of
 from rayform.authoring.steps import Unmapped, current_trace
 from rayform_core.errors import NotFoundError, UsageError
+from rayform_runtime.artifacts.exact_values import NeedsMaterializerError, types_within
+from rayform_runtime.artifacts.materializers.registry import find
 from rayform_runtime.artifacts.pickling import repair_main
-from rayform_runtime.spec import Input, PipelineSpec, StepSpec
+from rayform_runtime.spec import Input, PipelineSpec, SourceRef, StepSpec
 from rayform_runtime.usercode.digest import ProjectSnapshot, StepCode, step_code
 from rayform_runtime.usercode.module_index import save_indexes
 
@@ -54,14 +59,22 @@ class Trace:
     Args:
         pipeline: the outermost pipeline.
         configuration: what overrides the code's options: the YAML file and the command line.
+        run_inputs: takes the values that materializers store.
     """
 
-    def __init__(self, pipeline: Pipeline[..., object], configuration: Overrides) -> None:
+    def __init__(
+        self, pipeline: Pipeline[..., object], configuration: Overrides, run_inputs: RunInputs
+    ) -> None:
         self.pipeline = pipeline
+        self._run_inputs = run_inputs
         self.configuration = configuration
         # Steps by key, in the order in which the body calls them; also the owner of their placeholders.
         self.steps: dict[str, StepSpec] = {}
         self.names: set[str] = set()  # of the steps; the configuration may use them instead of keys
+        self._defaults: dict[tuple[object, str], Input | None] = {}  # by function and argument; made once
+        self._local: dict[
+            object, dict[str, type]
+        ] = {}  # types that pickled functions bring along, by function
         self._counts: dict[str, int] = {}  # the highest number in the keys of each step's calls
         self._snapshot = ProjectSnapshot()  # of the user's files; shared by all steps
         self._digests: dict[tuple[object, ...], str] = {}  # of the code of functions with their materializers
@@ -131,31 +144,48 @@ class Trace:
         for name, argument in arguments.items():
             if name in passed:
                 value = passed[name]
-                is_wired = holds_placeholder(value) or stored_version_id(value) is not None
+                is_wired = holds_placeholder(value) or _is_stored(value)
                 named = f"Parameter '{name}' of pipeline '{pipeline.name}'"
                 values[name] = value if is_wired else validated(value, argument.annotation, what=named)
         return pipeline.entrypoint(**values)
 
     # -- steps ----------------------------------------------------------------------------------------------
     def _add(
-        self, step: Step[..., R], values: Mapping[str, object], mapped: frozenset[str] = frozenset()
+        self,
+        step: Step[..., R],
+        values: Mapping[str, object],
+        mapped: frozenset[str] = frozenset(),
+        shared: dict[str, Input] | None = None,
     ) -> StepArtifact | tuple[StepArtifact, ...]:
-        """Add a step with these values for its arguments; `mapped` names those that it gets element by element."""
+        """Add a step with these values for its arguments.
+
+        Args:
+            step: the step.
+            values: by argument name.
+            mapped: names of the arguments that it gets element by element.
+            shared: inputs that several calls share, by argument name; receives those that it doesn't have.
+        """
         key = self._new_key(step)
         what = f"Step '{step.name}'"
         refuse_invalid_name("A step", step.name)
         refuse_invalid_name("A step", key)
         options = StepOptions.of(step.options, what=what).overridden_by(self.configuration, step.name, key)
         outputs = outputs_of(step.entrypoint)
+        source = source_of(step, what=what)
         self.names.add(step.name)
         self.steps[key] = checked(
             StepSpec,
             f"Step '{key}'",
             key=key,
             name=step.name,
-            source=source_of(step, what=what),
+            source=source,
             inputs=self._inputs(
-                step, key, {**options.parameters, **values}, options.forced_parameters, mapped
+                step,
+                Call(key, self.steps, self._run_inputs, self._local_types(step, source)),
+                {**options.parameters, **values},
+                options.forced_parameters,
+                mapped,
+                {} if shared is None else shared,
             ),
             outputs=output_specs(
                 outputs,
@@ -186,34 +216,52 @@ class Trace:
     def _inputs(
         self,
         step: Step[..., R],
-        key: str,
+        call: Call,
         values: dict[str, object],
         forced: Mapping[str, object],
         mapped: frozenset[str],
+        shared: dict[str, Input],
     ) -> dict[str, Input]:
         """Return the inputs of one call: values of the call, of the configuration (`forced`), and defaults."""
         arguments = arguments_of(step.entrypoint)
         for name, value in forced.items():
             if name not in arguments:
-                raise NotFoundError("parameter", name, known=arguments, within=f"of step '{key}'")
+                raise NotFoundError("parameter", name, known=arguments, within=f"of step '{call.step}'")
             if holds_placeholder(values.get(name)):
                 raise UsageError(
-                    f"Parameter '{name}' of step '{key}' can't be set in the configuration.",
+                    f"Parameter '{name}' of step '{call.step}' can't be set in the configuration.",
                     why="In the pipeline, it is another step's output.",
                     hint="Remove it from the configuration.",
                 )
             values[name] = value
         _refuse_missing(f"Step '{step.name}'", arguments, values)
-        inputs = {
-            name: input_of(key, argument, values[name], owner=self.steps, mapped=name in mapped)
-            for name, argument in arguments.items()
-            if name in values
-        }
+        inputs: dict[str, Input] = {}
+        for name, argument in arguments.items():
+            if name not in values:
+                continue
+            if name not in shared:
+                shared[name] = input_of(
+                    call, argument, values[name], mapped=name in mapped, is_text=name in forced
+                )
+            inputs[name] = shared[name]
         # Defaults are stored too, so that the catalog shows every value that the step ran with.
         for name, argument in arguments.items():
-            if name not in values and (default := default_input(key, argument)) is not None:
+            if name in values or argument.is_required:
+                continue
+            place = (step.entrypoint, name)
+            if place not in self._defaults:
+                self._defaults[place] = default_input(call, argument)
+            default = self._defaults[place]
+            if default is not None:
                 inputs[name] = default
         return inputs
+
+    def _local_types(self, step: Step[..., R], source: SourceRef) -> Mapping[str, type]:
+        if source.pickled is None:
+            return {}
+        if step.entrypoint not in self._local:
+            self._local[step.entrypoint] = types_within(step.entrypoint)
+        return self._local[step.entrypoint]
 
     def _unrolled(
         self, step: Step[..., R], values: Mapping[str, object], lists: Mapping[str, Sequence[object]]
@@ -226,10 +274,12 @@ class Trace:
                 f"Step '{step.name}' is mapped over lists of different lengths: {shown} elements.",
                 hint="Give a list that isn't to be split as `unmapped(...)`.",
             )
-        rows = [
-            self._add(step, {**values, **dict(zip(lists, elements, strict=True))})
-            for elements in zip(*lists.values(), strict=True)
-        ]
+        shared: dict[str, Input] = {}
+        rows = []
+        for elements in zip(*lists.values(), strict=True):
+            rows.append(self._add(step, {**values, **dict(zip(lists, elements, strict=True))}, shared=shared))
+            for name in lists:
+                shared.pop(name, None)
         if len(outputs_of(step.entrypoint)) <= 1:
             return rows
         columns = zip(*(row for row in rows if isinstance(row, tuple)), strict=True)
@@ -259,7 +309,7 @@ class Trace:
                 earlier = item.step_key if isinstance(item, StepArtifact) else item
                 if not isinstance(earlier, str):
                     raise UsageError(
-                        f"Step '{key}' can't start after {item!r}.",
+                        f"Step '{key}' can't start after a value of type {type(item).__name__}.",
                         hint="Give the result of an earlier step call, or that step's key.",
                     )
                 if isinstance(item, StepArtifact) and item.owner is not self.steps:
@@ -304,6 +354,7 @@ def trace_call(
     *,
     config_path: str | Path | None = None,
     parameters: Mapping[str, object] | None = None,
+    run_inputs: RunInputs | None = None,
 ) -> PipelineSpec:
     """Return what a run of this pipeline call would execute, with the place of its code.
 
@@ -312,6 +363,7 @@ def trace_call(
         args, kwargs: the call's arguments.
         config_path: configuration file; by default the pipeline's own, if it has one.
         parameters: values that override code and configuration file.
+        run_inputs: takes the values that materializers store; by default they are not kept.
 
     Raises:
         UsageError: an argument, an option, the configuration or the body is wrong.
@@ -326,7 +378,7 @@ def trace_call(
     if parameters:
         configuration = configuration.with_parameters(parameters)
     repair_main()
-    spec = trace_pipeline(pipeline, args, dict(kwargs or {}), configuration)
+    spec = trace_pipeline(pipeline, args, dict(kwargs or {}), configuration, run_inputs)
     place = code_place(pipeline.entrypoint.__module__)
     update = {
         "code_root": str(place.root),
@@ -341,6 +393,7 @@ def trace_pipeline(
     args: tuple[object, ...],
     kwargs: dict[str, object],
     configuration: Overrides,
+    run_inputs: RunInputs | None = None,
 ) -> PipelineSpec:
     """Run a pipeline's body with placeholders and return the pipeline that it describes.
 
@@ -348,11 +401,15 @@ def trace_pipeline(
         pipeline: the pipeline.
         args, kwargs: the call's arguments.
         configuration: what overrides code; `NOTHING` for none.
+        run_inputs: takes the values that materializers store; by default they are not kept.
 
     Raises:
         UsageError: an argument, an option or the body is wrong.
         NotFoundError: the configuration names a step or parameter that doesn't exist.
     """
+    if run_inputs is None:
+        with RunInputs() as dropped:
+            return trace_pipeline(pipeline, args, kwargs, configuration, dropped)
     what = f"Pipeline '{pipeline.name}'"
     refuse_invalid_name("A pipeline", pipeline.name)
     arguments = arguments_of(pipeline.entrypoint, kind="Pipeline")
@@ -368,20 +425,18 @@ def trace_pipeline(
         if name not in passed:
             values[name] = argument.default
             try:
-                parameters[name] = frozen(argument.default, argument.annotation, what=name)
+                parameters[name] = _shown_parameter(argument.default, name)
             except UsageError:
                 parameters[name] = repr(argument.default)  # only the body uses it
             continue
-        value = passed[name]
-        version_id = stored_version_id(value)
-        if version_id is not None:
-            values[name], parameters[name] = value, {"artifact_version_id": version_id}
-            continue
+        values[name] = value = passed[name]
         named = f"Parameter '{name}' of pipeline '{pipeline.name}'"
-        values[name] = validated(value, argument.annotation, what=named)
-        parameters[name] = frozen(values[name], argument.annotation, what=named)
+        if not _is_stored(value):
+            is_text = name in configuration.parameters
+            values[name] = validated(value, argument.annotation, what=named, is_text=is_text)
+        parameters[name] = _shown_parameter(values[name], named)
 
-    trace = Trace(pipeline, configuration)
+    trace = Trace(pipeline, configuration, run_inputs)
     token = current_trace.set(trace)
     try:
         result = pipeline.entrypoint(**values)
@@ -397,6 +452,24 @@ def trace_pipeline(
     return _pipeline_spec(trace, parameters, result)
 
 
+def _is_stored(value: object) -> bool:
+    return isinstance(value, ExternalArtifact) or stored_version_id(value) is not None
+
+
+def _shown_parameter(value: object, what: str) -> object:
+    """Return what the catalog shows of a pipeline's argument."""
+    version_id = value.id if isinstance(value, ExternalArtifact) else stored_version_id(value)
+    if version_id is not None:
+        return {"artifact_version_id": str(version_id)}
+    if isinstance(value, ExternalArtifact):
+        value = value.value
+    try:
+        return passed_value(value, what=what, is_for_users=True).shown
+    except NeedsMaterializerError:
+        materializer = find(type(value))  # the steps that get the value show its version
+        return materializer().summary(value) if materializer else type(value).__name__
+
+
 def _pipeline_spec(trace: Trace, parameters: Mapping[str, object], result: object) -> PipelineSpec:
     pipeline, configuration = trace.pipeline, trace.configuration
     options = pipeline.options
@@ -407,6 +480,7 @@ def _pipeline_spec(trace: Trace, parameters: Mapping[str, object], result: objec
         name=pipeline.name,
         source=source_of(pipeline, what=what),
         parameters=parameters,
+        has_exact_values=True,
         steps=list(trace.steps.values()),
         outputs=_returned_outputs(what, result),
         # A step's own setting overrides the pipeline's, so this is only false if it is false for all steps.

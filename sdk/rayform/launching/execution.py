@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING
 
 from rayform.authoring.code_facts import BackgroundGitFacts, code_place, environment_facts, user_name
+from rayform.authoring.run_inputs import RunInputs
 from rayform.authoring.tracing import trace_call
 from rayform.launching.cached_values import cached_summaries
 from rayform.launching.failures import failed_run_error, keep_tracebacks_short
@@ -43,7 +44,16 @@ def launch(
     if stack.component(ComponentKind.ORCHESTRATOR).flavor != "local":
         discard_early_launcher()
     stack.orchestrator.warm_up()
-    spec = trace_call(pipeline, args, kwargs, config_path=options.config_path, parameters=options.parameters)
+    with RunInputs() as run_inputs:
+        spec = trace_call(
+            pipeline,
+            args,
+            kwargs,
+            config_path=options.config_path,
+            parameters=options.parameters,
+            run_inputs=run_inputs,
+        )
+        run_inputs.save(stack)
     run_id = new_id()
     request = RunRequest(
         run_id=run_id,

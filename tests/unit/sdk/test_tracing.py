@@ -15,7 +15,8 @@ from rayform import ArtifactConfig, Pipeline, Resources, RetryPolicy, Step, pipe
 from rayform.authoring.configuration import PipelineConfiguration
 from rayform.authoring.placeholders import StepArtifact
 from rayform_core.errors import NotFoundError, UsageError
-from rayform_runtime.spec import ListInput, MapInput, PipelineSpec, StepInput, ValueInput
+from rayform_runtime.artifacts.exact_values import decode_argument
+from rayform_runtime.spec import Input, ListInput, MapInput, PipelineSpec, StepInput, ValueInput
 
 
 @step
@@ -43,6 +44,12 @@ def add(values: list[int], start: int = 0) -> int:
 @step
 def announce() -> None:
     pass
+
+
+def value_of(source: Input) -> ValueInput:
+    """Return an input that must be a value."""
+    assert isinstance(source, ValueInput)
+    return source
 
 
 class Color(Enum):
@@ -223,7 +230,7 @@ def test_parameters_are_checked_against_annotations() -> None:
 
     spec = spec_of(body, "3", options={"depth": 2})
     assert spec.parameters == {"epochs": 3, "options": {"depth": 2, "color": "red"}}
-    assert spec.step("take").inputs["options"] == ValueInput(value={"depth": 2, "color": "red"})
+    assert value_of(spec.step("take").inputs["options"]).value == {"depth": 2, "color": "red"}
     with pytest.raises(UsageError, match="Parameter 'epochs' of pipeline 'body' can't be 'many'"):
         spec_of(body, "many", Options())
     with pytest.raises(UsageError, match="needs a value for 'epochs', 'options'"):
@@ -249,7 +256,7 @@ def test_a_rich_value_for_an_annotation_that_cannot_be_read_is_refused() -> None
 
 
 def test_dataclass_and_path_parameters_are_frozen() -> None:
-    """What pydantic can write as JSON may be a parameter."""
+    """A parameter is shown as plain JSON and passed with its exact types."""
 
     @step
     def take(place: Place) -> int:
@@ -259,7 +266,10 @@ def test_dataclass_and_path_parameters_are_frozen() -> None:
     def body() -> None:
         take(Place(Path("a/b")))
 
-    assert spec_of(body).step("take").inputs["place"] == ValueInput(value={"path": "a/b"})
+    passed = value_of(spec_of(body).step("take").inputs["place"])
+    assert passed.value == {"path": "a/b"}
+    assert passed.exact is not None
+    assert decode_argument(passed.exact) == Place(Path("a/b"))
 
 
 def test_values_that_json_cannot_hold_are_refused() -> None:
@@ -634,7 +644,7 @@ def test_optional_text_on_the_command_line_stays_text() -> None:
 
 
 def test_numbers_that_json_cannot_hold_arrive_or_are_refused() -> None:
-    """NaN and infinities travel where the annotation says that numbers stand, and never turn into something else."""
+    """NaN and infinities travel everywhere, and users see them as text."""
 
     @step
     def take(close: dict[str, float], single: float) -> None: ...
@@ -647,15 +657,17 @@ def test_numbers_that_json_cannot_hold_arrive_or_are_refused() -> None:
         take({"a": float("nan"), "b": float("-inf")}, float("inf"))
 
     spec = spec_of(good)
-    assert spec.steps[0].inputs["close"] == ValueInput(value={"a": "nan", "b": "-inf"})
-    assert spec.steps[0].inputs["single"] == ValueInput(value="inf")
+    close, single = (value_of(spec.steps[0].inputs[name]) for name in ("close", "single"))
+    assert close.value == {"a": "nan", "b": "-inf"}
+    assert single.value == "inf"
+    assert decode_argument(single.exact or "") == float("inf")
 
     @pipeline
-    def bad() -> None:
+    def loose() -> None:
         take_any({"a": [float("nan")]})
 
-    with pytest.raises(UsageError, match="NaN or an infinity.*dict\\[str, float\\]"):
-        spec_of(bad)
+    passed = value_of(spec_of(loose).steps[0].inputs["loose"])
+    assert repr(decode_argument(passed.exact or "")) == "{'a': [nan]}"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rayform_core.errors import UsageError
 from rayform_runtime.artifacts.import_paths import TypeChangedError, import_path, is_importable, resolve
-from rayform_runtime.artifacts.materializers import pandas_scalars
+from rayform_runtime.artifacts.materializers import pandas_scalars, standard_types
 from rayform_runtime.artifacts.materializers.generic_types import decode_type, encode_type, parametrized
 from rayform_runtime.artifacts.materializers.registry import UnsupportedTypeError, find
 from rayform_runtime.artifacts.materializers.zones import StoredZone, zone_form, zone_of
@@ -257,6 +257,7 @@ _ENCODERS: dict[str, Callable[[Encoder, Any, str], JSON]] = {
     **pandas_scalars.ENCODERS,
     "sklearn.utils._bunch:Bunch": _encode_mapping,
     "scipy.optimize._optimize:OptimizeResult": _encode_mapping,
+    **standard_types.ENCODERS,
 }
 
 
@@ -448,6 +449,7 @@ _DECODERS: dict[str, Callable[..., object]] = {
     **pandas_scalars.DECODERS,
     "$ordereddict": _constructor("collections:OrderedDict"),
     "$counter": lambda stored: _constructor("collections:Counter")(dict(stored)),
+    **standard_types.DECODERS,
 }
 _MEMBER_DECODERS: dict[str, Callable[..., object]] = {
     "$complex": complex,
@@ -467,5 +469,6 @@ _MEMBER_DECODERS: dict[str, Callable[..., object]] = {
     "$dataclass": _decode_dataclass,
     "$pydantic": _decode_pydantic,
     **pandas_scalars.MEMBER_DECODERS,
+    **standard_types.MEMBER_DECODERS,
 }
 """Decoders that take the members of the stored list as arguments."""

@@ -10,6 +10,7 @@ import dataclasses
 
 from rayform_core.errors import UsageError
 from rayform_runtime.artifacts.import_paths import import_path, resolve
+from rayform_runtime.artifacts.materializers import standard_types
 from rayform_runtime.artifacts.materializers.base import (
     Materializer,
     register,
@@ -55,6 +56,7 @@ _EXACT: dict[str, str] = {
             "pandas.api.typing:NaTType", "pandas.api.typing:NAType",
             "pandas._libs.tslibs.period:Period", "pandas._libs.interval:Interval",
             "pandas._libs.tslibs.nattype:NaTType", "pandas._libs.missing:NAType",
+            *standard_types.TYPES,
         ],
         _JSON,
     ),

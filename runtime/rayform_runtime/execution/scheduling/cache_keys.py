@@ -56,8 +56,8 @@ class StaticParts:
     """Why the step is never taken from the cache, or `None`."""
 
 
-def _digest(value: object) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str, ensure_ascii=False)
+def _digest(value: object, *, sort_keys: bool = True) -> str:
+    text = json.dumps(value, sort_keys=sort_keys, separators=(",", ":"), default=str, ensure_ascii=False)
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
 
 
@@ -106,18 +106,28 @@ def static_parts(spec: PipelineSpec, step: StepSpec) -> StaticParts:
     )
 
 
-def cache_key(static: StaticParts, parameters: Mapping[str, object], inputs: Mapping[str, KeyInput]) -> str:
+def cache_key(
+    static: StaticParts,
+    parameters: Mapping[str, object],
+    inputs: Mapping[str, KeyInput],
+    exact: Mapping[str, str] | None = None,
+) -> str:
     """Return the key of one step run.
 
     Args:
         static: the parts of its step.
-        parameters: JSON values by argument name.
+        parameters: plain JSON by argument name; the order of a dict counts, that of the arguments doesn't.
         inputs: its artifact inputs by argument name.
+        exact: the exact texts of those parameters that differ from their plain JSON.
     """
+    passed = {
+        name: {"$exact": exact[name]} if exact and name in exact else parameters[name]
+        for name in sorted(parameters)
+    }
     input_digests = {n: [list(i.digests), i.joined, i.index] for n, i in inputs.items()}
     parts = {
         "code": static.code,
-        "parameters": _digest(parameters),
+        "parameters": _digest(passed, sort_keys=False),
         "inputs": _digest(input_digests),
         "outputs": static.outputs,
         "image": static.image,
@@ -206,7 +216,7 @@ def _changed_parameters(ours: Mapping[str, object], theirs: Mapping[str, object]
         before = _short(theirs[name]) if name in theirs else "nothing"
         after = _short(ours[name]) if name in ours else "nothing"
         shown.append(f"parameter '{name}' was {before} and is {after}")
-    return shown or ["its parameters"]
+    return shown or ["the types, or the order, of values in its parameters"]
 
 
 def _changed_inputs(

@@ -89,7 +89,9 @@ class CacheLookup:
             if static.why_not is not None:
                 decisions[instance.id] = CacheDecision(False, static.why_not)
                 continue
-            key = instance.cache_key = cache_key(static, instance.node.parameters, instance.key_inputs())
+            key = instance.cache_key = cache_key(
+                static, instance.node.parameters, instance.key_inputs(), instance.node.exact
+            )
             if self.is_used:
                 cachable.append((instance, key))
             else:

@@ -112,7 +112,10 @@ class Instance:
 
     def task_inputs(self) -> dict[str, TaskInput]:
         """Return the inputs as a worker gets them."""
-        inputs = {name: TaskInput(value=value) for name, value in self.node.parameters.items()}
+        exact, is_json = self.node.exact, self.node.has_json
+        inputs = {
+            name: TaskInput(value, exact.get(name), is_json) for name, value in self.node.parameters.items()
+        }
         for name, (versions, joined, element) in self.arguments.items():
             inputs[name] = TaskInput(
                 versions=[v.for_worker() for v in versions], joined=joined, index=element
@@ -138,7 +141,11 @@ class Node:
     spec: StepSpec
     """The step as it was traced; never changes."""
     parameters: dict[str, object]
-    """JSON arguments by name."""
+    """Arguments by name that are values, as plain JSON."""
+    exact: dict[str, str]
+    """The exact texts of those that differ from their plain JSON."""
+    has_json: bool = False
+    """Whether an earlier version made the pipeline, so that annotations turn JSON into values."""
     upstream: list[Node] = field(default_factory=list)
     """The steps that it waits for; complete when the graph is."""
     downstream: list[Node] = field(default_factory=list)
@@ -194,7 +201,13 @@ class RunGraph:
         self._unfinished: dict[tuple[str, int | None], _UnfinishedRun] = {}
         self._finished: dict[tuple[str, int | None], _FinishedRun] = {}
         for step in spec.steps:
-            node = Node(step, _parameters(spec, step), is_given=only is not None and step.key not in only)
+            node = Node(
+                step,
+                _parameters(spec, step),
+                _exact_texts(step),
+                has_json=not spec.has_exact_values,
+                is_given=only is not None and step.key not in only,
+            )
             for key in sorted(step.upstream):
                 upstream = self.nodes.get(key)
                 if upstream is None:
@@ -363,7 +376,7 @@ class RunGraph:
 
 
 def _parameters(spec: PipelineSpec, step: StepSpec) -> dict[str, object]:
-    """Return the step's JSON arguments."""
+    """Return the step's arguments that are values, as plain JSON."""
     values: dict[str, object] = {}
     for name, source in step.inputs.items():
         if isinstance(source, ValueInput):
@@ -375,6 +388,14 @@ def _parameters(spec: PipelineSpec, step: StepSpec) -> dict[str, object]:
                 )
             values[name] = spec.parameters[source.parameter]
     return values
+
+
+def _exact_texts(step: StepSpec) -> dict[str, str]:
+    return {
+        name: source.exact
+        for name, source in step.inputs.items()
+        if isinstance(source, ValueInput) and source.exact is not None
+    }
 
 
 def stored_ids(spec: PipelineSpec) -> list[UUID]:

@@ -42,18 +42,22 @@ def load_arguments(task: StepTask, function: Callable[..., object], stack: Stack
 
     Args:
         task: the step.
-        function: its annotations say what JSON values become.
+        function: its annotations say what the JSON of earlier versions becomes.
         stack: its store has the stored inputs.
 
     Raises:
-        UsageError: a value doesn't fit the annotation.
+        UsageError: JSON of an earlier version doesn't fit the annotation, or a value can't be made here.
         RayformError: a stored value can't be loaded.
     """
-    hints = type_hints_of(function)
     arguments: dict[str, object] = {}
     for name, source in task.inputs.items():
-        if source.versions is None:
-            arguments[name] = coerced(source.value, hints.get(name), step=task.step.key, argument=name)
+        if source.exact is not None:
+            arguments[name] = _exact(source.exact, task, function)
+        elif source.versions is None:
+            arguments[name] = source.value
+            if source.is_json:
+                hint = type_hints_of(function).get(name)
+                arguments[name] = coerced(source.value, hint, step=task.step.key, argument=name)
         elif source.joined:
             _fetch_together(source.versions, stack.artifact_store)
             arguments[name] = [_load(version, stack.artifact_store) for version in source.versions]
@@ -62,6 +66,16 @@ def load_arguments(task: StepTask, function: Callable[..., object], stack: Stack
         else:
             arguments[name] = _load_list(source.versions[0], stack.artifact_store)[source.index]
     return arguments
+
+
+# -- values of the pipeline's code ----------------------------------------------------------------------------
+
+
+def _exact(text: str, task: StepTask, function: Callable[..., object]) -> object:
+    from rayform_runtime.artifacts.exact_values import decode_argument, types_within
+
+    is_pickled = task.step.source.pickled is not None
+    return decode_argument(text, types_within(function) if is_pickled else None)
 
 
 # -- stored values --------------------------------------------------------------------------------------------
@@ -110,7 +124,7 @@ def _load_list(version: StoredVersion, store: ArtifactStore) -> Sequence[object]
     return values
 
 
-# -- JSON values ----------------------------------------------------------------------------------------------
+# -- JSON of earlier versions ---------------------------------------------------------------------------------
 
 
 def type_hints_of(function: Callable[..., object]) -> Mapping[str, object]:
