@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+from rayform.authoring.steps import current_trace
 from rayform_core.errors import UsageError
 
 __all__ = ["StepArtifact", "StepArtifactMisuseError"]
@@ -48,9 +49,17 @@ class StepArtifact:
         self.annotation = annotation
         self.is_mapped = is_mapped
 
-    def __repr__(self) -> str:
+    def describe(self) -> str:
+        """Return a text for errors of Rayform."""
         what = f"output '{self.output_name}'" if self.output_name else "end"
         return f"<{what} of step '{self.step_key}', known once the run is under way>"
+
+    def refuse_inside(self, what: str) -> NoReturn:
+        """Refuse this placeholder inside of another value; `what` names the argument."""
+        raise StepArtifactMisuseError(
+            f"{what} is a value that holds a step's output.",
+            hint="Give each output as its own argument, or several as a list.",
+        )
 
     def _misused(
         self, how: str, instead: str | None = None, kind: type[UsageError] = StepArtifactMisuseError
@@ -99,17 +108,45 @@ class StepArtifact:
     def __format__(self, spec: str) -> NoReturn:
         self._misused("put into a text")
 
+    def __str__(self) -> NoReturn:
+        self._misused("turned into text")
+
+    def __repr__(self) -> str:
+        # The text of a list has this of its elements, so it must not slip into a text either. Where no body runs, a
+        # debugger or an interactive session shows it.
+        if current_trace.get() is not None:
+            self._misused("turned into text")
+        return self.describe()
+
+    def __hash__(self) -> int:
+        if current_trace.get() is not None:
+            self._misused("used as a key or in a set")
+        return id(self)
+
+    def __array__(self, *args: object, **kwargs: object) -> NoReturn:
+        self._misused("made an array")
+
+    def __fspath__(self) -> NoReturn:
+        self._misused("used as a path")
+
+    def __setitem__(self, index: object, value: object) -> NoReturn:
+        self._misused("changed")
+
+    def __delitem__(self, index: object) -> NoReturn:
+        self._misused("changed")
+
     def _compared(self, other: object) -> NoReturn:
         self._misused("compared")
 
     def _calculated(self, *others: object) -> NoReturn:
         self._misused("calculated with")
 
-    __hash__ = object.__hash__
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _compared
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _calculated
     __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __matmul__ = __rmatmul__ = (
         _calculated
     )
     __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __lshift__ = __rshift__ = _calculated
+    __divmod__ = __rdivmod__ = __trunc__ = __floor__ = __ceil__ = __complex__ = __bytes__ = _calculated
+    __reversed__ = __next__ = __enter__ = __await__ = _calculated
     __neg__ = __pos__ = __abs__ = __invert__ = __int__ = __float__ = __index__ = __round__ = _calculated
