@@ -193,9 +193,15 @@ class ValueInput(_Spec):
 
 
 class ListInput(_Spec):
-    """The input is a list whose elements are outputs of earlier steps or stored versions, in this order."""
+    """The input is a list whose elements are outputs of earlier steps or stored versions, in this order.
+
+    Args:
+        items: the elements.
+        is_tuple: whether the step gets a tuple.
+    """
 
     kind: Literal["list"] = "list"
+    is_tuple: bool = False
     items: list[Annotated[StepInput | ArtifactInput, Field(discriminator="kind")]]
 
 

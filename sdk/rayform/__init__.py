@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rayform.authoring.artifact_config import ArtifactConfig
     from rayform.authoring.models import Model
     from rayform.authoring.pipelines import Pipeline, pipeline
+    from rayform.authoring.run_inputs import ExternalArtifact
     from rayform.authoring.steps import Step, step, unmapped
     from rayform.context import get_pipeline_context, get_step_context
     from rayform.logger import get_logger
@@ -27,6 +28,7 @@ _HOMES = {
     "ArtifactConfig": "rayform.authoring.artifact_config",
     "ArtifactType": "rayform_runtime.spec",
     "Client": "rayform.reading.client",
+    "ExternalArtifact": "rayform.authoring.run_inputs",
     "ImageSpec": "rayform_runtime.spec",
     "Model": "rayform.authoring.models",
     "ModelStage": "rayform_runtime.catalog.entities",
@@ -51,6 +53,7 @@ __all__ = [
     "ArtifactConfig",
     "ArtifactType",
     "Client",
+    "ExternalArtifact",
     "ImageSpec",
     "Model",
     "ModelStage",

@@ -299,7 +299,8 @@ def _is_subclass(one: type, other: type) -> bool:
 
 def _derived(kind: type) -> Iterable[type]:
     """Yield all classes that are derived from `kind`."""
-    for each in type.__subclasses__(kind):
+    subclasses: list[type] = type.__subclasses__(kind)
+    for each in subclasses:
         yield each
         yield from _derived(each)
 

@@ -262,7 +262,8 @@ def _text(value: object) -> str:
         text = str(value)
     except Exception:  # noqa: BLE001 - the user's code; this text is only for users
         text = type(value).__name__
-    return _shown(text if len(text) <= _TEXT_LIMIT else text[: _TEXT_LIMIT - 1] + "…")
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= _TEXT_LIMIT else text[: _TEXT_LIMIT - 1] + "…"
 
 
 def _library_json(value: object) -> Any:

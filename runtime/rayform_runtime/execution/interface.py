@@ -75,6 +75,7 @@ class TaskInput:
         is_json: whether the value is JSON of an earlier version, which the annotation turns into the value.
         versions: the stored versions to load: one, or several if `joined` is set.
         joined: pass the loaded versions as one list.
+        is_tuple: pass them as a tuple.
         index: pass this element of the loaded list (the input of a mapped step).
     """
 
@@ -84,6 +85,7 @@ class TaskInput:
     versions: Sequence[StoredVersion] | None = None
     joined: bool = False
     index: int | None = None
+    is_tuple: bool = False
 
 
 class OutputFacts(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast, get_args, get_origin
 from uuid import UUID
 
 from rayform.authoring.parameters import passed, validated
@@ -13,6 +13,7 @@ from rayform.authoring.run_inputs import ExternalArtifact, RunInputs
 from rayform.authoring.signatures import Argument, concrete_type
 from rayform.authoring.steps import Unmapped
 from rayform_core.errors import UsageError
+from rayform_runtime.artifacts.annotations import may_overlap, shown_type
 from rayform_runtime.artifacts.exact_values import NeedsMaterializerError
 from rayform_runtime.spec import ArtifactInput, Input, ListInput, MapInput, StepInput, ValueInput
 
@@ -64,9 +65,9 @@ def input_of(
     what = f"Argument '{argument.name}' of step '{call.step}'"
     owner = call.owner
     if isinstance(value, StepArtifact):
-        if mapped:
-            return _from_step(what, value, owner, MapInput)
-        return _from_step(what, value, owner, StepInput)
+        source = _from_step(what, value, owner, MapInput if mapped else StepInput)
+        _refuse_mismatch(what, value, _annotation_of(value, mapped=mapped), argument.annotation)
+        return source
     if version_ids := stored_version_ids(value):
         stored = [ArtifactInput(artifact_version_id=id_) for id_ in version_ids]
         return stored[0] if len(stored) == 1 else ListInput(items=[*stored])
@@ -75,7 +76,7 @@ def input_of(
             f"{what} is `unmapped(...)`, and this call isn't `.map(...)`.", hint="Give the value itself."
         )
     if holds_placeholder(value):
-        return _gathered(call, what, value)
+        return _gathered(call, what, argument, value)
     if isinstance(value, ExternalArtifact):
         return _external(call, what, value)
     fitting = validated(value, argument.annotation, what=what, is_text=is_text)
@@ -118,13 +119,14 @@ def _from_step(what: str, value: StepArtifact, owner: object, kind: type[In]) ->
     return kind(step=value.step_key, output=value.output_name)
 
 
-def _gathered(call: Call, what: str, value: object) -> ListInput:
+def _gathered(call: Call, what: str, argument: Argument, value: object) -> ListInput:
     """Return the input of a list that holds outputs of steps or stored versions."""
     if not isinstance(value, list | tuple):
         raise UsageError(
             f"{what} is a {type(value).__name__} that holds a step's output.",
             hint="Give each output as its own argument, or several as a list.",
         )
+    is_tuple = isinstance(value, tuple)
     items: list[StepInput | ArtifactInput] = []
     for element in value:
         version_id = stored_version_id(element)
@@ -134,13 +136,46 @@ def _gathered(call: Call, what: str, value: object) -> ListInput:
             items.append(_external(call, what, element))
         elif isinstance(element, StepArtifact) and not element.is_mapped:
             items.append(_from_step(what, element, call.owner, StepInput))
+            annotation = _annotation_of(element, mapped=False)
+            whole = tuple[annotation, ...] if is_tuple else list[annotation]
+            _refuse_mismatch(what, element, whole, argument.annotation)
         else:
             other = "the list of a mapped step" if isinstance(element, StepArtifact) else "a plain value"
             raise UsageError(
                 f"{what} is a list that mixes single outputs of steps with {other}.",
                 hint="Put only single outputs in the list, and give the rest as another argument.",
             )
-    return ListInput(items=items)
+    return ListInput(items=items, is_tuple=is_tuple)
+
+
+def _annotation_of(value: StepArtifact, *, mapped: bool) -> Any:
+    """Return the annotation of what a step gets from an output: a list, an element of one, or the output."""
+    if value.is_mapped:
+        return value.annotation if mapped else list[cast("Any", value.annotation)]
+    if not mapped:
+        return value.annotation
+    annotation = value.annotation
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    members = get_args(annotation)
+    is_list = get_origin(annotation) in (list, Sequence) and len(members) == 1
+    return members[0] if is_list else Any
+
+
+def _refuse_mismatch(what: str, value: StepArtifact, annotation: object, expected: object) -> None:
+    """Refuse an output that no value of its annotated type could fit the argument.
+
+    Raises:
+        UsageError: names step, output and both types.
+    """
+    if annotation is expected or may_overlap(annotation, expected):
+        return
+    raise UsageError(
+        f"{what} can't be output '{value.output_name}' of step '{value.step_key}'.",
+        why=f"It would get a value of type `{shown_type(annotation)}`, and it is annotated as "
+        f"`{shown_type(expected)}`.",
+        hint="Convert the value in a step, or correct one of the annotations.",
+    )
 
 
 def refuse_unmappable(step: str, name: str, value: StepArtifact) -> None:

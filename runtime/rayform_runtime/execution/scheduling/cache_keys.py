@@ -35,11 +35,13 @@ class KeyInput:
         digests: those of the versions, in order.
         joined: whether the versions are passed as a list.
         index: which element of a list a mapped step takes.
+        is_tuple: whether the versions are passed as a tuple.
     """
 
     digests: Sequence[str]
     joined: bool = False
     index: int | None = None
+    is_tuple: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,9 @@ def cache_key(
         name: {"$exact": exact[name]} if exact and name in exact else parameters[name]
         for name in sorted(parameters)
     }
-    input_digests = {n: [list(i.digests), i.joined, i.index] for n, i in inputs.items()}
+    input_digests = {
+        n: [list(i.digests), i.joined, i.index, *(["tuple"] if i.is_tuple else [])] for n, i in inputs.items()
+    }
     parts = {
         "code": static.code,
         "parameters": _digest(passed, sort_keys=False),

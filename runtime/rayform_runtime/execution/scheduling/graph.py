@@ -118,14 +118,17 @@ class Instance:
         }
         for name, (versions, joined, element) in self.arguments.items():
             inputs[name] = TaskInput(
-                versions=[v.for_worker() for v in versions], joined=joined, index=element
+                versions=[v.for_worker() for v in versions],
+                joined=joined,
+                index=element,
+                is_tuple=self.node.is_tuple(name),
             )
         return inputs
 
     def key_inputs(self) -> dict[str, KeyInput]:
         """Return the inputs as the cache key sees them."""
         return {
-            name: KeyInput([v.digest for v in versions], joined, element)
+            name: KeyInput([v.digest for v in versions], joined, element, self.node.is_tuple(name))
             for name, (versions, joined, element) in self.arguments.items()
         }
 
@@ -165,6 +168,11 @@ class Node:
     def facts(self) -> StepFacts:
         """What executors and workers need of the step; made once for all its instances."""
         return StepFacts.of(self.spec)
+
+    def is_tuple(self, argument: str) -> bool:
+        """Whether the pipeline's body gave several outputs to this argument as a tuple."""
+        source = self.spec.inputs.get(argument)
+        return isinstance(source, ListInput) and source.is_tuple
 
     @property
     def key(self) -> str:

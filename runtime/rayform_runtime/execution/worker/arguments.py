@@ -60,7 +60,8 @@ def load_arguments(task: StepTask, function: Callable[..., object], stack: Stack
                 arguments[name] = coerced(source.value, hint, step=task.step.key, argument=name)
         elif source.joined:
             _fetch_together(source.versions, stack.artifact_store)
-            arguments[name] = [_load(version, stack.artifact_store) for version in source.versions]
+            values = [_load(version, stack.artifact_store) for version in source.versions]
+            arguments[name] = tuple(values) if source.is_tuple else values
         elif source.index is None:
             arguments[name] = _load(source.versions[0], stack.artifact_store)
         else:

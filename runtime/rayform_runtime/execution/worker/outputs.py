@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from rayform_core.files import storage_error
 from rayform_runtime.artifacts.values import save_value
 from rayform_runtime.catalog.entities import NewArtifactVersion
 from rayform_runtime.catalog.metadata import as_stored
+from rayform_runtime.execution.worker.return_checks import check_returned
 from rayform_runtime.usercode.loading import load_source
 
 if TYPE_CHECKING:
@@ -40,23 +41,28 @@ class SavedOutputs(NamedTuple):
     model_metadata: Mapping[str, object]
 
 
-def save_outputs(returned: object, task: StepTask, context: StepContext) -> SavedOutputs:
+def save_outputs(
+    returned: object, task: StepTask, context: StepContext, function: Callable[..., object]
+) -> SavedOutputs:
     """Commit what a step returned to the artifact store.
 
     Args:
         returned: the step's return value.
         task: the step.
         context: the step's metadata, tags and visualizations.
+        function: the step's function, whose annotation says what it returns.
 
     Raises:
-        UsageError: the step returned another number of values than it declares, or the catalog can't keep its
-            metadata or tags. So this step alone fails.
+        UsageError: the step returned another number of values than it declares, or other types, or the catalog
+            can't keep its metadata or tags. So this step alone fails.
         PrerequisiteError: the disk is full.
     """
     versions: list[NewArtifactVersion] = []
     lengths: dict[str, int] = {}
     summaries: dict[str, str] = {}
-    for output, value in zip(task.step.outputs, _values(returned, task), strict=True):
+    values = _values(returned, task)
+    check_returned(returned, values, task, function)
+    for output, value in zip(task.step.outputs, values, strict=True):
         version_id = UUID(task.output_ids[output.name])
         metadata = {**output.run_metadata, **context.additions.output_metadata.get(output.name, {})}
         version = output.version

@@ -89,7 +89,7 @@ def _run(task: StepTask, stack: Stack, started: datetime, worker: WarmWorker | N
             worker.begin()
         try:
             returned = surroundings.call(function, arguments)
-            saved = save_outputs(returned, task, context)
+            saved = save_outputs(returned, task, context, function)
         except KeyboardInterrupt:
             raise  # only if the step runs in the user's own process
         except BaseException as error:  # noqa: BLE001 - `sys.exit()` too is how a step may end
