@@ -133,17 +133,19 @@ def _load(path: Path, text: str) -> tuple[object, dict[_Place, int]]:
     """Parse YAML into plain data and the line of each key."""
     import yaml
 
+    from rayform.authoring.yaml_values import ValueLoader, read_value
+
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=ValueLoader)
         lines: dict[_Place, int] = {}
         if node is not None:
             _walk(path, node, (), lines)
-        return (yaml.safe_load(text) or {}), lines
+        return (read_value(text) or {}), lines
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f":{mark.line + 1}" if mark else ""
         raise UsageError(f"{path}{where}: this isn't valid YAML.", why=f"{error.problem}.") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2026-13-01
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a tagged date such as 2026-13-01
         raise UsageError(f"{path}: this isn't valid YAML.", why=f"{error}.") from None
     except RecursionError:
         raise _too_deep(str(path)) from None

@@ -105,15 +105,14 @@ def parsed_parameters(texts: tuple[str, ...], pipeline: Pipeline[..., Any]) -> d
 
 def _parsed(raw: str, argument: Argument | None) -> object:
     """Return the value of a text: what YAML reads, or the text itself if that is what the argument takes."""
-    import yaml
-
     from rayform.authoring.signatures import concrete_type
+    from rayform.authoring.yaml_values import read_value
 
     if argument is None:
-        return yaml.safe_load(raw)
+        return read_value(raw)
     if concrete_type(argument.annotation) is str:
         return raw
-    value = yaml.safe_load(raw)
+    value = read_value(raw)
     # For `str | None` and similar types, 2026 is text.
     return raw if not _fits(value, argument) and _fits(raw, argument) else value
 
@@ -123,7 +122,7 @@ def _fits(value: object, argument: Argument) -> bool:
     from rayform_core.errors import UsageError
 
     try:
-        validated(value, argument.annotation, what=argument.name)
+        validated(value, argument.annotation, what=argument.name, is_text=True)
     except UsageError:
         return False
     return True

@@ -99,7 +99,7 @@ def test_broken_yaml_names_the_line(tmp_path: Path) -> None:
         read_configuration(written(tmp_path, "tags: [a\nretry: 1\n"))
 
 
-@pytest.mark.parametrize("text", ["[" * 5000, "parameters: {day: 2026-13-45}\n"])
+@pytest.mark.parametrize("text", ["[" * 5000, "parameters: {day: !!timestamp 2026-13-45}\n"])
 def test_yaml_that_breaks_its_reader_is_refused(tmp_path: Path, text: str) -> None:
     """Endless nesting and dates that don't exist are the user's mistakes, not Rayform's."""
     with pytest.raises(UsageError, match=r"nested too deep|month must be in"):
