@@ -402,3 +402,15 @@ TAKING = [_taking(annotation, index) for index, (annotation, _) in enumerate(ANN
 """For each annotation, a step with eight arguments of it, which describes what it gets."""
 for _each in TAKING:
     setattr(sys.modules[__name__], _each.name, _each)
+
+
+@step(enable_cache=False)
+def returns_text() -> int:
+    """Return something else than the annotation says."""
+    return "oops"  # type: ignore[return-value] - the mistake that the test makes
+
+
+@step
+def measure(frame: Any, scale: Any = (1, 2)) -> tuple[str, str]:
+    """Describe a data frame."""
+    return repr(frame), describe(scale)

@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 In = TypeVar("In", StepInput, MapInput)
+_PLAIN = frozenset((str, int, float, bool, type(None)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,15 +211,24 @@ def default_input(call: Call, argument: Argument) -> ValueInput | ArtifactInput 
 
 def holds_placeholder(value: object) -> bool:
     """Whether a value is an output of a step, or holds one, or is a list that holds a stored version."""
+    try:
+        return _holds(value)
+    except RecursionError:
+        return False  # it contains itself; encoding it says so
+
+
+def _holds(value: object) -> bool:
     if isinstance(value, StepArtifact):
         return True
     if isinstance(value, list | tuple):
+        # Long lists mostly hold numbers and text.
+        rich = [each for each in value if type(each) not in _PLAIN]
         return any(
-            holds_placeholder(v) or isinstance(v, ExternalArtifact) or stored_version_id(v) is not None
-            for v in value
+            _holds(each) or isinstance(each, ExternalArtifact) or stored_version_id(each) is not None
+            for each in rich
         )
     if isinstance(value, dict):
-        return any(holds_placeholder(v) for v in value.values())
+        return any(_holds(each) for each in value.values() if type(each) not in _PLAIN)
     return False
 
 

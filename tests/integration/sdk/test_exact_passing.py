@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from support.commands import Command
-from support.passed_values import ANNOTATED, ARGUMENTS, TAKING, describe
+from support.passed_values import ANNOTATED, ARGUMENTS, TAKING, describe, measure, returns_text
 
-from rayform import pipeline
+from rayform import Client, ExternalArtifact, pipeline
+from rayform_core.errors import PipelineFailedError
 
 Case = tuple[int, list[Any], list[str]]
 """Number of an annotation, values for all arguments, and what a direct call sees."""
@@ -67,6 +69,34 @@ def differences(collected: list[Case]) -> list[str]:
 def test_values_arrive_as_a_direct_call_would_pass_them() -> None:
     """Types and content of arguments are the same in a run."""
     assert differences(cases(8 * _FAST, same_each_time=True)) == []
+
+
+@pytest.mark.usefixtures("home")
+def test_a_data_frame_is_saved_once_and_stands_in_the_lineage() -> None:
+    """A second run takes the step from the cache, and spin and the catalog find the version."""
+    frame = pd.DataFrame({"a": [1, 2]})
+
+    @pipeline
+    def measuring(rows: Any = frame) -> None:
+        measure(rows)
+        measure(ExternalArtifact(value=frame))
+
+    first, second = measuring(), measuring(frame.copy())
+    assert first.steps["measure"].outputs["output_0"].load() == repr(frame)
+    assert second.steps["measure"].status == "cached"
+    versions = [v for v in Client().list_artifact_versions(size=100).items if v.name.startswith("input::")]
+    assert [v.name for v in versions] == ["input::DataFrame"]
+    assert first.steps["measure"].inputs["frame"].id == versions[0].id
+    assert versions[0].load().equals(frame)
+    assert "DataFrame" in str(first.parameters["rows"])
+
+
+@pytest.mark.usefixtures("home")
+def test_a_step_that_returns_another_type_fails_before_its_output_is_stored() -> None:
+    """The error names the output and both types."""
+    with pytest.raises(PipelineFailedError, match="'output' of step 'returns_text' has type 'str'.*`int`"):
+        pipeline(name="returning")(lambda: returns_text())()
+    assert Client().list_artifact_versions().items == []
 
 
 @pytest.mark.slow

@@ -523,6 +523,23 @@ MISUSES = {
     "float": float,
     "contains": lambda x: 1 in x,
     "format": lambda x: f"{x}",
+    "percent": lambda x: "score is %s" % x,  # noqa: UP031
+    "percent repr": lambda x: "score is %r" % x,  # noqa: UP031
+    "str": str,
+    "repr": repr,
+    "join": lambda x: ", ".join(map(str, [x, x])),
+    "list as text": lambda x: f"{[x]}",
+    "dict as text": lambda x: str({"a": x}),
+    "key": lambda x: {x: 1},
+    "set": lambda x: {x},
+    "path": Path,
+    "array": lambda x: __import__("numpy").asarray(x),
+    "divmod": lambda x: divmod(x, 2),
+    "complex": complex,
+    "bytes": bytes,
+    "reversed": reversed,
+    "with": lambda x: x.__enter__(),
+    "set item": lambda x: x.__setitem__(0, 1),
     "unpack": lambda x: (lambda a, b: None)(*x),
 }
 
@@ -542,7 +559,7 @@ def test_iterating_points_at_map() -> None:
 
 
 def test_placeholders_can_be_printed_hashed_and_probed() -> None:
-    """What debuggers and containers do with objects doesn't raise."""
+    """What debuggers and containers do with objects doesn't raise where no pipeline's body runs."""
     artifact = StepArtifact("a", "output", int, False)
     assert "step 'a'" in repr(artifact)
     assert {artifact: 1}[artifact] == 1
