@@ -13,8 +13,6 @@ from rayform.authoring.run_inputs import ExternalArtifact, RunInputs
 from rayform.authoring.signatures import Argument, concrete_type
 from rayform.authoring.steps import Unmapped
 from rayform_core.errors import UsageError
-from rayform_runtime.artifacts.annotations import may_overlap, shown_type
-from rayform_runtime.artifacts.exact_values import NeedsMaterializerError
 from rayform_runtime.spec import ArtifactInput, Input, ListInput, MapInput, StepInput, ValueInput
 
 __all__ = [
@@ -98,9 +96,10 @@ def _external(call: Call, what: str, artifact: ExternalArtifact) -> ArtifactInpu
 
 def _value_input(call: Call, value: object, what: str) -> ValueInput | ArtifactInput:
     """Return the input for a value: written into the pipeline, or stored by its materializer."""
-    try:
-        parts = passed(value, what=what, local=call.local)
-    except NeedsMaterializerError:
+    if value is None or type(value) in (bool, int) or (type(value) is str and value.isascii()):
+        return ValueInput(value=value)  # the common case
+    parts = passed(value, what=what, local=call.local)
+    if parts is None:
         return ArtifactInput(artifact_version_id=str(call.run_inputs.add(value, what=what)))
     return ValueInput(value=parts.shown, exact=parts.exact)
 
@@ -128,6 +127,7 @@ def _gathered(call: Call, what: str, argument: Argument, value: object) -> ListI
             hint="Give each output as its own argument, or several as a list.",
         )
     is_tuple = isinstance(value, tuple)
+    checked: object = None
     items: list[StepInput | ArtifactInput] = []
     for element in value:
         version_id = stored_version_id(element)
@@ -138,8 +138,10 @@ def _gathered(call: Call, what: str, argument: Argument, value: object) -> ListI
         elif isinstance(element, StepArtifact) and not element.is_mapped:
             items.append(_from_step(what, element, call.owner, StepInput))
             annotation = _annotation_of(element, mapped=False)
-            whole = tuple[annotation, ...] if is_tuple else list[annotation]
-            _refuse_mismatch(what, element, whole, argument.annotation)
+            if annotation is not checked:  # most lists hold outputs of one step
+                whole = tuple[annotation, ...] if is_tuple else list[annotation]
+                _refuse_mismatch(what, element, whole, argument.annotation)
+                checked = annotation
         else:
             other = "the list of a mapped step" if isinstance(element, StepArtifact) else "a plain value"
             raise UsageError(
@@ -169,7 +171,11 @@ def _refuse_mismatch(what: str, value: StepArtifact, annotation: object, expecte
     Raises:
         UsageError: names step, output and both types.
     """
-    if annotation is expected or may_overlap(annotation, expected):
+    if annotation is expected or Any in (annotation, expected):
+        return
+    from rayform_runtime.artifacts.annotations import may_overlap, shown_type
+
+    if may_overlap(annotation, expected):
         return
     raise UsageError(
         f"{what} can't be output '{value.output_name}' of step '{value.step_key}'.",

@@ -9,7 +9,7 @@ import types
 import typing
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.errors import PydanticUserError
@@ -18,16 +18,16 @@ from pydantic_core import PydanticSerializationError, ValidationError, to_jsonab
 from rayform.authoring.placeholders import StepArtifact
 from rayform.authoring.run_inputs import not_storable
 from rayform_core.errors import UsageError
-from rayform_runtime.artifacts.annotations import Fit, shown_type
-from rayform_runtime.artifacts.exact_values import PassedValue, encode_argument
-from rayform_runtime.artifacts.materializers.registry import UnsupportedTypeError
+
+if TYPE_CHECKING:
+    from rayform_runtime.artifacts.exact_values import PassedValue
 
 __all__ = ["frozen", "passed", "validated"]
 
 _HIDDEN = "**********"
 """How pydantic writes a `SecretStr`."""
-_AS_IT_IS = Fit(depth=50, sampled=False, constrained=True)
-_WITHOUT_CONSTRAINTS = Fit(depth=50, sampled=False)
+_DEEPEST = 50
+"""Levels of containers that are looked into."""
 
 
 @lru_cache(maxsize=1024)
@@ -95,7 +95,9 @@ def validated(value: object, annotation: object, *, what: str, is_text: bool = F
     """
     if annotation is Any or (annotation in (int, str, bool) and type(value) is annotation):
         return value
-    fits = _AS_IT_IS.check(value, annotation)
+    from rayform_runtime.artifacts.annotations import Fit
+
+    fits = Fit(depth=_DEEPEST, sampled=False, constrained=True).check(value, annotation)
     if fits and not is_text:
         return value
     try:
@@ -109,17 +111,15 @@ def validated(value: object, annotation: object, *, what: str, is_text: bool = F
         if fits is not False:
             return value  # pydantic knows nothing of the type
         raise _misfit(value, annotation, what, f"It is a {type(value).__qualname__}.") from error
-    if (
-        fits is None
-        and not is_text
-        and _WITHOUT_CONSTRAINTS.check(value, annotation)
-        and _is_same(result, value)
-    ):
-        return value  # a constraint was checked; the value keeps its type
+    if fits is None and not is_text and Fit(_DEEPEST, sampled=False).check(value, annotation):
+        # A constraint was checked, and a validator may have made something else of the value.
+        return value if _is_same(result, value) else result
     return result
 
 
 def _misfit(value: object, annotation: object, what: str, why: str) -> UsageError:
+    from rayform_runtime.artifacts.annotations import shown_type
+
     shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
     return UsageError(
         f"{what} can't be {shown}.", why=why, hint=f"Give a value of type `{shown_type(annotation)}`."
@@ -135,8 +135,8 @@ def _is_same(one: object, other: object) -> bool:
 
 def passed(
     value: object, *, what: str, local: Mapping[str, type] | None = None, is_for_users: bool = False
-) -> PassedValue:
-    """Return `value` as the catalog shows it and as the step gets it.
+) -> PassedValue | None:
+    """Return `value` as the catalog shows it and as the step gets it; `None` if a materializer has to store it.
 
     Args:
         value: the value, as `validated` returns it.
@@ -145,9 +145,10 @@ def passed(
         is_for_users: whether only `shown` is needed, so that no other process has to make the value.
 
     Raises:
-        NeedsMaterializerError: a materializer has to store it.
         UsageError: nothing can store it, or it holds a secret.
     """
+    from rayform_runtime.artifacts.exact_values import NeedsMaterializerError, encode_argument
+    from rayform_runtime.artifacts.materializers.registry import UnsupportedTypeError
 
     def refuse(item: object) -> None:
         if hasattr(type(item), "get_secret_value"):
@@ -157,6 +158,8 @@ def passed(
 
     try:
         parts = encode_argument(value, local, refuse, is_for_users=is_for_users)
+    except NeedsMaterializerError:
+        return None
     except UnsupportedTypeError as error:
         raise not_storable(what, value, error) from None
     except UsageError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
@@ -10,6 +9,8 @@ from uuid import UUID
 from rayform_core.errors import UsageError
 
 if TYPE_CHECKING:
+    from tempfile import TemporaryDirectory
+
     from rayform_runtime.artifacts.materializers.base import Materializer
     from rayform_runtime.artifacts.values import StagedValue
     from rayform_runtime.components import Stack
@@ -71,7 +72,7 @@ class RunInputs:
 
     def __init__(self) -> None:
         self._staged: dict[UUID, StagedValue] = {}  # by version ID; grows with `add`
-        self._folder: tempfile.TemporaryDirectory[str] | None = None  # made by the first `add`
+        self._folder: TemporaryDirectory[str] | None = None  # made by the first `add`
 
     def add(self, value: object, *, what: str, materializer: type[Materializer] | None = None) -> UUID:
         """Take a value; return the ID of its version, which is made of its content.
@@ -84,6 +85,8 @@ class RunInputs:
         Raises:
             UsageError: no materializer takes it, or its type can't be imported by a worker.
         """
+        import tempfile
+
         from rayform_runtime.artifacts.import_paths import import_path, is_importable
         from rayform_runtime.artifacts.materializers.registry import UnsupportedTypeError
         from rayform_runtime.artifacts.values import stage_value

@@ -37,8 +37,6 @@ from rayform.authoring.signatures import Argument, arguments_of, bind, missing, 
 from rayform.authoring.sources import program_of, source_of
 from rayform.authoring.steps import Unmapped, current_trace
 from rayform_core.errors import NotFoundError, UsageError
-from rayform_runtime.artifacts.exact_values import NeedsMaterializerError, types_within
-from rayform_runtime.artifacts.materializers.registry import find
 from rayform_runtime.artifacts.pickling import repair_main
 from rayform_runtime.spec import Input, PipelineSpec, SourceRef, StepSpec
 from rayform_runtime.usercode.digest import ProjectSnapshot, StepCode, step_code
@@ -260,6 +258,8 @@ class Trace:
         if source.pickled is None:
             return {}
         if step.entrypoint not in self._local:
+            from rayform_runtime.artifacts.exact_values import types_within
+
             self._local[step.entrypoint] = types_within(step.entrypoint)
         return self._local[step.entrypoint]
 
@@ -463,11 +463,15 @@ def _shown_parameter(value: object, what: str) -> object:
         return {"artifact_version_id": str(version_id)}
     if isinstance(value, ExternalArtifact):
         value = value.value
-    try:
-        return passed_value(value, what=what, is_for_users=True).shown
-    except NeedsMaterializerError:
-        materializer = find(type(value))  # the steps that get the value show its version
-        return materializer().summary(value) if materializer else type(value).__name__
+    if value is None or type(value) in (bool, int):
+        return value
+    parts = passed_value(value, what=what, is_for_users=True)
+    if parts is not None:
+        return parts.shown
+    from rayform_runtime.artifacts.materializers.registry import find
+
+    materializer = find(type(value))  # the steps that get the value show its version
+    return materializer().summary(value) if materializer else type(value).__name__
 
 
 def _pipeline_spec(trace: Trace, parameters: Mapping[str, object], result: object) -> PipelineSpec:

@@ -8,15 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rayform_core.errors import UsageError
-from rayform_runtime.artifacts.annotations import Fit, shown_type
 from rayform_runtime.execution.worker.arguments import type_hints_of
 
 if TYPE_CHECKING:
     from rayform_runtime.execution.interface import StepTask
 
 __all__ = ["check_returned"]
-
-_ONE_LEVEL = Fit()
 
 
 def check_returned(
@@ -36,9 +33,10 @@ def check_returned(
         UsageError: names the output and both types.
     """
     annotation = getattr(function, "__annotations__", {}).get("return", Any)
+    if isinstance(annotation, str):
+        annotation = type_hints_of(function).get("return", Any)
     if annotation is Any or (len(values) == 1 and type(values[0]) is annotation):
         return
-    annotation = type_hints_of(function).get("return", Any)
     outputs = task.step.outputs
     if annotation is None or annotation is types.NoneType:
         if returned is not None and not outputs:
@@ -52,8 +50,12 @@ def check_returned(
     annotations = [annotation] if len(outputs) == 1 else list(typing.get_args(annotation))
     if len(annotations) != len(outputs):
         return
+    if not outputs:
+        return
+    from rayform_runtime.artifacts.annotations import Fit, shown_type
+
     for output, value, expected in zip(outputs, values, annotations, strict=True):
-        if _ONE_LEVEL.check(value, expected) is False:
+        if Fit().check(value, expected) is False:
             raise UsageError(
                 f"Output '{output.name}' of step '{task.step.key}' has type '{_shown(value)}', and it is annotated "
                 f"as `{shown_type(expected)}`.",
@@ -64,6 +66,8 @@ def check_returned(
 
 def _odd_member(value: object, annotation: object) -> str | None:
     """Say which element doesn't fit, if the container itself does."""
+    from rayform_runtime.artifacts.annotations import Fit
+
     if not isinstance(value, list | tuple | dict | set | frozenset) or not Fit(depth=0).check(
         value, annotation
     ):
