@@ -27,6 +27,8 @@ __all__ = ["NeedsMaterializerError", "PassedValue", "decode_argument", "encode_a
 _LARGEST = 1 << 17
 """Characters; a value with a longer text is stored as an artifact."""
 _TEXT_LIMIT = 200
+_NAMED = (type, types.FunctionType, types.BuiltinFunctionType)
+"""What has a name in its module."""
 
 
 class NeedsMaterializerError(Exception):
@@ -70,11 +72,10 @@ class _ArgumentEncoder(Encoder):
         if issubclass(kind, PurePath):
             self.has_paths = True
             return {"$path": [_path_type(kind), str(value)]}
-        if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType) and _is_of_a_library(
-            value
-        ):
-            return {"$import": f"{value.__module__}:{value.__qualname__}"}
-        if where == "" and kind.__module__ == "numpy" and hasattr(value, "shape") and value.shape != ():
+        if isinstance(value, _NAMED):
+            if _is_of_a_library(value):
+                return {"$import": f"{value.__module__}:{value.__qualname__}"}
+        elif where == "" and kind.__module__ == "numpy" and getattr(value, "shape", ()) != ():
             raise NeedsMaterializerError  # an array is an artifact, however small
         return super()._structure(value, kind, where)
 
@@ -229,6 +230,9 @@ def _shown(value: Any) -> Any:
     kind = type(value)
     if value is None or kind is bool:
         return value
+    if kind.__module__ == "numpy" and hasattr(value, "tolist"):
+        plain = value.tolist()
+        return _shown(plain) if type(plain) is not kind else _text(value)
     if isinstance(value, enum.Enum):
         return _shown(value.value)
     if kind is int:
@@ -243,10 +247,8 @@ def _shown(value: Any) -> Any:
         return sorted(map(_shown, value), key=json.dumps)
     if isinstance(value, dict):
         return {_key(key): _shown(each) for key, each in value.items()}
-    if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
+    if isinstance(value, _NAMED):
         return f"{value.__module__}.{value.__qualname__}"
-    if kind.__module__ == "numpy" and hasattr(value, "tolist"):
-        return _shown(value.tolist()) if type(value.tolist()) is not kind else _text(value)
     return _library_json(value)
 
 

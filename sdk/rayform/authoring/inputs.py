@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar, cast, get_args, get_origin
+from types import GenericAlias
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 from uuid import UUID
 
 from rayform.authoring.parameters import passed, validated
@@ -64,9 +65,10 @@ def input_of(
     what = f"Argument '{argument.name}' of step '{call.step}'"
     owner = call.owner
     if isinstance(value, StepArtifact):
-        source = _from_step(what, value, owner, MapInput if mapped else StepInput)
         _refuse_mismatch(what, value, _annotation_of(value, mapped=mapped), argument.annotation)
-        return source
+        if mapped:
+            return _from_step(what, value, owner, MapInput)
+        return _from_step(what, value, owner, StepInput)
     if version_ids := stored_version_ids(value):
         stored = [ArtifactInput(artifact_version_id=id_) for id_ in version_ids]
         return stored[0] if len(stored) == 1 else ListInput(items=[*stored])
@@ -139,7 +141,7 @@ def _gathered(call: Call, what: str, argument: Argument, value: object) -> ListI
             items.append(_from_step(what, element, call.owner, StepInput))
             annotation = _annotation_of(element, mapped=False)
             if annotation is not checked:  # most lists hold outputs of one step
-                whole = tuple[annotation, ...] if is_tuple else list[annotation]
+                whole = GenericAlias(*((tuple, (annotation, ...)) if is_tuple else (list, annotation)))
                 _refuse_mismatch(what, element, whole, argument.annotation)
                 checked = annotation
         else:
@@ -154,7 +156,7 @@ def _gathered(call: Call, what: str, argument: Argument, value: object) -> ListI
 def _annotation_of(value: StepArtifact, *, mapped: bool) -> Any:
     """Return the annotation of what a step gets from an output: a list, an element of one, or the output."""
     if value.is_mapped:
-        return value.annotation if mapped else list[cast("Any", value.annotation)]
+        return value.annotation if mapped else GenericAlias(list, value.annotation)
     if not mapped:
         return value.annotation
     annotation = value.annotation
