@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import GenericAlias
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 from uuid import UUID
 
 from rayform.authoring.parameters import passed, validated
@@ -26,7 +26,6 @@ __all__ = [
     "stored_version_ids",
 ]
 
-In = TypeVar("In", StepInput, MapInput)
 _PLAIN = frozenset((str, int, float, bool, type(None)))
 
 
@@ -63,12 +62,10 @@ def input_of(
         UsageError: the value can't be stored, or it is an output that can't be used here.
     """
     what = f"Argument '{argument.name}' of step '{call.step}'"
-    owner = call.owner
     if isinstance(value, StepArtifact):
+        source = _from_step(what, value, call.owner)
         _refuse_mismatch(what, value, _annotation_of(value, mapped=mapped), argument.annotation)
-        if mapped:
-            return _from_step(what, value, owner, MapInput)
-        return _from_step(what, value, owner, StepInput)
+        return MapInput(step=source.step, output=source.output) if mapped else source
     if version_ids := stored_version_ids(value):
         stored = [ArtifactInput(artifact_version_id=id_) for id_ in version_ids]
         return stored[0] if len(stored) == 1 else ListInput(items=[*stored])
@@ -106,7 +103,7 @@ def _value_input(call: Call, value: object, what: str) -> ValueInput | ArtifactI
     return ValueInput(value=parts.shown, exact=parts.exact)
 
 
-def _from_step(what: str, value: StepArtifact, owner: object, kind: type[In]) -> In:
+def _from_step(what: str, value: StepArtifact, owner: object) -> StepInput:
     if value.owner is not owner:
         raise UsageError(
             f"{what} is an output of step '{value.step_key}' of another pipeline.",
@@ -118,7 +115,7 @@ def _from_step(what: str, value: StepArtifact, owner: object, kind: type[In]) ->
             f"{what} is the result of step '{value.step_key}', which is annotated as nothing (`-> None`).",
             hint="Return a value and annotate it. To only set the order, write `.after(...)`.",
         )
-    return kind(step=value.step_key, output=value.output_name)
+    return StepInput(step=value.step_key, output=value.output_name)
 
 
 def _gathered(call: Call, what: str, argument: Argument, value: object) -> ListInput:
@@ -138,7 +135,7 @@ def _gathered(call: Call, what: str, argument: Argument, value: object) -> ListI
         elif isinstance(element, ExternalArtifact):
             items.append(_external(call, what, element))
         elif isinstance(element, StepArtifact) and not element.is_mapped:
-            items.append(_from_step(what, element, call.owner, StepInput))
+            items.append(_from_step(what, element, call.owner))
             annotation = _annotation_of(element, mapped=False)
             if annotation is not checked:  # most lists hold outputs of one step
                 whole = GenericAlias(*((tuple, (annotation, ...)) if is_tuple else (list, annotation)))
