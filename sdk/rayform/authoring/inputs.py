@@ -8,7 +8,7 @@ from types import GenericAlias
 from typing import Annotated, Any, get_args, get_origin
 from uuid import UUID
 
-from rayform.authoring.parameters import passed, validated
+from rayform.authoring.parameters import is_simple, passed, validated
 from rayform.authoring.placeholders import StepArtifact
 from rayform.authoring.run_inputs import ExternalArtifact, RunInputs
 from rayform.authoring.signatures import Argument, concrete_type
@@ -95,8 +95,8 @@ def _external(call: Call, what: str, artifact: ExternalArtifact) -> ArtifactInpu
 
 def _value_input(call: Call, value: object, what: str) -> ValueInput | ArtifactInput:
     """Return the input for a value: written into the pipeline, or stored by its materializer."""
-    if value is None or type(value) in (bool, int) or (type(value) is str and value.isascii()):
-        return ValueInput(value=value)  # the common case
+    if is_simple(value):
+        return ValueInput(value=value)
     parts = passed(value, what=what, local=call.local)
     if parts is None:
         return ArtifactInput(artifact_version_id=str(call.run_inputs.add(value, what=what)))

@@ -22,10 +22,13 @@ from rayform_core.errors import UsageError
 if TYPE_CHECKING:
     from rayform_runtime.artifacts.exact_values import PassedValue
 
-__all__ = ["frozen", "passed", "validated"]
+__all__ = ["frozen", "is_simple", "passed", "validated"]
 
 _HIDDEN = "**********"
 """How pydantic writes a `SecretStr`."""
+_SHORT = 4096
+"""Characters."""
+_LARGE = 1 << 63
 _DEEPEST = 50
 """Levels of containers that are looked into."""
 
@@ -131,6 +134,17 @@ def _is_same(one: object, other: object) -> bool:
         return bool(one == other)
     except Exception:  # noqa: BLE001 - a comparison of the user's, or of arrays
         return False
+
+
+def is_simple(value: object) -> bool:
+    """Whether a value is so plain that its JSON is the value: the common case, which loads no codec."""
+    if type(value) is str:
+        return len(value) <= _SHORT and value.isascii()
+    if type(value) is int:
+        return -_LARGE < value < _LARGE
+    if type(value) is float:
+        return math.isfinite(value)
+    return value is None or type(value) is bool
 
 
 def passed(

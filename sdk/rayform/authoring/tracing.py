@@ -13,7 +13,6 @@ from rayform.authoring.inputs import (
     holds_placeholder,
     input_of,
     refuse_unmappable,
-    stored_version_id,
     stored_version_ids,
 )
 from rayform.authoring.options import (
@@ -29,11 +28,16 @@ from rayform.authoring.options import (
 )
 from rayform.authoring.outputs import output_specs
 from rayform.authoring.overrides import NOTHING, Overrides
-from rayform.authoring.parameters import passed as passed_value
 from rayform.authoring.parameters import validated
+from rayform.authoring.pipeline_arguments import (
+    is_stored,
+    pipeline_arguments,
+    refuse_missing,
+    returned_outputs,
+)
 from rayform.authoring.placeholders import StepArtifact
-from rayform.authoring.run_inputs import ExternalArtifact, RunInputs
-from rayform.authoring.signatures import Argument, arguments_of, bind, missing, outputs_of
+from rayform.authoring.run_inputs import RunInputs
+from rayform.authoring.signatures import arguments_of, bind, outputs_of
 from rayform.authoring.sources import program_of, source_of
 from rayform.authoring.steps import Unmapped, current_trace
 from rayform_core.errors import NotFoundError, UsageError
@@ -137,12 +141,12 @@ class Trace:
         what = f"Pipeline '{pipeline.name}'"
         arguments = arguments_of(pipeline.entrypoint, kind="Pipeline")
         passed = {**pipeline.options.get("parameters", {}), **bind(what, arguments, args, kwargs)}
-        _refuse_missing(what, arguments, passed)
+        refuse_missing(what, arguments, passed)
         values = {}
         for name, argument in arguments.items():
             if name in passed:
                 value = passed[name]
-                is_wired = holds_placeholder(value) or _is_stored(value)
+                is_wired = holds_placeholder(value) or is_stored(value)
                 named = f"Parameter '{name}' of pipeline '{pipeline.name}'"
                 values[name] = value if is_wired else validated(value, argument.annotation, what=named)
         return pipeline.entrypoint(**values)
@@ -232,7 +236,7 @@ class Trace:
                     hint="Remove it from the configuration.",
                 )
             values[name] = value
-        _refuse_missing(f"Step '{step.name}'", arguments, values)
+        refuse_missing(f"Step '{step.name}'", arguments, values)
         inputs: dict[str, Input] = {}
         for name, argument in arguments.items():
             if name not in values:
@@ -342,11 +346,6 @@ def _bound(
     return step, bind(f"Step '{step.name}'", arguments, args, kwargs)
 
 
-def _refuse_missing(what: str, arguments: Mapping[str, Argument], values: Mapping[str, object]) -> None:
-    if names := [n for n, a in arguments.items() if a.is_required and n not in values]:
-        raise missing(what, names)
-
-
 def trace_call(
     pipeline: Pipeline[..., object],
     args: tuple[object, ...] = (),
@@ -412,34 +411,11 @@ def trace_pipeline(
             return trace_pipeline(pipeline, args, kwargs, configuration, dropped)
     what = f"Pipeline '{pipeline.name}'"
     refuse_invalid_name("A pipeline", pipeline.name)
-    arguments = arguments_of(pipeline.entrypoint, kind="Pipeline")
-    passed = {**pipeline.options.get("parameters", {}), **bind(what, arguments, args, kwargs)}
-    for name, value in configuration.parameters.items():
-        if name not in arguments:
-            raise NotFoundError("parameter", name, known=arguments, within=f"of pipeline '{pipeline.name}'")
-        passed[name] = value
-    _refuse_missing(what, arguments, passed)
-    values: dict[str, object] = {}  # what the body gets
-    parameters: dict[str, object] = {}  # what the catalog shows
-    for name, argument in arguments.items():
-        if name not in passed:
-            values[name] = argument.default
-            try:
-                parameters[name] = _shown_parameter(argument.default, name)
-            except UsageError:
-                parameters[name] = repr(argument.default)  # only the body uses it
-            continue
-        values[name] = value = passed[name]
-        named = f"Parameter '{name}' of pipeline '{pipeline.name}'"
-        if not _is_stored(value):
-            is_text = name in configuration.parameters
-            values[name] = validated(value, argument.annotation, what=named, is_text=is_text)
-        parameters[name] = _shown_parameter(values[name], named)
-
+    arguments = pipeline_arguments(pipeline, args, kwargs, configuration)
     trace = Trace(pipeline, configuration, run_inputs)
     token = current_trace.set(trace)
     try:
-        result = pipeline.entrypoint(**values)
+        result = pipeline.entrypoint(**arguments.values)
     finally:
         current_trace.reset(token)
     if not trace.steps:
@@ -449,29 +425,7 @@ def trace_pipeline(
             hint="Call at least one step in it.",
         )
     _refuse_unknown_steps(trace)
-    return _pipeline_spec(trace, parameters, result)
-
-
-def _is_stored(value: object) -> bool:
-    return isinstance(value, ExternalArtifact) or stored_version_id(value) is not None
-
-
-def _shown_parameter(value: object, what: str) -> object:
-    """Return what the catalog shows of a pipeline's argument."""
-    version_id = value.id if isinstance(value, ExternalArtifact) else stored_version_id(value)
-    if version_id is not None:
-        return {"artifact_version_id": str(version_id)}
-    if isinstance(value, ExternalArtifact):
-        value = value.value
-    if value is None or type(value) in (bool, int):
-        return value
-    parts = passed_value(value, what=what, is_for_users=True)
-    if parts is not None:
-        return parts.shown
-    from rayform_runtime.artifacts.materializers.registry import find
-
-    materializer = find(type(value))  # the steps that get the value show its version
-    return materializer().summary(value) if materializer else type(value).__name__
+    return _pipeline_spec(trace, arguments.shown, result)
 
 
 def _pipeline_spec(trace: Trace, parameters: Mapping[str, object], result: object) -> PipelineSpec:
@@ -486,7 +440,7 @@ def _pipeline_spec(trace: Trace, parameters: Mapping[str, object], result: objec
         parameters=parameters,
         has_exact_values=True,
         steps=list(trace.steps.values()),
-        outputs=_returned_outputs(what, result),
+        outputs=returned_outputs(what, result),
         # A step's own setting overrides the pipeline's, so this is only false if it is false for all steps.
         enable_cache=any(step.enable_cache for step in trace.steps.values()),
         model=model_spec(value_or(configuration.model, options.get("model")), what=what),
@@ -522,31 +476,6 @@ def _code_of(codes: Mapping[str, StepCode]) -> dict[str, object]:
     position = {place: index for index, place in enumerate(parts)}
     reached = {digest: [position[place] for place in code.parts] for digest, code in codes.items()}
     return {"code_parts": parts, "code_reached": reached}
-
-
-def _returned_outputs(what: str, result: object) -> list[tuple[str, str]]:
-    """Return step key and output name of each output in the result of a pipeline's body."""
-    outputs = []
-
-    def collect(value: object) -> None:
-        if isinstance(value, StepArtifact):
-            if value.output_name is not None:
-                outputs.append((value.step_key, value.output_name))
-        elif isinstance(value, Mapping):
-            for item in value.values():
-                collect(item)
-        elif isinstance(value, list | tuple):
-            for item in value:
-                collect(item)
-        elif value is not None and stored_version_id(value) is None:
-            raise UsageError(
-                f"{what} returns a value of type {type(value).__name__}.",
-                why="A pipeline returns outputs of its steps, or nothing.",
-                hint="Make the value in a step and return that step's output.",
-            )
-
-    collect(result)
-    return outputs
 
 
 def _refuse_unknown_steps(trace: Trace) -> None:
