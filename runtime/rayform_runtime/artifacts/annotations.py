@@ -57,6 +57,9 @@ class Fit:
             return True
         if annotation is None or annotation is types.NoneType:
             return value is None
+        return self._check_bare(value, annotation, depth)
+
+    def _check_bare(self, value: object, annotation: Any, depth: int) -> bool | None:
         origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
         if origin in _UNIONS:
             return _any(self.check(value, member, depth) for member in arguments)

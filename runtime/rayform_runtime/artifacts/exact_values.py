@@ -180,11 +180,7 @@ def encode_argument(
         UsageError: another process could not make the value.
     """
     kind = type(value)
-    if value is None or kind is bool or (kind is int and -(1 << 63) <= value < 1 << 63):
-        return PassedValue(value, None)
-    if kind is str and len(value) < _LARGEST and (value.isascii() or _is_unicode(value)):
-        return PassedValue(value, None)
-    if kind is float and math.isfinite(value):
+    if _is_itself(value):
         return PassedValue(value, None)
     encoder = _ArgumentEncoder(local or {}, refuse, is_for_users)
     try:
@@ -210,6 +206,18 @@ def encode_argument(
         raise unsupported(kind)
     plain = _shown(value)
     return PassedValue(plain, None if json.dumps(plain, separators=(",", ":")) == text else text)
+
+
+def _is_itself(value: Any) -> bool:
+    """Whether a value is one of JSON's that needs no encoding."""
+    kind = type(value)
+    if kind is str:
+        return len(value) < _LARGEST and (value.isascii() or _is_unicode(value))
+    if kind is int:
+        return -(1 << 63) <= value < 1 << 63
+    if kind is float:
+        return math.isfinite(value)
+    return value is None or kind is bool
 
 
 # -- what users see -------------------------------------------------------------------------------------------
@@ -241,15 +249,18 @@ def _shown(value: Any) -> Any:
         return value if _is_unicode(value) else value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, float) and not math.isfinite(value):
         return str(float(value))
-    if isinstance(value, list | tuple):
-        return [_shown(each) for each in value]
-    if isinstance(value, set | frozenset):
-        return sorted(map(_shown, value), key=json.dumps)
-    if isinstance(value, dict):
-        return {_key(key): _shown(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset | dict):
+        return _shown_container(value)
     if isinstance(value, _NAMED):
         return f"{value.__module__}.{value.__qualname__}"
     return _library_json(value)
+
+
+def _shown_container(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_key(key): _shown(each) for key, each in value.items()}
+    members = [_shown(each) for each in value]
+    return sorted(members, key=json.dumps) if isinstance(value, set | frozenset) else members
 
 
 def _key(key: object) -> str:
