@@ -214,7 +214,7 @@ def _is_itself(value: Any) -> bool:
     if kind is str:
         return len(value) < _LARGEST and (value.isascii() or _is_unicode(value))
     if kind is int:
-        return -(1 << 63) <= value < 1 << 63
+        return bool(-(1 << 63) <= value < 1 << 63)
     if kind is float:
         return math.isfinite(value)
     return value is None or kind is bool
