@@ -130,7 +130,14 @@ def _misfit(value: object, annotation: object, what: str, why: str) -> UsageErro
 
 
 def _is_same(one: object, other: object) -> bool:
+    """Whether pydantic made nothing of `other` but `one`; it makes a float of an int, which may lose digits."""
     try:
+        if type(one) is float and type(other) is int:
+            return one == float(other)
+        if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+            return len(one) == len(other) and all(map(_is_same, one, other))
+        if isinstance(one, dict) and isinstance(other, dict):
+            return one.keys() == other.keys() and all(_is_same(one[key], other[key]) for key in one)
         return bool(one == other)
     except Exception:  # noqa: BLE001 - a comparison of the user's, or of arrays
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pandas as pd
@@ -34,7 +35,7 @@ def cases(examples: int, *, same_each_time: bool) -> list[Case]:
         phases=[Phase.generate],
         deadline=None,
         database=None,
-        derandomize=same_each_time,
+        derandomize=same_each_time or not os.environ.get("RAYFORM_SEARCH"),
         suppress_health_check=list(HealthCheck),
     )
     @given(arguments)

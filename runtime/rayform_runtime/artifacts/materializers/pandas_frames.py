@@ -211,19 +211,32 @@ def _difference(value: Any, loaded: Any, same: SameItems) -> str:
     after: Any
     for axis in ("index", "columns"):
         before, after = getattr(value, axis, None), getattr(loaded, axis, None)
-        if isinstance(before, pd.Index) and (type(before) is not type(after) or before.dtype != after.dtype):
+        if isinstance(before, pd.Index) and (
+            type(before) is not type(after) or not _is_same_dtype(before.dtype, after.dtype)
+        ):
             return f"Its {axis} would be loaded as a '{type(after).__name__}' of another dtype."
     if isinstance(value, pd.DataFrame):
         for number, (before, after) in enumerate(zip(value.dtypes, loaded.dtypes, strict=True)):
-            if before != after:
+            if not _is_same_dtype(before, after):
                 name = value.columns[number]
                 return f"Column {name!r:.80} has dtype '{before}' and would be loaded as '{after}'."
-    elif value.dtype != loaded.dtype:
+    elif not _is_same_dtype(value.dtype, loaded.dtype):
         return f"Its dtype is '{value.dtype}', and it would be loaded as '{loaded.dtype}'."
     original = SameItems(same.originals)
     if _content(encode(value, original.store)) != _content(encode(loaded, same.store)):
         return "Some of its values would be loaded as others."
     return ""
+
+
+def _is_same_dtype(before: Any, after: Any) -> bool:
+    """Whether two dtypes are equal; the members of categories are compared with the content."""
+    import pandas as pd
+
+    if isinstance(before, pd.CategoricalDtype) and isinstance(after, pd.CategoricalDtype):
+        # pandas compares the members as a set, which fails for members such as lists, and for some mixed ones.
+        categories = type(before.categories), type(after.categories)
+        return before.ordered == after.ordered and categories[0] is categories[1]
+    return bool(before == after)
 
 
 def _of_each_dtype(frame: pd.DataFrame) -> list[int]:
