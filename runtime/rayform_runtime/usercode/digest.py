@@ -14,7 +14,10 @@ Two kinds of code count:
   be inert, `__init_subclass__`, a metaclass or `__subclasses__` reaches what it may have put into a registry.
 
 If names can't be followed (a module used as a value, `getattr(module, name)`, `globals()`, `eval`), the whole module
-counts. So the digest may make a step run again without need, but never gives a stale result. What no static reading can
+counts, and of a package also its modules that something imports. If an import runs code that loads modules by computed
+names, all modules in its folder and in that of the importing module count. So the digest may make a step run again
+without need, but is meant never to give a stale result. What no static reading can
+What no static reading can
 see, a module that a step imports by a computed name for instance, is noted when the step runs (`loaded_modules`), and
 `code_of_files` reads it again for the next look-up.
 """

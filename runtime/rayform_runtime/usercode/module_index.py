@@ -75,7 +75,6 @@ class ModuleIndex:
         registered: functions and classes with a decorator that may keep them; whoever has the registry can call them.
         subclasses: classes with bases; a base with a hook may keep them in the same way. `*` for a nested one.
         has_class_hooks: whether it has a metaclass, `__init_subclass__` or `__subclasses__`.
-        imports_by_computed_names: whether it imports modules whose names it computes.
         pipelines: the names of its `@pipeline` functions.
         digests: digests of names that were asked for.
     """
@@ -91,7 +90,6 @@ class ModuleIndex:
     registered: set[str] = field(default_factory=set)
     subclasses: set[str] = field(default_factory=set)
     has_class_hooks: bool = False
-    imports_by_computed_names: bool = False
     pipelines: set[str] = field(default_factory=set)
     digests: dict[str, str] = field(default_factory=dict)
 
@@ -157,7 +155,7 @@ def _entry_of(index: ModuleIndex) -> object:
     return (
         index.label, index.whole, bindings, index.stars, _plain(index.loose_references), import_time,
         [tuple(source) for source in index.imports], list(index.registered), list(index.subclasses),
-        index.has_class_hooks, index.imports_by_computed_names, list(index.pipelines),
+        index.has_class_hooks, list(index.pipelines),
     )  # fmt: skip
 
 
@@ -171,7 +169,7 @@ def _restored(file: Path, entry: Any) -> ModuleIndex | None:
 
     try:
         label, whole, bindings, stars, loose, statements, imports, registered, subclasses, *rest = entry
-        hooks, computed, pipelines = rest
+        hooks, pipelines = rest
         index = ModuleIndex(
             file, label, whole,
             {
@@ -180,8 +178,7 @@ def _restored(file: Path, entry: Any) -> ModuleIndex | None:
             },
             stars, set(references(loose)),
             [ImportTimeStatement(t, references(r), frozenset(c), frozenset(m)) for t, r, c, m in statements],
-            [Import(*source) for source in imports], set(registered), set(subclasses), hooks, computed,
-            set(pipelines),
+            [Import(*source) for source in imports], set(registered), set(subclasses), hooks, set(pipelines),
         )  # fmt: skip
     except (TypeError, ValueError, AttributeError):
         return None
@@ -207,8 +204,6 @@ def _parse(file: Path) -> ModuleIndex:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr == "__subclasses__":
             index.has_class_hooks = True
-        elif isinstance(node, ast.Call) and _imports_by_a_computed_name(node):
-            index.imports_by_computed_names = True
     return index
 
 
@@ -227,7 +222,13 @@ def _text(node: ast.AST) -> str:
 
 
 def _is_main_guard(test: ast.expr) -> bool:
-    return isinstance(test, ast.Compare) and isinstance(test.left, ast.Name) and test.left.id == "__name__"
+    """Whether a test is `__name__ == "__main__"`; `!=` guards what an import does run."""
+    return (
+        isinstance(test, ast.Compare)
+        and isinstance(test.left, ast.Name)
+        and test.left.id == "__name__"
+        and isinstance(test.ops[0], ast.Eq)
+    )
 
 
 _INERT = frozenset(
@@ -310,7 +311,7 @@ class _ImportTime:
     def add(self, node: ast.AST, makes: Iterable[str] = ()) -> None:
         calls = {
             chain[0]
-            for inner in ast.walk(node)
+            for inner in _outside_lambdas(node)
             if isinstance(inner, ast.Call)
             for chain in [dotted_name(inner.func)]
             if chain
@@ -387,18 +388,16 @@ class _ImportTime:
         return ".".join(parts[:-1]), parts[-1]
 
 
+def _outside_lambdas(node: ast.AST) -> Iterable[ast.AST]:
+    """Give a node and those inside it, but not what a `lambda` there only runs when it is called."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.Lambda):
+            yield from _outside_lambdas(child)
+
+
 def _is_type_checking(test: ast.expr) -> bool:
     return getattr(test, "id", getattr(test, "attr", "")) == "TYPE_CHECKING"
-
-
-_COMPUTED_IMPORTS = frozenset(
-    {"import_module", "__import__", "exec_module", "load_module", "run_path", "run_module"}
-)
-
-
-def _imports_by_a_computed_name(call: ast.Call) -> bool:
-    name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
-    return name in _COMPUTED_IMPORTS and not (call.args and isinstance(call.args[0], ast.Constant))
 
 
 class _Indexer:
@@ -415,8 +414,8 @@ class _Indexer:
         if isinstance(node, ast.Import | ast.ImportFrom):
             self.imported(node)
         elif isinstance(node, ast.If):
-            if not _is_main_guard(node.test):
-                self.run([*node.body, *node.orelse], guards=(*guards, node.test))
+            body = [] if _is_main_guard(node.test) else node.body
+            self.run([*body, *node.orelse], guards=(*guards, node.test))
         elif isinstance(node, ast.Try | ast.TryStar):
             handlers = [s for handler in node.handlers for s in handler.body]
             self.run([*node.body, *handlers, *node.orelse, *node.finalbody], guards=guards)
@@ -427,6 +426,10 @@ class _Indexer:
                     self.bind(targets_of(item.optional_vars), node, guards)
         else:
             self.bind(_bound_names(node), node, guards)
+            if isinstance(node, ast.For | ast.While | ast.Match):
+                for inner in ast.walk(node):
+                    if isinstance(inner, ast.Import | ast.ImportFrom):
+                        self.imported(inner)
 
     def imported(self, node: ast.Import | ast.ImportFrom) -> None:
         if isinstance(node, ast.Import):
@@ -480,6 +483,8 @@ def _bound_names(node: ast.stmt) -> set[str]:
         if isinstance(inner_node, ast.Assign | ast.Delete):
             for target in inner_node.targets:
                 names |= targets_of(target)
+        elif isinstance(inner_node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(inner_node.name)
         elif isinstance(inner_node, ast.AugAssign | ast.AnnAssign | ast.For | ast.NamedExpr):
             names |= targets_of(inner_node.target)
         elif type(inner_node).__name__ == "TypeAlias":

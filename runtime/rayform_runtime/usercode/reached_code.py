@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 
 from rayform_runtime.usercode.module_index import FileStamp, ModuleIndex, file_stamp, index_module
 from rayform_runtime.usercode.project_modules import find_module, is_project_file
-from rayform_runtime.usercode.references import Import, Reference
+from rayform_runtime.usercode.references import IMPORT_ONLY, Import, Reference
 
 __all__ = ["ProjectSnapshot", "StepCode", "Walk", "plain_function"]
 
@@ -28,7 +28,13 @@ class _Unit(NamedTuple):
     name: str
 
 
-_COMPUTED_AT_IMPORT = frozenset({"importlib", "import_module", "__import__", "pkgutil", "runpy"})
+_COMPUTED_IMPORTS = frozenset(
+    {
+        *("import_module", "__import__", "iter_modules", "walk_packages", "resolve_name"),
+        *("spec_from_file_location", "SourceFileLoader", "run_path", "run_module", "exec"),
+    }
+)
+"""Functions of Python's that load modules whose names or files a program computes."""
 _IMPORT = "<import>"
 """The name of a unit that stands for what an import of the module runs."""
 
@@ -101,8 +107,18 @@ class Walk:
         """Digests of the statements that the import of each file runs."""
         self._class_hooks = False
         """Whether a class of the project is told of its subclasses, or asks for them."""
-        self._followed: set[tuple[Path, tuple[str, ...]]] = set()
-        """Dotted names that were followed, with the file in which they stand."""
+        self._followed: set[tuple[Path, tuple[str, ...], frozenset[Path]]] = set()
+        """Dotted names that were followed, with the file in which they stand and the folders that import."""
+        self._importing: frozenset[Path] = frozenset()
+        """Folders of the modules whose import runs the code that is being followed; empty for code of a step."""
+        self._importers: dict[_Unit, frozenset[Path]] = {}
+        """The same for each reached name."""
+        self._computing: set[_Unit] = set()
+        """Names whose code loads modules by computed names."""
+        self._folders: set[Path] = set()
+        """Folders of which all modules count."""
+        self._unit = _Unit("", "")
+        """The one that is being followed."""
 
     def code(self) -> StepCode:
         """Return all that is reached."""
@@ -162,6 +178,7 @@ class Walk:
         if not self.units:
             self.units, self._followed = set(imported.units), set(imported._followed)
             self._import_time, self._class_hooks = dict(imported._import_time), imported._class_hooks
+            self._importers, self._computing = dict(imported._importers), set(imported._computing)
 
     def _start_loose(self, code: _Code) -> None:
         """Add code that is in no file: its source if a notebook kept it, otherwise its bytecode."""
@@ -225,6 +242,10 @@ class Walk:
             self._todo.append(unit)
             if unit.name != _IMPORT:
                 self._add(_Unit(unit.file, _IMPORT))
+        if unit.name != _IMPORT and not self._importing <= self._importers.get(unit, frozenset()):
+            self._importers[unit] = self._importers.get(unit, frozenset()) | self._importing
+            if unit in self._computing:
+                self._add_folders(self._importing)
 
     def _follow(self) -> None:
         while self._todo:
@@ -234,6 +255,13 @@ class Walk:
                 for file in self._import_time:
                     for name in self._snapshot.index(file).subclasses:
                         self._add(_Unit(file, name))
+            # A package that is used as a value gives its submodules away, as far as something imports them.
+            packages = {
+                Path(u.file).parent for u in self.units if u.name == "*" and u.file.endswith("__init__.py")
+            }
+            for file in list(self._import_time) if packages else ():
+                if not packages.isdisjoint(Path(file).parents):
+                    self._add(_Unit(file, "*"))
 
     def _follow_unit(self, file: str, name: str) -> None:
         index = self._snapshot.index(file)
@@ -247,12 +275,15 @@ class Walk:
                     self._import(index, binding.source, ())
         else:
             references = [r for binding in index.bindings.get(name, ()) for r in binding.references]
+        self._unit, self._importing = _Unit(file, name), self._importers.get(_Unit(file, name), frozenset())
         for reference in references:
             self._reference(index, reference)
+        self._importing = frozenset()
 
     def _import_module(self, index: ModuleIndex) -> None:
         """Follow what the import of a module runs: its packages, its statements, and what it imports."""
         texts: list[str] = []
+        self._unit, self._importing = _Unit(str(index.file), _IMPORT), frozenset({index.file.parent})
         folder = index.file.parent.parent if index.file.stem == "__init__" else index.file.parent
         if (package := folder / "__init__.py").is_file():
             self._add(_Unit(str(package), _IMPORT))
@@ -266,8 +297,6 @@ class Walk:
             texts.append(statement.text)
             for reference in statement.references:
                 self._reference(index, reference)
-            if index.imports_by_computed_names and statement.calls & _COMPUTED_AT_IMPORT:
-                self._add_folder(index.file.parent)
         digest = hashlib.blake2b(repr(texts).encode(), digest_size=10).hexdigest()
         self._import_time[str(index.file)] = digest
         for source in index.imports:
@@ -275,12 +304,24 @@ class Walk:
         for name in index.registered:
             self._add(_Unit(str(index.file), name))
         self._class_hooks = self._class_hooks or index.has_class_hooks
+        self._importing = frozenset()
 
-    def _add_folder(self, folder: Path) -> None:
-        """Add all modules below a folder: its code imports some of them by names that it computes."""
-        for path in sorted(folder.rglob("*.py")):
-            if is_project_file(path):
-                self._add(_Unit(str(path), "*"))
+    def _computed(self, index: ModuleIndex, name: str) -> None:
+        """Note that the code that is being followed loads modules by names that it computes.
+
+        If an import runs it, they may be any in its own folder and in that of the importing module. In a step, the
+        worker notes which they are; only what `exec` reads it can't tell.
+        """
+        self._computing.add(self._unit)
+        if self._importing or name == "exec":
+            self._add_folders({*self._importing, index.file.parent})
+
+    def _add_folders(self, folders: Iterable[Path]) -> None:
+        for folder in sorted(set(folders) - self._folders):
+            self._folders.add(folder)
+            for path in sorted(folder.rglob("*.py")):
+                if is_project_file(path):
+                    self._add(_Unit(str(path), "*"))
 
     def _enter(self, source: Import, index: ModuleIndex) -> None:
         """Add what an import statement runs: the module, the packages that it is in, and a submodule that it names."""
@@ -300,6 +341,8 @@ class Walk:
                 submodule = find_module(_dotted(source.module, source.name), relative_to=index.file)
                 if submodule is not None:
                     self._add(_Unit(str(submodule), _IMPORT))
+                elif file is not None:
+                    self._reach(file, ("__getattr__",))  # it makes the name
 
     def _is_pipeline(self, index: ModuleIndex, name: str) -> bool:
         """Whether a name is bound to a `@pipeline` function of this module, or of one that it is imported from."""
@@ -314,7 +357,10 @@ class Walk:
 
     def _reference(self, index: ModuleIndex, reference: Reference) -> None:
         """Follow a reference from a module: to an import, or to a name that is bound there or star-imported."""
-        if reference.source is not None:
+        if reference.source is not None and reference.names == IMPORT_ONLY:
+            if not _is_library(reference.source.module):
+                self._enter(reference.source, index)
+        elif reference.source is not None:
             self._import(index, reference.source, reference.names)
         elif reference.names[0] == "*":
             self._add(_Unit(str(index.file), "*"))
@@ -323,16 +369,22 @@ class Walk:
 
     def _name(self, index: ModuleIndex, names: tuple[str, ...]) -> None:
         """Follow `a.b.c` from a module: `a` is bound there, comes from a star import, or is a builtin."""
-        if (index.file, names) in self._followed:
+        if (index.file, names, self._importing) in self._followed:
             return
-        self._followed.add((index.file, names))
+        self._followed.add((index.file, names, self._importing))
         bindings = index.bindings.get(names[0])
         if bindings is None:
+            if names[0] in _COMPUTED_IMPORTS:
+                self._computed(index, names[0])
             for star in index.stars:
                 module = find_module(star, relative_to=index.file)
                 if module is not None and self._reach(module, names):
                     self._add(_Unit(str(index.file), names[0]))
                     return
+            for star in index.stars:  # of a package whose `__all__` names its modules
+                submodule = find_module(_dotted(star, names[0]), relative_to=index.file)
+                if submodule is not None:
+                    self._reach_in_module(_dotted(star, names[0]), submodule, names[1:], index)
             return
         if names[0] in index.pipelines:
             return  # a step runs no pipeline
@@ -343,6 +395,9 @@ class Walk:
 
     def _import(self, index: ModuleIndex, source: Import, rest: tuple[str, ...]) -> None:
         """Follow an import, and the names after it, to the project's file that defines them, if there is one."""
+        if source.module.partition(".")[0] in sys.stdlib_module_names:
+            for name in _COMPUTED_IMPORTS.intersection((source.name or "", *rest)):
+                self._computed(index, name)
         if _is_library(source.module):
             return
         self._enter(source, index)

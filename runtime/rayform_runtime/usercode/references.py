@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple, TypeAlias
 
-__all__ = ["Import", "Reference", "dotted_name", "references_of", "targets_of"]
+__all__ = ["IMPORT_ONLY", "Import", "Reference", "dotted_name", "references_of", "targets_of"]
+
+IMPORT_ONLY = ("<import>",)
+"""The names of a reference that runs an import and uses nothing of it, as `import plugins` in a function does."""
 
 
 class Import(NamedTuple):
@@ -74,15 +78,15 @@ class _ReferenceVisitor(ast.NodeVisitor):
 
     def __init__(self) -> None:
         self.references: set[Reference] = set()
-        self.scopes: list[dict[str, Import | None]] = []
-        """Names that the enclosing functions bind, the innermost last; with the import, for names that are imported."""
+        self.scopes: list[_Scope] = []
+        """Names that the enclosing functions bind, the innermost last; with the imports that may bind them."""
+        self.class_depth = 0
+        """How many class bodies lie around the statement, up to the innermost function."""
 
     def use(self, first: str, *rest: str) -> None:
         for scope in reversed(self.scopes):
             if first in scope:
-                source = scope[first]
-                if source is not None:
-                    self.references.add(Reference(rest, source))
+                self.references |= {Reference(rest, source) for source in scope[first]}
                 return
         self.references.add(Reference((first, *rest)))
 
@@ -99,6 +103,14 @@ class _ReferenceVisitor(ast.NodeVisitor):
             self.use(inner.id, *reversed(chain))
         else:
             self.visit(inner)
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        if dotted_name(node.value) == ("sys", "modules"):
+            if isinstance(node.slice, ast.Name) and node.slice.id == "__name__":
+                self.references.add(Reference(("*",)))
+            elif isinstance(node.slice, ast.Constant):
+                self.references.add(Reference((), Import(str(node.slice.value))))
+        self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> None:
         name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
@@ -118,11 +130,36 @@ class _ReferenceVisitor(ast.NodeVisitor):
                 return
         if name in _IMPORT_CALLS and node.args and isinstance(node.args[0], ast.Constant):
             self.references.add(Reference((), Import(str(node.args[0].value))))
+            for argument in [*node.args[1:], *(k.value for k in node.keywords)]:
+                self.visit(argument)
+            return  # its name isn't computed
         self.generic_visit(node)
 
+    def visit_Import(self, node: ast.Import) -> None:
+        for alias in node.names:
+            self.imported(alias.asname or alias.name.split(".")[0], Import(alias.name))
+
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        if any(alias.name == "*" for alias in node.names):
-            self.references.add(Reference((), Import("." * node.level + (node.module or ""))))
+        module = "." * node.level + (node.module or "")
+        for alias in node.names:
+            if alias.name == "*":
+                self.references.add(Reference((), Import(module)))
+            else:
+                self.imported(alias.asname or alias.name, Import(module, alias.name))
+
+    def imported(self, name: str, source: Import) -> None:
+        # What uses a name of the module or of the innermost function follows it. For a name in a class, or one that is
+        # declared global, anybody may be the user.
+        is_followed = not self.class_depth and (not self.scopes or name in self.scopes[-1])
+        self.references.add(Reference(IMPORT_ONLY if is_followed else (), source))
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        for outside in [*node.decorator_list, *node.bases, *node.keywords]:
+            self.visit(outside)
+        self.class_depth += 1
+        for statement in node.body:
+            self.visit(statement)
+        self.class_depth -= 1
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         self.function(node)
@@ -138,27 +175,36 @@ class _ReferenceVisitor(ast.NodeVisitor):
         for argument in arguments:
             if argument.annotation is not None:
                 self.visit(argument.annotation)
-        self.scopes.append({**dict.fromkeys(a.arg for a in arguments), **_local_names(node.body)})
+        self.scopes.append({**_unimported(a.arg for a in arguments), **_local_names(node.body)})
+        outer_depth, self.class_depth = self.class_depth, 0
         for statement in node.body:
             self.visit(statement)
+        self.class_depth = outer_depth
         self.scopes.pop()
 
     def visit_Lambda(self, node: ast.Lambda) -> None:
         for default in [*node.args.defaults, *node.args.kw_defaults]:
             if default is not None:
                 self.visit(default)
-        self.scopes.append(dict.fromkeys(a.arg for a in _all_arguments(node.args)))
+        self.scopes.append(_unimported(a.arg for a in _all_arguments(node.args)))
         self.visit(node.body)
         self.scopes.pop()
 
     def comprehension(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> None:
         names = set().union(*(targets_of(g.target) for g in node.generators))
         self.visit(node.generators[0].iter)
-        self.scopes.append(dict.fromkeys(names))
+        self.scopes.append(_unimported(names))
         self.generic_visit(node)
         self.scopes.pop()
 
     visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = comprehension  # noqa: N815
+
+
+_Scope: TypeAlias = "dict[str, tuple[Import, ...]]"
+
+
+def _unimported(names: Iterable[str]) -> _Scope:
+    return dict.fromkeys(names, ())
 
 
 def _all_arguments(arguments: ast.arguments) -> list[ast.arg]:
@@ -166,32 +212,35 @@ def _all_arguments(arguments: ast.arguments) -> list[ast.arg]:
     return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *extra]
 
 
-def _local_names(body: list[ast.stmt]) -> dict[str, Import | None]:
-    """Return the names that a function's body binds for itself; with the import, for names that it imports."""
-    bound: dict[str, Import | None] = {}
+def _local_names(body: list[ast.stmt]) -> _Scope:
+    """Return the names that a function's body binds for itself; with the imports, for names that it imports."""
+    bound: _Scope = {}
     outer: set[str] = set()
 
     def walk(node: ast.AST) -> None:
         if isinstance(node, ast.Global | ast.Nonlocal):
             outer.update(node.names)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            bound[node.name] = None
+            bound.setdefault(node.name, ())
             return
         elif isinstance(node, ast.Lambda):
             return
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 name = alias.asname or alias.name.split(".")[0]
-                bound[name] = Import(alias.name if alias.asname else name)
+                bound[name] = (*bound.get(name, ()), Import(alias.name if alias.asname else name))
         elif isinstance(node, ast.ImportFrom):
             module = "." * node.level + (node.module or "")
             for alias in node.names:
-                bound[alias.asname or alias.name] = Import(module, alias.name)
+                name = alias.asname or alias.name
+                bound[name] = (*bound.get(name, ()), Import(module, alias.name))
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
-            bound.setdefault(node.id, None)
+            bound.setdefault(node.id, ())
         elif isinstance(node, ast.ExceptHandler) and node.name:
-            bound.setdefault(node.name, None)
+            bound.setdefault(node.name, ())
         for child in ast.iter_child_nodes(node):
+            if isinstance(node, ast.comprehension) and child is node.target:
+                continue  # bound in the comprehension alone
             walk(child)
 
     for statement in body:
