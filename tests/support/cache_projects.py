@@ -13,11 +13,15 @@ __all__ = ["PROJECTS", "SmallProject"]
 
 @dataclass(frozen=True)
 class SmallProject:
-    """A project: `files` by path, `step` as `module:name`, and the source of its arguments."""
+    """A project: `files` by path, `step` as `module:name`, and the source of its arguments.
+
+    `counts_whole_modules` says that its names can't be followed, so that changes of unused code miss too.
+    """
 
     files: dict[str, str]
     step: str
     arguments: str = "()"
+    counts_whole_modules: bool = False
 
 
 UNUSED = """
@@ -629,5 +633,538 @@ def nightly(key: str = "b"):
             "tables.py": "TABLE = {'a': 1, 'b': 5}\n\n\ndef names():\n    return sorted(TABLE)\n" + UNUSED,
         },
         "script:work",
+    ),
+    "an import in a step for its effects": SmallProject(
+        {
+            "reg.py": """HANDLERS = {}
+
+
+def register(f):
+    HANDLERS[f.__name__] = f
+    return f
+""",
+            "hand/__init__.py": "",
+            "hand/ler.py": """
+from reg import register
+
+
+@register
+def twice(v):
+    return v * 2 + 1
+"""
+            + UNUSED,
+            "steps.py": """
+from rayform import step
+from reg import HANDLERS
+
+
+@step
+def go() -> int:
+    import hand.ler
+
+    return HANDLERS["twice"](3)
+""",
+        },
+        "steps:go",
+    ),
+    "two imports of one name in a function": SmallProject(
+        {
+            "fast.py": """def f(v):
+    return v * 5 + 1
+"""
+            + UNUSED,
+            "slow.py": """def f(v):
+    return v * 6
+"""
+            + UNUSED,
+            "steps.py": """
+from rayform import step
+
+
+@step
+def go() -> int:
+    try:
+        from fast import f
+    except ImportError:
+        from slow import f
+    return f(3)
+""",
+        },
+        "steps:go",
+    ),
+    "an import in the body of a class": SmallProject(
+        {
+            "fast.py": """def f(self, v):
+    return v * 5 + 1
+"""
+            + UNUSED,
+            "steps.py": """
+from rayform import step
+
+
+class Tool:
+    from fast import f
+
+
+@step
+def go() -> int:
+    return Tool().f(3)
+""",
+        },
+        "steps:go",
+    ),
+    "imports and functions in loops and matches": SmallProject(
+        {
+            "fast.py": """def f(v):
+    return v * 5 + 1
+"""
+            + UNUSED,
+            "other.py": """K = 4
+
+
+def g(v):
+    return v - K
+"""
+            + UNUSED,
+            "steps.py": """
+import sys
+
+from rayform import step
+
+match sys.byteorder + "z":
+    case "nothing":
+        f = None
+    case _:
+        from fast import f
+
+for attempt in range(2):
+    import other
+
+    def h(v):
+        return other.g(v) + 1
+
+
+@step
+def go() -> int:
+    return f(3) + other.g(2) + h(1)
+""",
+        },
+        "steps:go",
+    ),
+    "code for imports only": SmallProject(
+        {
+            "conf.py": """
+VALUE = 1
+if __name__ != "__main__":
+    VALUE = 3
+    import extra
+if __name__ == "__main__":
+    print("hi")
+else:
+    OTHER = extra.make(2)
+""",
+            "extra.py": """def make(v):
+    return v + 4
+"""
+            + UNUSED,
+            "steps.py": """
+from rayform import step
+import conf
+
+
+@step
+def go() -> int:
+    return conf.VALUE + conf.OTHER
+""",
+        },
+        "steps:go",
+    ),
+    "plugins that a function of another module discovers": SmallProject(
+        {
+            "app/__init__.py": "",
+            "app/discovery.py": """
+import importlib
+import pkgutil
+
+
+def load_all(path, name):
+    for found in pkgutil.iter_modules(path):
+        importlib.import_module(name + "." + found.name)
+"""
+            + UNUSED,
+            "app/reg.py": """ALL = {}
+
+
+def add(f):
+    ALL[f.__name__] = f
+    return f
+""",
+            "app/plugins/__init__.py": """
+from ..discovery import load_all
+
+load_all(__path__, __name__)
+""",
+            "app/plugins/one.py": """from ..reg import add
+from .two import TWO
+
+
+@add
+def one(v):
+    return v + TWO
+"""
+            + UNUSED,
+            "app/plugins/two.py": "TWO = 2\n",
+            "app/steps.py": """
+from rayform import step
+
+from . import plugins
+from .reg import ALL
+
+
+@step
+def go() -> int:
+    return ALL["one"](3)
+""",
+        },
+        "app.steps:go",
+        counts_whole_modules=True,
+    ),
+    "plugins discovered under an alias of import_module": SmallProject(
+        {
+            "plugins/__init__.py": """
+from importlib import import_module as load
+from pathlib import Path
+
+
+def _discover():
+    return [load("plugins." + p.stem) for p in sorted(Path(__file__).parent.glob("p_*.py"))]
+
+
+MODULES = _discover()
+""",
+            "plugins/p_one.py": """def run(v):
+    return v + 2
+"""
+            + UNUSED,
+            "steps.py": """
+from plugins import MODULES
+from rayform import step
+
+
+@step
+def go() -> int:
+    return sum(m.run(1) for m in MODULES)
+""",
+        },
+        "steps:go",
+        counts_whole_modules=True,
+    ),
+    "a package used as a value": SmallProject(
+        {
+            "pkg/__init__.py": "",
+            "pkg/sub.py": """def f(v):
+    return v + 2
+"""
+            + UNUSED,
+            "pkg/deep/__init__.py": "",
+            "pkg/deep/er.py": """def g(v):
+    return v * 3
+"""
+            + UNUSED,
+            "steps.py": """
+import operator
+
+import pkg.deep.er
+import pkg.sub
+from rayform import step
+
+
+@step
+def go(what: str = "sub") -> int:
+    return operator.attrgetter(what + ".f")(pkg)(1) + getattr(pkg, "de" + "ep").er.g(2)
+""",
+        },
+        "steps:go",
+        counts_whole_modules=True,
+    ),
+    "the module itself from sys.modules": SmallProject(
+        {
+            "tools.py": """
+import sys
+
+
+def f_a(v):
+    return v + 2
+
+
+def call(name, v):
+    return getattr(sys.modules[__name__], "f_" + name)(v)
+
+
+def _make(n):
+    def made(v):
+        return v + n
+
+    return made
+
+
+for n in (1, 2):
+    setattr(sys.modules[__name__], f"add{n}", _make(n))
+"""
+            + UNUSED,
+            "steps.py": """
+import sys
+
+from rayform import step
+from tools import add2, call
+
+
+def here(v):
+    return v * 3
+
+
+@step
+def go() -> int:
+    return call("a", 1) + add2(3) + sys.modules["steps"].here(1)
+""",
+        },
+        "steps:go",
+        counts_whole_modules=True,
+    ),
+    "a file that a step loads as a module": SmallProject(
+        {
+            "extras/thing.py": """V = 3
+
+
+def f(v):
+    return v + V
+"""
+            + UNUSED,
+            "steps.py": """
+import importlib.util
+from pathlib import Path
+
+from rayform import step
+
+
+@step
+def go(name: str = "thing") -> int:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / "extras" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.f(1)
+""",
+        },
+        "steps:go",
+        counts_whole_modules=True,
+    ),
+    "a file that an import loads as a module": SmallProject(
+        {
+            "extras/thing.py": """V = 3
+
+
+def f(v):
+    return v + V
+"""
+            + UNUSED,
+            "steps.py": """
+import importlib.util
+from pathlib import Path
+
+from rayform import step
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / "extras" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+THING = load("thing")
+
+
+@step
+def go() -> int:
+    return THING.f(1)
+""",
+        },
+        "steps:go",
+        counts_whole_modules=True,
+    ),
+    "a file that a step runs": SmallProject(
+        {
+            "job.py": """V = 3
+result = V * 2
+""",
+            "steps.py": """
+import runpy
+from pathlib import Path
+
+from rayform import step
+
+
+@step
+def go(name: str = "job") -> int:
+    return runpy.run_path(str(Path(__file__).with_name(f"{name}.py")))["result"]
+""",
+        },
+        "steps:go",
+        counts_whole_modules=True,
+    ),
+    "a module that a step runs": SmallProject(
+        {
+            "jobs/__init__.py": "",
+            "jobs/job.py": """V = 3
+result = V * 2
+""",
+            "steps.py": """
+import runpy
+
+from rayform import step
+
+
+@step
+def go(name: str = "job") -> int:
+    return runpy.run_module("jobs." + name)["result"]
+""",
+        },
+        "steps:go",
+        counts_whole_modules=True,
+    ),
+    "a file that a step executes": SmallProject(
+        {
+            "conf_a.py": """V = 3
+result = V * 2
+""",
+            "steps.py": """
+from pathlib import Path
+
+from rayform import step
+
+
+@step
+def go(name: str = "conf_a") -> int:
+    space = {}
+    path = Path(__file__).with_name(name + ".py")
+    exec(compile(path.read_text(), str(path), "exec"), space)
+    return space["result"]
+""",
+        },
+        "steps:go",
+        counts_whole_modules=True,
+    ),
+    "a name that a comprehension hides": SmallProject(
+        {
+            "lib.py": """def scale(v):
+    return v * 3
+
+
+def item(v):
+    return v + 4
+"""
+            + UNUSED,
+            "steps.py": """
+from lib import item, scale
+from rayform import step
+
+
+@step
+def go() -> int:
+    names = [scale for scale in range(3)]
+    pairs = {item: 1 for item in names}
+    return scale(len(pairs)) + item(1)
+""",
+        },
+        "steps:go",
+    ),
+    "a lambda that calls a pipeline": SmallProject(
+        {
+            "late.py": """V = 4
+
+
+def f(v):
+    return v + V
+""",
+            "steps.py": """
+from rayform import pipeline, step
+
+
+@step
+def go() -> int:
+    return LATE + late.f(1)
+
+
+@pipeline
+def flow():
+    go()
+
+
+run = lambda: flow()
+LATE = 3
+import late
+LATE = LATE + 2
+""",
+        },
+        "steps:go",
+    ),
+    "a package that loads its modules when asked": SmallProject(
+        {
+            "lz/__init__.py": """
+import importlib
+
+_WHERE = {"f": "alpha", "g": "beta"}
+__all__ = list(_WHERE)
+
+
+def __getattr__(name):
+    if name in _WHERE:
+        return getattr(importlib.import_module("." + _WHERE[name], __name__), name)
+    raise AttributeError(name)
+""",
+            "lz/alpha.py": """def f(v):
+    return v + 1
+"""
+            + UNUSED,
+            "lz/beta.py": """def g(v):
+    return v + 2
+"""
+            + UNUSED,
+            "steps.py": """
+import lz
+from lz import f
+from rayform import step
+
+
+@step
+def go() -> int:
+    return f(1) + lz.g(1)
+""",
+        },
+        "steps:go",
+        counts_whole_modules=True,
+    ),
+    "modules that a package's __all__ names": SmallProject(
+        {
+            "pk/__init__.py": "__all__ = ['one', 'two']\n",
+            "pk/one.py": """def f(v):
+    return v + 1
+"""
+            + UNUSED,
+            "pk/two.py": """def g(v):
+    return v + 2
+"""
+            + UNUSED,
+            "steps.py": """
+from pk import *
+from rayform import step
+
+
+@step
+def go() -> int:
+    return one.f(1) + two.g(1)
+""",
+        },
+        "steps:go",
     ),
 }
