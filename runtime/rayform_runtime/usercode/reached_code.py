@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+from rayform_runtime.usercode.loose_code import bytecode_text, closure_values, names_in
 from rayform_runtime.usercode.module_index import FileStamp, ModuleIndex, file_stamp, index_module
 from rayform_runtime.usercode.project_modules import find_module, is_project_file
 from rayform_runtime.usercode.references import IMPORT_ONLY, Import, Reference
@@ -103,8 +104,7 @@ class Walk:
         """Source or bytecode of functions that are in no file (a notebook's cells), and values in closures."""
         self._todo: list[_Unit] = []
         """Those of `units` whose references are still to be followed."""
-        self._import_time: dict[str, str] = {}
-        """Digests of the statements that the import of each file runs."""
+        self._import_time: dict[str, str] = {}  # digests of what the import of each file runs
         self._class_hooks = False
         """Whether a class of the project is told of its subclasses, or asks for them."""
         self._followed: set[tuple[Path, tuple[str, ...], frozenset[Path]]] = set()
@@ -164,8 +164,8 @@ class Walk:
 
     def add_file(self, file: str, name: str) -> None:
         """Add a name in a file and all that it reaches; the whole file if it has no such name."""
-        known = name.partition(".")[0]
-        self._add(_Unit(file, known if known in self._snapshot.index(file).bindings else "*"))
+        top = name.partition(".")[0]
+        self._add(_Unit(file, top if top in self._snapshot.index(file).bindings else "*"))
         self._follow()
 
     def _start_from_import(self, file: str) -> None:
@@ -189,13 +189,13 @@ class Walk:
         try:
             self.loose[key] = inspect.getsource(code)
         except (OSError, TypeError):
-            self.loose[key] = _bytecode(bytecode) if bytecode is not None else repr(code)
+            self.loose[key] = bytecode_text(bytecode) if bytecode is not None else repr(code)
         self._closure(code)
-        names = set(_names(bytecode)) if bytecode is not None else set()
+        names = set(names_in(bytecode)) if bytecode is not None else set()
         if isinstance(code, type):
             for member in vars(code).values():
                 member_code = getattr(getattr(member, "__func__", member), "__code__", None)
-                names |= set(_names(member_code)) if member_code is not None else set()
+                names |= set(names_in(member_code)) if member_code is not None else set()
         space = getattr(code, "__globals__", None) or vars(sys.modules[code.__module__])
         for name in sorted(names):
             if name in space:
@@ -203,15 +203,8 @@ class Walk:
 
     def _closure(self, code: _Code) -> None:
         """Add the values that a function takes from the functions around it."""
-        bytecode = getattr(code, "__code__", None)
-        names, cells = getattr(bytecode, "co_freevars", ()), getattr(code, "__closure__", None) or ()
-        for name, cell in zip(names, cells, strict=False):
-            try:
-                value = cell.cell_contents
-            except ValueError:
-                continue  # not bound yet
-            if value is not code:
-                self._value(f"{code.__module__}:{code.__qualname__}.{name}", value)
+        for name, value in closure_values(code):
+            self._value(f"{code.__module__}:{code.__qualname__}.{name}", value)
 
     def _value(self, key: str, value: object) -> None:
         """Add a value that code refers to by name, and that no assignment in a file explains."""
@@ -485,15 +478,3 @@ def _project_file(file: str | None) -> Path | None:
         return None
     path = Path(file)
     return path if is_project_file(path) else None
-
-
-def _names(code: types.CodeType) -> Iterable[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names(constant)
-
-
-def _bytecode(code: types.CodeType) -> str:
-    constants = [_bytecode(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts]
-    return repr((code.co_code.hex(), constants, code.co_names, code.co_varnames))
