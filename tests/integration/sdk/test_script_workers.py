@@ -95,7 +95,10 @@ def test_spawned_workers_return_what_plain_calls_return(name: str, tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.timeout(5 * SECONDS)
 def test_workers_of_ray_return_what_plain_calls_return(tmp_path: Path) -> None:
-    """On a Ray of this machine the same holds, for arguments, `__main__`, own types and child processes."""
+    """On a Ray of this machine the same holds, for arguments, `__main__` and own types.
+
+    A pool that forks is left out: a Ray worker has threads, and a fork among them may hang, with Rayform or without.
+    """
     environment = {**os.environ, "RAYFORM_HOME": str(tmp_path / "home")}
     for arguments in (
         ["orchestrator", "register", "rays", "--flavor", "ray", "--cpus", "2"],
@@ -104,7 +107,7 @@ def test_workers_of_ray_return_what_plain_calls_return(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "rayform.cli", *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-    for name in ("argparse_at_top", "main_module", "own_types", "pools_without_guard"):
+    for name in ("argparse_at_top", "main_module", "own_types"):
         target = [f"{name}.py", *ARGUMENTS]
         direct = started(tmp_path / name, "direct", target)
         run = started(
