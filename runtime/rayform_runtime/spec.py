@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 __all__ = [
     "ArtifactInput",
     "ArtifactType",
+    "Condition",
     "ImageSpec",
     "Input",
     "ListInput",
@@ -205,6 +206,25 @@ class ListInput(_Spec):
     items: list[Annotated[StepInput | ArtifactInput, Field(discriminator="kind")]]
 
 
+class Condition(_Spec):
+    """What an output must be for a step to run; otherwise the step is skipped.
+
+    Args:
+        step, output: the output of an earlier step: a number, a text, a truth value or `None`.
+        operator: how the output is compared with `value`.
+        value: a number, a text, a truth value or `None`; a list of these for `in` and `not in`.
+    """
+
+    step: str
+    output: str
+    operator: Literal["==", "!=", "<", "<=", ">", ">=", "in", "not in"]
+    value: Any
+
+    def __str__(self) -> str:
+        """Return the condition as a user reads it."""
+        return f"output '{self.output}' of step '{self.step}' {self.operator} {self.value!r}"
+
+
 Input = Annotated[
     StepInput | MapInput | ArtifactInput | ParameterInput | ValueInput | ListInput,
     Field(discriminator="kind"),
@@ -246,6 +266,7 @@ class StepSpec(_Spec):
         inputs: by argument name.
         outputs: in the order in which the function returns them.
         after: keys of steps that must end before it starts, in addition to those that it takes inputs from.
+        conditions: all of them must hold, or the step is skipped.
         enable_cache: `False` always runs it.
         retry, timeout (seconds), resources, image, environment: the user's settings.
         on_failure, on_success: hooks, called in the worker.
@@ -261,6 +282,7 @@ class StepSpec(_Spec):
     inputs: dict[str, Input] = Field(default_factory=dict)
     outputs: list[OutputSpec] = Field(default_factory=list)
     after: list[str] = Field(default_factory=list)
+    conditions: list[Condition] = Field(default_factory=list)
     enable_cache: bool = True
     retry: RetryPolicy = RetryPolicy()
     timeout: float | None = Field(default=None, gt=0)
@@ -277,7 +299,7 @@ class StepSpec(_Spec):
     @property
     def upstream(self) -> set[str]:
         """Keys of the steps that must end before this one starts."""
-        keys = set(self.after)
+        keys = {*self.after, *(condition.step for condition in self.conditions)}
         for source in self.inputs.values():
             for one in source.items if isinstance(source, ListInput) else [source]:
                 if isinstance(one, StepInput | MapInput):

@@ -13,6 +13,7 @@ from rayform_core.version import __version__
 if TYPE_CHECKING:
     from rayform.artifacts import load_artifact, log_metadata, register_artifact, save_artifact
     from rayform.authoring.artifact_config import ArtifactConfig
+    from rayform.authoring.flow.conditions import when
     from rayform.authoring.models import Model
     from rayform.authoring.pipelines import Pipeline, pipeline
     from rayform.authoring.run_inputs import ExternalArtifact
@@ -47,6 +48,7 @@ _HOMES = {
     "pipeline": "rayform.authoring.pipelines",
     "step": "rayform.authoring.steps",
     "unmapped": "rayform.authoring.steps",
+    "when": "rayform.authoring.flow.conditions",
 }
 
 __all__ = [
@@ -73,6 +75,7 @@ __all__ = [
     "save_artifact",
     "step",
     "unmapped",
+    "when",
 ]
 
 

@@ -19,6 +19,7 @@ from rayform_runtime.spec import ArtifactInput, Input, ListInput, MapInput, Step
 __all__ = [
     "Call",
     "default_input",
+    "from_step",
     "holds_placeholder",
     "input_of",
     "refuse_unmappable",
@@ -63,7 +64,7 @@ def input_of(
     """
     what = f"Argument '{argument.name}' of step '{call.step}'"
     if isinstance(value, StepArtifact):
-        source = _from_step(what, value, call.owner)
+        source = from_step(what, value, call.owner)
         _refuse_mismatch(what, value, _annotation_of(value, mapped=mapped), argument.annotation)
         return MapInput(step=source.step, output=source.output) if mapped else source
     if version_ids := stored_version_ids(value):
@@ -103,7 +104,17 @@ def _value_input(call: Call, value: object, what: str) -> ValueInput | ArtifactI
     return ValueInput(value=parts.shown, exact=parts.exact)
 
 
-def _from_step(what: str, value: StepArtifact, owner: object) -> StepInput:
+def from_step(what: str, value: StepArtifact, owner: object) -> StepInput:
+    """Return the input that is a step's output.
+
+    Args:
+        what: how an error names the argument.
+        value: the output.
+        owner: the steps of the pipeline that is traced.
+
+    Raises:
+        UsageError: it is an output of another pipeline, or the end of a step that returns nothing.
+    """
     if value.owner is not owner:
         raise UsageError(
             f"{what} is an output of step '{value.step_key}' of another pipeline.",
@@ -135,7 +146,7 @@ def _gathered(call: Call, what: str, argument: Argument, value: object) -> ListI
         elif isinstance(element, ExternalArtifact):
             items.append(_external(call, what, element))
         elif isinstance(element, StepArtifact) and not element.is_mapped:
-            items.append(_from_step(what, element, call.owner))
+            items.append(from_step(what, element, call.owner))
             annotation = _annotation_of(element, mapped=False)
             if annotation is not checked:  # most lists hold outputs of one step
                 whole = GenericAlias(*((tuple, (annotation, ...)) if is_tuple else (list, annotation)))

@@ -17,6 +17,7 @@ from rayform_runtime.spec import ImageSpec, ModelSpec, Resources, RetryPolicy, S
 
 if TYPE_CHECKING:
     from rayform.authoring.configuration import StepConfiguration
+    from rayform.authoring.flow.conditions import WrittenCondition
     from rayform.authoring.overrides import Overrides
     from rayform_runtime.artifacts.materializers.base import Materializer
 
@@ -68,6 +69,7 @@ class WrittenStepOptions(TypedDict, total=False):
     parameters: Mapping[str, object]
     after: Sequence[object]
     settings: Mapping[str, Mapping[str, object]]
+    conditions: Sequence[WrittenCondition]
 
 
 class PipelineOptions(TypedDict, total=False):
@@ -85,6 +87,7 @@ class PipelineOptions(TypedDict, total=False):
     on_success: Hook
     on_failure: Hook
     settings: Mapping[str, Mapping[str, object]]
+    conditions: Sequence[WrittenCondition]
 
 
 # -- checked ------------------------------------------------------------------------------------------------

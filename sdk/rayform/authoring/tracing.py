@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from rayform.authoring.code_facts import code_place
+from rayform.authoring.flow.conditions import WrittenCondition, checked_condition
 from rayform.authoring.inputs import (
     Call,
     default_input,
@@ -81,6 +82,7 @@ class Trace:
         self._snapshot = ProjectSnapshot()  # of the user's files; shared by all steps
         self._digests: dict[tuple[object, ...], str] = {}  # of the code of functions with their materializers
         self.code: dict[str, StepCode] = {}  # what the steps can reach, by its digest
+        self._conditions: tuple[WrittenCondition, ...] = ()  # of the pipelines that are being inlined
         self.enable_cache = value_or(configuration.enable_cache, pipeline.options.get("enable_cache", True))
 
     def _code_digest(self, function: Callable[..., object], options: StepOptions) -> str:
@@ -149,7 +151,12 @@ class Trace:
                 is_wired = holds_placeholder(value) or is_stored(value)
                 named = f"Parameter '{name}' of pipeline '{pipeline.name}'"
                 values[name] = value if is_wired else validated(value, argument.annotation, what=named)
-        return pipeline.entrypoint(**values)
+        outer = self._conditions
+        self._conditions = (*outer, *pipeline.options.get("conditions", ()))
+        try:
+            return pipeline.entrypoint(**values)
+        finally:
+            self._conditions = outer
 
     # -- steps ----------------------------------------------------------------------------------------------
     def _add(
@@ -197,6 +204,10 @@ class Trace:
                 materializers=options.output_materializers,
             ),
             after=self._upstream_keys(key, options.after),
+            conditions=[
+                checked_condition(f"Step '{key}'", condition, self.steps)
+                for condition in (*self._conditions, *step.options.get("conditions", ()))
+            ],
             enable_cache=value_or(options.enable_cache, self.enable_cache),
             retry=options.retry,
             timeout=options.timeout,
@@ -432,6 +443,12 @@ def _pipeline_spec(trace: Trace, parameters: Mapping[str, object], result: objec
     pipeline, configuration = trace.pipeline, trace.configuration
     options = pipeline.options
     what = f"Pipeline '{pipeline.name}'"
+    if options.get("conditions"):
+        raise UsageError(
+            f"{what} has a condition, and it is run by itself.",
+            why="A condition is about an output of a step that runs before.",
+            hint="Call the pipeline with its condition in another pipeline's body.",
+        )
     return checked(
         PipelineSpec,
         what,

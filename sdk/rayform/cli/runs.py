@@ -120,13 +120,15 @@ def describe(run: str, stack: str | None, json_wanted: bool) -> None:
     if steps:
         click.echo()
         print_table(steps, _STEP_COLUMNS)
-    _show_errors(steps)
+    _show_reasons(steps)
     if record.status.value in ("failed", "interrupted", "stopped"):
         click.echo(f"\nContinue where it ended: rayform runs resume {record.name}")
 
 
-def _show_errors(steps: Sequence[StepRun]) -> None:
+def _show_reasons(steps: Sequence[StepRun]) -> None:
     for step in steps:
+        if step.status.value == "skipped" and "skipped_because" in step.metadata:
+            click.echo(f"\n{step_title(step)}: skipped, because {step.metadata['skipped_because']}")
         if step.error is not None:
             click.echo(f"\n{step_title(step)}: {step.error.type}: {step.error.message}")
             if step.error.traceback:

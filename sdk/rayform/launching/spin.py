@@ -72,7 +72,8 @@ def spin_step(run: RunView, key: str, stack: Stack, *, debug: bool = False) -> R
 
     spec = PipelineSpec.model_validate(run.config)
     key, index = _step_and_instance(key, spec, run, stack)
-    chosen = spec.model_copy(update={"steps": [spec.step(key)]})
+    # A user who names a step wants it to run, whatever its conditions say.
+    chosen = spec.model_copy(update={"steps": [spec.step(key).model_copy(update={"conditions": []})]})
     current = with_current_code(chosen).step(key)
     spec = spec.model_copy(update={"steps": [current if s.key == key else s for s in spec.steps]})
     run_id = new_id()

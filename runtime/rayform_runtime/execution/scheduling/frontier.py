@@ -10,10 +10,11 @@ from rayform_runtime.catalog.entities import StepError, StepStatus
 from rayform_runtime.catalog.reuse import CachedResult
 from rayform_runtime.execution.interface import CacheDecision, RunEvent, StepResult
 from rayform_runtime.execution.scheduling.cache_lookup import CacheLookup
+from rayform_runtime.execution.scheduling.conditions import Conditions, UnmetCondition
 from rayform_runtime.execution.scheduling.events import RunEvents, error_text, seconds_of
 from rayform_runtime.execution.scheduling.graph import Instance, Node, RunGraph, VersionRef
 from rayform_runtime.execution.scheduling.pending_records import PendingRecords
-from rayform_runtime.execution.scheduling.records import RunRecords
+from rayform_runtime.execution.scheduling.records import RunRecords, UnrunEnd
 from rayform_runtime.usercode.tracebacks import step_error
 
 __all__ = ["Frontier"]
@@ -38,6 +39,7 @@ class Frontier:
         records: writes the steps that end without running.
         pending: holds the events until the changes before them are written.
         events: makes the events.
+        conditions: says which steps are skipped by the value of an output.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Frontier:
         records: RunRecords,
         pending: PendingRecords,
         events: RunEvents,
+        conditions: Conditions,
     ) -> None:
         # What the frontier is built from; none is replaced.
         self._graph = graph
@@ -54,10 +57,11 @@ class Frontier:
         self._records = records
         self._pending = pending  # filled by each end, emptied by each commit
         self._events = events
+        self._conditions = conditions
         self._freed = deque(graph.roots())  # grows when a node closes; empty after `take_startable`
         # Instances that ended without running and are not recorded yet, and their events; emptied by `_record_unrun`.
         self._cached: list[tuple[Instance, CachedResult]] = []
-        self._unrun: list[tuple[Instance, StepStatus, StepError | None]] = []
+        self._unrun: list[UnrunEnd] = []
         self._unrun_events: list[RunEvent] = []
         # The error of each failed instance, by `key` or `key[index]`, in the order in which they came.
         self.errors: dict[str, StepError] = {}
@@ -114,6 +118,10 @@ class Frontier:
             self._end_unrun(node, StepStatus.SKIPPED, None)
             return []
         try:
+            unmet = self._conditions.unmet(node, self._graph) if node.spec.conditions else None
+            if unmet is not None:
+                self._end_unrun(node, StepStatus.SKIPPED, None, unmet)
+                return []
             instances = self._graph.open_node(node)
         except RayformError as error:
             self._end_unrun(node, StepStatus.FAILED, step_error(error))
@@ -128,14 +136,20 @@ class Frontier:
             self._close(node)
         return [instance for instance in instances if not instance.status.is_successful]
 
-    def _end_unrun(self, node: Node, status: StepStatus, error: StepError | None) -> None:
+    def _end_unrun(
+        self, node: Node, status: StepStatus, error: StepError | None, unmet: UnmetCondition | None = None
+    ) -> None:
         # A mapped step that can't run is recorded as its first element, which a resume takes up.
         index = 0 if node.spec.is_mapped else None
         step_run_id = self._graph.earlier_id(node.key, index) or new_id()
         instance = Instance(node, index, step_run_id, {}, status=status)
-        self._unrun.append((instance, status, error))
+        self._unrun.append(
+            UnrunEnd(instance, status, error, unmet.as_metadata() if unmet is not None else {})
+        )
         text = error_text(error)
-        if status is StepStatus.SKIPPED:
+        if unmet is not None:
+            text = unmet.text
+        elif status is StepStatus.SKIPPED:
             text = "needs " + ", ".join(
                 f"'{upstream.key}', which {_ENDED_AS.get(upstream.status, upstream.status)}"
                 for upstream in node.upstream

@@ -347,6 +347,14 @@ class RunGraph:
                 arguments[name] = Argument(items, joined=True)
         return arguments
 
+    def output(self, key: str, name: str) -> VersionRef:
+        """Return an output of a step that has succeeded and isn't mapped.
+
+        Raises:
+            NotFoundError: the step has no output of that name.
+        """
+        return self._output(self.nodes[key], 0, name)
+
     def _output(self, node: Node, index: int, name: str) -> VersionRef:
         outputs = node.instances[index].outputs
         if name not in outputs:

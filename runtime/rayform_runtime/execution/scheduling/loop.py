@@ -17,6 +17,7 @@ from rayform_runtime.catalog.entities import RunStatus, StepError, StepFinish, S
 from rayform_runtime.components import Stack
 from rayform_runtime.execution.interface import Executor, RunEvent, RunOutcome, RunRequest, StepResult, Task
 from rayform_runtime.execution.scheduling.cache_lookup import CacheLookup
+from rayform_runtime.execution.scheduling.conditions import Conditions
 from rayform_runtime.execution.scheduling.events import RunEvents, error_text, seconds_of
 from rayform_runtime.execution.scheduling.frontier import Frontier
 from rayform_runtime.execution.scheduling.graph import Instance, VersionRef
@@ -79,7 +80,8 @@ class RunLoop:
         self._retries = Retries(clock)  # grow with each failure that is tried again
         # Moves with each end of a step; has the errors and the cache's decisions.
         cache = CacheLookup(request, stack, pending, self._records.loaded_code)
-        self._frontier = Frontier(run.graph, cache, run.records, pending, self._events)
+        conditions = Conditions(lambda: stack.artifact_store)
+        self._frontier = Frontier(run.graph, cache, run.records, pending, self._events, conditions)
         # By step run ID; an instance stands here from its submission to its result.
         self._running: dict[str, Instance] = {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from rayform_core.errors import ConflictError, NotFoundError, UsageError
@@ -16,7 +17,16 @@ from rayform_runtime.execution.scheduling.loaded_code import LoadedCode
 from rayform_runtime.spec import StepSpec
 from rayform_runtime.usercode.tracebacks import step_error
 
-__all__ = ["RunRecords", "note", "record_failure"]
+__all__ = ["RunRecords", "UnrunEnd", "note", "record_failure"]
+
+
+class UnrunEnd(NamedTuple):
+    """How an instance ended that never started: skipped, or failed before."""
+
+    instance: Instance
+    status: StepStatus
+    error: StepError | None
+    metadata: Mapping[str, object] = {}
 
 
 class RunRecords:
@@ -148,15 +158,18 @@ class RunRecords:
             if model is not None and hit.reuse is not None and hit.reuse.model_metadata:
                 self._catalog.log_metadata(Subject.MODEL_VERSION, model, hit.reuse.model_metadata)
 
-    def ended_without_running(
-        self, instances: Sequence[tuple[Instance, StepStatus, StepError | None]]
-    ) -> None:
+    def ended_without_running(self, ends: Sequence[UnrunEnd]) -> None:
         """Record step runs that were skipped, or failed before they could start, in one commit."""
-        if instances:
+        if ends:
             self._catalog.record_cached(
                 [
-                    (self.start_of(i), StepFinish(i.id, self._run_id, status, error=error))
-                    for i, status, error in instances
+                    (
+                        self.start_of(end.instance),
+                        StepFinish(
+                            end.instance.id, self._run_id, end.status, error=end.error, metadata=end.metadata
+                        ),
+                    )
+                    for end in ends
                 ]
             )
 
