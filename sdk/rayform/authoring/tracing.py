@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from rayform.authoring.code_facts import code_place
-from rayform.authoring.flow.conditions import WrittenCondition, checked_condition
+from rayform.authoring.flow.conditions import WrittenCondition, checked_conditions, refuse_condition
 from rayform.authoring.inputs import (
     Call,
     default_input,
@@ -204,10 +204,7 @@ class Trace:
                 materializers=options.output_materializers,
             ),
             after=self._upstream_keys(key, options.after),
-            conditions=[
-                checked_condition(f"Step '{key}'", condition, self.steps)
-                for condition in (*self._conditions, *step.options.get("conditions", ()))
-            ],
+            conditions=checked_conditions(key, self._conditions, step.options, self.steps),
             enable_cache=value_or(options.enable_cache, self.enable_cache),
             retry=options.retry,
             timeout=options.timeout,
@@ -443,12 +440,7 @@ def _pipeline_spec(trace: Trace, parameters: Mapping[str, object], result: objec
     pipeline, configuration = trace.pipeline, trace.configuration
     options = pipeline.options
     what = f"Pipeline '{pipeline.name}'"
-    if options.get("conditions"):
-        raise UsageError(
-            f"{what} has a condition, and it is run by itself.",
-            why="A condition is about an output of a step that runs before.",
-            hint="Call the pipeline with its condition in another pipeline's body.",
-        )
+    refuse_condition(what, options)
     return checked(
         PipelineSpec,
         what,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rayform.authoring.pipelines import Pipeline
     from rayform_runtime.spec import Condition
 
-__all__ = ["When", "WrittenCondition", "checked_condition", "when"]
+__all__ = ["When", "WrittenCondition", "checked_conditions", "refuse_condition", "when"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -91,17 +91,38 @@ def when(output: object, operator: Operator, value: Plain | Sequence[Plain]) -> 
     return When(WrittenCondition(output, operator, value))
 
 
-def checked_condition(what: str, written: WrittenCondition, owner: object) -> Condition:
-    """Return a condition as data.
+def checked_conditions(
+    key: str, outer: Sequence[WrittenCondition], options: WrittenStepOptions, owner: object
+) -> list[Condition]:
+    """Return the conditions of a step as data.
 
     Args:
-        what: how an error names the step, such as `"Step 'promote'"`.
-        written: the condition.
+        key: the step's key.
+        outer: conditions of the pipelines that are being inlined.
+        options: the step's options.
         owner: the steps of the pipeline that is traced.
 
     Raises:
         UsageError: it names no output of this pipeline, its operator is unknown, or its value can't compare.
     """
+    return [_checked(f"Step '{key}'", one, owner) for one in (*outer, *options.get("conditions", ()))]
+
+
+def refuse_condition(what: str, options: PipelineOptions) -> None:
+    """Refuse a pipeline that is run by itself and has a condition.
+
+    Raises:
+        UsageError: it has one.
+    """
+    if options.get("conditions"):
+        raise UsageError(
+            f"{what} has a condition, and it is run by itself.",
+            why="A condition is about an output of a step that runs before.",
+            hint="Call the pipeline with its condition in another pipeline's body.",
+        )
+
+
+def _checked(what: str, written: WrittenCondition, owner: object) -> Condition:
     from rayform.authoring.inputs import from_step
     from rayform.authoring.placeholders import StepArtifact
     from rayform_runtime.spec import Condition
