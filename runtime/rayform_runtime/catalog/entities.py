@@ -137,8 +137,8 @@ class NewRun:
         user: who started it.
         host: the host of the process that schedules it.
         pid: the ID of that process.
-        pid_started: when that process started, in seconds since 1970: it tells the process from a later one with the
-            same ID.
+        pid_started: when that process started, by `processes.identity`: it tells the process from a later one with
+            the same ID.
         code: facts of the code, such as `git_commit`.
         environment: facts of the environment, such as versions of packages.
         model_version_id: the model version that it works on.

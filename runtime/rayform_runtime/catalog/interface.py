@@ -79,7 +79,13 @@ class Catalog(abc.ABC):
 
     @abc.abstractmethod
     def restart_run(
-        self, run_id: UUID, *, host: str, pid: int, pid_started: float, orchestrator_id: str | None = None
+        self,
+        run_id: UUID,
+        *,
+        host: str,
+        pid: int,
+        pid_started: float | None,
+        orchestrator_id: str | None = None,
     ) -> Run:
         """Take over a run that ended without success, to resume it under the same ID.
 
@@ -115,14 +121,14 @@ class Catalog(abc.ABC):
         """Ask the run's process to stop; `heartbeat` then returns `stopped`."""
 
     @abc.abstractmethod
-    def mark_interrupted(self, *, stale_seconds: float = 60.0, dead: Sequence[UUID] = ()) -> list[UUID]:
+    def mark_interrupted(
+        self, *, dead: Sequence[UUID] = (), silent: Mapping[UUID, datetime | None] | None = None
+    ) -> list[UUID]:
         """Mark unfinished runs, with their unfinished steps, as `interrupted`, and return the runs' IDs.
 
-        Cheap if there is nothing to do.
-
         Args:
-            stale_seconds: runs without a heartbeat for so long are marked.
-            dead: these runs are marked too.
+            dead: runs whose process is gone.
+            silent: runs to mark if their last heartbeat is still this one.
         """
 
     @abc.abstractmethod

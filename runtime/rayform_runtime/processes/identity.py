@@ -1,6 +1,7 @@
-"""Identifies a process by its ID and start time: the system uses an ID again, but not with the same start time.
+"""Identifies a process by its ID and start: the system uses an ID again, but not with the same start.
 
-The only reader of `/proc/PID/stat` and of the boot time in the runtime package.
+On Linux, starts are clock ticks since the machine booted, and the boot's own ID tells one boot from another. Neither
+changes if the wall clock is set. The only reader of `/proc/PID/stat` in the runtime package.
 """
 
 from __future__ import annotations
@@ -12,16 +13,26 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ProcessIdentity", "process_started", "start_ticks", "this_host"]
+__all__ = ["ProcessIdentity", "machine_and_boot", "process_started", "start_ticks", "this_host"]
 
 
 def this_host() -> str:
-    """Return a name that tells this machine (and, on Linux, this container) from others."""
+    """Return a name that tells this boot of this machine (and, on Linux, this container) from others.
+
+    `machine_and_boot` splits it.
+    """
     name = socket.gethostname()
     with contextlib.suppress(OSError):
         # Containers of one host may share its name, and their process IDs mean different processes.
         name += "/" + os.readlink("/proc/self/ns/pid")  # noqa: PTH115
+        name += "@" + Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return name
+
+
+def machine_and_boot(host: str) -> tuple[str, str]:
+    """Split a name of `this_host` into the machine and the ID of its boot, which is empty if the system has none."""
+    machine, _, boot = host.partition("@")
+    return machine, boot
 
 
 def start_ticks(pid: int) -> int:
@@ -40,17 +51,19 @@ def start_ticks(pid: int) -> int:
 
 
 def process_started(pid: int) -> float | None:
-    """Return when a process started, in seconds since 1970, or `None` if no such process runs."""
+    """Return when a process started, or `None` if no such process runs.
+
+    On Linux the result is in seconds since the machine booted; elsewhere, where the system keeps the moment itself,
+    in seconds since 1970. Compare it only with another reading of the same boot.
+    """
     return _started_on_linux(pid) if sys.platform.startswith("linux") else _started_elsewhere(pid)
 
 
 def _started_on_linux(pid: int) -> float | None:
     try:
-        ticks = start_ticks(pid)
-        boot = Path("/proc/stat").read_bytes().split(b"btime ", 1)[1].split(maxsplit=1)[0]
+        return start_ticks(pid) / os.sysconf("SC_CLK_TCK")
     except (OSError, IndexError):
         return None
-    return int(boot) + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _started_elsewhere(pid: int) -> float | None:

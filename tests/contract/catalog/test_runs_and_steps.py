@@ -206,15 +206,19 @@ def test_the_heartbeat_carries_a_stop_request(scene: Scene, catalog: SQLCatalog)
 
 
 def test_silent_and_dead_runs_become_interrupted(scene: Scene, catalog: SQLCatalog) -> None:
-    """Runs without a heartbeat, and those that a caller knows to be dead, are marked with their steps."""
+    """Runs whose heartbeat stays the same, and those that a caller knows to be dead, are marked with their steps."""
     alive, dead = scene.run(), scene.run()
     scene.start(dead)
     assert {run.id for run in catalog.unfinished_runs()} == {alive.id, dead.id}
-    assert catalog.mark_interrupted(stale_seconds=60) == []
+    assert catalog.mark_interrupted() == []
+    silent = {alive.id: catalog.get_run(alive.id).heartbeat_at}
     assert catalog.mark_interrupted(dead=[dead.id]) == [dead.id]
     assert catalog.get_run(dead.id).status == RunStatus.INTERRUPTED
     assert catalog.list_step_runs(dead.id)[0].status == StepStatus.INTERRUPTED
-    assert catalog.mark_interrupted(stale_seconds=-1) == [alive.id]
+    catalog.heartbeat(alive.id)
+    assert catalog.mark_interrupted(silent=silent) == []
+    silent = {alive.id: catalog.get_run(alive.id).heartbeat_at}
+    assert catalog.mark_interrupted(silent=silent) == [alive.id]
     assert catalog.unfinished_runs() == []
 
 

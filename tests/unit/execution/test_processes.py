@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rayform_core.errors import NotFoundError, PrerequisiteError, UsageError
-from rayform_runtime.catalog.entities import Run, RunStatus
+from rayform_core.ids import new_id
+from rayform_runtime.catalog.config import SQLiteConfig
+from rayform_runtime.catalog.entities import NewRun, Run, RunStatus
+from rayform_runtime.catalog.sql.catalog import SQLCatalog
 from rayform_runtime.context import get_step_context, is_in_step
-from rayform_runtime.execution.scheduling.liveness import is_alive
+from rayform_runtime.execution.scheduling.liveness import is_alive, mark_dead_runs
 from rayform_runtime.execution.worker.arguments import coerced
 from rayform_runtime.execution.worker.logs import LogFile, read_log
 from rayform_runtime.processes.framing import FrameReader, pack, receive, send
@@ -93,18 +99,76 @@ def test_a_process_is_known_by_its_id_and_its_start() -> None:
     assert is_alive(run_of()) is True
     started = process_started(os.getpid())
     assert started is not None
-    assert is_alive(run_of(pid_started=started - 100)) is False
+    assert is_alive(run_of(pid_started=started - 1)) is False
     assert is_alive(run_of(host="elsewhere")) is None
+    assert is_alive(run_of(host="elsewhere@" + this_host().partition("@")[2])) is None
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     began = process_started(child.pid)
     assert began is not None
-    assert abs(datetime.fromtimestamp(began, UTC) - datetime.now(UTC)) < timedelta(seconds=30)
+    assert abs(began - time.clock_gettime(time.CLOCK_BOOTTIME)) < 30
     child.kill()
     # Dead and not reaped yet: a zombie isn't alive.
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert process_started(child.pid) is None
     child.communicate()
     assert is_alive(run_of(pid=child.pid, pid_started=began)) is False
+
+
+def test_a_run_of_an_earlier_boot_is_dead() -> None:
+    """After a reboot the process IDs mean other processes; a record without a boot leaves it to the heartbeat."""
+    machine = this_host().partition("@")[0]
+    assert is_alive(run_of(host=f"{machine}@another-boot")) is False
+    assert is_alive(run_of(host=machine)) is None
+
+
+@pytest.mark.parametrize("step", [-86_400.0, -3.0, 3.0, 86_400.0], ids=str)
+def test_a_set_clock_changes_no_process(monkeypatch: pytest.MonkeyPatch, step: float) -> None:
+    """Linux's boot time moves with the wall clock, and a run's process is the same before and after."""
+    run, read, now = run_of(), Path.read_bytes, time.time
+
+    def moved(path: Path) -> bytes:
+        content = read(path)
+        if path == Path("/proc/stat"):
+            return re.sub(rb"btime (\d+)", lambda m: b"btime %d" % (int(m[1]) + int(step)), content)
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", moved)
+    monkeypatch.setattr(time, "time", lambda: now() + step)
+    assert is_alive(run) is True
+
+
+def other_hosts_run(catalog: SQLCatalog) -> UUID:
+    run_id = new_id()
+    catalog.create_run(
+        NewRun(
+            run_id, "r", "p", spec={}, stack_name="s", stack={}, host="elsewhere@x", pid=1, pid_started=1.0
+        )
+    )
+    return run_id
+
+
+def test_a_live_run_of_another_host_survives_any_clock(tmp_path: Path) -> None:
+    """Each heartbeat looks old to a fast clock, and a run that goes on beating stays as it is."""
+    catalog = SQLCatalog(SQLiteConfig(path=str(tmp_path / "c.db")), stack_name="s")
+    other = SQLCatalog(SQLiteConfig(path=str(tmp_path / "c.db")), stack_name="s")
+    run_id, ended = other_hosts_run(other), threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(0.05):
+            other.heartbeat(run_id)
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        assert mark_dead_runs(catalog, stale_seconds=-3600) == []
+    finally:
+        ended.set()
+        thread.join()
+    assert catalog.get_run(run_id).status is RunStatus.RUNNING
+    assert mark_dead_runs(catalog) == []
+    assert mark_dead_runs(catalog, stale_seconds=-3600, confirm_seconds=0.3) == [run_id]
+    catalog.close()
+    other.close()
 
 
 def test_log_is_made_with_its_first_output(tmp_path: Path) -> None:

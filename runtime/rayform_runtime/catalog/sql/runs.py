@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 from rayform_core.errors import ConflictError, NotFoundError
@@ -43,6 +44,7 @@ from rayform_runtime.catalog.sql.rows import (
     encode_tags,
     moment,
     now,
+    optional_moment,
     read_run,
 )
 
@@ -210,7 +212,13 @@ class Runs(Part):
         )
 
     def restart_run(
-        self, run_id: UUID, *, host: str, pid: int, pid_started: float, orchestrator_id: str | None = None
+        self,
+        run_id: UUID,
+        *,
+        host: str,
+        pid: int,
+        pid_started: float | None,
+        orchestrator_id: str | None = None,
     ) -> Run:
         id = self._database.put_id(run_id)
 
@@ -329,16 +337,16 @@ class Runs(Part):
 
         self._database.write(work)
 
-    def mark_interrupted(self, *, stale_seconds: float = 60.0, dead: Sequence[UUID] = ()) -> list[UUID]:
-        limit = now() - int(stale_seconds * 1_000_000)
+    def mark_interrupted(
+        self, *, dead: Sequence[UUID] = (), silent: Mapping[UUID, datetime | None] | None = None
+    ) -> list[UUID]:
         dead_ids = {self._database.put_id(id) for id in dead}
+        beats = {self._database.put_id(id): beat for id, beat in (silent or {}).items()}
+        if not dead_ids and not beats:
+            return []
 
         def has_died(id: StoredId, heartbeat: int | None) -> bool:
-            return id in dead_ids or (heartbeat or 0) < limit
-
-        live = self._database.read(lambda s: s.rows(f"SELECT id, heartbeat_at FROM runs WHERE {_LIVE}"))
-        if not any(has_died(id, heartbeat) for id, heartbeat in live):
-            return []
+            return id in dead_ids or (id in beats and optional_moment(heartbeat) == beats[id])
 
         def work(session: Session) -> list[StoredId]:
             lock = self._database.lock_clause()

@@ -97,6 +97,7 @@ class LocalOrchestrator(Orchestrator):
         import time
 
         from rayform_runtime.execution.scheduling.liveness import mark_dead_runs
+        from rayform_runtime.processes.identity import machine_and_boot
 
         mark_dead_runs(stack.catalog)
         run = stack.catalog.get_run(run_id)
@@ -110,9 +111,10 @@ class LocalOrchestrator(Orchestrator):
             time.sleep(0.1)
         mark_dead_runs(stack.catalog)
         if not stack.catalog.get_run(run_id, hydrate=False).status.is_finished:
+            machine, _ = machine_and_boot(run.host or "an unknown host")
             raise ConflictError(
                 f"Run '{run.name}' was asked to stop and is still running.",
-                why=f"Its process ({run.pid} on {run.host}) hasn't answered for {_STOP_SECONDS:g} seconds.",
+                why=f"Its process ({run.pid} on {machine}) hasn't answered for {_STOP_SECONDS:g} seconds.",
                 hint="Try again in a moment, or end that process.",
             )
 

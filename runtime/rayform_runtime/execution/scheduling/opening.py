@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +115,7 @@ class RunOpening:
             self._request.run_id,
             host=this_host(),
             pid=os.getpid(),
-            pid_started=process_started(os.getpid()) or time.time(),
+            pid_started=process_started(os.getpid()),
             orchestrator_id=self._orchestrator_id,
         )
         return run.model_version_id
@@ -140,7 +139,7 @@ class RunOpening:
                 user=request.user,
                 host=this_host(),
                 pid=os.getpid(),
-                pid_started=process_started(os.getpid()) or time.time(),
+                pid_started=process_started(os.getpid()),
                 code=(code or request.code).as_record(),
                 environment=request.environment,
                 model_version_id=model,
