@@ -16,9 +16,10 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Protocol, TypedDict
 from uuid import UUID
 
+import attrs
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, computed_field, field_validator
 from pydantic.dataclasses import dataclass as pydantic_dataclass
@@ -199,6 +200,26 @@ class Access(enum.Flag):
     WRITE = 2
 
 
+@attrs.define
+class Shape:
+    """A class of attrs with a converter that isn't idempotent."""
+
+    size: int = attrs.field(converter=lambda size: size + 1)
+    _inner: Any = None
+    area: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.area = self.size**2
+
+
+class Sized(Protocol):
+    """What can't be checked at run time."""
+
+    def length(self) -> int:
+        """Return a length."""
+        ...
+
+
 # -- strategies -----------------------------------------------------------------------------------------------
 
 _names = st.text(st.characters(blacklist_categories=["Cs"]), max_size=8)
@@ -279,6 +300,7 @@ objects = st.one_of(
     st.builds(Checked, st.integers()),
     bases,
     pets,
+    st.builds(Shape, st.integers(), hashable_values),
     _models,
 )
 
@@ -315,6 +337,8 @@ _ints = st.integers()
 ANNOTATED: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (Any, values),
     (object, values),
+    (Sized, values),
+    (Shape, st.builds(Shape, _ints, values)),
     (int, _ints | st.booleans() | st.sampled_from(Level)),
     (float, st.floats() | _ints),
     (str, st.text(max_size=9) | st.sampled_from(Split)),
@@ -365,6 +389,8 @@ def describe(value: Any) -> str:
             n for n in getattr(value, "__dict__", {}) if n not in names and not n.startswith("__pydantic")
         ]
         return f"{name}({', '.join(f'{n}={describe(getattr(value, n))}' for n in names)})"
+    if attrs.has(kind):
+        return f"{name}({', '.join(describe(getattr(value, f.name)) for f in attrs.fields(kind))})"
     if isinstance(value, type | types.BuiltinFunctionType | enum.Enum):
         return f"{name} {value!r}"
     if isinstance(value, collections.defaultdict | collections.deque):

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from rayform_core.errors import UsageError
 from rayform_runtime.artifacts.import_paths import import_path, is_importable, resolve, types_replaced
+from rayform_runtime.artifacts.materializers.attributes import fields_of, is_attrs
 from rayform_runtime.artifacts.materializers.json_codec import JSON, Decoder, Encoder
 from rayform_runtime.artifacts.materializers.registry import find, unsupported
 
@@ -341,7 +342,8 @@ def _collect(target: object, found: dict[str, type]) -> None:
     found[path] = kind
     for base in kind.__mro__[1:]:
         _collect(base, found)
-    fields = [field.type for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+    has_fields = dataclasses.is_dataclass(kind) or is_attrs(kind)
+    fields = [field.type for field in fields_of(kind)] if has_fields else []
     fields += [field.annotation for field in getattr(kind, "model_fields", {}).values()]
     try:
         fields += typing.get_type_hints(kind, include_extras=True).values()

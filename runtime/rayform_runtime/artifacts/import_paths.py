@@ -185,6 +185,8 @@ def _modules(name: str, path: str) -> Iterator[ModuleType]:
             _is_main[key] = _leads_to(name, file)
         if _is_main[key]:
             yield main
+            if name not in sys.modules:
+                return  # importing it would run the script once more
     module = sys.modules.get(name)
     if module is not None:
         yield module

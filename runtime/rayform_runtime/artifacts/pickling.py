@@ -34,8 +34,12 @@ def pickler(file: IO[bytes]) -> pickle.Pickler:
                 return _MARKS[id(obj)]
             if isinstance(obj, type | FunctionType) and obj.__module__ in ("__main__", "__mp_main__"):
                 path = f"{main_name()}:{obj.__qualname__}"
-                if main_name() is not None and _leads_to(path, obj):
-                    return resolve, (path,)
+                if main_name() is not None:
+                    found = _resolved(path)
+                    if found is obj:
+                        return resolve, (path,)
+                    if getattr(found, "entrypoint", None) is obj:
+                        return _function_of, (path,)
             return super().reducer_override(obj)
 
     return Pickler(file, protocol=5)
@@ -66,8 +70,13 @@ def repair_main() -> None:
                 field._field_type = mark
 
 
-def _leads_to(path: str, target: object) -> bool:
+def _resolved(path: str) -> object:
     try:
-        return resolve(path) is target
+        return resolve(path)
     except (TypeGoneError, UsageError):
-        return False
+        return None
+
+
+def _function_of(path: str) -> object:
+    """Return the function of a step or pipeline."""
+    return getattr(resolve(path), "entrypoint")  # noqa: B009 - `resolve` returns any object

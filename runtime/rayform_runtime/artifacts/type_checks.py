@@ -9,6 +9,7 @@ import typing
 from collections.abc import Iterator
 
 from rayform_runtime.artifacts.materializers import registry
+from rayform_runtime.artifacts.materializers.attributes import fields_of, is_attrs
 
 __all__ = ["check_type"]
 
@@ -83,10 +84,10 @@ def _is_concrete(kind: type) -> bool:
 
 
 def _classes_of_fields(kind: type, seen: set[type]) -> Iterator[type]:
-    """Yield the classes in the fields of a dataclass that is stored field by field."""
+    """Yield the classes in the fields of a dataclass or attrs class that is stored field by field."""
     materializer = registry.find(kind)
     if (
-        not dataclasses.is_dataclass(kind)
+        not (dataclasses.is_dataclass(kind) or is_attrs(kind))
         or materializer is None
         or materializer.__name__ != "JsonMaterializer"
     ):
@@ -95,5 +96,5 @@ def _classes_of_fields(kind: type, seen: set[type]) -> Iterator[type]:
         hints = typing.get_type_hints(kind, include_extras=True)
     except Exception:  # noqa: BLE001 - a name that can't be resolved here says nothing about the value
         return
-    for field in dataclasses.fields(kind):
+    for field in fields_of(kind):
         yield from _classes(hints.get(field.name), seen)

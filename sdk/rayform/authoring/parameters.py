@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.errors import PydanticUserError
-from pydantic_core import PydanticSerializationError, ValidationError, to_jsonable_python
+from pydantic_core import PydanticSerializationError, SchemaError, ValidationError, to_jsonable_python
 
 from rayform.authoring.placeholders import StepArtifact
 from rayform.authoring.run_inputs import not_storable
@@ -110,7 +110,7 @@ def validated(value: object, annotation: object, *, what: str, is_text: bool = F
             ".".join(map(str, e["loc"])) + (": " if e["loc"] else "") + e["msg"] for e in error.errors()
         )
         raise _misfit(value, annotation, what, f"{problems}.") from None
-    except (PydanticUserError, RecursionError) as error:
+    except (PydanticUserError, SchemaError, RecursionError) as error:
         if fits is not False:
             return value  # pydantic knows nothing of the type
         raise _misfit(value, annotation, what, f"It is a {type(value).__qualname__}.") from error

@@ -75,7 +75,7 @@ def _types_of_cells(variables: Mapping[str, object]) -> list[SourceRef]:
     for name, kind in list(variables.items()):
         if not isinstance(kind, type) or kind.__module__ != "__main__" or kind.__qualname__ != name:
             continue
-        marks = ("__dataclass_fields__", "__members__", "_fields", "model_fields")
+        marks = ("__dataclass_fields__", "__attrs_attrs__", "__members__", "_fields", "model_fields")
         if any(hasattr(kind, mark) for mark in marks):
             with contextlib.suppress(UsageError):
                 ref = _pickled(kind, "__main__", name, f"Class '{name}'")

@@ -21,15 +21,20 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rayform_core.errors import UsageError
 from rayform_runtime.artifacts.import_paths import TypeChangedError, import_path, is_importable, resolve
-from rayform_runtime.artifacts.materializers import pandas_scalars, standard_types
+from rayform_runtime.artifacts.materializers import array_codec, pandas_scalars, standard_types
+from rayform_runtime.artifacts.materializers.attributes import (
+    changed,
+    is_attrs,
+    is_made_plainly,
+    own_attributes,
+    with_attributes,
+)
 from rayform_runtime.artifacts.materializers.generic_types import decode_type, encode_type, parametrized
 from rayform_runtime.artifacts.materializers.registry import UnsupportedTypeError, find
 from rayform_runtime.artifacts.materializers.zones import StoredZone, zone_form, zone_of
 
 if TYPE_CHECKING:
     from collections import defaultdict
-
-    import numpy as np
 
 __all__ = ["JSON", "Decoder", "Encoder"]
 
@@ -108,12 +113,17 @@ class Encoder:
     def _structure(self, value: Any, kind: type, where: str) -> JSON:
         names = {f"{base.__module__}:{base.__qualname__}" for base in kind.__mro__}
         if "numpy:generic" in names or "numpy:ndarray" in names:
-            small = _small_array(value)
+            if array_codec.holds_objects(value):
+                objects: JSON = array_codec.encode_objects(
+                    value, lambda elements: self._list(elements, where)
+                )
+                return objects
+            small: JSON = array_codec.encode_small_array(value)
             return small if small is not None else {"$item": self._store_item(value, where)}
         if kind is ModuleType and _is_imported(value):
             return {"$module": value.__name__}  # results of SciPy keep the one that they were computed with
         if "numpy:dtype" in names:
-            return {"$dtype": _dtype_form(value, where)}
+            return {"$dtype": array_codec.encode_dtype(value, where)}
         if _has_user_materializer(kind):
             return {"$item": self._store_item(value, where)}
         if "enum:Enum" in names and value.name is not None and "|" not in value.name:
@@ -129,22 +139,22 @@ class Encoder:
             from rayform_runtime.artifacts.materializers.pydantic_codec import encode_model
 
             return {"$pydantic": [self._class(kind, where), encode_model(value, self.encode, where)]}
-        if dataclasses.is_dataclass(kind) and kind.__new__ is object.__new__:
-            return {"$dataclass": [self._path(kind, where), self._attributes(value, where)]}
+        if is_made_plainly(kind):
+            if dataclasses.is_dataclass(kind):
+                return {"$dataclass": [self._path(kind, where), self._attributes(value, where)]}
+            if is_attrs(kind):
+                return {"$attrs": [self._path(kind, where), self._attributes(value, where)]}
         return {"$item": self._store_item(value, where)}
 
     def _attributes(self, value: Any, where: str) -> JSON:
-        names = [field.name for field in dataclasses.fields(value)]
-        # Attributes that aren't fields come from __post_init__, which loading doesn't call.
-        names += [name for name in getattr(value, "__dict__", ()) if name not in names]
         attributes: dict[str, JSON] = {}
-        for name in names:
+        for name, item in own_attributes(value).items():
             place = f"{where}.{name}"
             if name == "__orig_class__":
-                attributes[name] = {"$type": self._type(value.__orig_class__, place)}
-            elif hasattr(value, name):
+                attributes[name] = {"$type": self._type(item, place)}
+            else:
                 try:
-                    attributes[name] = self.encode(getattr(value, name), place)
+                    attributes[name] = self.encode(item, place)
                 except UnsupportedTypeError:
                     if not isinstance(getattr(type(value), name, None), cached_property):
                         raise
@@ -176,32 +186,8 @@ def _has_user_materializer(kind: type) -> bool:
     return materializer is not None and not materializer.__module__.startswith("rayform_runtime.")
 
 
-def _small_array(value: np.ndarray | np.generic) -> JSON:
-    import numpy as np
-
-    kind = type(value)
-    if kind is not np.ndarray and not isinstance(value, np.generic):
-        return None
-    if value.nbytes > _SMALL or value.dtype.hasobject or value.dtype.names is not None:
-        return None
-    data = b64encode(np.asarray(value).tobytes()).decode()
-    if isinstance(value, np.generic):
-        # The text is for users who open the file; loading reads `data`.
-        return {"$numpy": [value.dtype.str, data, str(value)]}
-    return {"$ndarray": [value.dtype.str, list(value.shape), data]}
-
-
 def _is_imported(module: ModuleType) -> bool:
     return sys.modules.get(module.__name__) is module
-
-
-def _dtype_form(dtype: np.dtype, where: str) -> JSON:
-    import numpy as np
-
-    form: JSON = np.lib.format.dtype_to_descr(dtype) if dtype.names is not None else dtype.str
-    if _decode_dtype(form) != dtype:
-        raise UsageError(f"The NumPy dtype '{dtype}' can't be stored{f' (at {where})' if where else ''}.")
-    return form
 
 
 def _encode_time(encoder: Encoder, value: datetime | time, where: str) -> JSON:
@@ -296,27 +282,6 @@ def _decode_time(text: str, zone: StoredZone, fold: int) -> time:
     return time.fromisoformat(text).replace(tzinfo=zone_of(zone), fold=fold)
 
 
-def _decode_dtype(form: Any) -> np.dtype:
-    import numpy as np
-
-    if isinstance(form, str):
-        return np.dtype(form)
-    fields: Any = [tuple(tuple(part) if isinstance(part, list) else part for part in field) for field in form]
-    return np.lib.format.descr_to_dtype(fields)
-
-
-def _decode_numpy(dtype: str, data: str, text: str = "") -> object:
-    import numpy as np
-
-    return np.frombuffer(b64decode(data), dtype=np.dtype(dtype))[0]
-
-
-def _decode_ndarray(dtype: str, shape: Sequence[int], data: str) -> object:
-    import numpy as np
-
-    return np.frombuffer(bytearray(b64decode(data)), dtype=np.dtype(dtype)).reshape(shape)
-
-
 def _class(path: str, is_right: Callable[[type], bool], what: str) -> Any:
     """Import a class, and check that it still is what it was when a value of it was saved."""
     kind = resolve(path)
@@ -329,20 +294,12 @@ def _class(path: str, is_right: Callable[[type], bool], what: str) -> Any:
     return kind
 
 
-def _changed(path: str, why: str) -> TypeChangedError:
-    return TypeChangedError(
-        f"A stored value of type '{path}' doesn't fit the type as it is now.",
-        why=why,
-        hint="Give new fields a default and keep old fields, or load the value with the code that saved it.",
-    )
-
-
 def _decode_enum(path: str, name: str) -> object:
     import enum
 
     kind = _class(path, lambda k: issubclass(k, enum.Enum), "an enumeration")
     if name not in kind.__members__:
-        raise _changed(path, f"It has no member '{name}'; it has: {', '.join(list(kind.__members__)[:20])}.")
+        raise changed(path, f"It has no member '{name}'; it has: {', '.join(list(kind.__members__)[:20])}.")
     return kind[name]
 
 
@@ -362,7 +319,7 @@ def _decode_namedtuple(
     else:
         fewest = len(kind._fields) - len(kind._field_defaults)
         if not fewest <= len(items) <= len(kind._fields):
-            raise _changed(
+            raise changed(
                 path, f"The saved value has {len(items)} fields, and the type has {len(kind._fields)}."
             )
         value = kind(*items)
@@ -382,24 +339,11 @@ def _decode_mapping(
 
 
 def _decode_dataclass(path: str, attributes: Mapping[str, object]) -> object:
-    kind = _class(path, dataclasses.is_dataclass, "a dataclass")
-    value = kind.__new__(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    slotted = not hasattr(value, "__dict__")
-    for name, item in attributes.items():
-        if name not in fields and (slotted or isinstance(getattr(kind, name, None), property)):
-            raise _changed(path, f"The saved value has an attribute '{name}', which the type no longer has.")
-        object.__setattr__(value, name, item)
-    for name, field in fields.items():
-        if name in attributes:
-            continue
-        if field.default is not dataclasses.MISSING:
-            object.__setattr__(value, name, field.default)
-        elif field.default_factory is not dataclasses.MISSING:
-            object.__setattr__(value, name, field.default_factory())
-        elif field.init:
-            raise _changed(path, f"The type has a new field '{name}' without a default.")
-    return value
+    return with_attributes(_class(path, dataclasses.is_dataclass, "a dataclass"), path, attributes)
+
+
+def _decode_attrs(path: str, attributes: Mapping[str, object]) -> object:
+    return with_attributes(_class(path, is_attrs, "an attrs class"), path, attributes)
 
 
 def _decode_pydantic(path: str | type, stored: dict[str, Any]) -> object:
@@ -440,7 +384,7 @@ _DECODERS: dict[str, Callable[..., object]] = {
     "$bytes": b64decode,
     "$bytearray": lambda stored: bytearray(b64decode(stored)),
     "$date": date.fromisoformat,
-    "$dtype": _decode_dtype,
+    **array_codec.DECODERS,
     "$module": import_module,
     "$type": decode_type,
     "$uuid": _constructor("uuid:UUID"),
@@ -460,13 +404,13 @@ _MEMBER_DECODERS: dict[str, Callable[..., object]] = {
     "$fraction": _constructor("fractions:Fraction"),
     "$deque": _decode_deque,
     "$defaultdict": _decode_default_dict,
-    "$numpy": _decode_numpy,
-    "$ndarray": _decode_ndarray,
+    **array_codec.MEMBER_DECODERS,
     "$enum": _decode_enum,
     "$flag": _decode_flag,
     "$mapping": _decode_mapping,
     "$namedtuple": _decode_namedtuple,
     "$dataclass": _decode_dataclass,
+    "$attrs": _decode_attrs,
     "$pydantic": _decode_pydantic,
     **pandas_scalars.MEMBER_DECODERS,
     **standard_types.MEMBER_DECODERS,

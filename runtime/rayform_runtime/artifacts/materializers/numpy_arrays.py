@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rayform_core.errors import UsageError
+from rayform_runtime.artifacts.materializers.array_codec import holds_objects
 from rayform_runtime.artifacts.materializers.base import Materializer, NotProvedError, short
+from rayform_runtime.artifacts.materializers.json_values import JsonMaterializer
 from rayform_runtime.artifacts.materializers.numbers import histogram_html, statistics
 from rayform_runtime.artifacts.materializers.registry import unsupported
 
@@ -16,26 +18,36 @@ if TYPE_CHECKING:
 
 __all__ = ["NumpyMaterializer"]
 
-_ARRAY, _MASK, _FILL = "array.npy", "mask.npy", "fill.npy"
+_ARRAY, _MASK, _FILL, _HARD = "array.npy", "mask.npy", "fill.npy", "hard_mask"
 _MAPPED = 1 << 20
 """Bytes; reading a smaller file is cheaper than the page faults of a mapping."""
 
 
 class NumpyMaterializer(Materializer):
-    """Stores arrays of any type but `object`, masked arrays, record arrays, matrices, and scalars.
+    """Stores arrays, masked arrays, record arrays, matrices, and scalars.
+
+    An array of Python objects, or of text of any length, is stored as JSON, element by element.
 
     Large arrays are mapped copy-on-write when loaded: nothing is copied before it is read, and what the user writes
     into the array stays in memory.
     """
 
+    def __init__(self) -> None:
+        self._elements: JsonMaterializer | None = None
+        """Wrote the array of Python objects that is being saved."""
+
     def save(self, value: np.ndarray | np.generic, folder: Path) -> None:
         """Write the array.
 
         Raises:
-            UsageError: the array holds Python objects, or its class is a subclass that would not come back.
+            UsageError: the array's fields hold Python objects, or its class is a subclass that would not come back.
         """
         import numpy as np
 
+        if holds_objects(value):
+            self._elements = JsonMaterializer()
+            self._elements.save(value, folder)
+            return
         kind = type(value)
         if isinstance(value, np.ndarray):
             stored_kinds = (np.ndarray, np.memmap, np.matrix, np.recarray, np.ma.MaskedArray)
@@ -56,6 +68,8 @@ class NumpyMaterializer(Materializer):
             if np.ma.getmask(value) is not np.ma.nomask:
                 np.save(folder / _MASK, np.ma.getmaskarray(value), allow_pickle=False)
             np.save(folder / _FILL, np.asarray(value.fill_value), allow_pickle=False)
+            if value.hardmask:
+                (folder / _HARD).touch()
 
     def prove(self, value: np.ndarray | np.generic, folder: Path) -> None:
         """Load a small array and compare; of a large one, check the header and the size of the file.
@@ -65,6 +79,9 @@ class NumpyMaterializer(Materializer):
         """
         import numpy as np
 
+        if self._elements is not None:
+            self._elements.prove(value, folder)
+            return
         path = folder / _ARRAY
         problem = ""
         if path.stat().st_size < _MAPPED:
@@ -88,6 +105,9 @@ class NumpyMaterializer(Materializer):
         import numpy as np
 
         path = folder / _ARRAY
+        if not path.exists():
+            loaded: np.ndarray = JsonMaterializer().load(folder, data_type)
+            return loaded
         mapped = path.stat().st_size >= _MAPPED
         data: np.ndarray = np.load(path, mmap_mode="c" if mapped else None, allow_pickle=False)
         if mapped:
@@ -98,7 +118,8 @@ class NumpyMaterializer(Materializer):
             masked = (folder / _MASK).exists()
             mask = np.load(folder / _MASK, allow_pickle=False) if masked else np.ma.nomask
             fill = np.load(folder / _FILL, allow_pickle=False)[()]
-            return np.ma.MaskedArray(data, mask=mask, fill_value=fill)
+            hard = (folder / _HARD).exists()
+            return np.ma.MaskedArray(data, mask=mask, fill_value=fill, hard_mask=hard)
         if data_type in (np.matrix, np.recarray):
             return data.view(data_type)
         return data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rayform_runtime.artifacts.import_paths import TypeChangedError, import_path, resolve
@@ -46,6 +47,7 @@ def encode_model(
             "extra": encode(value.__pydantic_extra__, where),
             "private": encode(private, where),
             "set": sorted(value.__pydantic_fields_set__),
+            **_others(value, encode, where),
         }
     except UnsupportedTypeError:
         dumped = value.model_dump(mode="json", round_trip=True)
@@ -54,13 +56,27 @@ def encode_model(
         return {"shape": _shape(kind), "dump": encode(dumped, where)}
 
 
+def _others(value: BaseModel, encode: Callable[[object, str], E], where: str) -> dict[str, dict[str, E]]:
+    """Return attributes that are no fields, such as the values of a `cached_property`, if there are any."""
+    others: dict[str, E] = {}
+    for name, item in value.__dict__.items():
+        if name not in type(value).model_fields:
+            try:
+                others[name] = encode(item, f"{where}.{name}")
+            except UnsupportedTypeError:
+                if not isinstance(getattr(type(value), name, None), cached_property):
+                    raise
+                # It is computed again, as it was the first time.
+    return {"others": others} if others else {}
+
+
 def decode_model(path: str | type, stored: Mapping[str, Any]) -> BaseModel:
     """Return a model from what `encode_model` returned; it is validated again only if its class has other fields now.
 
     Raises:
         TypeChangedError: the stored fields don't fit the model as it is now.
     """
-    from pydantic import BaseModel, ValidationError
+    from pydantic import BaseModel, RootModel, ValidationError
 
     kind = resolve(path) if isinstance(path, str) else path
     if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
@@ -91,8 +107,10 @@ def decode_model(path: str | type, stored: Mapping[str, Any]) -> BaseModel:
         ) from error
     # Not by `model_construct`, which asks a `RootModel` for its root, and calls `model_post_init` once more.
     value = kind.__new__(kind)
-    object.__setattr__(value, "__dict__", dict(stored["fields"]))
+    object.__setattr__(value, "__dict__", {**stored["fields"], **stored.get("others", {})})
     object.__setattr__(value, "__pydantic_fields_set__", set(stored["set"]))
+    if issubclass(kind, RootModel):
+        return value  # it has neither extras nor private attributes, nor slots for them
     object.__setattr__(value, "__pydantic_extra__", stored["extra"])
     private: dict[str, object] | None = None
     if kind.__private_attributes__:

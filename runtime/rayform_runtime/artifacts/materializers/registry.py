@@ -11,6 +11,7 @@ import dataclasses
 from rayform_core.errors import UsageError
 from rayform_runtime.artifacts.import_paths import import_path, resolve
 from rayform_runtime.artifacts.materializers import standard_types
+from rayform_runtime.artifacts.materializers.attributes import is_attrs, is_made_plainly
 from rayform_runtime.artifacts.materializers.base import (
     Materializer,
     register,
@@ -130,6 +131,8 @@ def find(kind: type) -> type[Materializer] | None:
         if path is not None:
             return resolve_materializer(path)
     if dataclasses.is_dataclass(kind) or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
+        return resolve_materializer(_JSON)
+    if is_attrs(kind) and is_made_plainly(kind):
         return resolve_materializer(_JSON)
     return None
 

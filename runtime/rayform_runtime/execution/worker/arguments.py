@@ -155,12 +155,13 @@ def coerced(value: object, hint: Any, *, step: str, argument: str) -> object:
     if hint in (list, dict) and type(value) is hint:
         return value
     from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
+    from pydantic_core import SchemaError
 
     adapter = _adapters.get(hint) if _is_hashable(hint) else None
     if adapter is None:
         try:
             adapter = TypeAdapter[object](hint)
-        except (PydanticSchemaGenerationError, PydanticUserError):
+        except (PydanticSchemaGenerationError, PydanticUserError, SchemaError):
             return value  # pydantic doesn't know the type: the function gets the JSON value
         if _is_hashable(hint):
             _adapters[hint] = adapter
