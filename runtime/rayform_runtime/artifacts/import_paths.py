@@ -64,6 +64,7 @@ def import_path(kind: type) -> str:
         >>> import_path(dict)
         'builtins:dict'
     """
+    kind = _in_module(kind)
     generic = kind.__dict__.get("__pydantic_generic_metadata__")
     if isinstance(generic, dict) and isinstance(generic.get("origin"), type):
         kind = generic["origin"]  # pydantic makes a class for `Box[int]`, which no module has
@@ -75,10 +76,17 @@ def import_path(kind: type) -> str:
     return f"{module}:{kind.__qualname__}"
 
 
+def _in_module(kind: type) -> type:
+    """Return the class that stands in a module, for one that PyTorch makes of it for a parametrized module."""
+    if kind.__module__ == "torch.nn.utils.parametrize" and kind.__name__.startswith("Parametrized"):
+        return kind.__base__ or kind
+    return kind
+
+
 def is_importable(kind: type) -> bool:
     """Whether the type is found again by its import path in this process."""
     try:
-        return resolve(import_path(kind)) is kind
+        return resolve(import_path(kind)) is _in_module(kind)
     except (TypeGoneError, UsageError):
         return False
 

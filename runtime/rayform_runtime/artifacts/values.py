@@ -15,6 +15,7 @@ from rayform_runtime.artifacts.import_paths import TypeGoneError, import_path, r
 from rayform_runtime.artifacts.materializers.base import Materializer, prove_saved
 from rayform_runtime.artifacts.materializers.registry import (
     REGISTERED,
+    check_loadable,
     materializer_for,
     resolve_materializer,
 )
@@ -95,6 +96,7 @@ def save_value(
     chosen = _choose(value, declared_type, materializer, step, output)
     worker = chosen()
     kind = type(value)
+    check_loadable(kind, chosen)
     pictures: dict[str, Picture] = {}
     try:
         files = worker.to_files(value) if chosen.needs_no_folder() else None
@@ -182,6 +184,7 @@ def stage_value(
     from rayform_runtime.artifacts.stores.manifest import make_manifest
 
     chosen = _choose(value, None, materializer, None, None)
+    check_loadable(type(value), chosen)
     worker = chosen()
     files = worker.to_files(value) if chosen.needs_no_folder() else None
     if files is not None:

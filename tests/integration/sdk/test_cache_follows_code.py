@@ -30,7 +30,7 @@ class Project:
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(textwrap.dedent(text))
-            # Python itself takes an edit of the same length in the same second for no edit: each write has a second of its own.
+            # Python overlooks an edit of the same length in the same second: each write has a second of its own.
             os.utime(path, ns=(time.time_ns() - 10**12 + next(_seconds) * 10**9,) * 2)
 
     def run(self, *arguments: str) -> dict[str, str]:

@@ -9,18 +9,23 @@ from typing import Any
 
 import attrs
 import numpy as np
+import PIL.Image
 import pydantic
 import pytest
+import torch
 from dateutil import tz
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from rayform_core.errors import UsageError
+from rayform_core.ids import new_id
 from rayform_runtime.artifacts.import_paths import TypeChangedError
-from rayform_runtime.artifacts.materializers.base import prove_saved
+from rayform_runtime.artifacts.materializers.base import Materializer, prove_saved, unregister
 from rayform_runtime.artifacts.materializers.registry import find
+from rayform_runtime.artifacts.stores.local import LocalArtifactStore
 from rayform_runtime.artifacts.type_checks import check_type
+from rayform_runtime.artifacts.values import load_value, save_value
 
 
 class Hidden:
@@ -237,3 +242,59 @@ def test_a_hard_mask_stays_hard(tmp_path: Path) -> None:
     loaded = round_trip(array, tmp_path)
     loaded[1] = 5
     assert loaded.tolist() == [1, None]
+
+
+def test_a_parametrized_module_loads_by_the_class_that_it_was_made_of(
+    local_store: LocalArtifactStore,
+) -> None:
+    """PyTorch makes a class for it that no module has; alone, and within a value."""
+    module = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(2, 2))
+    for value in (module, {"model": module}):
+        saved = save_value(local_store, new_id(), value)
+        loaded: Any = load_value(local_store, saved.uri)
+        loaded = loaded["model"] if isinstance(loaded, dict) else loaded
+        assert type(loaded).__name__ == "ParametrizedLinear"
+        assert torch.equal(loaded.weight, module.weight)
+
+
+def test_a_type_that_no_process_can_import_is_refused_before_it_is_stored(
+    local_store: LocalArtifactStore,
+) -> None:
+    """Whatever its materializer: nothing is committed that can't be loaded."""
+
+    class Mine(str):
+        pass
+
+    class MineMaterializer(Materializer):
+        ASSOCIATED_TYPES = (Mine,)
+
+        def save(self, value: str, folder: Path) -> None:
+            (folder / "text").write_text(value)
+
+        def load(self, folder: Path, data_type: type) -> str:
+            return data_type((folder / "text").read_text())
+
+    try:
+        for value in (Mine("a"), [Mine("a")]):
+            with pytest.raises(UsageError, match="can't be imported"):
+                save_value(local_store, new_id(), value)
+        assert not list(local_store.list_objects())
+    finally:
+        unregister(Mine)
+
+
+def test_a_state_dict_keeps_the_versions_of_its_layers(tmp_path: Path) -> None:
+    """They are an attribute of an ordered dict."""
+    state: Any = torch.nn.BatchNorm1d(2).state_dict()
+    loaded = round_trip({"model": state}, tmp_path)["model"]
+    assert list(loaded) == list(state)
+    assert loaded._metadata == state._metadata
+
+
+def test_an_image_keeps_what_it_says_about_itself(tmp_path: Path) -> None:
+    """EXIF data and the resolution are in `info`."""
+    image = PIL.Image.new("RGB", (2, 2))
+    image.info = {"dpi": (72, 72), "exif": b"Exif"}
+    loaded = round_trip(image, tmp_path)
+    assert loaded.info == image.info
+    assert loaded.tobytes() == image.tobytes()

@@ -9,7 +9,12 @@ from typing import TypedDict, cast
 
 from rayform_runtime.artifacts.import_paths import import_path, resolve
 from rayform_runtime.artifacts.materializers.base import Materializer, prove_saved
-from rayform_runtime.artifacts.materializers.registry import find, resolve_materializer, unsupported
+from rayform_runtime.artifacts.materializers.registry import (
+    check_loadable,
+    find,
+    resolve_materializer,
+    unsupported,
+)
 
 __all__ = ["ItemReader", "ItemWriter", "RecordedItems", "SameItems"]
 
@@ -52,6 +57,7 @@ class ItemWriter:
         chosen = find(kind)
         if chosen is None or chosen is self._owner:
             raise unsupported(kind, inside=f"{self._name}{where}")
+        check_loadable(kind, chosen, f"{self._name}{where}")
         number = len(self._items)
         place = self._folder / _FOLDER / str(number)
         place.mkdir(mode=0o700, parents=True)

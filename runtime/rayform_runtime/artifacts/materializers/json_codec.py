@@ -34,7 +34,7 @@ from rayform_runtime.artifacts.materializers.registry import UnsupportedTypeErro
 from rayform_runtime.artifacts.materializers.zones import StoredZone, zone_form, zone_of
 
 if TYPE_CHECKING:
-    from collections import defaultdict
+    from collections import OrderedDict, defaultdict
 
 __all__ = ["JSON", "Decoder", "Encoder"]
 
@@ -209,6 +209,15 @@ def _encode_default_dict(encoder: Encoder, value: defaultdict[object, object], w
     return {"$defaultdict": [path, encoder._pairs(value, where)]}
 
 
+def _encode_ordered_dict(encoder: Encoder, value: OrderedDict[object, object], where: str) -> JSON:
+    if not vars(value):
+        return {"$ordereddict": encoder._pairs(value, where)}
+    # PyTorch keeps the versions of layers in an attribute of a `state_dict()`.
+    return {
+        "$attributeddict": [encoder._pairs(value, where), encoder._dict(vars(value), f"{where}.__dict__")]
+    }
+
+
 def _encode_mapping(encoder: Encoder, value: dict[object, object], where: str) -> JSON:
     stored = [encoder._path(type(value), where), encoder._pairs(value, where)]
     return {"$mapping": [*stored, encoder._dict(vars(value), where)]}
@@ -236,7 +245,7 @@ _ENCODERS: dict[str, Callable[[Encoder, Any, str], JSON]] = {
     "decimal:Decimal": lambda e, v, w: {"$decimal": str(v)},
     "fractions:Fraction": lambda e, v, w: {"$fraction": [e.encode(v.numerator), e.encode(v.denominator)]},
     "pathlib:PurePosixPath": lambda e, v, w: {"$purepath": str(v)},
-    "collections:OrderedDict": lambda e, v, w: {"$ordereddict": e._pairs(v, w)},
+    "collections:OrderedDict": _encode_ordered_dict,
     "collections:Counter": lambda e, v, w: {"$counter": e._pairs(v, w)},
     "collections:deque": lambda e, v, w: {"$deque": [e._list(list(v), w), v.maxlen]},
     "collections:defaultdict": _encode_default_dict,
@@ -358,6 +367,16 @@ def _decode_default_dict(path: str | None, pairs: Iterable[tuple[object, object]
     return defaultdict(_class(path, lambda k: True, "a class") if path else None, pairs)
 
 
+def _decode_attributed_dict(
+    pairs: Iterable[tuple[object, object]], attributes: Mapping[str, object]
+) -> object:
+    from collections import OrderedDict
+
+    value = OrderedDict(pairs)
+    vars(value).update(attributes)
+    return value
+
+
 def _decode_deque(items: Iterable[object], maxlen: int | None) -> object:
     from collections import deque
 
@@ -402,6 +421,7 @@ _MEMBER_DECODERS: dict[str, Callable[..., object]] = {
     "$time": _decode_time,
     "$timedelta": timedelta,
     "$fraction": _constructor("fractions:Fraction"),
+    "$attributeddict": _decode_attributed_dict,
     "$deque": _decode_deque,
     "$defaultdict": _decode_default_dict,
     **array_codec.MEMBER_DECODERS,

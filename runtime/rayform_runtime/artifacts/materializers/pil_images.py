@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rayform_runtime.artifacts.materializers.base import Materializer
+from rayform_runtime.artifacts.materializers.json_values import JsonMaterializer
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -15,11 +16,16 @@ __all__ = ["PILMaterializer"]
 
 _PNG_MODES = frozenset(("1", "L", "LA", "P", "RGB", "RGBA", "I;16"))
 _IMAGE, _RAW, _ABOUT = "image.png", "image.raw", "image.json"
+_INFO = "info"
 _LONGEST_SIDE = 1024
 
 
 class PILMaterializer(Materializer):
     """Stores images as PNG, and those that PNG can't hold (CMYK, floats, very large ones) as raw pixels."""
+
+    def __init__(self) -> None:
+        self._info: JsonMaterializer | None = None
+        """Wrote the image's `info` (EXIF data, resolution), if it has any."""
 
     def save(self, value: Image, folder: Path) -> None:
         """Write the image."""
@@ -36,9 +42,29 @@ class PILMaterializer(Materializer):
         else:
             (folder / _RAW).write_bytes(value.tobytes())
         (folder / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
+        if value.info:
+            (folder / _INFO).mkdir(mode=0o700)
+            self._info = JsonMaterializer()
+            self._info.save(value.info, folder / _INFO)
+
+    def prove(self, value: Image, folder: Path) -> None:
+        """Read a small image again; compare what it says about itself.
+
+        Raises:
+            NotProvedError: it would not come back.
+        """
+        super().prove(value, folder)
+        if self._info is not None:
+            self._info.prove(value.info, folder / _INFO)
 
     def load(self, folder: Path, data_type: type) -> Image:
         """Read the image."""
+        loaded = self._pixels(folder)
+        if (folder / _INFO).exists():
+            loaded.info = JsonMaterializer().load(folder / _INFO, dict)
+        return loaded
+
+    def _pixels(self, folder: Path) -> Image:
         from PIL import Image
 
         about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))

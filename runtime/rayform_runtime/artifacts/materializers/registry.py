@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 from rayform_core.errors import UsageError
-from rayform_runtime.artifacts.import_paths import import_path, resolve
+from rayform_runtime.artifacts.import_paths import TypeGoneError, import_path, resolve
 from rayform_runtime.artifacts.materializers import standard_types
 from rayform_runtime.artifacts.materializers.attributes import is_attrs, is_made_plainly
 from rayform_runtime.artifacts.materializers.base import (
@@ -23,6 +23,7 @@ from rayform_runtime.artifacts.materializers.base import (
 __all__ = [
     "REGISTERED",
     "UnsupportedTypeError",
+    "check_loadable",
     "find",
     "materializer_for",
     "register",
@@ -156,6 +157,30 @@ def materializer_for(kind: type, *, step: str | None = None, output: str | None 
     if materializer is None:
         raise unsupported(kind, step=step, output=output)
     return materializer
+
+
+def check_loadable(kind: type, materializer: type[Materializer], where: str = "") -> None:
+    """Refuse a type that no process would find again.
+
+    Args:
+        kind: the type of a value that is to be saved.
+        materializer: what saves it.
+        where: the value's place in a larger one.
+
+    Raises:
+        UsageError: the materializer needs the type to load the value, and its import path leads nowhere.
+    """
+    if not materializer.NEEDS_DATA_TYPE or kind.__module__ == "builtins":
+        return
+    path = import_path(kind)
+    try:
+        resolve(path)
+    except (TypeGoneError, UsageError):
+        raise UsageError(
+            f"A value of type '{path}' can't be stored{f' (at {where})' if where else ''}.",
+            why="The type can't be imported by that name, so no other process could load the value.",
+            hint="Define the class at the top level of a module.",
+        ) from None
 
 
 def resolve_materializer(path: str) -> type[Materializer]:

@@ -84,7 +84,10 @@ class TorchTensorMaterializer(Materializer):
         ):
             numbers = value.detach()
             numbers = numbers.float() if numbers.dtype.is_floating_point else numbers
-            low, high = numbers.aminmax()
+            try:
+                low, high = numbers.aminmax()
+            except NotImplementedError:  # PyTorch has no such operation for some types of numbers
+                return facts
             mean = numbers.float().mean()
             for name, item in (("min", low), ("max", high), ("mean", mean)):
                 number = item.item()
