@@ -47,6 +47,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "rayform.cli.localstack:localstack",
         "Run an emulated cloud on this machine, with instances that really boot.",
     ),
+    "migrate": ("rayform.cli.migrate:migrate", "Rewrite a project that was written for another tool."),
     "model": ("rayform.cli.models:model", "List, describe, compare, promote and copy models."),
     "orchestrator": (
         "rayform.cli.components:orchestrator",

@@ -29,6 +29,17 @@ def test_commands_page_is_that_of_the_commands() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_page_of_zenml_names_is_that_of_the_table() -> None:
+    """`docs/zenml-names.md` is what `scripts/make_zenml_names.py` makes."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "make_zenml_names.py"), "--check"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_exit_codes_page_has_every_error_class() -> None:
     """`docs/exit-codes.md` names each class of the error tree with its code."""
     text = (DOCS / "exit-codes.md").read_text()

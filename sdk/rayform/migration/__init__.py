@@ -1,0 +1,1 @@
+"""`rayform migrate`: rewrites a project that was written for another tool."""
