@@ -15,7 +15,7 @@ KEY = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567
 names = st.from_regex(r"[a-z](-?[a-z0-9]){0,11}", fullmatch=True)
 groups = st.from_regex(r"[a-z][a-z0-9-]{0,10}", fullmatch=True).filter(lambda name: name != "head")
 # No `$`, `%` or braces: a definition refuses them, because Terraform could read the text as a template.
-words = st.text("abcXYZ019 .:/=+@-_äß中", min_size=1, max_size=20)
+words = st.text("abcXYZ019 .:/=+@-_äß中", min_size=1, max_size=20).filter(lambda text: text == text.strip())
 ranges = st.builds(lambda a, b, n: f"{a}.{b}.0.0/{n}" if n <= 16 else f"{a}.{b}.7.0/{n}", st.integers(11, 99), st.integers(0, 255), st.sampled_from([16, 24]))  # fmt: skip
 
 
@@ -49,16 +49,22 @@ def definitions(draw):
     }
     days = st.integers(1, 3650)
     required = {"name": draw(names), "region": REGION, "owner": draw(words)}
+    reach = {
+        "allowed_ingress_cidrs": st.lists(ranges, max_size=4, unique=True),
+        "egress_ports": st.lists(st.integers(1, 65535), min_size=1, max_size=5, unique=True),
+    }
+    in_existing_network = draw(st.booleans())
+    zones: dict[str, Any] = {} if in_existing_network else {"zones": st.lists(st.sampled_from([f"{REGION}{z}" for z in "abc"]), min_size=2, max_size=3, unique=True)}  # fmt: skip
     return required | draw(
         some(
-            zones=st.lists(st.sampled_from([f"{REGION}{z}" for z in "abc"]), min_size=2, max_size=3, unique=True),
+            **zones,
             tags=st.dictionaries(st.text("abcXYZ-_", min_size=1, max_size=12).filter(lambda k: k.lower() != "name"), words, max_size=4),
-            network=some(
+            network=some(**reach).map(lambda network: network | {"existing": existing_network})
+            if in_existing_network
+            else some(
                 cidr=st.sampled_from(["10.0.0.0/16", "10.42.0.0/20", "172.16.8.0/22", "192.168.3.0/24"]),
-                allowed_ingress_cidrs=st.lists(ranges, max_size=4, unique=True),
                 private_nodes=st.booleans(),
-                egress_ports=st.lists(st.integers(1, 65535), min_size=1, max_size=5, unique=True),
-                existing=st.just(existing_network),
+                **reach,
             ),
             compute=some(
                 ray_version=st.sampled_from(["2.50.0", "2.60.0"]),
@@ -82,8 +88,8 @@ def definitions(draw):
                 postgres_version=st.sampled_from(["14", "15", "16", "16.4", "17"]),
                 storage_gb=st.just(storage), max_storage_gb=st.none() | st.integers(storage + 1000, 65536),
                 backup_days=st.integers(0, 35), multi_az=st.booleans(), deletion_protection=st.booleans(),
-                kms_key_arn=st.just(KEY), restore_snapshot=st.just("old-catalog-final"), existing=st.just(existing_catalog),
-            ),
+                kms_key_arn=st.just(KEY), restore_snapshot=st.just("old-catalog-final"),
+            ) | st.just({"existing": existing_catalog}),
             state=st.just({"backend": "local"}) | st.builds(lambda b: {"backend": "s3", "bucket": b}, st.just("team-state")),
         )
     )  # fmt: skip
@@ -94,6 +100,7 @@ SPOILT: list[tuple[tuple[str, ...], Any]] = [
     (("owner",), ["a"]), (("owner",), "${evil}"), (("zones",), ["eu-central-1a"]), (("zones",), ["us-east-1a", "us-east-1b"]),
     (("tags",), {"aws:x": "y"}), (("tags",), {"Name": "y"}), (("tags",), {"k": 1}), (("tags",), "x"), (("version",), 2),
     (("provider",), "gcp"), (("surprise",), 1),
+    (("owner",), "me "), (("tags",), {"team ": "a"}), (("tags",), {"team": " a"}),
     (("network", "cidr"), "10.0.0.0/8"), (("network", "cidr"), "not a range"), (("network", "cidr"), "10.0.0.1/16"),
     (("network", "allowed_ingress_cidrs"), ["0.0.0.0/0"]), (("network", "allowed_ingress_cidrs"), ["1.2.3.4/33"]),
     (("network", "private_nodes"), "yes"), (("network", "egress_ports"), [0]), (("network", "egress_ports"), []),

@@ -8,25 +8,31 @@ The keys describe AWS alone (its instance types, KMS keys, subnets); a second cl
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from rayform_core.errors import NotFoundError
 from rayform_core.files import storage_error
+from rayform_provisioner.definitions.between_sections import problems_between
+from rayform_provisioner.definitions.fields import (
+    BucketName,
+    GroupName,
+    InstanceType,
+    KmsKey,
+    MachineImage,
+    Name,
+    RayVersion,
+    Region,
+    Section,
+    Zone,
+    matching,
+    refuse_others,
+)
 from rayform_provisioner.definitions.located import (
     DefinitionError,
     LocatedYaml,
@@ -35,6 +41,7 @@ from rayform_provisioner.definitions.located import (
     read_located_yaml,
 )
 from rayform_provisioner.definitions.located_errors import problems_of
+from rayform_provisioner.definitions.network import ExistingNetwork, Network
 
 __all__ = [
     "ArtifactStore",
@@ -57,102 +64,7 @@ __all__ = [
 ]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
-
-
-def _matching(pattern: str, max_length: int | None = None) -> StringConstraints:
-    return StringConstraints(pattern=pattern, max_length=max_length)
-
-
-# No two hyphens in a row: neither RDS nor ECR allows them.
-Name = Annotated[str, _matching(r"^[a-z](-?[a-z0-9])*$", max_length=24)]
-GroupName = Annotated[str, _matching(r"^[a-z][a-z0-9-]{0,30}$", max_length=31)]
-InstanceType = Annotated[str, _matching(r"^[a-z][a-z0-9-]*\.[a-z0-9-]+$")]
-MachineImage = Annotated[str, _matching(r"^(ami-[0-9a-f]{8,17}|ssm:/[A-Za-z0-9._/-]+)$")]
-KmsKey = Annotated[str, _matching(r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$")]
-Zone = Annotated[str, _matching(r"^[a-z]{2}(-[a-z]+)+-[0-9][a-z]$")]
-Region = Annotated[str, _matching(r"^[a-z]{2}(-[a-z]+)+-[0-9]$")]
-SubnetId = Annotated[str, _matching(r"^subnet-[0-9a-f]{8,17}$")]
-RayVersion = Annotated[str, _matching(r"^2\.[0-9]+\.[0-9]+$")]
-BucketName = Annotated[str, _matching(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
-
-
-_PRIVATE = tuple(map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
-
-
-def _ipv4_range(value: str) -> ipaddress.IPv4Network:
-    try:
-        return ipaddress.IPv4Network(value)
-    except ValueError as error:
-        raise ValueError(
-            f"'{value}' is not an IPv4 range ({error}); write one such as 203.0.113.7/32"
-        ) from None
-
-
-class ExistingNetwork(_Section):
-    """An existing VPC; Rayform adds only its security groups to it."""
-
-    vpc_id: Annotated[str, _matching(r"^vpc-[0-9a-f]{8,17}$")]
-    """The VPC."""
-    head_subnet_id: SubnetId
-    """Subnet of the head: a public one, or one that a VPN reaches."""
-    node_subnet_ids: Annotated[list[SubnetId], Field(min_length=1, max_length=16)]
-    """Subnets that workers start in; machines in them must reach package indexes and the cloud's API."""
-    database_subnet_ids: Annotated[list[SubnetId], Field(min_length=2, max_length=16)]
-    """Private subnets for the catalog, in at least two zones."""
-
-
-class Network(_Section):
-    """The network that the machines are in, and who may reach them."""
-
-    cidr: str = "10.42.0.0/16"
-    """IPv4 range of the new VPC, from a /16 to a /24."""
-    allowed_ingress_cidrs: Annotated[list[str], Field(max_length=50)] = []
-    """IPv4 ranges that may open SSH to the head; if it is empty, nobody may."""
-    private_nodes: bool = False
-    """Put workers behind a NAT gateway, which costs by the hour, instead of giving each a public address."""
-    egress_ports: Annotated[
-        list[Annotated[int, Field(ge=1, le=65535)]], Field(min_length=1, max_length=40)
-    ] = [80, 443]
-    """TCP ports that the machines may reach on the internet."""
-    existing: ExistingNetwork | None = None
-    """Use an existing VPC instead of making one."""
-
-    @field_validator("cidr")
-    @classmethod
-    def _vpc_range(cls, value: str) -> str:
-        network = _ipv4_range(value)
-        if not 16 <= network.prefixlen <= 24:
-            raise ValueError(f"'{value}' is a /{network.prefixlen}; write a range from a /16 to /24")
-        # Python's `is_private` also counts loopback, link-local and benchmark ranges, which no VPC can have.
-        if not any(network.subnet_of(private) for private in _PRIVATE):
-            raise ValueError(
-                f"'{value}' is not a private range; write one inside 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16"
-            )
-        return value
-
-    @field_validator("allowed_ingress_cidrs")
-    @classmethod
-    def _ingress(cls, values: list[str]) -> list[str]:
-        for value in values:
-            if _ipv4_range(value).prefixlen < 8:
-                raise ValueError(
-                    f"'{value}' covers (nearly) the whole internet; name your own addresses, such as 203.0.113.7/32"
-                )
-        if len(set(values)) != len(values):
-            raise ValueError("a range is there twice; keep one of them")
-        return values
-
-    @field_validator("egress_ports")
-    @classmethod
-    def _ports(cls, values: list[int]) -> list[int]:
-        if len(set(values)) != len(values):
-            raise ValueError("a port is there twice; keep one of them")
-        return values
-
-
-class Head(_Section):
+class Head(Section):
     """The machine that runs Ray's head, the scheduler and the autoscaler."""
 
     instance_type: InstanceType = "m6i.large"
@@ -163,7 +75,7 @@ class Head(_Section):
     """Machine image: an AMI's ID, or `ssm:/…` for the parameter that holds one; by default Ubuntu's newest."""
 
 
-class WorkerGroup(_Section):
+class WorkerGroup(Section):
     """Machines of one kind, which Ray's autoscaler starts when steps need them and ends when they are idle."""
 
     instance_type: InstanceType
@@ -192,7 +104,7 @@ class WorkerGroup(_Section):
         return value
 
 
-class Autostop(_Section):
+class Autostop(Section):
     """When an idle cluster stops; the head stops it itself, without a laptop or a server."""
 
     enabled: bool = True
@@ -201,7 +113,7 @@ class Autostop(_Section):
     """Minutes without a run after which the head stops; `rayform stack start` wakes it."""
 
 
-class Compute(_Section):
+class Compute(Section):
     """The Ray cluster."""
 
     ray_version: RayVersion = "2.60.0"
@@ -210,7 +122,7 @@ class Compute(_Section):
     """Python's version on all machines; step images must have the same."""
     head: Head = Head()
     """The head."""
-    workers: Annotated[dict[GroupName, WorkerGroup], Field(max_length=20)] = {}
+    workers: dict[GroupName, WorkerGroup] = Field(default={}, max_length=20)
     """Worker groups by name."""
     autostop: Autostop = Autostop()
     """When an idle cluster stops."""
@@ -223,7 +135,7 @@ class Compute(_Section):
         return value
 
 
-class ArtifactStore(_Section):
+class ArtifactStore(Section):
     """The bucket for artifacts, logs and bootstrap files."""
 
     versioning: bool = True
@@ -244,7 +156,7 @@ class ArtifactStore(_Section):
     """Take over this bucket, which an earlier stack kept, instead of making a new one."""
 
 
-class ContainerRegistry(_Section):
+class ContainerRegistry(Section):
     """The repository of step images."""
 
     immutable: bool = True
@@ -257,33 +169,33 @@ class ContainerRegistry(_Section):
     """Days after which untagged images are deleted."""
     kms_key_arn: KmsKey | None = None
     """KMS key that encrypts the repository; by default ECR's own key does."""
-    adopt: Annotated[str, _matching(r"^[a-z0-9]+([._/-][a-z0-9]+)*$", max_length=256)] | None = None
+    adopt: Annotated[str, matching(r"^[a-z0-9]+([._/-][a-z0-9]+)*$", max_length=256)] | None = None
     """Take over this repository, which an earlier stack kept, instead of making a new one."""
 
 
-class ExistingCatalog(_Section):
+class ExistingCatalog(Section):
     """An existing PostgreSQL server, such as one that several stacks share."""
 
-    host: Annotated[str, _matching(r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", max_length=253)]
+    host: Annotated[str, matching(r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", max_length=253)]
     """Host name or address at which the head reaches it."""
     port: Annotated[int, Field(ge=1, le=65535)] = 5432
     """Its port."""
-    database: Annotated[str, _matching(r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=63)] = "rayform"
+    database: Annotated[str, matching(r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=63)] = "rayform"
     """The database."""
-    user: Annotated[str, _matching(r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=63)] = "rayform"
+    user: Annotated[str, matching(r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=63)] = "rayform"
     """The user."""
     secret_arn: Annotated[
-        str, _matching(r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@!-]+$")
+        str, matching(r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@!-]+$")
     ]
     """Secret with the password: JSON with the key `password`."""
 
 
-class Catalog(_Section):
+class Catalog(Section):
     """The PostgreSQL server that records runs, artifacts and models."""
 
-    instance_class: Annotated[str, _matching(r"^db\.[a-z0-9-]+\.[a-z0-9]+$")] = "db.t4g.micro"
+    instance_class: Annotated[str, matching(r"^db\.[a-z0-9-]+\.[a-z0-9]+$")] = "db.t4g.micro"
     """RDS instance class."""
-    postgres_version: Annotated[str, _matching(r"^1[4-7](\.[0-9]+)?$")] = "16"
+    postgres_version: Annotated[str, matching(r"^1[4-7](\.[0-9]+)?$")] = "16"
     """PostgreSQL's version: `"16"`, or `"16.4"` for one minor version."""
     storage_gb: Annotated[int, Field(ge=20, le=65536)] = 20
     """Size of its encrypted disk, in GB."""
@@ -297,21 +209,34 @@ class Catalog(_Section):
     """Make AWS itself refuse to delete the server."""
     kms_key_arn: KmsKey | None = None
     """KMS key that encrypts the database; by default RDS's own key does."""
-    restore_snapshot: Annotated[str, _matching(r"^[A-Za-z](-?[A-Za-z0-9])*$", max_length=255)] | None = None
+    restore_snapshot: Annotated[str, matching(r"^[A-Za-z](-?[A-Za-z0-9])*$", max_length=255)] | None = None
     """Start from this snapshot, which an earlier stack kept."""
     existing: ExistingCatalog | None = None
-    """Use an existing PostgreSQL server; the other settings of `catalog` then have no effect."""
+    """Use an existing PostgreSQL server; no other setting of `catalog` goes with it."""
 
     @field_validator("max_storage_gb")
     @classmethod
-    def _not_below_storage(cls, value: int | None, info: ValidationInfo) -> int | None:
-        least = info.data.get("storage_gb", 20)
-        if value is not None and value < least:
-            raise ValueError(f"max_storage_gb ({value}) is below storage_gb ({least}); write {least} or more")
+    def _room_to_grow(cls, value: int | None, info: ValidationInfo) -> int | None:
+        size = info.data.get("storage_gb", 20)
+        if value is None or value == size:
+            return value
+        if value < size:
+            raise ValueError(f"max_storage_gb ({value}) is below storage_gb ({size}); write {size} or more")
+        least = (size * 11 + 9) // 10
+        if value < least:
+            raise ValueError(
+                f"max_storage_gb ({value}) is less than 10 % above storage_gb ({size}), and RDS refuses that; "
+                f"write {least} or more, or {size} for a disk that doesn't grow"
+            )
         return value
 
+    @field_validator("existing")
+    @classmethod
+    def _alone(cls, value: ExistingCatalog | None, info: ValidationInfo) -> ExistingCatalog | None:
+        return refuse_others(value, info, cls, "an existing server")
 
-class State(_Section):
+
+class State(Section):
     """Where Terraform keeps its state."""
 
     backend: Literal["local", "s3"] = "local"
@@ -320,7 +245,7 @@ class State(_Section):
     """Bucket for the state; it must exist, and can't be the stack's own."""
     region: Region | None = None
     """Region of that bucket; by default the stack's."""
-    prefix: Annotated[str, _matching(r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=200)] = "rayform"
+    prefix: Annotated[str, matching(r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=200)] = "rayform"
     """Key prefix of the state in that bucket."""
 
     @field_validator("bucket")
@@ -336,7 +261,7 @@ class State(_Section):
             raise ValueError("backend s3 needs a bucket; write `bucket: NAME`")
 
 
-class StackDefinition(_Section):
+class StackDefinition(Section):
     """The infrastructure of one stack."""
 
     version: Literal[1] = 1
@@ -349,15 +274,12 @@ class StackDefinition(_Section):
     """The cloud's region."""
     zones: Annotated[list[Zone], Field(min_length=2, max_length=8)] | None = None
     """Availability zones; by default the region's first two."""
-    owner: Annotated[str, _matching(r"^[\w .:/=+@-]+$", max_length=256)]
+    owner: Annotated[str, matching(r"^[\w .:/=+@-]+$", max_length=256)]
     """Who is responsible for the stack: a tag on every resource."""
-    tags: Annotated[
-        dict[
-            Annotated[str, _matching(r"^[\w .:/=+@-]+$", max_length=128)],
-            Annotated[str, _matching(r"^[\w .:/=+@-]*$", max_length=256)],
-        ],
-        Field(max_length=30),
-    ] = {}
+    tags: dict[
+        Annotated[str, matching(r"^[\w .:/=+@-]+$", max_length=128)],
+        Annotated[str, matching(r"^[\w .:/=+@-]*$", max_length=256)],
+    ] = Field(default={}, max_length=30)
     """More tags for every resource."""
     network: Network = Network()
     """The network that the machines are in, and who may reach them."""
@@ -381,6 +303,13 @@ class StackDefinition(_Section):
                 raise ValueError(f"zone '{zone}' is not in region '{region}'; write one such as {region}a")
         if value and len(set(value)) != len(value):
             raise ValueError("a zone is there twice; name two different ones")
+        return value
+
+    @field_validator("owner")
+    @classmethod
+    def _no_spaces_around(cls, value: str) -> str:
+        if value != value.strip():
+            raise ValueError("it starts or ends with a space, which AWS cuts off; leave it out")
         return value
 
     @field_validator("name")
@@ -407,6 +336,8 @@ class StackDefinition(_Section):
                 raise ValueError(
                     f"tag '{key}' starts with a prefix that AWS, Ray or Rayform uses; choose another name"
                 )
+            if key != key.strip() or value[key] != value[key].strip():
+                raise ValueError(f"tag '{key}' starts or ends with a space, which AWS cuts off; leave it out")
             if key.casefold() == "name":
                 raise ValueError(f"Rayform sets tag '{key}' on each resource; choose another name")
         return value
@@ -453,6 +384,9 @@ def parse_located(text: str, source: str = "definition") -> LoadedDefinition:
         definition = StackDefinition.model_validate(located.data if located.data is not None else {})
     except ValidationError as error:
         raise DefinitionError(source, problems_of(error, located, StackDefinition)) from None
+    problems = problems_between(definition, located)
+    if problems:
+        raise DefinitionError(source, problems)
     return LoadedDefinition(definition, located, source, text)
 
 

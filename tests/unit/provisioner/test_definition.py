@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from support.definitions import KEY
 
 from rayform_core.errors import NotFoundError
 from rayform_provisioner.definitions.definition import (
@@ -20,6 +21,13 @@ from rayform_provisioner.definitions.presets import PRESETS, preset
 
 ROOT = Path(__file__).resolve().parents[3]
 MINIMAL = "name: demo\nregion: eu-central-1\nowner: me\n"
+EXISTING = """network:
+  existing:
+    vpc_id: vpc-0123456789abcdef0
+    head_subnet_id: subnet-0123456789abcdef0
+    node_subnet_ids: [subnet-0123456789abcdef1]
+    database_subnet_ids: [subnet-0123456789abcdef2, subnet-0123456789abcdef3]
+"""
 
 
 def problems(text):
@@ -86,6 +94,14 @@ def test_unknown_preset_names_those_there_are():
         (MINIMAL + "zones: [us-east-1a, us-east-1b]\n", 4, 8, "zones", "eu-central-1a"),
         (MINIMAL + "zones: eu-central-1a\n", 4, 8, "zones", "list"),
         (MINIMAL + "tags: {'aws:x': y}\n", 4, 7, "tags", "prefix"),
+        (MINIMAL + "catalog:\n  storage_gb: 200\n  max_storage_gb: 205\n", 6, 19, "catalog.max_storage_gb", "220 or more"),
+        (MINIMAL + f"catalog:\n  kms_key_arn: {KEY.replace('eu-central', 'us-east')}\n", 5, 16, "catalog.kms_key_arn", "Name a key of eu-central-1"),
+        (MINIMAL + f"artifact_store:\n  kms_key_arn: {KEY.replace('eu-central', 'us-east')}\n", 5, 16, "artifact_store.kms_key_arn", "us-east-1"),
+        (MINIMAL + f"container_registry:\n  kms_key_arn: {KEY.replace('eu-central', 'us-east')}\n", 5, 16, "container_registry.kms_key_arn", "us-east-1"),
+        (MINIMAL + EXISTING + "  private_nodes: true\n", 6, 5, "network.existing", "Leave it out"),
+        (MINIMAL + EXISTING + "  cidr: 10.1.0.0/16\n  private_nodes: true\n", 6, 5, "network.existing", "no cidr and no private_nodes"),
+        (MINIMAL + EXISTING + "zones: [eu-central-1a, eu-central-1b]\n", 10, 8, "zones", "Leave `zones` out"),
+        (MINIMAL + EXISTING.replace("def2", "def3"), 9, 26, "network.existing.database_subnet_ids", "twice"),
         ("region: eu-central-1\nowner: me\n", 1, 1, "name", "Add `name"),
         ("", 1, 1, "name", "Add `name"),
         ("- a\n- b\n", 1, 1, "", "group of keys"),
@@ -149,6 +165,27 @@ def test_file_that_is_not_utf8_says_where(tmp_path):
     with pytest.raises(DefinitionError) as caught:
         load_definition(path)
     assert (caught.value.problems[0].mark.line, caught.value.problems[0].mark.column) == (2, 8)
+
+
+@pytest.mark.parametrize(
+    ("written", "ranges"),
+    [
+        ("[203.0.113.7]", ["203.0.113.7/32"]),
+        ("[203.0.113.0/255.255.255.0, 198.51.100.4/32]", ["203.0.113.0/24", "198.51.100.4/32"]),
+    ],
+)
+def test_addresses_and_netmasks_are_ranges(written, ranges):
+    """One address, or a range with a netmask, is passed on in the one form that the cloud knows."""
+    definition = parse_definition(
+        MINIMAL + f"network:\n  allowed_ingress_cidrs: {written}\n  cidr: 10.1.0.0/255.255.0.0\n"
+    )
+    assert (definition.network.allowed_ingress_cidrs, definition.network.cidr) == (ranges, "10.1.0.0/16")
+
+
+def test_the_same_range_in_two_forms_is_there_twice():
+    """Two ways to write one range are one range."""
+    (problem,) = problems(MINIMAL + "network:\n  allowed_ingress_cidrs: [203.0.113.7, 203.0.113.7/32]\n")
+    assert "twice" in problem.message
 
 
 def test_definition_is_frozen():
