@@ -61,6 +61,7 @@ class Resource:
         name: its readable name, from its `Name` tag if it has one.
         state: its state, if it has one.
         worker: whether Ray's autoscaler started it.
+        others: whether somebody else made it, such as a snapshot that copied the stack's tag. Rayform never removes it.
     """
 
     kind: str
@@ -68,6 +69,7 @@ class Resource:
     name: str = ""
     state: str = ""
     worker: bool = False
+    others: bool = False
 
     def __str__(self) -> str:
         about = ", ".join(part for part in (self.name, self.state) if part and part != self.id)
@@ -125,11 +127,12 @@ class Resolution:
     Args:
         reference: the stack's unique reference; empty if the stack has no record yet.
         ssh_public_key: the key that opens SSH on the head; empty if the stack has no record yet.
-        zones: availability zones.
+        zones: availability zones, the head's first.
         images: `head` and each worker group to the ID of its machine image.
         shapes: `head` and each worker group to what its instance type has.
         warnings: what the user should know, although it stops nothing.
         wheel: file name of Rayform's wheel in the working folder's `bootstrap/`.
+        zone_slots: zone to the number of its subnets in the VPC's range.
     """
 
     reference: str
@@ -139,6 +142,7 @@ class Resolution:
     shapes: Mapping[str, Shape] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     wheel: str = field(default_factory=wheel_name)
+    zone_slots: Mapping[str, int] = field(default_factory=dict)
 
 
 class Cloud(Protocol):
@@ -175,6 +179,10 @@ class Cloud(Protocol):
 
     def estimate(self, definition: StackDefinition) -> CostEstimate:
         """Estimate what a stack of this definition costs."""
+        ...
+
+    def prepare_account(self, target: Target, definition: StackDefinition) -> list[str]:
+        """Make what the account itself needs for a stack of this definition; return a sentence about each."""
         ...
 
     # -- A deployed stack.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -127,9 +126,6 @@ class Command:
             before = stack.cloud.last_resolution(record, definition)
             self._init(fill(stack.folder.work, definition, before, stack.target))
             resolution = answer.result()
-        if definition.zones is None and record.zones:
-            # A region's first two zones may change over time, and the subnets that exist don't.
-            resolution = dataclasses.replace(resolution, zones=tuple(record.zones))
         for warning in resolution.warnings:
             stack.reporter.note(warning)
         self._fill(definition, resolution)

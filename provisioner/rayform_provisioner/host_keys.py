@@ -17,10 +17,15 @@ from rayform_provisioner.polling import wait_until
 from rayform_provisioner.stack_folder import StackFolder
 from rayform_provisioner.targets import Target
 
-__all__ = ["learn_host_keys"]
+__all__ = ["head_address", "learn_host_keys"]
 
 KEY = "system/head/ssh_host_keys.json"
 _PUBLIC_KEY = re.compile(r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp\d+) [A-Za-z0-9+/=]+")
+
+
+def head_address(outputs: Mapping[str, Any]) -> str:
+    """Return the address at which users reach the head: its public one, or with `private_head` its own in the VPC."""
+    return str(outputs.get("head_public_ip") or outputs["head_private_ip"])
 
 
 def learn_host_keys(target: Target, folder: StackFolder, outputs: Mapping[str, Any], timeout: float) -> bool:
@@ -44,6 +49,6 @@ def learn_host_keys(target: Target, folder: StackFolder, outputs: Mapping[str, A
 
     if not wait_until(read, timeout, pause=0.5):
         return False
-    lines = [f"{outputs['head_public_ip']} {key}" for key in keys]
+    lines = [f"{head_address(outputs)} {key}" for key in keys]
     write_atomically(folder.known_hosts, "\n".join(lines) + "\n")
     return True

@@ -85,7 +85,7 @@ class Leftovers:
         if not may_have_left(left) and record.status not in ("deploying", "destroying"):
             return
         index = self._state_index(terraform, left)
-        listed = [item for item in self.inventory(record, definition) if not item.worker]
+        listed = [item for item in self.inventory(record, definition) if not item.worker and not item.others]
         listed += self._cloud.untagged(self._target, record.region, record.reference)
         imports: dict[str, str] = {}
         to_remove: list[Resource] = []
@@ -131,7 +131,10 @@ class Leftovers:
         return [
             item
             for item in self.inventory(record, definition)
-            if item.id not in index.ids and _KEPT_AS.get(item.kind) not in keep and item.id not in record.kept
+            if item.id not in index.ids
+            and not item.others
+            and _KEPT_AS.get(item.kind) not in keep
+            and item.id not in record.kept
         ]
 
     def remove(self, record: StackRecord, resources: list[Resource]) -> None:
@@ -145,22 +148,28 @@ class Leftovers:
                 lambda item: self._reporter.note(f"Removed {item}."),
             )
 
-    def check_nothing_left(self, record: StackRecord, definition: StackDefinition) -> None:
+    def check_nothing_left(self, record: StackRecord, definition: StackDefinition) -> list[Resource]:
         """Check that the cloud lists nothing of a destroyed stack except what was kept on purpose.
+
+        Return what has the stack's tag and somebody else made, such as a snapshot of its database: that is theirs.
 
         Raises:
             LeftoversError: something is still there.
         """
         remaining: list[Resource] = []
+        others: list[Resource] = []
 
         def nothing_is_left() -> bool:
             listed = self.inventory(record, definition)
-            remaining[:] = [i for i in listed if i.id not in record.kept and i.name not in record.kept]
+            unexpected = [i for i in listed if i.id not in record.kept and i.name not in record.kept]
+            others[:] = [i for i in unexpected if i.others]
+            remaining[:] = [i for i in unexpected if not i.others]
             return not remaining
 
         # A cloud still lists deleted resources for a while; more than 90 seconds means that one is stuck.
         if not wait_until(nothing_is_left, 3 if self._target.emulated else 90):
             raise LeftoversError(self._folder.name, remaining)
+        return others
 
     def _state_index(self, terraform: Terraform, left: Running | None) -> StateIndex:
         """Return what the state knows, after making sure that no other command is running on it."""

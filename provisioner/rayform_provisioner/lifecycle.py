@@ -89,10 +89,13 @@ class Lifecycle(Stack):
                 return None
             record.status = "deploying"
             record.zones, record.shapes = list(resolution.zones), dict(resolution.shapes)
+            record.zone_slots = dict(resolution.zone_slots)
             record.pinned_images = self.cloud.pinned_images(loaded.definition, resolution.images)
             self.folder.save(record)
             write_atomically(self.folder.definition_file, loaded.text)
             with command.recorded("deploy", record):
+                for sentence in self.cloud.prepare_account(self.target, loaded.definition):
+                    self.reporter.note(sentence)
                 outputs = None
                 if plan.summary.changes or plan.summary.outputs_changed:
                     outputs = self._apply(command, plan, record, loaded, resolution, confirm).outputs
@@ -257,7 +260,7 @@ class Lifecycle(Stack):
                     plan = command.plan_destroy(record, definition, keep, holdings, refresh=True)
                     command.apply(plan.file)
                 self.reporter.phase("Asking the cloud what is left")
-                self.leftovers.check_nothing_left(record, definition)
+                self.others_left = self.leftovers.check_nothing_left(record, definition)
                 self.state.remove(record, definition)
             self.folder.forget()
             return record.kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rayform_core.errors import ConflictError, NotFoundError
-from rayform_provisioner.clouds import Cloud, cloud_of
+from rayform_provisioner.clouds import Cloud, Resource, cloud_of
 from rayform_provisioner.leftovers import Leftovers
 from rayform_provisioner.reporting import Counting, Reporter, Silent
 from rayform_provisioner.stack_folder import StackFolder, StackRecord
@@ -39,6 +39,8 @@ class Stack:
         self.folder = StackFolder(name)
         self.state = StackState(self.folder, target, self.reporter)
         self.leftovers = Leftovers(self.folder, target, self.state, self.reporter)
+        # What the last destroy left in the cloud because somebody else made it.
+        self.others_left: list[Resource] = []
 
     def existing_here(self) -> StackRecord:
         """Return the record of a stack that is in this target.

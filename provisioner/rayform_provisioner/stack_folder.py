@@ -107,7 +107,9 @@ class StackRecord(BaseModel):
     status: str = "planned"
     """`planned`; `deploying` or `destroying` from the first change until the command succeeds; `deployed`."""
     zones: list[str] = Field(default_factory=list)
-    """The availability zones in use; each deploy writes them."""
+    """The availability zones in use, the head's first; each deploy writes them."""
+    zone_slots: dict[str, int] = Field(default_factory=dict)
+    """Zone to the number of its subnets in the VPC's range; each deploy writes them."""
     pinned_images: dict[str, str] = Field(default_factory=dict)
     """Machine images in use, by what the definition asked for; each deploy writes them."""
     shapes: dict[str, dict[str, int | str]] = Field(default_factory=dict)

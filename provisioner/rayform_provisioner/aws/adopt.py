@@ -31,7 +31,8 @@ def import_address(resource: Resource, definition: StackDefinition, reference: s
         "aws_subnet": _subnet(name),
         "aws_route_table": f"{network}.aws_route_table.{name}[0]" if name in ("public", "private") else None,
         "aws_security_group": f"{network}.aws_security_group.{name}" if name in ("cluster", "head", "database") else None,
-        "aws_eip": {"nat": f"{network}.aws_eip.nat[0]", "head": f"{compute}.aws_eip.head"}.get(name),
+        "aws_default_security_group": f"{network}.aws_default_security_group.this[0]",
+        "aws_eip": {"nat": f"{network}.aws_eip.nat[0]", "head": f"{compute}.aws_eip.head[0]"}.get(name),
         "aws_key_pair": f"{compute}.aws_key_pair.this",
         "aws_instance": f"{compute}.aws_instance.head" if not resource.worker else None,
         "aws_launch_template": f'{compute}.aws_launch_template.worker["{name}"]' if name in definition.compute.workers else None,
@@ -50,7 +51,7 @@ def import_address(resource: Resource, definition: StackDefinition, reference: s
     if (
         address.startswith(network)
         and definition.network.existing is not None
-        and "security_group" not in address
+        and "aws_security_group" not in address
     ):
         return None
     if "nat" in address and not definition.network.private_nodes:

@@ -3,31 +3,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from rayform_core.errors import nearest
+from rayform_provisioner.aws.account import SPOT_ROLE, check_keys, check_state_bucket, spot_role_is_missing
 from rayform_provisioner.aws.calls import aws_calls, error_code
 from rayform_provisioner.aws.clients import AwsClient, client
-from rayform_provisioner.clouds import Resolution, Shape
+from rayform_provisioner.aws.existing_network import check_network
+from rayform_provisioner.aws.machines import InstanceType, Machine, instance_types, machines, offers
+from rayform_provisioner.aws.quotas import quota_warnings
+from rayform_provisioner.aws.zones import available_zones, check_offers, choose_zones, slots_of
+from rayform_provisioner.clouds import Resolution
 from rayform_provisioner.definitions.definition import LoadedDefinition, StackDefinition
-from rayform_provisioner.definitions.located import DefinitionError, Problem
+from rayform_provisioner.definitions.problems import Problems
 from rayform_provisioner.stack_folder import StackRecord
 from rayform_provisioner.targets import Target
 
-__all__ = ["last_resolution", "pinned_images", "resolve"]
+__all__ = ["check_images", "last_resolution", "pinned_images", "resolve"]
 
 _UBUNTU = "/aws/service/canonical/ubuntu/server/24.04/stable/current/{arch}/hvm/ebs-gp3/ami-id"
 _GPU = "/aws/service/deeplearning/ami/{arch}/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
 _UBUNTU_ARCH = {"x86_64": "amd64", "arm64": "arm64"}
-
-# Quotas count vCPUs by kind of family: (on demand, spot).
-_QUOTAS = {
-    "standard": ("L-1216C47A", "L-34B43A08"),
-    "g": ("L-DB2E81BA", "L-3819A6DF"),
-    "p": ("L-417A185B", "L-7212CCBC"),
-}
 
 
 def resolve(
@@ -52,22 +50,43 @@ def resolve(
     """
     definition = loaded.definition
     ec2 = client(target, "ec2", definition.region)
-    machines = _machines(definition)
-    names = sorted({machine.instance_type for machine in machines})
-    problems = _Problems(loaded)
-    with aws_calls(target), ThreadPoolExecutor(3) as pool:
-        available = pool.submit(_zones, ec2)
-        types = _instance_types(ec2, names)
-        zones = _choose_zones(definition, available.result(), problems)
-        offers = pool.submit(_offers, ec2, names)
-        _check_types(ec2, definition.region, machines, types, problems)
-        _check_offers(machines, types, zones, offers, problems)
+    wanted = machines(definition)
+    names = sorted({machine.instance_type for machine in wanted})
+    problems = Problems(loaded)
+    warnings: list[str] = []
+    with aws_calls(target), ThreadPoolExecutor(4) as pool:
+        available = pool.submit(available_zones, ec2)
+        offering = pool.submit(offers, ec2, names)
+        keys = pool.submit(check_keys, definition, target, problems)
+        state = pool.submit(check_state_bucket, definition, target, problems)
+        spot = pool.submit(spot_role_is_missing, definition, target)
+        types = instance_types(ec2, names)
+        _check_types(ec2, definition.region, wanted, types, problems)
+        existing = definition.network.existing
+        known = [machine for machine in wanted if machine.instance_type in types]
+        if existing is None:
+            zones = choose_zones(definition, available.result(), wanted, offering.result(), record, problems)
+            check_offers(known, zones, offering.result(), problems)
+        else:
+            zones, warnings = check_network(
+                ec2, existing, problems, with_database=definition.catalog.existing is None
+            )
+            check_offers(
+                known, zones, offering.result(), problems, where="name subnets in one of these zones"
+            )
+        keys.result()
+        state.result()
         problems.raise_if_any()
         pinned = record.pinned_images if record is not None and not newest_images else {}
-        images = _images(definition, target, machines, types, pinned, problems)
-        warnings = _quota_warnings(definition, target, machines, types, problems)
+        images = _images(definition, target, wanted, types, pinned, problems)
+        warnings += _type_warnings(wanted, types)
+        warnings += quota_warnings(definition.region, target, wanted, types, problems)
+        if spot.result():
+            warnings.append(
+                f"This account never had a spot machine: the deploy makes EC2's role {SPOT_ROLE}, which stays in the account."
+            )
     problems.raise_if_any()
-    if not definition.network.allowed_ingress_cidrs and definition.network.existing is None:
+    if not definition.network.allowed_ingress_cidrs and existing is None:
         warnings.append(
             "network.allowed_ingress_cidrs is empty: nobody may open SSH to the head, and no run can start."
         )
@@ -76,14 +95,15 @@ def resolve(
         record.ssh_public_key if record else "",
         tuple(zones),
         images,
-        {machine.name: types[machine.instance_type].shape(machine.gpus) for machine in machines},
+        {machine.name: types[machine.instance_type].shape(machine.gpus) for machine in wanted},
         warnings,
+        zone_slots=slots_of(zones, record),
     )
 
 
 def pinned_images(definition: StackDefinition, images: dict[str, str]) -> dict[str, str]:
     """Return `images` by the keys that a record has for them; each key names the type and image of the definition."""
-    return {machine.pin: images[machine.name] for machine in _machines(definition)}
+    return {machine.pin: images[machine.name] for machine in machines(definition)}
 
 
 def last_resolution(record: StackRecord, definition: StackDefinition) -> Resolution:
@@ -91,129 +111,25 @@ def last_resolution(record: StackRecord, definition: StackDefinition) -> Resolut
     by_name = {pin.split(" ", 1)[0]: image for pin, image in record.pinned_images.items()}
     images = {name: by_name.get(name, "ami-00000000") for name in ("head", *definition.compute.workers)}
     zones = record.zones or list(definition.zones or [f"{definition.region}a", f"{definition.region}b"])
-    return Resolution(record.reference, record.ssh_public_key, tuple(zones), images, record.shapes)
-
-
-class _Problems:
-    """Collects the problems of a definition, each with its place in the file."""
-
-    def __init__(self, loaded: LoadedDefinition) -> None:
-        self._loaded = loaded
-        self._problems: list[Problem] = []
-
-    def add(self, path: tuple[str | int, ...], message: str, hint: str) -> None:
-        """Note that the value at `path` is wrong."""
-        place = self._loaded.located.mark(path)
-        self._problems.append(Problem(".".join(map(str, path)), place, message, hint))
-
-    def raise_if_any(self) -> None:
-        """Raise a `DefinitionError` with every problem so far, in the file's order."""
-        if self._problems:
-            in_order = sorted(self._problems, key=lambda p: (p.mark.line, p.mark.column))
-            raise DefinitionError(self._loaded.source, in_order)
-
-
-@dataclass(frozen=True, slots=True)
-class _Machine:
-    """The head, or the machines of one worker group: what the definition asks for, and where in the file."""
-
-    name: str
-    path: tuple[str | int, ...]
-    instance_type: str
-    ami: str | None
-    gpus: int
-    count: int
-    spot: bool
-
-    @property
-    def pin(self) -> str:
-        """The key of its image in the record: another instance type or image in the definition is another key."""
-        return f"{self.name} {self.instance_type} {self.ami or 'default'}{' gpu' if self.gpus else ''}"
-
-
-def _machines(definition: StackDefinition) -> list[_Machine]:
-    head = definition.compute.head
-    machines = [_Machine("head", ("compute", "head"), head.instance_type, head.ami, 0, 1, False)]
-    for name, group in sorted(definition.compute.workers.items()):
-        path = ("compute", "workers", name)
-        machines.append(
-            _Machine(name, path, group.instance_type, group.ami, group.gpus, group.max, group.spot)
-        )
-    return machines
-
-
-@dataclass(frozen=True, slots=True)
-class _InstanceType:
-    """What EC2 says about an instance type."""
-
-    name: str
-    vcpus: int
-    memory_mb: int
-    gpus: int
-    gpu_name: str
-    architectures: tuple[str, ...]
-
-    @property
-    def architecture(self) -> str:
-        """The architecture of the images that Rayform chooses for it."""
-        return "x86_64" if "x86_64" in self.architectures else self.architectures[0]
-
-    def shape(self, gpus: int) -> Shape:
-        """Return the resources that the autoscaler plans with if steps may use `gpus` GPUs of a machine."""
-        shape: Shape = {"cpus": self.vcpus, "memory_mb": self.memory_mb, "gpus": gpus}
-        if gpus:
-            shape["accelerator_type"] = self.gpu_name
-        return shape
-
-
-def _instance_types(ec2: AwsClient, patterns: Sequence[str]) -> dict[str, _InstanceType]:
-    """Return name to instance type, for the types that match one of `patterns`, such as `g5.*`."""
-    answer = ec2.describe_instance_types(Filters=[{"Name": "instance-type", "Values": list(patterns)}])
-    types = {}
-    for item in answer["InstanceTypes"]:
-        gpus = item.get("GpuInfo", {}).get("Gpus", [])
-        types[item["InstanceType"]] = _InstanceType(
-            item["InstanceType"],
-            int(item["VCpuInfo"]["DefaultVCpus"]),
-            int(item["MemoryInfo"]["SizeInMiB"]),
-            sum(int(gpu.get("Count", 0)) for gpu in gpus),
-            str(gpus[0]["Name"]) if gpus else "",
-            tuple(item["ProcessorInfo"]["SupportedArchitectures"]),
-        )
-    return types
-
-
-def _zones(ec2: AwsClient) -> list[str]:
-    answer = ec2.describe_availability_zones(Filters=[{"Name": "state", "Values": ["available"]}])
-    return sorted(
-        zone["ZoneName"]
-        for zone in answer["AvailabilityZones"]
-        if zone.get("ZoneType", "availability-zone") == "availability-zone"
+    return Resolution(
+        record.reference,
+        record.ssh_public_key,
+        tuple(zones),
+        images,
+        record.shapes,
+        zone_slots=slots_of(zones, record),
     )
-
-
-def _choose_zones(definition: StackDefinition, available: list[str], problems: _Problems) -> list[str]:
-    if definition.zones is None:
-        return available[:2]
-    for index, zone in enumerate(definition.zones):
-        if zone not in available:
-            problems.add(
-                ("zones", index),
-                f"There is no zone '{zone}' for this account.",
-                f"There are {', '.join(available)}.",
-            )
-    return list(definition.zones)
 
 
 def _check_types(
     ec2: AwsClient,
     region: str,
-    machines: list[_Machine],
-    types: dict[str, _InstanceType],
-    problems: _Problems,
+    wanted: Sequence[Machine],
+    types: dict[str, InstanceType],
+    problems: Problems,
 ) -> None:
     """Check that each machine's instance type exists and has as many GPUs as the definition asks for."""
-    for machine in machines:
+    for machine in wanted:
         kind = types.get(machine.instance_type)
         if kind is None:
             close = _similar(ec2, machine.instance_type)
@@ -225,51 +141,44 @@ def _check_types(
         elif machine.gpus > kind.gpus:
             problems.add(
                 (*machine.path, "gpus"),
-                f"'{kind.name}' has {kind.gpus or 'no'} GPU{'' if kind.gpus == 1 else 's'}, and {machine.gpus} are asked for.",
+                f"'{kind.name}' has {_count(kind.gpus) if kind.gpus else 'no GPUs'}, and {machine.gpus} are asked for.",
                 _with_gpus(ec2, machine.gpus),
             )
-
-
-def _check_offers(
-    machines: list[_Machine],
-    types: dict[str, _InstanceType],
-    zones: list[str],
-    offers: Future[dict[str, set[str]]],
-    problems: _Problems,
-) -> None:
-    """Check that at least one of `zones` offers each machine's instance type."""
-    for machine in machines:
-        if machine.instance_type not in types or not zones:
-            continue
-        offering = offers.result().get(machine.instance_type, set())
-        if not offering & set(zones):
+        elif machine.spot and "spot" not in kind.usage_classes:
             problems.add(
-                (*machine.path, "instance_type"),
-                f"'{machine.instance_type}' is not offered in {' or '.join(zones)}.",
-                f"It is in {', '.join(sorted(offering))}: name these in `zones`."
-                if offering
-                else "Choose another type.",
+                (*machine.path, "spot"), f"AWS sells no spot capacity of '{kind.name}'.", "Leave `spot` out."
             )
 
 
-def _offers(ec2: AwsClient, names: list[str]) -> dict[str, set[str]]:
-    """Return instance type to the zones that offer it."""
-    answer = ec2.describe_instance_type_offerings(
-        LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": names}]
-    )
-    offers: dict[str, set[str]] = {}
-    for item in answer["InstanceTypeOfferings"]:
-        offers.setdefault(item["InstanceType"], set()).add(item["Location"])
-    return offers
+def _type_warnings(wanted: Sequence[Machine], types: Mapping[str, InstanceType]) -> list[str]:
+    """Warn about what is paid for and not used, and about images that can't run everywhere."""
+    warnings = [
+        f"Each {machine.instance_type} of '{machine.name}' has {_count(types[machine.instance_type].gpus)}, and `gpus` is 0: no step can use a GPU there."
+        for machine in wanted
+        if types[machine.instance_type].gpus and not machine.gpus and machine.name != "head"
+    ]
+    by_architecture: dict[str, list[str]] = {}
+    for machine in wanted:
+        by_architecture.setdefault(types[machine.instance_type].architecture, []).append(machine.name)
+    if len(by_architecture) > 1:
+        parts = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in sorted(by_architecture.items()))
+        warnings.append(
+            f"The machines have different processors ({parts}), and one step image runs only on one of them."
+        )
+    return warnings
+
+
+def _count(gpus: int) -> str:
+    return "1 GPU" if gpus == 1 else f"{gpus} GPUs"
 
 
 def _similar(ec2: AwsClient, name: str) -> list[str]:
     family = name.split(".")[0]
-    return nearest(name, _instance_types(ec2, [f"{family[:2]}*"]))
+    return nearest(name, instance_types(ec2, [f"{family[:2]}*"]))
 
 
 def _with_gpus(ec2: AwsClient, count: int) -> str:
-    types = _instance_types(ec2, ["g4dn.*", "g5.*", "g6.*", "p4d.*", "p5.*"])
+    types = instance_types(ec2, ["g4dn.*", "g5.*", "g6.*", "p4d.*", "p5.*"])
     smallest_first = sorted(types.values(), key=lambda kind: (kind.gpus, kind.vcpus, kind.name))
     names = [kind.name for kind in smallest_first if kind.gpus >= count][:3]
     return f"{' or '.join(names)} would do." if names else "No instance type has so many."
@@ -278,16 +187,16 @@ def _with_gpus(ec2: AwsClient, count: int) -> str:
 def _images(
     definition: StackDefinition,
     target: Target,
-    machines: list[_Machine],
-    types: dict[str, _InstanceType],
+    wanted: Sequence[Machine],
+    types: dict[str, InstanceType],
     pinned: dict[str, str],
-    problems: _Problems,
+    problems: Problems,
 ) -> dict[str, str]:
     """Choose each machine's image, and check that it exists and runs on the machine's instance type."""
     ec2, ssm = (client(target, service, definition.region) for service in ("ec2", "ssm"))
     chosen: dict[str, str] = {}
     parameters: dict[str, str | None] = {}
-    for machine in machines:
+    for machine in wanted:
         if machine.pin in pinned:
             chosen[machine.name] = pinned[machine.pin]
             continue
@@ -310,12 +219,12 @@ def _images(
             )
             continue
         chosen[machine.name] = image
-    if chosen and _all_exist(ec2, chosen, machines, problems):
-        _check_architectures(ec2, chosen, machines, types, problems)
+    if chosen and _all_exist(ec2, chosen, wanted, problems):
+        check_images(ec2, chosen, wanted, types, problems)
     return chosen
 
 
-def _image_parameter(machine: _Machine, architecture: str) -> str:
+def _image_parameter(machine: Machine, architecture: str) -> str:
     """Return the name of the SSM parameter that holds the image's ID."""
     if machine.ami:
         return machine.ami.removeprefix("ssm:")
@@ -324,34 +233,55 @@ def _image_parameter(machine: _Machine, architecture: str) -> str:
     return _UBUNTU.format(arch=_UBUNTU_ARCH.get(architecture, architecture))
 
 
-def _check_architectures(
+def check_images(
     ec2: AwsClient,
     chosen: dict[str, str],
-    machines: list[_Machine],
-    types: dict[str, _InstanceType],
-    problems: _Problems,
+    wanted: Sequence[Machine],
+    types: dict[str, InstanceType],
+    problems: Problems,
 ) -> None:
+    """Check that each image runs on its machine's type, and fits its disk."""
     answer = ec2.describe_images(ImageIds=sorted(set(chosen.values())))
-    architectures = {image["ImageId"]: image["Architecture"] for image in answer["Images"]}
-    for machine in machines:
-        image = chosen.get(machine.name, "")
+    images = {image["ImageId"]: image for image in answer["Images"]}
+    for machine in wanted:
+        image = images.get(chosen.get(machine.name, ""))
+        if image is None:
+            continue
         supported = types[machine.instance_type].architectures
-        if image in architectures and architectures[image] not in supported:
+        if image["Architecture"] not in supported:
             problems.add(
                 (*machine.path, "ami" if machine.ami else "instance_type"),
-                f"Image {image} is for {architectures[image]}, and '{machine.instance_type}' runs {' or '.join(supported)}.",
+                f"Image {image['ImageId']} is for {image['Architecture']}, and '{machine.instance_type}' runs {' or '.join(supported)}.",
                 "Choose an image, or an instance type, of the same architecture.",
+            )
+        size = _root_disk_gb(image)
+        if size > machine.disk_gb:
+            problems.add(
+                (*machine.path, "disk_gb"),
+                f"Image {image['ImageId']} needs a disk of {size} GB, and disk_gb is {machine.disk_gb}.",
+                f"Write {size} or more.",
             )
 
 
-def _all_exist(ec2: AwsClient, chosen: dict[str, str], machines: list[_Machine], problems: _Problems) -> bool:
+def _root_disk_gb(image: Mapping[str, Any]) -> int:
+    """Return the size of the disk that an image starts from; 0 if the image doesn't say."""
+    root = image.get("RootDeviceName")
+    sizes = [
+        int(device.get("Ebs", {}).get("VolumeSize") or 0)
+        for device in image.get("BlockDeviceMappings", [])
+        if device.get("DeviceName") == root
+    ]
+    return max(sizes, default=0)
+
+
+def _all_exist(ec2: AwsClient, chosen: dict[str, str], wanted: Sequence[Machine], problems: Problems) -> bool:
     image_ids = sorted(set(chosen.values()))
     existing = {
         image["ImageId"]
         for image in ec2.describe_images(Filters=[{"Name": "image-id", "Values": image_ids}])["Images"]
         if image.get("State", "available") == "available"
     }
-    for machine in machines:
+    for machine in wanted:
         if machine.name in chosen and chosen[machine.name] not in existing:
             problems.add(
                 (*machine.path, "ami"),
@@ -381,48 +311,3 @@ def _any_image(ec2: AwsClient, architecture: str) -> str | None:
 
 def _is_hex(text: str) -> bool:
     return bool(text) and all(letter in "0123456789abcdef" for letter in text)
-
-
-def _quota_warnings(
-    definition: StackDefinition,
-    target: Target,
-    machines: list[_Machine],
-    types: dict[str, _InstanceType],
-    problems: _Problems,
-) -> list[str]:
-    """Report a quota too small for a single machine as a problem, and one too small for all of them as a warning."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    if target.emulated and "servicequotas" not in target.endpoints:
-        return []
-    quotas = client(target, "servicequotas", definition.region)
-    warnings = []
-    by_quota: dict[str, list[_Machine]] = {}
-    for machine in machines:
-        letter = machine.instance_type[0]
-        family = letter if letter in "gp" else "standard"
-        by_quota.setdefault(_QUOTAS[family][machine.spot], []).append(machine)
-    for code, group in by_quota.items():
-        try:
-            limit = float(quotas.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"])
-        except (ClientError, BotoCoreError) as error:
-            if not target.emulated:
-                warnings.append(
-                    f"EC2's quota {code} can't be read ({type(error).__name__}); it was not checked."
-                )
-            continue
-        for machine in group:
-            vcpus = types[machine.instance_type].vcpus
-            if machine.count and vcpus > limit:
-                problems.add(
-                    (*machine.path, "instance_type"),
-                    f"One '{machine.instance_type}' has {vcpus} vCPUs, and this account's quota {code} is {limit:g}.",
-                    "Ask AWS to raise the quota, or choose a smaller type.",
-                )
-        total = sum(types[machine.instance_type].vcpus * machine.count for machine in group)
-        if total > limit:
-            names = ", ".join(machine.name for machine in group)
-            warnings.append(
-                f"{names} at their maximum need {total} vCPUs, and this account's quota {code} is {limit:g}."
-            )
-    return warnings

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from rayform_core.errors import PrerequisiteError
+from rayform_provisioner.aws.credentials import emulated_session, user_session
 from rayform_provisioner.targets import Target
 
 __all__ = ["AwsClient", "client"]
@@ -25,9 +24,10 @@ def client(target: Target, service: str, region: str) -> AwsClient:
     """Return a client of `service`, by the Terraform provider's name; cheap after the first, which makes the session.
 
     Raises:
+        MissingCredentialsError: the user's credentials can't be had.
         PrerequisiteError: boto3 is not installed.
     """
-    session = _session()
+    session = emulated_session() if target.access_key else user_session()
     from botocore.config import Config
 
     aws_client: AwsClient = session.client(
@@ -45,15 +45,3 @@ def client(target: Target, service: str, region: str) -> AwsClient:
         ),
     )
     return aws_client
-
-
-@functools.cache
-def _session() -> Any:
-    try:
-        import boto3
-    except ModuleNotFoundError as error:
-        raise PrerequisiteError(
-            "Stacks on AWS need the Python package 'boto3'.",
-            hint="Install it: pip install 'rayform[aws]'.",
-        ) from error
-    return boto3.Session()

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rayform_provisioner.aws.account import prepare_account
     from rayform_provisioner.aws.adopt import import_address, state_index, wait_for_import
     from rayform_provisioner.aws.checks import last_resolution, pinned_images, resolve
     from rayform_provisioner.aws.costs import estimate
@@ -39,6 +40,7 @@ _HOMES = {
     "inventory": "inventory",
     "last_resolution": "checks",
     "pinned_images": "checks",
+    "prepare_account": "account",
     "read_lock": "state",
     "read_object": "state",
     "registration": "registration",
@@ -67,6 +69,7 @@ __all__ = [
     "inventory",
     "last_resolution",
     "pinned_images",
+    "prepare_account",
     "read_lock",
     "read_object",
     "registration",

@@ -38,6 +38,8 @@ class _Listing(NamedTuple):
     id_key: str
     state_key: str = ""
     states_gone: tuple[str, ...] = ()
+    others: bool = False
+    """Whether no stack makes this kind, so that somebody else's has the stack's tag."""
 
 
 _EC2 = (
@@ -52,7 +54,7 @@ _EC2 = (
     _Listing("aws_launch_template", "describe_launch_templates", "LaunchTemplates", "LaunchTemplateId"),
     _Listing("aws_ebs_volume", "describe_volumes", "Volumes", "VolumeId", "State", ("deleted", "deleting")),
     _Listing("aws_key_pair", "describe_key_pairs", "KeyPairs", "KeyName"),
-    _Listing("aws_ebs_snapshot", "describe_snapshots", "Snapshots", "SnapshotId", "State"),
+    _Listing("aws_ebs_snapshot", "describe_snapshots", "Snapshots", "SnapshotId", "State", others=True),
 )  # fmt: skip
 
 
@@ -121,7 +123,10 @@ def _ec2(ec2: AwsClient, listing: _Listing, reference: str) -> Iterable[Resource
         state = str(item.get(listing.state_key, ""))
         if tags.get(TAG) == reference and state.lower() not in listing.states_gone:
             name = item.get("GroupName") or item.get("LaunchTemplateName") or tags.get("Name", "")
-            yield Resource(listing.kind, item[listing.id_key], name, state)
+            # A VPC's default group, which Terraform adopts, can't be removed and ends with its VPC.
+            default = listing.kind == "aws_security_group" and name == "default"
+            kind = "aws_default_security_group" if default else listing.kind
+            yield Resource(kind, item[listing.id_key], name, state, others=listing.others)
 
 
 def _rules(ec2: AwsClient, reference: str) -> Iterable[Resource]:
@@ -240,6 +245,7 @@ def _tagged(tagging: AwsClient, reference: str) -> Iterable[Resource]:
         for item in page["ResourceTagMappingList"]:
             arn = item["ResourceARN"]
             if arn.split(":")[2] not in _LISTED:
-                yield Resource("other", arn)
+                yield Resource("other", arn, others=True)
             elif ":snapshot:" in arn and ":rds:" in arn:
-                yield Resource("aws_db_snapshot", arn, arn.rsplit(":", 1)[-1])
+                # The name may have a colon: `awsbackup:job-…`.
+                yield Resource("aws_db_snapshot", arn, arn.split(":snapshot:", 1)[1], others=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rayform_provisioner.definitions.definition import StackDefinition
+from rayform_provisioner.host_keys import head_address
 from rayform_provisioner.stack_folder import StackFolder
 from rayform_provisioner.targets import Target
 
@@ -24,7 +25,7 @@ def registration(
         target: the cloud, whose endpoints the components of an emulated cloud need.
     """
     region = outputs["region"]
-    address = f"ssh://{outputs['ssh_user']}@{outputs['head_public_ip']}"
+    address = f"ssh://{outputs['ssh_user']}@{head_address(outputs)}"
     ssh = {"ssh_key": str(folder.key_file), "known_hosts": str(folder.known_hosts)}
     return {
         "reference": outputs["reference"],

@@ -223,6 +223,7 @@ _REMOVERS: dict[str, Remover] = {
     "aws_vpc_security_group_ingress_rule": _rule("ingress"),
     "aws_vpc_security_group_egress_rule": _rule("egress"),
     "aws_route_table_association": _call("ec2", "disassociate_route_table", "AssociationId"),
+    "aws_default_security_group": lambda target, region, item: None,  # EC2 removes it with its VPC
     "aws_security_group": _call("ec2", "delete_security_group", "GroupId"),
     "aws_subnet": _call("ec2", "delete_subnet", "SubnetId"),
     "aws_route_table": _table,

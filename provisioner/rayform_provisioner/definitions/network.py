@@ -29,7 +29,9 @@ class ExistingNetwork(Section):
     vpc_id: Annotated[str, matching(r"^vpc-[0-9a-f]{8,17}$")]
     """The VPC."""
     head_subnet_id: SubnetId
-    """Subnet of the head: a public one, or one that a VPN reaches."""
+    """Subnet of the head: a public one, or with `private_head` one that a VPN or a peering reaches."""
+    private_head: bool = False
+    """Reach the head at its address inside the VPC instead of giving it a public one."""
     node_subnet_ids: Annotated[list[SubnetId], Field(min_length=1, max_length=16)]
     """Subnets that workers start in; machines in them must reach package indexes and the cloud's API."""
     database_subnet_ids: Annotated[list[SubnetId], Field(min_length=2, max_length=16)]

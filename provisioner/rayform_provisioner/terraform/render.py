@@ -250,12 +250,19 @@ def _network(definition: StackDefinition, resolution: Resolution) -> dict[str, o
         "region": definition.region,
         "network": _without_none(
             {
-                "zones": list(resolution.zones),
+                "zones": {
+                    zone: resolution.zone_slots.get(zone, slot) for slot, zone in enumerate(resolution.zones)
+                }
+                if network.existing is None
+                else None,
+                "head_zone": resolution.zones[0] if network.existing is None else None,
                 "cidr": network.cidr,
                 "allowed_ingress_cidrs": list(network.allowed_ingress_cidrs),
                 "private_nodes": network.private_nodes,
                 "egress_ports": sorted(ports),
-                "existing": network.existing.model_dump() if network.existing else None,
+                "existing": network.existing.model_dump(exclude={"private_head"})
+                if network.existing
+                else None,
             }
         ),
     }
@@ -320,7 +327,7 @@ def _catalog(definition: StackDefinition, resolution: Resolution) -> dict[str, o
 
 def _compute(definition: StackDefinition, resolution: Resolution, tags: dict[str, str]) -> dict[str, object]:
     compute = definition.compute
-    existing = definition.catalog.existing
+    existing, network = definition.catalog.existing, definition.network.existing
     return {
         "source": "./modules/aws/compute",
         "reference": resolution.reference,
@@ -351,6 +358,7 @@ def _compute(definition: StackDefinition, resolution: Resolution, tags: dict[str
             "ami": resolution.images["head"],
             "instance_type": compute.head.instance_type,
             "disk_gb": compute.head.disk_gb,
+            "public": network is None or not network.private_head,
         },
         "worker_groups": {
             name: {

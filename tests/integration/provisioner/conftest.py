@@ -78,12 +78,18 @@ def network(endpoints):
     """An existing network, because the provider waits half a minute for a new one."""
     ec2 = client(resolve_target(str(endpoints)), "ec2", "eu-central-1")
     vpc = ec2.create_vpc(CidrBlock="10.77.0.0/16")["Vpc"]["VpcId"]
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    (table,) = ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["RouteTables"]
+    ec2.create_route(RouteTableId=table["RouteTableId"], DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
     subnets = [
         ec2.create_subnet(
             VpcId=vpc, CidrBlock=f"10.77.{number}.0/24", AvailabilityZone=f"eu-central-1{zone}"
         )["Subnet"]["SubnetId"]
         for number, zone in enumerate("ab")
     ]
+    for subnet in subnets:
+        ec2.modify_subnet_attribute(SubnetId=subnet, MapPublicIpOnLaunch={"Value": True})
     return {
         "vpc_id": vpc,
         "head_subnet_id": subnets[0],

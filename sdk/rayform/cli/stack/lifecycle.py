@@ -225,6 +225,8 @@ def deploy(
             confirm(f"Apply this plan to stack '{name}'?", yes=yes)
         return True
 
+    from rayform_provisioner.host_keys import head_address
+
     outputs = lifecycle.deploy(loaded, approve, upgrade_images=upgrade_images, replace_data=replace_data)
     progress.close()
     if outputs is None:
@@ -235,7 +237,7 @@ def deploy(
     progress.close()
     if awake:
         click.echo(
-            f"Stack '{name}' is deployed. Head: {outputs['head_public_ip']}. Next: rayform stack set {name}"
+            f"Stack '{name}' is deployed. Head: {head_address(outputs)}. Next: rayform stack set {name}"
         )
     else:
         click.echo(
@@ -311,7 +313,10 @@ def destroy(name: str | None, delete_data: bool, keep_data: bool, yes: bool, tar
     if kept is None:
         return
     stacks.unregister_deployed(record.reference)
-    click.echo(f"Destroyed stack '{lifecycle.name}': nothing in the cloud has its tag any more.")
+    what = "nothing that Rayform made" if lifecycle.others_left else "nothing in the cloud"
+    click.echo(f"Destroyed stack '{lifecycle.name}': {what} has its tag any more.")
+    for resource in lifecycle.others_left:
+        click.echo(f"Left alone, since somebody else made it: {resource}.")
     for item in kept:
         click.echo(f"Kept: {item}. {how_to_adopt(item)}")
 

@@ -182,4 +182,11 @@ resource "aws_s3_object" "bootstrap" {
   content       = each.value.content
   source_hash   = each.value.source == null ? md5(each.value.content) : filemd5(each.value.source)
   force_destroy = true
+
+  # S3 takes ten tags on an object and fifty on a bucket; a stack may have more than ten. The bucket has them all.
+  override_provider {
+    default_tags {
+      tags = {}
+    }
+  }
 }

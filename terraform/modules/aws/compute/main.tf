@@ -58,7 +58,6 @@ resource "aws_instance" "head" {
     http_tokens   = "required"
     # Two hops, so that step containers outside the host's network reach it too.
     http_put_response_hop_limit = 2
-    instance_metadata_tags      = "enabled"
   }
 
   root_block_device {
@@ -90,14 +89,29 @@ resource "aws_instance" "head" {
 
 # The head's address stays the same when the head stops and starts.
 resource "aws_eip" "head" {
+  count = var.head.public ? 1 : 0
+
   domain = "vpc"
 
   tags = { Name = "${var.reference}-head" }
 }
 
 resource "aws_eip_association" "head" {
-  allocation_id = aws_eip.head.id
+  count = var.head.public ? 1 : 0
+
+  allocation_id = aws_eip.head[0].id
   instance_id   = aws_instance.head.id
+}
+
+# Stacks that were deployed before a head could be private.
+moved {
+  from = aws_eip.head
+  to   = aws_eip.head[0]
+}
+
+moved {
+  from = aws_eip_association.head
+  to   = aws_eip_association.head[0]
 }
 
 resource "aws_launch_template" "worker" {
@@ -126,7 +140,6 @@ resource "aws_launch_template" "worker" {
     http_endpoint               = "enabled"
     http_tokens                 = "required"
     http_put_response_hop_limit = 2
-    instance_metadata_tags      = "enabled"
   }
 
   block_device_mappings {

@@ -5,7 +5,7 @@ output "head_instance_id" {
 
 output "head_public_ip" {
   description = "The head's public address, which stays the same when the head stops."
-  value       = aws_eip.head.public_ip
+  value       = one(aws_eip.head[*].public_ip)
   depends_on  = [aws_eip_association.head]
 }
 

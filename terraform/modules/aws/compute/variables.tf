@@ -113,6 +113,7 @@ variable "head" {
     ami           = string
     instance_type = string
     disk_gb       = optional(number, 50)
+    public        = optional(bool, true)
   })
   nullable = false
 

@@ -1,6 +1,6 @@
 locals {
   create = var.network.existing == null
-  zones  = local.create ? { for index, zone in var.network.zones : zone => index } : {}
+  zones  = local.create ? var.network.zones : {}
   # Sixteen equal parts: eight for public subnets and eight for private ones, so that a zone that is added later
   # doesn't move the subnets that exist.
   bits = 4
@@ -113,7 +113,7 @@ resource "aws_nat_gateway" "this" {
   count = local.create && var.network.private_nodes ? 1 : 0
 
   allocation_id = aws_eip.nat[0].id
-  subnet_id     = aws_subnet.public[var.network.zones[0]].id
+  subnet_id     = aws_subnet.public[var.network.head_zone].id
 
   tags = { Name = var.reference }
 
@@ -134,9 +134,9 @@ resource "aws_vpc_endpoint" "s3" {
 
 locals {
   vpc_id              = local.create ? aws_vpc.this[0].id : var.network.existing.vpc_id
-  public_subnet_ids   = [for zone in var.network.zones : aws_subnet.public[zone].id if local.create]
-  private_subnet_ids  = [for zone in var.network.zones : aws_subnet.private[zone].id if local.create]
-  head_subnet_id      = local.create ? local.public_subnet_ids[0] : var.network.existing.head_subnet_id
+  public_subnet_ids   = [for zone in sort(keys(local.zones)) : aws_subnet.public[zone].id]
+  private_subnet_ids  = [for zone in sort(keys(local.zones)) : aws_subnet.private[zone].id]
+  head_subnet_id      = local.create ? aws_subnet.public[var.network.head_zone].id : var.network.existing.head_subnet_id
   node_subnet_ids     = local.create ? (var.network.private_nodes ? local.private_subnet_ids : local.public_subnet_ids) : var.network.existing.node_subnet_ids
   database_subnet_ids = local.create ? local.private_subnet_ids : var.network.existing.database_subnet_ids
 }

@@ -12,7 +12,8 @@ variable "reference" {
 variable "network" {
   description = "The network that the stack's machines are in: a new VPC, or `existing`."
   type = object({
-    zones                 = list(string)
+    zones                 = optional(map(number), {})
+    head_zone             = optional(string)
     cidr                  = optional(string, "10.42.0.0/16")
     allowed_ingress_cidrs = optional(list(string), [])
     private_nodes         = optional(bool, false)
@@ -27,8 +28,18 @@ variable "network" {
   nullable = false
 
   validation {
-    condition     = length(distinct(var.network.zones)) >= 2
+    condition     = var.network.existing != null || length(var.network.zones) >= 2
     error_message = "network.zones must name at least two zones, because the database needs two."
+  }
+
+  validation {
+    condition     = var.network.existing != null || contains(keys(var.network.zones), coalesce(var.network.head_zone, "none"))
+    error_message = "network.head_zone must be one of network.zones."
+  }
+
+  validation {
+    condition     = length(distinct(values(var.network.zones))) == length(var.network.zones) && alltrue([for slot in values(var.network.zones) : contains(range(8), slot)])
+    error_message = "network.zones must give each zone a number of its own, from 0 to 7."
   }
 
   validation {

@@ -4,7 +4,8 @@ variables {
   reference = "demo-1a2b3c4d"
   region    = "eu-central-1"
   network = {
-    zones                 = ["eu-central-1a", "eu-central-1b"]
+    zones                 = { eu-central-1a = 0, eu-central-1b = 1 }
+    head_zone             = "eu-central-1a"
     allowed_ingress_cidrs = ["203.0.113.7/32"]
   }
 }
@@ -38,7 +39,8 @@ run "zones_keep_their_subnets" {
 
   variables {
     network = {
-      zones = ["eu-central-1a", "eu-central-1b", "eu-central-1c"]
+      zones     = { eu-central-1c = 2, eu-central-1b = 1, eu-central-1a = 0 }
+      head_zone = "eu-central-1b"
     }
   }
 
@@ -48,12 +50,39 @@ run "zones_keep_their_subnets" {
   }
 }
 
+run "two_zones_with_one_number_are_refused" {
+  command = plan
+
+  variables {
+    network = {
+      zones     = { eu-central-1a = 0, eu-central-1b = 0 }
+      head_zone = "eu-central-1a"
+    }
+  }
+
+  expect_failures = [var.network]
+}
+
+run "a_head_in_another_zone_is_refused" {
+  command = plan
+
+  variables {
+    network = {
+      zones     = { eu-central-1a = 0, eu-central-1b = 1 }
+      head_zone = "eu-central-1c"
+    }
+  }
+
+  expect_failures = [var.network]
+}
+
 run "private_nodes_have_a_nat" {
   command = apply
 
   variables {
     network = {
-      zones         = ["eu-central-1a", "eu-central-1b"]
+      zones         = { eu-central-1a = 0, eu-central-1b = 1 }
+      head_zone     = "eu-central-1a"
       private_nodes = true
     }
   }
@@ -69,7 +98,8 @@ run "existing_network_is_left_alone" {
 
   variables {
     network = {
-      zones = ["eu-central-1a", "eu-central-1b"]
+      zones     = { eu-central-1a = 0, eu-central-1b = 1 }
+      head_zone = "eu-central-1a"
       existing = {
         vpc_id              = "vpc-0123456789abcdef0"
         head_subnet_id      = "subnet-01"
@@ -90,7 +120,8 @@ run "whole_internet_is_refused" {
 
   variables {
     network = {
-      zones                 = ["eu-central-1a", "eu-central-1b"]
+      zones                 = { eu-central-1a = 0, eu-central-1b = 1 }
+      head_zone             = "eu-central-1a"
       allowed_ingress_cidrs = ["0.0.0.0/0"]
     }
   }
@@ -102,7 +133,7 @@ run "one_zone_is_refused" {
   command = plan
 
   variables {
-    network = { zones = ["eu-central-1a"] }
+    network = { zones = { eu-central-1a = 0 }, head_zone = "eu-central-1a" }
   }
 
   expect_failures = [var.network]
