@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from rayform_core.errors import RayformError
 from rayform_provisioner.clouds import MissingCredentialsError, Resolution, Resource
-from rayform_provisioner.definitions.definition import LoadedDefinition, StackDefinition
+from rayform_provisioner.definitions.changes import refuse_impossible
+from rayform_provisioner.definitions.definition import LoadedDefinition, StackDefinition, load_definition
 from rayform_provisioner.leftovers import may_have_left
 from rayform_provisioner.stack import Stack
 from rayform_provisioner.stack_folder import HistoryEntry, Running, StackRecord, now, whoami
@@ -116,6 +117,9 @@ class Command:
             TerraformError: Terraform can't be prepared.
         """
         stack, definition = self._stack, loaded.definition
+        deployed = stack.folder.record()
+        if deployed is not None and deployed.status == "deployed":
+            refuse_impossible(load_definition(stack.folder.definition_file, applied=True).definition, loaded)
         record = stack.folder.begin(definition.region, stack.target.name)
         stack.reporter.phase("Checking with the cloud, and preparing Terraform")
         with ThreadPoolExecutor(1) as pool:

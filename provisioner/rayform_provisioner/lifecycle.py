@@ -15,6 +15,7 @@ from rayform_core.errors import ConflictError, NotFoundError, UsageError
 from rayform_core.files import write_atomically
 from rayform_provisioner.clouds import LockInfo, Resolution
 from rayform_provisioner.command import Command, Plan
+from rayform_provisioner.definitions.changes import major_upgrade
 from rayform_provisioner.definitions.definition import LoadedDefinition, load_definition
 from rayform_provisioner.host_keys import learn_host_keys
 from rayform_provisioner.stack import Stack
@@ -49,6 +50,7 @@ class Lifecycle(Stack):
             command.recover(record, loaded.definition)
             plan = command.plan(record, loaded.definition, resolution)
             command.end()
+            self._upgrade_of(loaded, plan.summary)
             return plan.summary
 
     def deploy(
@@ -84,6 +86,7 @@ class Lifecycle(Stack):
                     why="; ".join(plan.summary.data_at_risk) + ".",
                     hint="Nothing was changed. Keep a copy of the data and add --replace-data, or undo the change.",
                 )
+            snapshot = self._upgrade_of(loaded, plan.summary)
             if not confirm(plan.summary):
                 command.end()
                 return None
@@ -96,6 +99,10 @@ class Lifecycle(Stack):
             with command.recorded("deploy", record):
                 for sentence in self.cloud.prepare_account(self.target, loaded.definition):
                     self.reporter.note(sentence)
+                if snapshot is not None:
+                    self.reporter.phase("Taking a snapshot of the catalog")
+                    database = f"{record.reference}-catalog"
+                    self.cloud.snapshot_database(self.target, record.region, database, snapshot)
                 outputs = None
                 if plan.summary.changes or plan.summary.outputs_changed:
                     outputs = self._apply(command, plan, record, loaded, resolution, confirm).outputs
@@ -105,6 +112,28 @@ class Lifecycle(Stack):
                 record.status, record.deployed, record.kept = "deployed", now(), []
                 self.folder.save(record)
             return record.outputs
+
+    def _upgrade_of(self, loaded: LoadedDefinition, summary: PlanSummary) -> str | None:
+        """Return the name of the snapshot to take before `loaded` is deployed, and announce it in the plan.
+
+        `None` unless the deploy upgrades the catalog's PostgreSQL to another major version, which can't be undone.
+
+        Raises:
+            DefinitionError: the catalog can't become what `loaded` says.
+        """
+        record = self.folder.record()
+        if record is None or not record.outputs or not self.folder.definition_file.exists():
+            return None
+        before = load_definition(self.folder.definition_file, applied=True).definition
+        versions = major_upgrade(before, loaded.definition)
+        if versions is None:
+            return None
+        snapshot = f"{record.reference}-catalog-before-{versions[1]}"
+        summary.warnings.append(
+            f"PostgreSQL is upgraded from {versions[0]} to {versions[1]}: the catalog is away for some minutes, and "
+            f"the only way back is the snapshot {snapshot}, which is taken first and which you may delete later"
+        )
+        return snapshot
 
     def _apply(
         self,
@@ -148,7 +177,7 @@ class Lifecycle(Stack):
 
     def registration(self) -> dict[str, Any]:
         """Return the deployed stack's components, for `rayform.stacks.register_deployed`."""
-        definition = load_definition(self.folder.definition_file).definition
+        definition = load_definition(self.folder.definition_file, applied=True).definition
         return self.cloud.registration(self.deployed().outputs, definition, self.folder, self.target)
 
     def learn_host_keys(self, timeout: float = 600) -> bool:
@@ -177,7 +206,7 @@ class Lifecycle(Stack):
         """Compare the deployed stack with its definition, resource by resource; changes nothing."""
         self.existing_here()
         record = self.deployed()
-        definition = load_definition(self.folder.definition_file).definition
+        definition = load_definition(self.folder.definition_file, applied=True).definition
         with Command.holding(self, "rayform stack status", changes=False) as command:
             resolution = command.prepare_as_deployed(record, definition)
             plan = command.plan(record, definition, resolution)
@@ -189,7 +218,7 @@ class Lifecycle(Stack):
         """Read the cloud's present state into Terraform's and return the outputs; changes nothing in the cloud."""
         self.existing_here()
         record = self.deployed()
-        definition = load_definition(self.folder.definition_file).definition
+        definition = load_definition(self.folder.definition_file, applied=True).definition
         with Command.holding(self, "rayform stack refresh", changes=False) as command:
             command.prepare_as_deployed(record, definition)
             with command.recorded("refresh", record, recovers=False):
@@ -230,7 +259,7 @@ class Lifecycle(Stack):
             if not self.folder.definition_file.exists():  # only planned
                 self.folder.forget()
                 return []
-            definition = load_definition(self.folder.definition_file).definition
+            definition = load_definition(self.folder.definition_file, applied=True).definition
             interrupted = command.continues_a_kill or record.status != "deployed"
             command.prepare_as_deployed(record, definition)
             holdings = holdings_of(self.target, record, definition)

@@ -20,6 +20,7 @@ from rayform_core.errors import NotFoundError
 from rayform_core.files import storage_error
 from rayform_provisioner.definitions.between_sections import problems_between
 from rayform_provisioner.definitions.fields import (
+    APPLIED,
     BucketName,
     GroupName,
     InstanceType,
@@ -30,6 +31,7 @@ from rayform_provisioner.definitions.fields import (
     Region,
     Section,
     Zone,
+    is_applied,
     matching,
     refuse_others,
 )
@@ -222,6 +224,8 @@ class Catalog(Section):
             return value
         if value < size:
             raise ValueError(f"max_storage_gb ({value}) is below storage_gb ({size}); write {size} or more")
+        if is_applied(info):
+            return value
         least = (size * 11 + 9) // 10
         if value < least:
             raise ValueError(
@@ -307,8 +311,8 @@ class StackDefinition(Section):
 
     @field_validator("owner")
     @classmethod
-    def _no_spaces_around(cls, value: str) -> str:
-        if value != value.strip():
+    def _no_spaces_around(cls, value: str, info: ValidationInfo) -> str:
+        if value != value.strip() and not is_applied(info):
             raise ValueError("it starts or ends with a space, which AWS cuts off; leave it out")
         return value
 
@@ -323,7 +327,7 @@ class StackDefinition(Section):
 
     @field_validator("tags")
     @classmethod
-    def _own_tags(cls, value: dict[str, str]) -> dict[str, str]:
+    def _own_tags(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         folded: dict[str, str] = {}
         for key in value:
             if key.casefold() in folded:
@@ -336,7 +340,7 @@ class StackDefinition(Section):
                 raise ValueError(
                     f"tag '{key}' starts with a prefix that AWS, Ray or Rayform uses; choose another name"
                 )
-            if key != key.strip() or value[key] != value[key].strip():
+            if (key, value[key]) != (key.strip(), value[key].strip()) and not is_applied(info):
                 raise ValueError(f"tag '{key}' starts or ends with a space, which AWS cuts off; leave it out")
             if key.casefold() == "name":
                 raise ValueError(f"Rayform sets tag '{key}' on each resource; choose another name")
@@ -377,20 +381,25 @@ def parse_definition(text: str, source: str = "definition") -> StackDefinition:
     return parse_located(text, source).definition
 
 
-def parse_located(text: str, source: str = "definition") -> LoadedDefinition:
-    """As `parse_definition`, and keep the place of every key and value."""
+def parse_located(text: str, source: str = "definition", *, applied: bool = False) -> LoadedDefinition:
+    """As `parse_definition`, and keep the place of every key and value.
+
+    With `applied`, the definition was deployed, and rules that came later don't count.
+    """
     located = read_located_yaml(text, source)
     try:
-        definition = StackDefinition.model_validate(located.data if located.data is not None else {})
+        definition = StackDefinition.model_validate(
+            located.data if located.data is not None else {}, context=APPLIED if applied else None
+        )
     except ValidationError as error:
         raise DefinitionError(source, problems_of(error, located, StackDefinition)) from None
-    problems = problems_between(definition, located)
+    problems = [] if applied else problems_between(definition, located)
     if problems:
         raise DefinitionError(source, problems)
     return LoadedDefinition(definition, located, source, text)
 
 
-def load_definition(path: Path) -> LoadedDefinition:
+def load_definition(path: Path, *, applied: bool = False) -> LoadedDefinition:
     """Read the definition in the file `path`; as `parse_located`.
 
     Raises:
@@ -415,7 +424,7 @@ def load_definition(path: Path) -> LoadedDefinition:
         ) from None
     except OSError as error:
         raise storage_error(error, path) from error
-    return parse_located(text, str(path))
+    return parse_located(text, str(path), applied=applied)
 
 
 def json_schema() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationInfo
 _T = TypeVar("_T")
 
 __all__ = [
+    "APPLIED",
     "BucketName",
     "GroupName",
     "InstanceType",
@@ -20,6 +21,7 @@ __all__ = [
     "Section",
     "SubnetId",
     "Zone",
+    "is_applied",
     "matching",
     "refuse_others",
 ]
@@ -49,6 +51,15 @@ RayVersion = Annotated[str, matching(r"^2\.[0-9]+\.[0-9]+$")]
 BucketName = Annotated[str, matching(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 
 
+APPLIED = {"applied": True}
+"""The validation context of a definition that was deployed: rules that came later must not prevent its destroy."""
+
+
+def is_applied(info: ValidationInfo) -> bool:
+    """Return whether the definition that is validated was deployed already."""
+    return info.context is not None and info.context.get("applied") is True
+
+
 def refuse_others(
     value: _T | None,
     info: ValidationInfo,
@@ -68,7 +79,7 @@ def refuse_others(
     Raises:
         ValueError: another field is not at its default.
     """
-    if value is not None:
+    if value is not None and not is_applied(info):
         others = [
             name
             for name, other in info.data.items()

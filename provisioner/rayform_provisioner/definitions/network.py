@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from rayform_provisioner.definitions.fields import Section, SubnetId, matching, refuse_others
+from rayform_provisioner.definitions.fields import Section, SubnetId, is_applied, matching, refuse_others
 
 __all__ = ["ExistingNetwork", "Network"]
 
@@ -39,9 +39,9 @@ class ExistingNetwork(Section):
 
     @field_validator("node_subnet_ids", "database_subnet_ids")
     @classmethod
-    def _different(cls, values: list[str]) -> list[str]:
+    def _different(cls, values: list[str], info: ValidationInfo) -> list[str]:
         for index, value in enumerate(values):
-            if value in values[:index]:
+            if value in values[:index] and not is_applied(info):
                 raise ValueError(f"subnet '{value}' is there twice; keep one of them")
         return values
 

@@ -26,7 +26,7 @@ def compare(folder: StackFolder, definition: StackDefinition) -> tuple[list[str]
     """Return the differences from the definition that was applied last, and the data that they put at risk."""
     if not folder.definition_file.exists():
         return [], []
-    before = _flat(load_definition(folder.definition_file).definition.model_dump())
+    before = _flat(load_definition(folder.definition_file, applied=True).definition.model_dump())
     after = _flat(definition.model_dump())
     differences, risks = [], []
     for key in sorted({*before, *after}):

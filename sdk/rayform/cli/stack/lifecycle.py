@@ -316,7 +316,7 @@ def destroy(name: str | None, delete_data: bool, keep_data: bool, yes: bool, tar
     what = "nothing that Rayform made" if lifecycle.others_left else "nothing in the cloud"
     click.echo(f"Destroyed stack '{lifecycle.name}': {what} has its tag any more.")
     for resource in lifecycle.others_left:
-        click.echo(f"Left alone, since somebody else made it: {resource}.")
+        click.echo(f"Left alone, since it is no part of the stack: {resource}.")
     for item in kept:
         click.echo(f"Kept: {item}. {how_to_adopt(item)}")
 

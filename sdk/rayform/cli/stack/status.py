@@ -55,7 +55,7 @@ def _look(
     }
     if not record.outputs:
         return facts, None
-    definition = load_definition(lifecycle.folder.definition_file).definition
+    definition = load_definition(lifecycle.folder.definition_file, applied=True).definition
     health = lifecycle.cloud.health(lifecycle.target, record.region, record.outputs, definition)
     kinds = ("orchestrator", "artifact-store", "container-registry", "catalog")
     facts["components"] = [

@@ -38,6 +38,7 @@ resource "aws_db_instance" "this" {
   # checkov:skip=CKV_AWS_353: The smallest classes don't offer Performance Insights.
   # checkov:skip=CKV_AWS_129: Exported logs are in log groups that outlast the database, so a destroyed stack would leave them behind; RDS itself keeps logs for three days.
   # checkov:skip=CKV2_AWS_30: See CKV_AWS_129; slow statements are logged on the server.
+  # checkov:skip=CKV_AWS_226: Minor upgrades are automatic unless the definition pins a minor version.
   # checkov:skip=CKV_AWS_161: There is one user, the master, whose password RDS keeps and rotates in Secrets Manager.
   identifier     = "${var.reference}-catalog"
   engine         = "postgres"
@@ -63,12 +64,15 @@ resource "aws_db_instance" "this" {
   publicly_accessible    = false
   multi_az               = var.catalog.multi_az
 
-  backup_retention_period    = var.catalog.backup_days
-  delete_automated_backups   = true
-  copy_tags_to_snapshot      = true
-  auto_minor_version_upgrade = true
-  apply_immediately          = true
-  deletion_protection        = var.catalog.deletion_protection
+  backup_retention_period  = var.catalog.backup_days
+  delete_automated_backups = true
+  copy_tags_to_snapshot    = true
+  # A definition that names a minor version, such as 16.4, means that one: an automatic upgrade would have the next plan
+  # go back, which RDS refuses. A new major version is in the plan that the user agrees to, with a snapshot before it.
+  auto_minor_version_upgrade  = !strcontains(var.catalog.postgres_version, ".")
+  allow_major_version_upgrade = true
+  apply_immediately           = true
+  deletion_protection         = var.catalog.deletion_protection
   # `rayform stack destroy` looks at the data first, and takes the snapshot itself if the data is to be kept.
   skip_final_snapshot = true
   snapshot_identifier = var.catalog.restore_snapshot

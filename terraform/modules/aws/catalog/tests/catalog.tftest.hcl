@@ -27,6 +27,32 @@ run "private_encrypted_and_without_a_password" {
   }
 }
 
+run "a_pinned_minor_version_stays" {
+  command = plan
+
+  variables {
+    catalog = {
+      subnet_ids         = ["subnet-01", "subnet-02"]
+      security_group_ids = ["sg-01"]
+      postgres_version   = "16.4"
+    }
+  }
+
+  assert {
+    condition     = !aws_db_instance.this.auto_minor_version_upgrade
+    error_message = "RDS must not upgrade a version that the definition pins."
+  }
+}
+
+run "a_major_version_gets_its_minor_upgrades" {
+  command = plan
+
+  assert {
+    condition     = aws_db_instance.this.auto_minor_version_upgrade && aws_db_instance.this.allow_major_version_upgrade
+    error_message = "RDS must upgrade minor versions by itself, and major ones with a plan."
+  }
+}
+
 run "one_subnet_is_refused" {
   command = plan
 
