@@ -1,7 +1,8 @@
 """Turns an `ImageSpec` into a Dockerfile and the files it needs; the digest of both names the image.
 
-Layers that change rarely come first: base, system packages, requirements, Rayform, files and environment. The project's
-own code is not in the image: it travels as a bundle (`usercode/bundle.py`), so an edit builds nothing.
+Layers that images share, and that change rarely, come first: base, Ray with what Rayform needs, system packages,
+requirements, Rayform, files and environment. The project's own code is not in the image: it travels as a bundle
+(`usercode/bundle.py`), so an edit builds nothing.
 
 No secret enters a layer, since every `ARG`, `ENV` and `RUN` stays readable in the image's history: URLs with a login,
 and variables that are named like secrets, are refused.
@@ -15,7 +16,6 @@ import json
 import re
 import shlex
 import tarfile
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -23,6 +23,11 @@ from pathlib import Path, PurePosixPath
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_core.version import __version__
 from rayform_runtime.images.local_wheels import find_local_wheels
+from rayform_runtime.images.requirements import (
+    read_requirements,
+    refuse_conflicts,
+    wheel_requirements,
+)
 from rayform_runtime.spec import ImageSpec
 from rayform_runtime.usercode.project_files import project_files
 
@@ -35,7 +40,7 @@ CHECK_MARK = "RAYFORM-CHECK"
 _HERE = "/opt/rayform/image"
 _SECRET_NAME = re.compile(r"(?i)(passw|secret|token|credential|private_?key|api_?key|access_?key)")
 _STAYS_READABLE = "It would stay readable in the image."
-_ROOM_EXTRAS = "ray,s3,postgres"
+_ROOM_EXTRAS = ("ray", "s3", "postgres")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +120,12 @@ def plan_image(
             f"COPY image/ca.pem {_HERE}/ca.pem",
             f"ENV PIP_CERT={_HERE}/ca.pem SSL_CERT_FILE={_HERE}/ca.pem REQUESTS_CA_BUNDLE={_HERE}/ca.pem",
         ]
+    # Ray's layer comes before everything in which images differ: it is the largest one, and is built and pushed once
+    # for all images with the same base. Rayform's own is small and changes with each of its versions.
+    lines += _ray_layer(spec, platform, files)
     lines += _apt_layer(spec.apt_packages)
     lines += _requirements_layer(spec, project, platform, find_links, files)
-    lines += _rayform_layer(spec, platform, files)
+    lines += _rayform_layer(platform, files)
     for target, source in sorted(spec.files.items()):
         lines += _copy_layer(project, target, source, files)
     if spec.environment:
@@ -133,7 +141,7 @@ def _from_dockerfile(spec: ImageSpec, project: Path, platform: ImagePlatform) ->
     own = _file(project, spec.dockerfile, "dockerfile").read_text()
     files: dict[str, bytes | Path] = {f.name: f.path for f in project_files(project)}
     return _named(
-        [own.rstrip(), "USER root", *_rayform_layer(spec, platform, files)],
+        [own.rstrip(), "USER root", *_rayform_on_top(spec, platform, files)],
         files,
         spec.build_args,
         spec.dockerfile,
@@ -162,16 +170,31 @@ def _requirements_layer(
     find_links: Sequence[Path],
     files: dict[str, bytes | Path],
 ) -> list[str]:
-    requirements = read_requirements(spec, project)
-    if not requirements:
+    """Install the user's requirements, in one resolution with Ray's and Rayform's, which are installed already.
+
+    A requirement that doesn't go with one of theirs is an error that names both; installed after each other, the last
+    one would win.
+    """
+    requirements = read_requirements(spec.requirements, project)
+    if not requirements.lines:
         return []
-    local = find_local_wheels(requirements, find_links, python=platform.python)
+    own = [f"ray=={platform.ray}", *wheel_requirements(platform.wheel, _ROOM_EXTRAS)]
+    refuse_conflicts([*requirements.lines, *requirements.constraints], own)
+    local = find_local_wheels(requirements.lines, find_links, python=platform.python)
     # A wheel of this machine is preferred: a package index may have a build of several gigabytes.
     pins = [f"{wheel.project}=={wheel.version}" for wheel in local]
-    files["image/requirements.txt"] = ("\n".join(requirements) + "\n").encode()
-    files["image/constraints.txt"] = ("\n".join([f"ray=={platform.ray}", *pins]) + "\n").encode()
+    constraints = [f"ray=={platform.ray}", *pins, *requirements.constraints]
+    files["image/requirements.txt"] = _lines(requirements.lines)
+    files["image/constraints.txt"] = _lines(constraints)
     lines = [f"COPY image/requirements.txt image/constraints.txt {_HERE}/"]
-    options = f"-r {_HERE}/requirements.txt -c {_HERE}/constraints.txt"
+    if requirements.hashed:
+        # A file with hashes is installed by them first; Ray's requirements have none, so they can't be in that command.
+        files["image/hashed.txt"] = _lines(requirements.hashed)
+        lines += [
+            f"COPY image/hashed.txt {_HERE}/",
+            _pip(spec, f"--require-hashes --no-deps -r {_HERE}/hashed.txt"),
+        ]
+    options = f"-r {_HERE}/ray.txt -r {_HERE}/requirements.txt -c {_HERE}/constraints.txt"
     if local:
         for wheel in local:
             files[f"image/wheels/{wheel.path.name}"] = wheel.path
@@ -181,21 +204,53 @@ def _requirements_layer(
     return [*lines, _pip(spec, options)]
 
 
-def _rayform_layer(spec: ImageSpec, platform: ImagePlatform, files: dict[str, bytes | Path]) -> list[str]:
-    wheel = platform.wheel
-    files[f"image/{wheel.name}"] = wheel.read_bytes()
+def _lines(texts: Sequence[str]) -> bytes:
+    return ("\n".join(texts) + "\n").encode()
+
+
+def _ray_layer(spec: ImageSpec, platform: ImagePlatform, files: dict[str, bytes | Path]) -> list[str]:
+    """Install Ray and what else Rayform needs, and check that the base image has the cluster's Python."""
+    files["image/ray.txt"] = _lines(
+        [f"ray=={platform.ray}", *wheel_requirements(platform.wheel, _ROOM_EXTRAS)]
+    )
+    return [f"COPY image/ray.txt {_HERE}/", _pip(spec, f"-r {_HERE}/ray.txt"), _check(platform)]
+
+
+def _check(platform: ImagePlatform) -> str:
+    """Return the instruction that fails unless Python and Ray are the cluster's."""
     check = (
         f"import sys, ray; w=('{platform.python}', '{platform.ray}'); "
         "h=('%d.%d' % sys.version_info[:2], ray.__version__); "
         f"sys.exit(None if h == w else '{CHECK_MARK} Python %s and Ray %s' % h)"
     )
-    constraint = f"{_HERE}/ray.txt"
-    files["image/ray.txt"] = f"ray=={platform.ray}\n".encode()
+    return f'RUN python -c "{check}"'
+
+
+def _rayform_layer(platform: ImagePlatform, files: dict[str, bytes | Path]) -> list[str]:
+    """Install Rayform's own wheel, whose requirements are there."""
+    wheel = platform.wheel
+    files[f"image/{wheel.name}"] = wheel.read_bytes()
+    return [
+        f"COPY image/{wheel.name} {_HERE}/",
+        _pip(ImageSpec(), f"--no-deps {_HERE}/{wheel.name}"),
+        _label(platform),
+    ]
+
+
+def _label(platform: ImagePlatform) -> str:
+    return f"LABEL {LABEL_RAY}={platform.ray} {LABEL_PYTHON}={platform.python} {LABEL_RAYFORM}={__version__}"
+
+
+def _rayform_on_top(spec: ImageSpec, platform: ImagePlatform, files: dict[str, bytes | Path]) -> list[str]:
+    """Install Rayform and Ray over whatever a user-defined Dockerfile made."""
+    wheel = platform.wheel
+    files[f"image/{wheel.name}"] = wheel.read_bytes()
+    files["image/ray.txt"] = _lines([f"ray=={platform.ray}"])
     return [
         f"COPY image/{wheel.name} image/ray.txt {_HERE}/",
-        _pip(spec, f"'rayform[{_ROOM_EXTRAS}] @ file://{_HERE}/{wheel.name}' -c {constraint}"),
-        f'RUN python -c "{check}"',
-        f"LABEL {LABEL_RAY}={platform.ray} {LABEL_PYTHON}={platform.python} {LABEL_RAYFORM}={__version__}",
+        _pip(spec, f"'rayform[{','.join(_ROOM_EXTRAS)}] @ file://{_HERE}/{wheel.name}' -c {_HERE}/ray.txt"),
+        _check(platform),
+        _label(platform),
     ]
 
 
@@ -228,47 +283,6 @@ def _copy_layer(project: Path, target: str, source: str, files: dict[str, bytes 
     else:
         files[f"files{target}"] = _file(project, source, "files")
     return [f"COPY {json.dumps([f'files{target}', target])}"]
-
-
-def read_requirements(spec: ImageSpec, project: Path) -> list[str]:
-    """Return the requirement lines of a spec: its own list, a file's lines, or the dependencies in pyproject.toml.
-
-    Raises:
-        UsageError: a line holds a login or an option that isn't allowed, or pyproject.toml can't be read.
-        NotFoundError: the file is missing.
-    """
-    lines = [line.strip() for line in _requirement_lines(spec, project)]
-    lines = [line for line in lines if line and not line.startswith("#")]
-    for line in lines:
-        if re.search(r"//[^/@\s]+@", line):
-            raise UsageError(
-                f"The requirement '{re.sub(r'//[^/@]+@', '//***@', line)}' holds a login.",
-                why=_STAYS_READABLE,
-                hint="Use a URL that needs no login.",
-            )
-        if line.startswith("-") and not re.match(r"--?(pre|prefer-binary|no-binary|only-binary)", line):
-            raise UsageError(
-                f"The option '{line}' isn't allowed in an image's requirements.",
-                hint="Name package indexes in the ImageSpec (index_url, extra_index_urls), and write out requirements "
-                "that are in other files.",
-            )
-    return lines
-
-
-def _requirement_lines(spec: ImageSpec, project: Path) -> Sequence[str]:
-    source = spec.requirements
-    if source is None:
-        return ()
-    if source == "pyproject":
-        text = _file(project, "pyproject.toml", "requirements").read_text()
-        try:
-            dependencies = tomllib.loads(text).get("project", {}).get("dependencies", [])
-        except tomllib.TOMLDecodeError as error:
-            raise UsageError("The project's pyproject.toml can't be read.", why=f"{error}.") from error
-        return [str(line) for line in dependencies]
-    if isinstance(source, str):
-        return _file(project, source, "requirements").read_text().splitlines()
-    return source
 
 
 def _refuse_secrets(spec: ImageSpec) -> None:

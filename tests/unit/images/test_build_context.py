@@ -30,7 +30,7 @@ def plan(tmp_path, platform):
 
 
 def test_layers_that_change_rarely_come_first(plan, tmp_path):
-    """Base, system packages, requirements, Rayform, files, environment: in that order."""
+    """Base, Ray, system packages, requirements, Rayform, files, environment: in that order."""
     (tmp_path / "model.json").write_text("{}")
     made = plan(
         requirements=["numpy"],
@@ -40,10 +40,28 @@ def test_layers_that_change_rarely_come_first(plan, tmp_path):
     )
     order = [
         made.dockerfile.index(part)
-        for part in ("FROM python", "apt-get", "requirements.txt", "rayform[", "/data/model.json", "ENV MODE")
+        for part in (
+            "FROM python",
+            "ray.txt",
+            "apt-get",
+            "requirements.txt",
+            ".whl",
+            "/data/model.json",
+            "ENV MODE",
+        )
     ]
     assert order == sorted(order)
     assert 'ENV MODE="fast"' in made.dockerfile
+
+
+def test_images_share_the_layer_with_ray(plan):
+    """Whatever else two images hold, their instructions are equal up to the one that installs Ray."""
+    made = [plan(), plan(requirements=["numpy"], apt_packages=["git"], environment={"A": "1"})]
+    shared = [one.dockerfile.splitlines()[:5] for one in made]
+    assert shared[0] == shared[1]
+    assert "ray.txt" in shared[0][3] and "sys.exit" in shared[0][4]
+    assert made[0].files["image/ray.txt"] == made[1].files["image/ray.txt"]
+    assert b"ray==2.60.0\n" in made[0].files["image/ray.txt"]
 
 
 def test_equal_needs_have_an_equal_name_and_others_another(plan):

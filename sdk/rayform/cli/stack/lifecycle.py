@@ -288,6 +288,7 @@ def destroy(name: str | None, delete_data: bool, keep_data: bool, yes: bool, tar
     """Remove a deployed stack and everything that has its tag."""
     from rayform import stacks
     from rayform.cli.stack.progress import print_plan
+    from rayform.cli.stack.status import running_runs
     from rayform_core.errors import UsageError
 
     lifecycle, progress = lifecycle_of(selected_stack(name), target)
@@ -296,6 +297,8 @@ def destroy(name: str | None, delete_data: bool, keep_data: bool, yes: bool, tar
     def approve(summary: PlanSummary) -> bool:
         progress.close()
         print_plan(summary, destroying=True)
+        for run in running_runs(lifecycle):
+            click.secho(f"Run '{run}' is running on it now, and would be stopped.", fg="yellow", err=True)
         if yes:
             return True
         if not sys.stdin.isatty():

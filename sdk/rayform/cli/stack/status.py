@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rayform_provisioner.stack_folder import Running, StackRecord
     from rayform_provisioner.terraform.plans import PlanSummary
 
-__all__ = ["status"]
+__all__ = ["running_runs", "status"]
 
 
 @click.command("status")
@@ -89,6 +89,25 @@ def _cluster_of(lifecycle: Lifecycle) -> dict[str, Any]:
     if config.known_hosts and not Path(config.known_hosts).is_file():
         return {"unreachable": "The head's host key isn't pinned yet. Pin it: rayform stack refresh."}
     return ask_cluster(ClusterHead(config))
+
+
+def running_runs(lifecycle: Lifecycle) -> list[str]:
+    """Return the names of the runs on the stack's cluster; empty if it is asleep or can't be asked."""
+    from rayform_core.errors import RayformError
+    from rayform_provisioner.definitions.definition import load_definition
+
+    record = lifecycle.folder.existing()
+    if not record.outputs or not lifecycle.folder.definition_file.exists():
+        return []
+    definition = load_definition(lifecycle.folder.definition_file, applied=True).definition
+    try:
+        health = lifecycle.cloud.health(lifecycle.target, record.region, record.outputs, definition)
+        if health.components[0].state != "healthy":
+            return []
+        runs: list[str] = _cluster_of(lifecycle).get("runs", [])
+    except RayformError:
+        return []  # a stack that is half gone must still be destroyed
+    return runs
 
 
 def _print_status(
