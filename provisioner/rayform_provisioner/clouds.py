@@ -133,6 +133,7 @@ class Resolution:
         warnings: what the user should know, although it stops nothing.
         wheel: file name of Rayform's wheel in the working folder's `bootstrap/`.
         zone_slots: zone to the number of its subnets in the VPC's range.
+        disk_key: the customer's key that encrypts each new disk of the account, if the cloud's own doesn't.
     """
 
     reference: str
@@ -143,6 +144,7 @@ class Resolution:
     warnings: list[str] = field(default_factory=list)
     wheel: str = field(default_factory=wheel_name)
     zone_slots: Mapping[str, int] = field(default_factory=dict)
+    disk_key: str | None = None
 
 
 class Cloud(Protocol):

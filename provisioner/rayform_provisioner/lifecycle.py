@@ -92,7 +92,7 @@ class Lifecycle(Stack):
                 return None
             record.status = "deploying"
             record.zones, record.shapes = list(resolution.zones), dict(resolution.shapes)
-            record.zone_slots = dict(resolution.zone_slots)
+            record.zone_slots, record.disk_key = dict(resolution.zone_slots), resolution.disk_key
             record.pinned_images = self.cloud.pinned_images(loaded.definition, resolution.images)
             self.folder.save(record)
             write_atomically(self.folder.definition_file, loaded.text)

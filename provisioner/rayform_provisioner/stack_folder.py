@@ -110,6 +110,8 @@ class StackRecord(BaseModel):
     """The availability zones in use, the head's first; each deploy writes them."""
     zone_slots: dict[str, int] = Field(default_factory=dict)
     """Zone to the number of its subnets in the VPC's range; each deploy writes them."""
+    disk_key: str | None = None
+    """The customer's key that encrypts each new disk of the account; each deploy writes it."""
     pinned_images: dict[str, str] = Field(default_factory=dict)
     """Machine images in use, by what the definition asked for; each deploy writes them."""
     shapes: dict[str, dict[str, int | str]] = Field(default_factory=dict)

@@ -12,7 +12,15 @@ from rayform_provisioner.definitions.definition import StackDefinition
 from rayform_provisioner.definitions.problems import Problems
 from rayform_provisioner.targets import Target
 
-__all__ = ["SPOT_ROLE", "check_keys", "check_state_bucket", "prepare_account", "spot_role_is_missing"]
+__all__ = [
+    "SPOT_ROLE",
+    "check_keys",
+    "check_state_bucket",
+    "default_disk_key",
+    "disk_key_of",
+    "prepare_account",
+    "spot_role_is_missing",
+]
 
 SPOT_ROLE = "AWSServiceRoleForEC2Spot"
 
@@ -62,6 +70,35 @@ def _reason_against(kms: AwsClient, arn: str) -> tuple[str, str] | None:
             "Name a symmetric key for encryption.",
         )
     return None
+
+
+def default_disk_key(definition: StackDefinition, target: Target) -> str | None:
+    """Return the ARN of the customer's key that encrypts each new disk of the account; `None` if AWS's own does.
+
+    The head starts workers with encrypted disks, and for a customer's key it needs rights on that key.
+    """
+    if target.emulated:  # moto doesn't know the setting
+        return None
+    ec2, kms = (client(target, service, definition.region) for service in ("ec2", "kms"))
+    return disk_key_of(ec2, kms)
+
+
+def disk_key_of(ec2: AwsClient, kms: AwsClient) -> str | None:
+    """As `default_disk_key`, with the region's clients."""
+    from botocore.exceptions import ClientError
+
+    try:
+        key = str(ec2.get_ebs_default_kms_key_id()["KmsKeyId"])
+        if key.endswith("alias/aws/ebs"):
+            return None
+        metadata = kms.describe_key(KeyId=key)["KeyMetadata"]
+    except ClientError as error:
+        if "Denied" in error_code(error) or "Unauthorized" in error_code(error):
+            return (
+                None  # whoever may not look at the key can't be helped here; EC2 says so when a worker starts
+            )
+        raise
+    return None if metadata.get("KeyManager") == "AWS" else str(metadata["Arn"])
 
 
 def check_state_bucket(definition: StackDefinition, target: Target, problems: Problems) -> None:

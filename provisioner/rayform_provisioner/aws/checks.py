@@ -8,7 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from rayform_core.errors import nearest
-from rayform_provisioner.aws.account import SPOT_ROLE, check_keys, check_state_bucket, spot_role_is_missing
+from rayform_provisioner.aws.account import (
+    SPOT_ROLE,
+    check_keys,
+    check_state_bucket,
+    default_disk_key,
+    spot_role_is_missing,
+)
 from rayform_provisioner.aws.calls import aws_calls, error_code
 from rayform_provisioner.aws.clients import AwsClient, client
 from rayform_provisioner.aws.existing_network import check_network
@@ -59,6 +65,7 @@ def resolve(
         offering = pool.submit(offers, ec2, names)
         keys = pool.submit(check_keys, definition, target, problems)
         state = pool.submit(check_state_bucket, definition, target, problems)
+        disk_key = pool.submit(default_disk_key, definition, target)
         spot = pool.submit(spot_role_is_missing, definition, target)
         types = instance_types(ec2, names)
         _check_types(ec2, definition.region, wanted, types, problems)
@@ -98,6 +105,7 @@ def resolve(
         {machine.name: types[machine.instance_type].shape(machine.gpus) for machine in wanted},
         warnings,
         zone_slots=slots_of(zones, record),
+        disk_key=disk_key.result(),
     )
 
 
@@ -118,6 +126,7 @@ def last_resolution(record: StackRecord, definition: StackDefinition) -> Resolut
         images,
         record.shapes,
         zone_slots=slots_of(zones, record),
+        disk_key=record.disk_key,
     )
 
 

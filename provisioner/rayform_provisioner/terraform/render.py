@@ -350,6 +350,8 @@ def _compute(definition: StackDefinition, resolution: Resolution, tags: dict[str
                 "with_repository": True,
                 "with_catalog": True,
                 "kms_key_arn": definition.artifact_store.kms_key_arn,
+                "catalog_key_arn": None if existing else definition.catalog.kms_key_arn,
+                "disk_key_arn": resolution.disk_key,
             }
         ),
         "catalog_secret_arn": existing.secret_arn if existing else "${module.catalog.secret_arn}",

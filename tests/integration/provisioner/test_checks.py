@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from rayform_provisioner.aws.account import SPOT_ROLE, prepare_account
+from rayform_provisioner.aws.account import SPOT_ROLE, disk_key_of, prepare_account
 from rayform_provisioner.aws.checks import check_images, resolve
 from rayform_provisioner.aws.clients import client
 from rayform_provisioner.aws.machines import instance_types, machines
@@ -163,6 +163,30 @@ def test_the_disk_holds_the_image(target):
     with pytest.raises(DefinitionError, match="75 or more") as caught:
         found.raise_if_any()
     assert [problem.where for problem in caught.value.problems] == ["compute.head.disk_gb"]
+
+
+@pytest.mark.parametrize(
+    ("default", "manager", "expected"),
+    [
+        ("alias/aws/ebs", None, None),
+        ("arn:aws:kms:eu-central-1:123456789012:alias/aws/ebs", None, None),
+        ("alias/team", "CUSTOMER", "arn:aws:kms:eu-central-1:123456789012:key/1"),
+        ("alias/odd", "AWS", None),
+    ],
+)
+def test_a_customers_key_for_disks_is_found(target, default, manager, expected):
+    """An account whose new disks a customer's key encrypts has its head's role get rights on that key."""
+    from botocore.stub import Stubber
+
+    ec2, kms = client(target, "ec2", REGION), client(target, "kms", REGION)
+    with Stubber(ec2) as settings, Stubber(kms) as keys:  # moto doesn't know the setting
+        settings.add_response("get_ebs_default_kms_key_id", {"KmsKeyId": default})
+        if manager:
+            arn = "arn:aws:kms:eu-central-1:123456789012:key/1"
+            keys.add_response(
+                "describe_key", {"KeyMetadata": {"KeyId": "1", "Arn": arn, "KeyManager": manager}}
+            )
+        assert disk_key_of(ec2, kms) == expected
 
 
 def test_what_is_paid_for_and_not_used_is_said(target):

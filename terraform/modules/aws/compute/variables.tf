@@ -40,6 +40,8 @@ variable "access" {
     bucket_arn      = string
     repository_arn  = optional(string)
     with_catalog    = optional(bool, false)
+    catalog_key_arn = optional(string)
+    disk_key_arn    = optional(string)
     kms_key_arn     = optional(string)
     with_repository = optional(bool, false)
   })

@@ -82,3 +82,43 @@ run "bootstrap_must_hold_the_settings" {
 
   expect_failures = [var.bootstrap]
 }
+
+run "a_private_head_has_no_public_address" {
+  command = apply
+
+  variables {
+    head = { ami = "ami-0123456789abcdef0", instance_type = "m6i.large", public = false }
+  }
+
+  assert {
+    condition     = length(aws_eip.head) == 0 && output.head_public_ip == null && output.head_private_ip != null
+    error_message = "A private head must be reached at its address in the VPC alone."
+  }
+}
+
+run "customers_keys_are_usable" {
+  command = apply
+
+  variables {
+    access = {
+      bucket_name     = "rayform-demo-1a2b3c4d"
+      bucket_arn      = "arn:aws:s3:::rayform-demo-1a2b3c4d"
+      catalog_key_arn = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+      disk_key_arn    = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    }
+  }
+
+  assert {
+    condition     = length(aws_iam_role_policy.disk_key) == 1 && aws_iam_role_policy.disk_key[0].role == aws_iam_role.head.id && contains(keys(aws_iam_role_policy.catalog_key), "head")
+    error_message = "The head must be able to use the keys of its workers' disks and of the catalog's password."
+  }
+}
+
+run "without_customers_keys_there_is_no_policy" {
+  command = apply
+
+  assert {
+    condition     = length(aws_iam_role_policy.disk_key) == 0 && length(aws_iam_role_policy.catalog_key) == 0
+    error_message = "A stack without keys of its own must get no rights on any."
+  }
+}
