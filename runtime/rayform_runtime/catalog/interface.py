@@ -8,7 +8,7 @@ and return values are in `entities.py`. One implementation, `sql/catalog.py`, se
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -235,8 +235,20 @@ class Catalog(abc.ABC):
         """Give an artifact another name; its versions follow."""
 
     @abc.abstractmethod
-    def delete_artifact_versions(self, ids: Sequence[UUID], *, force: bool = False) -> None:
+    def delete_artifact_versions(
+        self,
+        ids: Sequence[UUID],
+        *,
+        force: bool = False,
+        delete_data: Callable[[], None] | None = None,
+    ) -> None:
         """Delete versions' rows.
+
+        Args:
+            ids: the versions.
+            force: delete versions that are in use too.
+            delete_data: deletes their data. It is called when nothing forbids the deletion, before the rows are gone
+                for others; if it raises, the rows stay. It may be called again if the database was busy.
 
         Raises:
             ConflictError: without `force`: a model version refers to one, a step run used one as its input, or

@@ -224,7 +224,7 @@ def delete(
     type=click.FloatRange(min=0),
     default=None,
     metavar="DAYS",
-    help="Remove only versions older than this.",
+    help="Remove only versions older than this; needed for values that you saved by hand.",
 )
 @click.option(
     "--ignore-runs",
@@ -263,6 +263,7 @@ def prune(
     A leftover is data in the store that a crashed write left behind.
     """
     from rayform.reading.pruning import apply_prune
+    from rayform_core.errors import RayformError
 
     before = None if older_than is None else datetime.now(UTC) - timedelta(days=older_than)
     with opened_client(stack) as client:
@@ -285,9 +286,23 @@ def prune(
             f"Removed {len(report.versions)} versions and {len(report.leftovers)} leftovers "
             f"({human_size(report.size)}); {report.kept} versions are kept."
         )
+    if report.failed:
+        raise RayformError(
+            f"{len(report.failed)} of them could not be removed.",
+            why=" ".join(f"'{uri}': {reason}" for uri, reason in list(report.failed.items())[:5]),
+            hint="They are still recorded. Remove the cause and prune again.",
+        )
 
 
 def _show_prune(report: PruneReport) -> None:
+    if report.elsewhere:
+        click.echo(
+            f"{report.elsewhere} versions lie in the stores of other stacks. Prune those stacks by their names."
+        )
+    if report.saved_by_hand:
+        click.echo(
+            f"{report.saved_by_hand} versions were saved by hand. Name an age to remove them: --older-than 30."
+        )
     if not report:
         click.echo(f"There is nothing to prune: all {report.kept} versions are needed.")
         return

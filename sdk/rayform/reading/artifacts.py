@@ -118,7 +118,7 @@ def delete_artifact_version(
     delete_from_artifact_store: bool = True,
     force: bool = False,
 ) -> None:
-    """Delete a version: first its rows in the catalog, then its data.
+    """Delete a version: its data, and then its rows in the catalog.
 
     Args:
         name_id_or_prefix: which version; see `get_artifact_version`.
@@ -132,10 +132,15 @@ def delete_artifact_version(
         ConflictError: something refers to it, and `force` isn't set. Nothing was deleted.
     """
     record = client.catalog.get_artifact_version(name_id_or_prefix, version)
+
+    def delete_data() -> None:
+        if delete_from_artifact_store and not record.external:
+            client.artifact_store.delete(record.uri)
+
     if delete_metadata:
-        client.catalog.delete_artifact_versions([record.id], force=force)
-    if delete_from_artifact_store and not record.external:
-        client.artifact_store.delete(record.uri)
+        client.catalog.delete_artifact_versions([record.id], force=force, delete_data=delete_data)
+    else:
+        delete_data()
 
 
 def prune_artifacts(
@@ -149,7 +154,9 @@ def prune_artifacts(
 ) -> PruneReport:
     """Remove artifact versions that nothing needs, and what crashed writes left in the store.
 
-    Versions that a kept run, a model version or the tag `keep` needs are never removed; nor is registered data.
+    Versions that a kept run, a model version or the tag `keep` needs are never removed; nor is registered data, nor
+    what lies in the store of another stack that shares the catalog. Values that you saved by hand (`save_artifact`)
+    are removed only with `older_than`.
 
     Args:
         older_than: only versions made before this moment.

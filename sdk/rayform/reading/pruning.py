@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from rayform_core.errors import ConflictError, IntegrityError
+from rayform_core.errors import ConflictError, IntegrityError, NotFoundError, RayformError
 from rayform_runtime.artifacts.stores.interface import LARGEST_EMBEDDED, MANIFEST_NAME
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from rayform_runtime.artifacts.stores.interface import ArtifactStore, StoredObject
     from rayform_runtime.catalog.entities import ArtifactVersion
     from rayform_runtime.catalog.interface import Catalog
@@ -31,6 +33,8 @@ DAY = 86_400.0
 _VERSIONS = "versions"
 _STAGING = ".staging"
 _BATCH = 500
+_DELETED_TOGETHER = 50
+"""Versions whose data is deleted in one transaction, in which no other process writes to the catalog."""
 _CLOCK_SKEW = 300.0
 """Seconds by which the store's clock may be behind the clock of the run's machine."""
 
@@ -61,14 +65,20 @@ class PruneReport:
     Args:
         versions: artifact versions that nothing needs.
         leftovers: data in the store that no version refers to.
-        kept: how many versions stay.
+        kept: how many versions stay, without those in `elsewhere`.
         removed: whether the versions and leftovers are already removed.
+        elsewhere: how many versions that nothing needs have their data in other stores; they stay.
+        saved_by_hand: how many of the kept versions would go if the user named an age: no run made them.
+        failed: why versions or leftovers could not be removed, by their URIs.
     """
 
     versions: tuple[ArtifactVersion, ...]
     leftovers: tuple[Leftover, ...]
     kept: int
     removed: bool = False
+    elsewhere: int = 0
+    saved_by_hand: int = 0
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -91,9 +101,25 @@ def find_prunable(
 ) -> PruneReport:
     """Find what nothing needs, without changing anything. See `Client.prune_artifacts`."""
     plan = catalog.plan_prune(older_than=older_than, keep_runs=keep_runs)
+    # Other stacks may share the catalog and have stores of their own. The ID must fit too: a row could name the data
+    # of another version.
+    here = [v for v in plan.versions if store.version_of(v.uri) == v.id]
+    versions = [v for v in here if older_than is not None or not _is_saved_by_hand(v)]
     age = DAY if leftover_age is None else leftover_age
     leftovers = _find_leftovers(store, catalog, age, orphans=orphans)
-    return PruneReport(tuple(plan.versions), leftovers, plan.kept)
+    saved_by_hand = len(here) - len(versions)
+    return PruneReport(
+        tuple(versions),
+        leftovers,
+        plan.kept + saved_by_hand,
+        elsewhere=len(plan.versions) - len(here),
+        saved_by_hand=saved_by_hand,
+    )
+
+
+def _is_saved_by_hand(version: ArtifactVersion) -> bool:
+    """Whether a user saved the version, rather than a run. Arguments of runs have IDs made of their content."""
+    return version.output_name is None and version.producer_run_id is None and version.id.version != 5
 
 
 def _find_leftovers(
@@ -188,42 +214,75 @@ def _recorded(store: ArtifactStore, catalog: Catalog, folders: list[str]) -> set
 def apply_prune(catalog: Catalog, store: ArtifactStore, report: PruneReport) -> PruneReport:
     """Remove what a report lists, and report what was removed.
 
-    Rows are deleted before data. After a crash there may be leftovers, which the next prune finds, but never a
-    version without data. Versions that are needed by now stay.
+    A version's row goes only after its data. After a crash there may be rows without data, which nothing needs, and
+    which the next prune removes; there is never data that nothing refers to. Versions that are needed by now stay, and
+    so do those whose data can't be deleted, which doesn't keep the others from being removed.
     """
-    versions = _delete_versions(catalog, store, report.versions)
+    failed: dict[str, str] = {}
+    versions = _delete_versions(catalog, store, report.versions, failed)
     recorded = _recorded(store, catalog, [leftover.folder for leftover in report.leftovers])
-    leftovers = tuple(lo for lo in report.leftovers if _is_still_unused(store, recorded, lo))
-    for leftover in leftovers:
-        store.delete_objects(_manifest_first(leftover.keys))
+    leftovers = []
+    for leftover in report.leftovers:
+        if not _is_still_unused(store, recorded, leftover):
+            continue
+        try:
+            store.delete_objects(_manifest_first(leftover.keys))
+        except RayformError as error:
+            failed[store.uri_of(leftover.folder)] = _reason(error)
+        else:
+            leftovers.append(leftover)
     kept = report.kept + len(report.versions) - len(versions)
-    return PruneReport(versions, leftovers, kept, removed=True)
+    return replace(
+        report, versions=versions, leftovers=tuple(leftovers), kept=kept, removed=True, failed=failed
+    )
 
 
 def _delete_versions(
-    catalog: Catalog, store: ArtifactStore, versions: tuple[ArtifactVersion, ...]
+    catalog: Catalog, store: ArtifactStore, versions: tuple[ArtifactVersion, ...], failed: dict[str, str]
 ) -> tuple[ArtifactVersion, ...]:
-    """Delete versions with their data, except those that are needed by now; return the deleted ones."""
+    """Delete versions with their data, except those that are needed by now; return the deleted ones.
+
+    Args:
+        failed: receives why a version could not be deleted, by its URI.
+    """
     deleted: list[ArtifactVersion] = []
-    for start in range(0, len(versions), _BATCH):
-        batch = versions[start : start + _BATCH]
-        if not _delete_rows(catalog, *batch):
-            # One of them is needed by now: delete them one by one, and keep those that are needed.
-            batch = tuple(v for v in batch if _delete_rows(catalog, v))
-        for version in batch:
-            if not version.external:
-                store.delete(version.uri)
+    for start in range(0, len(versions), _DELETED_TOGETHER):
+        batch = versions[start : start + _DELETED_TOGETHER]
+        try:
+            _delete(catalog, store, batch)
+        except RayformError:
+            # One of them is needed by now, or can't be deleted: delete the others one by one.
+            batch = tuple(v for v in batch if _try_to_delete(catalog, store, v, failed))
         deleted += batch
     return tuple(deleted)
 
 
-def _delete_rows(catalog: Catalog, *versions: ArtifactVersion) -> bool:
-    """Delete versions from the catalog and return `True`; delete none of them if one is needed."""
+def _delete(catalog: Catalog, store: ArtifactStore, versions: Sequence[ArtifactVersion]) -> None:
+    def delete_data() -> None:
+        for version in versions:
+            if not version.external:
+                store.delete(version.uri)
+
+    catalog.delete_artifact_versions([v.id for v in versions], delete_data=delete_data)
+
+
+def _try_to_delete(
+    catalog: Catalog, store: ArtifactStore, version: ArtifactVersion, failed: dict[str, str]
+) -> bool:
     try:
-        catalog.delete_artifact_versions([v.id for v in versions])
+        _delete(catalog, store, [version])
     except ConflictError:
         return False
+    except NotFoundError:
+        return False  # another prune removed it meanwhile
+    except RayformError as error:
+        failed[version.uri] = _reason(error)
+        return False
     return True
+
+
+def _reason(error: RayformError) -> str:
+    return f"{error.message} {error.why or ''}".strip()
 
 
 def _is_still_unused(store: ArtifactStore, recorded: set[str], leftover: Leftover) -> bool:

@@ -345,18 +345,18 @@ def test_prune_shows_before_it_asks(cli: Cli, client: Client) -> None:
 
     seed_training_run(client)
     loose = save_artifact("loose", "loose")
-    code, out, err = cli("artifact", "prune")
+    code, out, err = cli("artifact", "prune", "--older-than", "0")
     assert code == 2
     assert "loose" in out
     assert "--yes" in err
     assert loose.load() == "loose"
-    planned = from_json(cli, "artifact", "prune", "--dry-run")
+    planned = from_json(cli, "artifact", "prune", "--older-than", "0", "--dry-run")
     assert [v["name"] for v in planned["versions"]] == ["loose"]
     assert planned["removed"] is False
-    code, out, _ = cli("artifact", "prune", "-y")
+    code, out, _ = cli("artifact", "prune", "--older-than", "0", "-y")
     assert code == 0
     assert "Removed 1 versions" in out
-    assert "nothing to prune" in cli("artifact", "prune", "-y")[1]
+    assert "nothing to prune" in cli("artifact", "prune", "--older-than", "0", "-y")[1]
 
 
 def test_stacks_from_register_to_delete(cli: Cli, tmp_path: Path) -> None:

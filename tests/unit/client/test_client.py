@@ -207,10 +207,11 @@ def test_prune_keeps_what_is_needed(client: Client) -> None:
     model_version = client.catalog.create_model_version("m")
     linked = save_artifact("linked", "linked")
     client.catalog.link_model_version(model_version.id, artifact_version_ids=[linked.id])
-    report = client.prune_artifacts(dry_run=True)
+    now = datetime.now(UTC) + timedelta(seconds=1)
+    report = client.prune_artifacts(older_than=now, dry_run=True)
     assert [v.id for v in report.versions] == [loose.id]
     assert loose.load() == "loose"
-    report = client.prune_artifacts()
+    report = client.prune_artifacts(older_than=now)
     assert report.removed
     assert not client.artifact_store.exists(loose.uri)
     assert kept.load() == "kept"

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 from uuid import UUID
 
-from rayform_core.errors import ConflictError, IntegrityError
+from rayform_core.errors import ConflictError, IntegrityError, UsageError
+from rayform_runtime.artifacts.stores.keys import version_id
 
 __all__ = [
     "LARGEST_EMBEDDED",
@@ -161,6 +162,13 @@ class ArtifactStore(abc.ABC):
         """Return the key of the object at this URI, or `None` if the URI lies outside of the store."""
         root = f"{self.uri}/"
         return uri[len(root) :] if uri.startswith(root) else None
+
+    def version_of(self, uri: str) -> UUID | None:
+        """Return the artifact version whose data this store keeps at the URI, or `None` if the URI is no such place."""
+        try:
+            return version_id(self.uri, uri)
+        except UsageError:
+            return None
 
     def local_path(self, key: str) -> Path | None:
         """Return the path of an object on this machine, or `None` for a remote store."""

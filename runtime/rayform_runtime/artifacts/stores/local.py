@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import unquote
 from uuid import UUID
 
 from rayform_core.errors import NotFoundError, PrerequisiteError, UsageError
@@ -88,11 +89,18 @@ class LocalArtifactStore(ArtifactStore):
         """See `ArtifactStore.key_of`. A plain path below the store's folder is understood too."""
         key = super().key_of(uri)
         if key is not None:
-            from urllib.parse import unquote
-
             return unquote(key)
         folder = self.root.as_posix().rstrip("/") + "/"
         return uri[len(folder) :] if uri.startswith(folder) else None
+
+    def version_of(self, uri: str) -> UUID | None:
+        """See `ArtifactStore.version_of`. A URI from before the store's folder was moved here counts too."""
+        version = super().version_of(uri)
+        former = uri.rpartition(f"/{VERSIONS}/")[0].removeprefix("file://")
+        if version is None and not os.path.lexists(unquote(former)):
+            with contextlib.suppress(UsageError):
+                version = self._version_id(uri)
+        return version
 
     def local_path(self, key: str) -> Path:
         """See `ArtifactStore.local_path`."""

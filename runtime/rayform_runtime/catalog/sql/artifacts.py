@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from rayform_core.errors import ConflictError, NotFoundError
@@ -253,7 +253,13 @@ class ArtifactVersions(Part):
             entities=lambda _, rows: [read_artifact_version(row, self._database) for row in rows],
         )
 
-    def delete_artifact_versions(self, ids: Sequence[UUID], *, force: bool = False) -> None:
+    def delete_artifact_versions(
+        self,
+        ids: Sequence[UUID],
+        *,
+        force: bool = False,
+        delete_data: Callable[[], None] | None = None,
+    ) -> None:
         stored = [self._database.put_id(id) for id in dict.fromkeys(ids)]
 
         def work(session: Session) -> None:
@@ -267,6 +273,10 @@ class ArtifactVersions(Part):
                     _refuse_used(session, some)
                 session.run(f"DELETE FROM tags WHERE subject_id IN {within}", some)
                 session.run(f"DELETE FROM artifact_versions WHERE id IN {within}", some)
+            if delete_data is not None:
+                # Before the commit: a version whose data could not be deleted keeps its row. Until then, the
+                # transaction keeps other processes from beginning to use the versions.
+                delete_data()
 
         self._database.write(work)
 
