@@ -523,3 +523,18 @@ def test_what_hypothesis_calls_an_array_comes_back(through: Through, value: Any)
     _search([value], through)
     if value.size and value.dtype.kind not in "SU":
         _search(value.ravel()[0], through)
+
+
+@pytest.mark.parametrize("zone", [None, "UTC"])
+@pytest.mark.parametrize("kind", ["array", "series", "frame"])
+def test_loaded_times_can_be_changed(kind: str, zone: str | None, tmp_path: Path) -> None:
+    """Neither Arrow's memory nor that of an index, which can't be written, reaches the user."""
+    index = pd.date_range("2024", periods=3, tz=zone)
+    value: Any = {"array": index.array, "series": pd.Series(index), "frame": pd.DataFrame({"a": index})}[kind]
+    PandasMaterializer().save(value, tmp_path)
+    loaded: Any = PandasMaterializer().load(tmp_path, type(value))
+    if kind == "frame":
+        loaded.iloc[0, 0] = loaded.iloc[2, 0]
+    else:
+        loaded[0] = loaded[2]
+    assert pd.Index(loaded["a"] if kind == "frame" else loaded)[0] == index[2]

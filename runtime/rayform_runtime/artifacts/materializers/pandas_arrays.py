@@ -330,9 +330,8 @@ class ArrayReader:
         if not pa.types.is_integer(data.type):
             exact = pa.timestamp(unit) if pa.types.is_timestamp(data.type) else pa.duration(unit)
             data = data.cast(exact).view(pa.int64())
-        array = (
-            data.fill_null(_NAT).to_numpy(zero_copy_only=False).view(dtype.newbyteorder("=")).astype(dtype)
-        )
+        filled = data.fill_null(_NAT) if data.null_count else data
+        array = filled.to_numpy(zero_copy_only=False).view(dtype.newbyteorder("=")).astype(dtype, copy=False)
         if "zone" in stored:
             return pd.DatetimeIndex(array).tz_localize("UTC").tz_convert(decode_zone(stored["zone"])).array
         return array

@@ -283,10 +283,11 @@ def _extension_array(array: Any, data_type: type) -> Any:
     import numpy as np
     import pandas as pd
 
+    # Copied, since neither the memory of Arrow's nor the array of an index can be written.
     if not isinstance(array, np.ndarray):
-        return array
+        return array.copy()
     if array.dtype.kind in "mM":
-        return (pd.DatetimeIndex if array.dtype.kind == "M" else pd.TimedeltaIndex)(array).array
+        return (pd.DatetimeIndex if array.dtype.kind == "M" else pd.TimedeltaIndex)(array).array.copy()
     return pd.arrays.NumpyExtensionArray(array.copy())
 
 
