@@ -25,7 +25,7 @@ __all__ = ["IndexCache"]
 
 _WORTH_SAVING = 10
 """Entries; parsing fewer modules takes about as long as writing them."""
-_VERSION = (1, __version__, sys.version)
+_VERSION = (2, __version__, sys.version)
 
 
 class IndexCache:

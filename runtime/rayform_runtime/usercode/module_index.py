@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rayform_runtime.usercode.index_cache import IndexCache
-from rayform_runtime.usercode.references import Import, Reference, dotted_name, references_of, targets_of
+from rayform_runtime.usercode.references import (
+    Import,
+    Reference,
+    dotted_name,
+    is_main_guard,
+    is_type_checking,
+    may_be_skipped,
+    outside_lambdas,
+    references_of,
+    targets_of,
+)
 
 __all__ = [
     "Binding",
@@ -51,12 +61,14 @@ class ImportTimeStatement:
         references: the names that the statement uses.
         calls: the first names of what it calls.
         makes: the names that it binds to what a method such as `with_options` returns.
+        is_certain: whether each import runs it, whatever conditions and loops around it do.
     """
 
     text: str
     references: frozenset[Reference]
     calls: frozenset[str]
     makes: frozenset[str] = frozenset()
+    is_certain: bool = True
 
 
 @dataclass
@@ -74,6 +86,7 @@ class ModuleIndex:
         imports: what its import imports.
         registered: functions and classes with a decorator that may keep them; whoever has the registry can call them.
         subclasses: classes with bases; a base with a hook may keep them in the same way. `*` for a nested one.
+        bases: where the bases of its classes are imported from: module and name.
         has_class_hooks: whether it has a metaclass, `__init_subclass__` or `__subclasses__`.
         pipelines: the names of its `@pipeline` functions.
         digests: digests of names that were asked for.
@@ -89,6 +102,7 @@ class ModuleIndex:
     imports: list[Import] = field(default_factory=list)
     registered: set[str] = field(default_factory=set)
     subclasses: set[str] = field(default_factory=set)
+    bases: set[tuple[str, str]] = field(default_factory=set)
     has_class_hooks: bool = False
     pipelines: set[str] = field(default_factory=set)
     digests: dict[str, str] = field(default_factory=dict)
@@ -151,11 +165,13 @@ def _entry_of(index: ModuleIndex) -> object:
         name: [(b.text, _plain(b.references), None if b.source is None else tuple(b.source)) for b in group]
         for name, group in index.bindings.items()
     }
-    import_time = [(s.text, _plain(s.references), list(s.calls), list(s.makes)) for s in index.import_time]
+    import_time = [
+        (s.text, _plain(s.references), list(s.calls), list(s.makes), s.is_certain) for s in index.import_time
+    ]
     return (
         index.label, index.whole, bindings, index.stars, _plain(index.loose_references), import_time,
         [tuple(source) for source in index.imports], list(index.registered), list(index.subclasses),
-        index.has_class_hooks, list(index.pipelines),
+        index.has_class_hooks, list(index.pipelines), list(index.bases),
     )  # fmt: skip
 
 
@@ -169,7 +185,7 @@ def _restored(file: Path, entry: Any) -> ModuleIndex | None:
 
     try:
         label, whole, bindings, stars, loose, statements, imports, registered, subclasses, *rest = entry
-        hooks, pipelines = rest
+        hooks, pipelines, bases = rest
         index = ModuleIndex(
             file, label, whole,
             {
@@ -177,8 +193,9 @@ def _restored(file: Path, entry: Any) -> ModuleIndex | None:
                 for name, group in bindings.items()
             },
             stars, set(references(loose)),
-            [ImportTimeStatement(t, references(r), frozenset(c), frozenset(m)) for t, r, c, m in statements],
-            [Import(*source) for source in imports], set(registered), set(subclasses), hooks, set(pipelines),
+            [ImportTimeStatement(t, references(r), frozenset(c), frozenset(m), e) for t, r, c, m, e in statements],
+            [Import(*source) for source in imports], set(registered), set(subclasses), set(bases), hooks,
+            set(pipelines),
         )  # fmt: skip
     except (TypeError, ValueError, AttributeError):
         return None
@@ -221,16 +238,6 @@ def _text(node: ast.AST) -> str:
     return hashlib.blake2b(ast.dump(node).encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
 
 
-def _is_main_guard(test: ast.expr) -> bool:
-    """Whether a test is `__name__ == "__main__"`; `!=` guards what an import does run."""
-    return (
-        isinstance(test, ast.Compare)
-        and isinstance(test.left, ast.Name)
-        and test.left.id == "__name__"
-        and isinstance(test.ops[0], ast.Eq)
-    )
-
-
 _INERT = frozenset(
     {
         ("rayform", "step"),
@@ -265,6 +272,13 @@ class _ImportTime:
 
     def __init__(self, index: ModuleIndex) -> None:
         self.index = index
+        self.is_certain = True  # false in a block that an import may skip
+
+    def maybe(self, statements: list[ast.stmt]) -> None:
+        """Collect from a block that an import may skip."""
+        before, self.is_certain = self.is_certain, False
+        self.run(statements)
+        self.is_certain = before
 
     def run(self, statements: list[ast.stmt]) -> None:
         """Collect from the top level, or from a block of it."""
@@ -277,13 +291,14 @@ class _ImportTime:
                     Import(module, None if alias.name == "*" else alias.name) for alias in node.names
                 ]
             elif isinstance(node, ast.If):
-                if not _is_main_guard(node.test) and not _is_type_checking(node.test):
+                if not is_main_guard(node.test) and not is_type_checking(node.test):
                     self.add(node.test)
-                    self.run(node.body)
-                self.run(node.orelse)
+                    self.maybe(node.body)
+                self.maybe(node.orelse)
             elif isinstance(node, ast.Try | ast.TryStar):
-                self.run([*node.body, *(s for handler in node.handlers for s in handler.body)])
-                self.run([*node.orelse, *node.finalbody])
+                self.run(node.body)
+                self.maybe([*(s for handler in node.handlers for s in handler.body), *node.orelse])
+                self.run(node.finalbody)
             elif isinstance(node, ast.With):
                 for item in node.items:
                     self.add(item.context_expr)
@@ -311,14 +326,15 @@ class _ImportTime:
     def add(self, node: ast.AST, makes: Iterable[str] = ()) -> None:
         calls = {
             chain[0]
-            for inner in _outside_lambdas(node)
+            for inner in outside_lambdas(node)
             if isinstance(inner, ast.Call)
             for chain in [dotted_name(inner.func)]
             if chain
         }
         self.index.import_time.append(
             ImportTimeStatement(
-                _text(node), frozenset(references_of(node)), frozenset(calls), frozenset(makes)
+                *(_text(node), frozenset(references_of(node)), frozenset(calls), frozenset(makes)),
+                self.is_certain and not may_be_skipped(node),
             )
         )
 
@@ -334,7 +350,10 @@ class _ImportTime:
             self.decorator(node.name, decorator, top=top)
         if node.bases or node.keywords:
             self.index.subclasses.add(node.name if top else "*")
-        if any((self.target(base) or ("",))[0].partition(".")[0] == "rayform" for base in node.bases):
+        bases = [getattr(b, "value", b) if isinstance(b, ast.Subscript) else b for b in node.bases]
+        targets = {target for target in map(self.target, bases) if target is not None and target[0]}
+        self.index.bases |= targets
+        if any(target[0].partition(".")[0] == "rayform" for target in targets):
             self.index.registered.add(
                 node.name if top else "*"
             )  # a materializer enters Rayform's own registry
@@ -388,18 +407,6 @@ class _ImportTime:
         return ".".join(parts[:-1]), parts[-1]
 
 
-def _outside_lambdas(node: ast.AST) -> Iterable[ast.AST]:
-    """Give a node and those inside it, but not what a `lambda` there only runs when it is called."""
-    yield node
-    for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.Lambda):
-            yield from _outside_lambdas(child)
-
-
-def _is_type_checking(test: ast.expr) -> bool:
-    return getattr(test, "id", getattr(test, "attr", "")) == "TYPE_CHECKING"
-
-
 class _Indexer:
     """Walks a module's top-level statements."""
 
@@ -414,7 +421,7 @@ class _Indexer:
         if isinstance(node, ast.Import | ast.ImportFrom):
             self.imported(node)
         elif isinstance(node, ast.If):
-            body = [] if _is_main_guard(node.test) else node.body
+            body = [] if is_main_guard(node.test) else node.body
             self.run([*body, *node.orelse], guards=(*guards, node.test))
         elif isinstance(node, ast.Try | ast.TryStar):
             handlers = [s for handler in node.handlers for s in handler.body]

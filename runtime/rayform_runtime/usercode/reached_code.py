@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+from rayform_runtime.usercode.library_classes import keeps_subclasses
 from rayform_runtime.usercode.loose_code import bytecode_text, closure_values, names_in
 from rayform_runtime.usercode.module_index import FileStamp, ModuleIndex, file_stamp, index_module
 from rayform_runtime.usercode.project_modules import find_module, is_project_file
@@ -283,7 +284,7 @@ class Walk:
         pipelines: set[str] = set()
         for statement in index.import_time:
             if any(name in pipelines or self._is_pipeline(index, name) for name in statement.calls):
-                if not statement.makes:
+                if not statement.makes and statement.is_certain:
                     break  # a worker that loads this script stops here
                 pipelines |= statement.makes
                 continue
@@ -296,7 +297,7 @@ class Walk:
             self._enter(source, index)
         for name in index.registered:
             self._add(_Unit(str(index.file), name))
-        self._class_hooks = self._class_hooks or index.has_class_hooks
+        self._class_hooks = self._class_hooks or index.has_class_hooks or _extends_registry(index)
         self._importing = frozenset()
 
     def _computed(self, index: ModuleIndex, name: str) -> None:
@@ -443,6 +444,14 @@ class Walk:
             if deeper is not None and deeper not in passed and self._reach(deeper, names, passed | {module}):
                 return True
         return False
+
+
+def _extends_registry(index: ModuleIndex) -> bool:
+    """Whether a class in a module has a base in a library that may keep a list of its subclasses."""
+    return any(
+        keeps_subclasses(module, name) and find_module(module, relative_to=index.file) is None
+        for module, name in index.bases
+    )
 
 
 def _is_library(name: str) -> bool:

@@ -6,7 +6,18 @@ import ast
 from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
 
-__all__ = ["IMPORT_ONLY", "Import", "Reference", "dotted_name", "references_of", "targets_of"]
+__all__ = [
+    "IMPORT_ONLY",
+    "Import",
+    "Reference",
+    "dotted_name",
+    "is_main_guard",
+    "is_type_checking",
+    "may_be_skipped",
+    "outside_lambdas",
+    "references_of",
+    "targets_of",
+]
 
 IMPORT_ONLY = ("<import>",)
 """The names of a reference that runs an import and uses nothing of it, as `import plugins` in a function does."""
@@ -246,3 +257,33 @@ def _local_names(body: list[ast.stmt]) -> _Scope:
     for statement in body:
         walk(statement)
     return {name: source for name, source in bound.items() if name not in outer}
+
+
+def outside_lambdas(node: ast.AST) -> Iterable[ast.AST]:
+    """Give a node and those inside it, but not what a `lambda` there only runs when it is called."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.Lambda):
+            yield from outside_lambdas(child)
+
+
+def may_be_skipped(node: ast.AST) -> bool:
+    """Whether a statement is a loop or a choice of cases, whose body may not run; a list written there isn't empty."""
+    return isinstance(node, ast.While | ast.Match) or (
+        isinstance(node, ast.For) and not getattr(node.iter, "elts", ())
+    )
+
+
+def is_main_guard(test: ast.expr) -> bool:
+    """Whether a test is `__name__ == "__main__"`; `!=` guards what an import does run."""
+    return (
+        isinstance(test, ast.Compare)
+        and isinstance(test.left, ast.Name)
+        and test.left.id == "__name__"
+        and isinstance(test.ops[0], ast.Eq)
+    )
+
+
+def is_type_checking(test: ast.expr) -> bool:
+    """Whether a test is `TYPE_CHECKING`, which is false when the program runs."""
+    return getattr(test, "id", getattr(test, "attr", "")) == "TYPE_CHECKING"

@@ -81,6 +81,87 @@ EDITS: dict[str, tuple[Files, Files, str]] = {
         {"plugins/csv.py": "def value():\n    return 2\n"},
         "read",
     ),
+    "what follows a call of the pipeline that a condition skips": (
+        {
+            "pipelines.py": """
+                import os
+                from rayform import pipeline, step
+                STATE = {}
+                def prepare():
+                    STATE["value"] = 1
+                @step
+                def read() -> int:
+                    return STATE["value"]
+                @pipeline
+                def main() -> None:
+                    read()
+                if os.environ.get("NEVER_SET"):
+                    main()
+                prepare()
+            """,
+        },
+        {
+            "pipelines.py": """
+                import os
+                from rayform import pipeline, step
+                STATE = {}
+                def prepare():
+                    STATE["value"] = 2
+                @step
+                def read() -> int:
+                    return STATE["value"]
+                @pipeline
+                def main() -> None:
+                    read()
+                if os.environ.get("NEVER_SET"):
+                    main()
+                prepare()
+            """,
+        },
+        "read",
+    ),
+    "a class that a library keeps in a registry": (
+        {
+            "pipelines.py": """
+                import models
+                from rayform import pipeline, step
+                @step
+                def read() -> int:
+                    (mapper,) = models.Base.registry.mappers
+                    return mapper.class_().value()
+                @pipeline
+                def main() -> None:
+                    read()
+            """,
+            "models.py": """
+                from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+                class Base(DeclarativeBase):
+                    pass
+                class Row(Base):
+                    __tablename__ = "rows"
+                    id: Mapped[int] = mapped_column(primary_key=True)
+                    def value(self):
+                        return read()
+                def read():
+                    return 1
+            """,
+        },
+        {
+            "models.py": """
+                from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+                class Base(DeclarativeBase):
+                    pass
+                class Row(Base):
+                    __tablename__ = "rows"
+                    id: Mapped[int] = mapped_column(primary_key=True)
+                    def value(self):
+                        return read()
+                def read():
+                    return 2
+            """,
+        },
+        "read",
+    ),
     "a method of an input's class": (
         {
             "pipelines.py": """

@@ -527,7 +527,7 @@ def test_what_hypothesis_calls_an_array_comes_back(through: Through, value: Any)
 
 @pytest.mark.parametrize("zone", [None, "UTC"])
 @pytest.mark.parametrize("kind", ["array", "series", "frame"])
-def test_loaded_times_can_be_changed(kind: str, zone: str | None, tmp_path: Path) -> None:
+def test_loaded_times_can_be_changed(kind: str, zone: str | None, tmp_path: pathlib.Path) -> None:
     """Neither Arrow's memory nor that of an index, which can't be written, reaches the user."""
     index = pd.date_range("2024", periods=3, tz=zone)
     value: Any = {"array": index.array, "series": pd.Series(index), "frame": pd.DataFrame({"a": index})}[kind]

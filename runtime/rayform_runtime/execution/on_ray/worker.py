@@ -31,6 +31,7 @@ from rayform_runtime.execution.on_ray.messages import (
     WorkerMessage,
 )
 from rayform_runtime.execution.on_ray.output import OutputPassing
+from rayform_runtime.execution.worker.forked_children import end_on_sigterm
 
 __all__ = ["CodeBundleRef", "Order", "container_end", "run_task"]
 
@@ -84,6 +85,7 @@ def run_task(packed: bytes, entry: Callable[[Task], StepResult] | None = None) -
         scheduler waits for that many. A last message on the line instead would cost a local step a third of a
         millisecond.
     """
+    end_on_sigterm()
     order: Order = pickle.loads(packed)  # noqa: S301 - from the scheduler, as all that Ray sends here
     answer = _run(order, entry or _resolve(order.entry or ""))
     try:
