@@ -30,6 +30,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from rayform_core.terminal import printable
+
 __all__ = [
     "ConflictError",
     "IntegrityError",
@@ -85,7 +87,7 @@ class PipelineFailedError(RayformError):
     def _render_traceback_(self) -> list[str]:
         """Return what a notebook shows (IPython calls this): no frames between the cell and the scheduler."""
         parts = (f"{type(self).__name__}: {self.message}", self.why, self.hint)
-        return [line for part in parts if part for line in part.splitlines()]
+        return [line for part in parts if part for line in printable(part).splitlines()]
 
 
 class UsageError(RayformError):

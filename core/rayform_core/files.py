@@ -14,7 +14,15 @@ from pathlib import Path
 
 from rayform_core.errors import ConflictError, PrerequisiteError
 
-__all__ = ["file_lock", "fsync_folder", "home", "private_folder", "storage_error", "write_atomically"]
+__all__ = [
+    "file_lock",
+    "fsync_folder",
+    "home",
+    "make_private",
+    "private_folder",
+    "storage_error",
+    "write_atomically",
+]
 
 
 def home() -> Path:
@@ -30,10 +38,31 @@ def private_folder(path: Path) -> Path:
         PrerequisiteError: it can't be made.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(path)
     except OSError as error:
         raise storage_error(error, path) from error
     return path
+
+
+def make_private(path: Path) -> None:
+    """Make `path` and its missing parents with mode 0700.
+
+    `Path.mkdir` with `parents=True` gives the mode to the last folder alone, and everyone could list the others.
+
+    Raises:
+        OSError: it can't be made, or a file has the name.
+    """
+    try:
+        path.mkdir(mode=0o700)
+    except FileNotFoundError:
+        if path.parent == path:
+            raise
+        make_private(path.parent)
+        make_private(path)
+    except OSError:
+        # The system names some other cause for a folder that is there, such as a read-only disk.
+        if not path.is_dir():
+            raise
 
 
 def storage_error(error: OSError, path: Path | str) -> PrerequisiteError:

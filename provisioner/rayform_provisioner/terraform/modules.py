@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from rayform_core.errors import IntegrityError
+from rayform_core.files import make_private
 
 __all__ = ["copy_modules", "modules_folder"]
 
@@ -51,7 +52,7 @@ def copy_modules(provider: str, target: Path) -> str:
     for inside, content in files.items():
         copy = target / inside
         if not copy.exists() or copy.read_bytes() != content:
-            copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(copy.parent)
             part = copy.with_suffix(copy.suffix + ".part")
             part.write_bytes(content)
             shutil.move(part, copy)

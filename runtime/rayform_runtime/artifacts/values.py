@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from uuid import UUID
 
 from rayform_core.errors import ConflictError, IntegrityError, RayformError, UsageError
+from rayform_core.files import make_private
 from rayform_runtime.artifacts.import_paths import TypeGoneError, import_path, resolve, types_replaced
 from rayform_runtime.artifacts.materializers.base import Materializer, prove_saved
 from rayform_runtime.artifacts.materializers.registry import (
@@ -342,7 +343,7 @@ def _save(
         else:
             worker.prove_files(value, files)
         for path, data in (files or {}).items():
-            (folder / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private((folder / path).parent)
             (folder / path).write_bytes(data)
     except OSError as error:
         if error.errno in _DISK:

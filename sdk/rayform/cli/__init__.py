@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from rayform_core.errors import PrerequisiteError, RayformError
+from rayform_core.terminal import printable
 from rayform_core.version import __version__
 
 __all__ = ["COMMANDS", "LazyGroup", "main", "rayform"]
@@ -147,6 +148,7 @@ def _run(command: click.Command, argv: list[str] | None) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
+        error.message = printable(error.message)  # type: ignore[misc]  # its text may quote an argument
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
@@ -171,10 +173,10 @@ def _run(command: click.Command, argv: list[str] | None) -> int:
 
 
 def _show(error: RayformError) -> None:
-    click.echo(f"Error: {error.message}", err=True)
+    click.echo(f"Error: {printable(error.message)}", err=True)
     for title, text in (("Why: ", error.why), ("Next:", error.hint)):
         if text:
-            lines = text.rstrip("\n").replace("\n", "\n        ")
+            lines = printable(text.rstrip("\n")).replace("\n", "\n        ")
             click.echo(f"  {title} {lines}", err=True)
 
 

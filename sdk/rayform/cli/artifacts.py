@@ -24,6 +24,7 @@ from rayform.cli.options import (
 from rayform.cli.output import (
     DROPPED,
     Column,
+    echo,
     human_time,
     json_option,
     metadata_text,
@@ -133,7 +134,7 @@ def download(name_or_id: str, path: Path, version: str | None, overwrite: bool, 
     with opened_client(stack) as client:
         view = client.get_artifact_version(name_or_id, version)
         target = view.download(path, overwrite=overwrite)
-    click.echo(f"Copied {view.name} {view.version} ({human_size(view.size)}) to {target}")
+    echo(f"Copied {view.name} {view.version} ({human_size(view.size)}) to {target}")
 
 
 @artifact.command()
@@ -166,9 +167,9 @@ def lineage(
     if json_wanted:
         print_json(graph.to_dict())
     elif form == "graphviz":
-        click.echo(graph.to_graphviz())
+        echo(graph.to_graphviz())
     else:
-        click.echo(graph.to_mermaid() if form == "mermaid" else graph.to_tree())
+        echo(graph.to_mermaid() if form == "mermaid" else graph.to_tree())
 
 
 @artifact.command()
@@ -194,10 +195,10 @@ def update(
         view = client.get_artifact_version(name_or_id, version)
         if add or remove:
             view = client.update_artifact_version(view.id, add_tags=add, remove_tags=remove)
-            click.echo(f"Tags of {view.name} {view.version}: {', '.join(view.tags) or 'none'}.")
+            echo(f"Tags of {view.name} {view.version}: {', '.join(view.tags) or 'none'}.")
         if new_name is not None:
             client.update_artifact(view.record.artifact_id, new_name=new_name)
-            click.echo(f"Renamed artifact {view.name} to {new_name}.")
+            echo(f"Renamed artifact {view.name} to {new_name}.")
 
 
 @artifact.command()
@@ -215,7 +216,7 @@ def delete(
         view = client.get_artifact_version(name_or_id, version)
         confirm(f"Delete {view.name} {view.version} ({human_size(view.size)}, {view.id})?", yes=yes)
         client.delete_artifact_version(view.id, delete_from_artifact_store=not keep_data, force=force)
-        click.echo(f"Deleted {view.name} {view.version}.")
+        echo(f"Deleted {view.name} {view.version}.")
 
 
 @artifact.command()
@@ -282,7 +283,7 @@ def prune(
     if json_wanted:
         print_json({**plain_fields(report), "size": report.size})
     elif report.removed:
-        click.echo(
+        echo(
             f"Removed {len(report.versions)} versions and {len(report.leftovers)} leftovers "
             f"({human_size(report.size)}); {report.kept} versions are kept."
         )
@@ -296,21 +297,21 @@ def prune(
 
 def _show_prune(report: PruneReport) -> None:
     if report.elsewhere:
-        click.echo(
+        echo(
             f"{report.elsewhere} versions lie in the stores of other stacks. Prune those stacks by their names."
         )
     if report.saved_by_hand:
-        click.echo(
+        echo(
             f"{report.saved_by_hand} versions were saved by hand. Name an age to remove them: --older-than 30."
         )
     if not report:
-        click.echo(f"There is nothing to prune: all {report.kept} versions are needed.")
+        echo(f"There is nothing to prune: all {report.kept} versions are needed.")
         return
     if report.versions:
-        click.echo(f"Versions that nothing needs ({report.kept} are kept):")
+        echo(f"Versions that nothing needs ({report.kept} are kept):")
         print_table(report.versions, _VERSION_COLUMNS)
     if report.leftovers:
-        click.echo("Leftovers in the store:")
+        echo("Leftovers in the store:")
         columns: list[Column[Leftover]] = [
             Column("kind", lambda lo: lo.kind),
             Column("folder", lambda lo: lo.folder, shrink=1),

@@ -13,7 +13,7 @@ import click
 
 from rayform.cli import LazyGroup
 from rayform.cli.options import stack_option
-from rayform.cli.output import json_option, print_json
+from rayform.cli.output import echo, json_option, print_json
 
 if TYPE_CHECKING:
     from rayform_runtime.cluster.from_laptop.head import ClusterHead
@@ -110,14 +110,14 @@ def dashboard(browser: bool, stack: str | None) -> None:
     with _head(stack) as head:
         head.require_ready()
         address = f"http://127.0.0.1:{head.tunnel().local_port}"
-        click.echo(f"Ray's dashboard: {address}")
-        click.echo("It asks for the cluster's token: rayform cluster ssh -- sudo cat /etc/rayform/ray_token")
+        echo(f"Ray's dashboard: {address}")
+        echo("It asks for the cluster's token: rayform cluster ssh -- sudo cat /etc/rayform/ray_token")
         if browser:
             click.launch(address)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
-            click.echo("Closed.")
+            echo("Closed.")
 
 
 @cluster.command()
@@ -146,6 +146,6 @@ def logs(what: str, lines: int, follow_: bool, stack: str | None) -> None:
         stop = threading.Event()
         try:
             for line in head.target.lines(*words, stop=stop):
-                click.echo(line.decode(errors="replace"), nl=False)
+                echo(line.decode(errors="replace"), nl=False)
         except KeyboardInterrupt:
             stop.set()

@@ -6,9 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from rayform.cli.output import Column, print_pairs, print_table
+from rayform.cli.output import Column, echo, print_pairs, print_table
 
 if TYPE_CHECKING:
     from rayform_runtime.cluster.from_laptop.head import ClusterHead
@@ -51,7 +49,7 @@ def print_cluster(overview: Mapping[str, Any]) -> None:
         Column("runs", lambda n: _counted(n["runs"]) or "-", shrink=1),
     ]
     if overview["nodes"]:
-        click.echo()
+        echo()
         print_table(overview["nodes"], columns)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from rayform.cli.output import echo
+
 __all__ = ["completion"]
 
 
@@ -23,4 +25,4 @@ def completion(shell: str) -> None:
 
     script = get_completion_class(shell)
     assert script is not None, shell
-    click.echo(script(rayform, {}, "rayform", "_RAYFORM_COMPLETE").source())
+    echo(script(rayform, {}, "rayform", "_RAYFORM_COMPLETE").source())

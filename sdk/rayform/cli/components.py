@@ -10,7 +10,7 @@ import click
 from rayform.cli import LazyGroup
 from rayform.cli.names import component_names
 from rayform.cli.options import confirm, yes_option
-from rayform.cli.output import Column, emit_list, json_option, plain_fields, print_json, print_pairs
+from rayform.cli.output import Column, echo, emit_list, json_option, plain_fields, print_json, print_pairs
 from rayform.stacks import components
 from rayform_core.errors import UsageError, nearest
 
@@ -93,7 +93,7 @@ def _group(kind: str) -> click.Group:
         settings = {k: v for k, v in parse_settings(context.args).items() if v is not None}
         _refuse_unknown(settings, kind, flavor_name)
         components.register_component(kind, name, flavor=flavor_name, config=settings, check=not skip_check)
-        click.echo(f"Registered {title} '{name}'.")
+        echo(f"Registered {title} '{name}'.")
 
     @group.command("list", help=f"List the registered {_plural(title)}.")
     @json_option
@@ -102,7 +102,7 @@ def _group(kind: str) -> click.Group:
         emit_list(records, _COLUMNS, json_wanted=json_wanted, empty=f"No {_plural(title)} are registered.")
         for record in records:
             if record.problem and not json_wanted:
-                click.echo(record.problem, err=True)
+                echo(record.problem, err=True)
 
     @group.command(help=f"Show {_a(title)} and the stacks that use it.")
     @click.argument("name", shell_complete=component_names)
@@ -137,13 +137,13 @@ def _group(kind: str) -> click.Group:
             raise UsageError("There is nothing to change.", hint="Write settings as --name value.")
         _refuse_unknown(settings, kind, components.read_component(kind, name).flavor)
         components.update_component(kind, name, settings, check=not skip_check)
-        click.echo(f"Updated {title} '{name}'.")
+        echo(f"Updated {title} '{name}'.")
 
     @group.command(help=f"Check that {_a(title)} can be reached and used.")
     @click.argument("name", shell_complete=component_names)
     def check(name: str) -> None:
         components.check_component(components.read_component(kind, name))
-        click.echo(f"Checked {title} '{name}': it can be used.")
+        echo(f"Checked {title} '{name}': it can be used.")
 
     @group.command(help=f"Remove the registration of {_a(title)}; its data and infrastructure stay.")
     @click.argument("name", shell_complete=component_names)
@@ -152,7 +152,7 @@ def _group(kind: str) -> click.Group:
         components.read_component(kind, name)
         confirm(f"Remove the registration of {title} '{name}'?", yes=yes)
         components.delete_component(kind, name)
-        click.echo(f"Removed the registration of {title} '{name}'.")
+        echo(f"Removed the registration of {title} '{name}'.")
 
     return group
 
@@ -219,10 +219,10 @@ def describe(kind: str, name: str, json_wanted: bool) -> None:
             ("summary", selected.summary),
         ]
     )
-    click.echo()
+    echo()
     for line in (model.__doc__ or "").strip().splitlines():
-        click.echo(line.removeprefix("    "))
-    click.echo()
+        echo(line.removeprefix("    "))
+    echo()
     for key, field in model.model_fields.items():
         note = "required" if field.is_required() else f"default {field.default!r}"
-        click.echo(f"  --{key.replace('_', '-')}  ({note})")
+        echo(f"  --{key.replace('_', '-')}  ({note})")

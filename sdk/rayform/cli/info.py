@@ -9,7 +9,7 @@ from importlib import metadata
 
 import click
 
-from rayform.cli.output import json_option, print_json, print_pairs
+from rayform.cli.output import echo, json_option, print_json, print_pairs
 from rayform_core.version import __version__
 
 __all__ = ["info", "version"]
@@ -31,7 +31,7 @@ def version(json_wanted: bool) -> None:
     if json_wanted:
         print_json({"version": __version__})
     else:
-        click.echo(__version__)
+        echo(__version__)
 
 
 @click.command()

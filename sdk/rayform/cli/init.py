@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from rayform.cli.output import echo
+
 __all__ = ["init"]
 
 _TEMPLATES = {
@@ -33,6 +35,6 @@ def init(folder: str, template: str | None) -> None:
 
     target = Path(folder).expanduser()
     for path in make_project(target, template or "minimal"):
-        click.echo(f"  {path}")
+        echo(f"  {path}")
     where = "" if target.resolve() == Path.cwd().resolve() else f"cd {folder} && "
-    click.echo(f"\nRun it: {where}python run.py")
+    echo(f"\nRun it: {where}python run.py")

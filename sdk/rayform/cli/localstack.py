@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from rayform.cli.output import json_option, print_json
+from rayform.cli.output import echo, json_option, print_json
 from rayform_core.errors import NotFoundError
 
 __all__ = ["localstack"]
@@ -20,7 +20,7 @@ def localstack() -> None:
 
 
 def _report(text: str) -> None:
-    click.echo(f"  {text}", err=True)
+    echo(f"  {text}", err=True)
 
 
 @localstack.command()
@@ -70,9 +70,9 @@ def up(
         layers_limit=int(layers_gib * 2**30),
         report=_report,
     )
-    click.echo(f"The emulated cloud is up ({time.monotonic() - start:.1f} s).")
-    click.echo(f"  API       {state.endpoint}   (keys: `rayform localstack env`)")
-    click.echo(f"  registry  {state.registry}")
+    echo(f"The emulated cloud is up ({time.monotonic() - start:.1f} s).")
+    echo(f"  API       {state.endpoint}   (keys: `rayform localstack env`)")
+    echo(f"  registry  {state.registry}")
 
 
 @localstack.command()
@@ -95,7 +95,7 @@ def env() -> None:
         "AWS_DEFAULT_REGION": state.region,
     }
     for name, value in values.items():
-        click.echo(f"export {name}={shlex.quote(value)}")
+        echo(f"export {name}={shlex.quote(value)}")
 
 
 @localstack.command()
@@ -109,42 +109,38 @@ def status(json_wanted: bool) -> None:
         print_json(facts)
         return
     if not facts.get("cloud"):
-        click.echo("There is no emulated cloud. Start one: rayform localstack up.")
+        echo("There is no emulated cloud. Start one: rayform localstack up.")
         return
     health = "answers" if facts["running"] else "DOESN'T answer"
-    click.echo(f"Emulated cloud {facts['cloud']} ({facts['engine']}, {facts['region']}): the API {health}.")
-    click.echo(f"  API       {facts['endpoint']}")
-    click.echo(f"  registry  {facts['registry']}")
+    echo(f"Emulated cloud {facts['cloud']} ({facts['engine']}, {facts['region']}): the API {health}.")
+    echo(f"  API       {facts['endpoint']}")
+    echo(f"  registry  {facts['registry']}")
     for name, process in facts["processes"].items():
         state = "runs" if process["alive"] else "is DEAD; start it again: rayform localstack up"
-        click.echo(f"  {name:<9} process {process['pid']} {state}")
+        echo(f"  {name:<9} process {process['pid']} {state}")
     for item in facts["instances"]:
         _show_instance(item)
     for item in facts["databases"]:
         fault = f"  {item['fault']}" if item["fault"] else ""
-        click.echo(f"  database {item['id']}  {item['status']}  {item['private_ip']}:{item['port']}{fault}")
+        echo(f"  database {item['id']}  {item['status']}  {item['private_ip']}:{item['port']}{fault}")
 
 
 def _show_instance(item: dict[str, Any]) -> None:
     gib = 2**30
     name = f" ({item['name']})" if item["name"] else ""
-    click.echo(f"  {item['id']}{name}  {item['state']}  {item['type']}  {item['private_ip']}  {item['ssh']}")
+    echo(f"  {item['id']}{name}  {item['state']}  {item['type']}  {item['private_ip']}  {item['ssh']}")
     scaled = (
         f"    its type has {item['cpus']} CPUs, {item['memory_bytes'] / gib:.0f} GiB, {item['gpus']} GPUs; here it "
         f"gets at most {item['cpu_limit']} CPUs and {item['memory_limit_bytes'] / gib:.1f} GiB"
     )
-    click.echo(scaled + (", and GPUs are only simulated" if item["gpus"] else ""))
+    echo(scaled + (", and GPUs are only simulated" if item["gpus"] else ""))
     boot = item["boot"] or {}
     if boot.get("phase") == "done" and boot.get("code") not in {0, None}:
-        click.echo(
-            f"    user data FAILED with exit code {boot['code']}: rayform localstack logs {item['id']}"
-        )
+        echo(f"    user data FAILED with exit code {boot['code']}: rayform localstack logs {item['id']}")
     elif boot:
-        click.echo(f"    user data: {'finished' if boot['phase'] == 'done' else 'running'}")
+        echo(f"    user data: {'finished' if boot['phase'] == 'done' else 'running'}")
     if item["interruption"]:
-        click.echo(
-            f"    spot interruption: {item['interruption']['action']} at {item['interruption']['time']}"
-        )
+        echo(f"    spot interruption: {item['interruption']['action']} at {item['interruption']['time']}")
 
 
 @localstack.command()
@@ -163,7 +159,7 @@ def logs(what: str, lines: int, follow: bool) -> None:
     from rayform_localstack import inspection
 
     log = inspection.log_of(what, lines)
-    click.echo(log, nl=not log.endswith("\n"))
+    echo(log, nl=not log.endswith("\n"))
     while follow:
         time.sleep(1)
         text = inspection.log_of(what, lines)
@@ -171,7 +167,7 @@ def logs(what: str, lines: int, follow: bool) -> None:
             # Print only new lines: those after the last line that was already printed.
             last = log.splitlines()[-1] if log.splitlines() else ""
             tail = text.rpartition(last)[2] if last and last in text else text
-            click.echo(tail.strip("\n"))
+            echo(tail.strip("\n"))
             log = text
 
 
@@ -184,9 +180,9 @@ def down(layers: bool) -> None:
     start = time.monotonic()
     removed = cloud.down(_report, layers=layers)
     if removed:
-        click.echo(f"Removed the emulated cloud ({time.monotonic() - start:.1f} s).")
+        echo(f"Removed the emulated cloud ({time.monotonic() - start:.1f} s).")
     else:
-        click.echo("There was no emulated cloud.")
+        echo("There was no emulated cloud.")
 
 
 @localstack.command()
@@ -195,7 +191,7 @@ def reset() -> None:
     from rayform_localstack import cloud
 
     state = cloud.reset(_report)
-    click.echo(f"An empty emulated cloud is up at {state.endpoint}.")
+    echo(f"An empty emulated cloud is up at {state.endpoint}.")
 
 
 @localstack.command()
@@ -215,7 +211,7 @@ def interrupt(instance: str, notice_seconds: float | None) -> None:
     """
     from rayform_localstack import faults
 
-    click.echo(json.dumps(faults.interrupt(instance, notice_seconds)))
+    echo(json.dumps(faults.interrupt(instance, notice_seconds)))
 
 
 @localstack.command()
@@ -226,7 +222,7 @@ def cut(instance: str, restore: bool) -> None:
     from rayform_localstack import faults
 
     faults.cut(instance, restore=restore)
-    click.echo(f"{instance} is {'connected again' if restore else 'cut off from the network'}.")
+    echo(f"{instance} is {'connected again' if restore else 'cut off from the network'}.")
 
 
 @localstack.command()
@@ -236,7 +232,7 @@ def kill(instance: str) -> None:
     from rayform_localstack import faults
 
     faults.kill(instance)
-    click.echo(f"Killed {instance}.")
+    echo(f"Killed {instance}.")
 
 
 @localstack.command()
@@ -245,4 +241,4 @@ def build() -> None:
     from rayform_localstack import images
 
     for name, tag in images.ensure(_report).items():
-        click.echo(f"{name:<9} {tag}")
+        echo(f"{name:<9} {tag}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rayform.cli import LazyGroup
+from rayform.cli.output import echo
 
 if TYPE_CHECKING:
     from rayform.migration.findings import Finding
@@ -40,21 +41,21 @@ def from_zenml(path: Path, check: bool) -> None:
 
     migration = migration_of(path)
     for change in migration.changes:
-        click.echo(diff_of(change), nl=False)
+        echo(diff_of(change), nl=False)
     if not check:
         migration.write()
     if migration.changes:
-        click.echo()
+        echo()
     count = len(migration.changes)
     files = f"{count} file{'s' * (count != 1)}"
-    click.echo(f"{files} would change; nothing was written." if check else f"{files} changed.")
+    echo(f"{files} would change; nothing was written." if check else f"{files} changed.")
     if not migration.findings:
-        click.echo("Nothing needs a human.")
+        echo("Nothing needs a human.")
         return
     number = len(migration.findings)
-    click.echo(f"\n{number} place{'s' * (number != 1)} need{'s' * (number == 1)} a human:")
+    echo(f"\n{number} place{'s' * (number != 1)} need{'s' * (number == 1)} a human:")
     for name, finding in migration.findings:
-        click.echo(_shown(name, finding))
+        echo(_shown(name, finding))
 
 
 def _shown(name: str, finding: Finding) -> str:

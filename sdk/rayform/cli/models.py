@@ -22,6 +22,7 @@ from rayform.cli.options import (
 )
 from rayform.cli.output import (
     Column,
+    echo,
     human_time,
     json_option,
     metadata_text,
@@ -114,7 +115,7 @@ def describe(name: str, version: str | None, stack: str | None, json_wanted: boo
         ]
     )
     if newest:
-        click.echo()
+        echo()
         print_table(newest, _VERSION_COLUMNS)
 
 
@@ -162,7 +163,7 @@ def promote(name: str, version: str, stage: str, force: bool, stack: str | None)
     with opened_client(stack) as client:
         before = client.get_model_version(name, version)
         after = before.set_stage(stage, force=force)
-        click.echo(f"{after.name} {after.version}: {before.stage.value} → {after.stage.value}")
+        echo(f"{after.name} {after.version}: {before.stage.value} → {after.stage.value}")
 
 
 @model.command()
@@ -191,7 +192,7 @@ def copy(
             print_json({**plain_fields(copied.record), "artifacts": plain(artifacts)})
             return
         size = sum(a.size for a in artifacts)
-        click.echo(
+        echo(
             f"Copied {copied.name} {copied.version} ({copied.stage.value}) from stack '{source}': "
             f"{len(artifacts)} artifact{'s' if len(artifacts) != 1 else ''}, {size:,} bytes."
         )
@@ -264,7 +265,7 @@ def update(
                 add_tags=add,
                 remove_tags=remove,
             )
-            click.echo(f"Updated model {new_name or name}.")
+            echo(f"Updated model {new_name or name}.")
             return
         if license is not None:
             raise UsageError(
@@ -273,7 +274,7 @@ def update(
         view = client.update_model_version(
             name, version, name=new_name, description=description, add_tags=add, remove_tags=remove
         )
-        click.echo(f"Updated version {view.version} of model {view.name}.")
+        echo(f"Updated version {view.version} of model {view.name}.")
 
 
 @model.command()
@@ -289,9 +290,9 @@ def delete(name: str, version: str | None, force: bool, yes: bool, stack: str | 
             model = client.get_model(name)
             confirm(f"Delete model '{model.name}' with all its versions?", yes=yes)
             client.delete_model(model.id, force=force)
-            click.echo(f"Deleted model {model.name}.")
+            echo(f"Deleted model {model.name}.")
             return
         view = client.get_model_version(name, version)
         confirm(f"Delete version '{view.version}' of model '{view.name}'?", yes=yes)
         client.delete_model_version(view.name, view.version, force=force)
-        click.echo(f"Deleted version {view.version} of model {view.name}.")
+        echo(f"Deleted version {view.version} of model {view.name}.")

@@ -15,6 +15,7 @@ import click
 from rayform.cli.names import stack_names
 from rayform.cli.output import Column, Json, emit_page, json_option, plain
 from rayform_core.errors import UsageError
+from rayform_core.terminal import printable
 
 if TYPE_CHECKING:
     from rayform.reading.client import Client
@@ -200,4 +201,4 @@ def confirm(question: str, *, yes: bool) -> None:
         raise UsageError(
             f"{question} There is no terminal to ask on.", hint="Add --yes to continue without being asked."
         )
-    click.confirm(question, abort=True, err=True)
+    click.confirm(printable(question), abort=True, err=True)

@@ -10,7 +10,6 @@ import functools
 import json
 import math
 import os
-import re
 import shutil
 import sys
 import unicodedata
@@ -22,6 +21,8 @@ from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import click
 
+from rayform_core.terminal import escaped_json, printable
+
 if TYPE_CHECKING:
     from rayform_runtime.catalog.entities import Page
 
@@ -29,6 +30,7 @@ __all__ = [
     "DROPPED",
     "Column",
     "Json",
+    "echo",
     "emit_list",
     "emit_page",
     "human_duration",
@@ -40,6 +42,7 @@ __all__ = [
     "print_json",
     "print_pairs",
     "print_table",
+    "secho",
     "styled_status",
     "use_colour",
 ]
@@ -65,7 +68,6 @@ _STATUS_COLOURS = {
 
 DROPPED = 9
 """From this `Column.shrink` on, a column is left out if the terminal is too narrow."""
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,31 @@ def use_colour() -> bool:
     if os.environ.get("FORCE_COLOR"):
         return True
     return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def echo(
+    text: object = "", *, err: bool = False, nl: bool = True, color: bool | None = None, raw: bool = False
+) -> None:
+    """Print text; what is no colour among its control characters is written out (`rayform_core.terminal`).
+
+    All commands print through this function, because most text comes from steps, catalogs or clouds.
+
+    Args:
+        text: the text.
+        err: print to standard error.
+        nl: end with a line break.
+        color: keep colours; by default on terminals.
+        raw: print the text as it is.
+    """
+    if raw:
+        click.echo(str(text), err=err, nl=nl, color=True)
+    else:
+        click.echo(printable(str(text)), err=err, nl=nl, color=color)
+
+
+def secho(text: object, *, fg: str, bold: bool = False, err: bool = False) -> None:
+    """Print text in a colour; see `echo`."""
+    echo(click.style(str(text), fg=fg, bold=bold), err=err)
 
 
 def styled_status(status: str) -> str:
@@ -189,10 +216,9 @@ def metadata_text(metadata: Mapping[str, object]) -> str:
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON; characters that UTF-8 lacks (half a surrogate pair) are escaped."""
+    """Print a value as JSON; characters that a terminal obeys, or that UTF-8 lacks, are escaped."""
     text = json.dumps(plain(value), indent=2, ensure_ascii=False)
-    # They only occur within strings, where `\ud83d` means the same.
-    click.echo(_SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
+    click.echo(escaped_json(text))
 
 
 def emit_list(
@@ -209,7 +235,7 @@ def emit_list(
     elif items:
         print_table(items, columns)
     else:
-        click.echo(empty, err=True)
+        echo(empty, err=True)
 
 
 def emit_page(
@@ -235,24 +261,24 @@ def emit_page(
     elif page.items:
         print_table(page.items, columns)
         if page.total > len(page.items):
-            click.echo(
+            echo(
                 f"Page {page.page} of {page.pages}, {page.total} in all (--page, --size, --filter).", err=True
             )
     elif page.total:
-        click.echo(f"There is no page {page.page}: the last one is {page.pages}.", err=True)
+        echo(f"There is no page {page.page}: the last one is {page.pages}.", err=True)
     else:
-        click.echo(empty, err=True)
+        echo(empty, err=True)
 
 
 def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
     """Print lines of `key  value` with aligned values; pairs without a value are left out."""
-    rows = [(key, text) for key, text in pairs if text != ""]
+    rows = [(printable(key, colours=False), printable(text)) for key, text in pairs if text != ""]
     width = max((_width(key) for key, _ in rows), default=0)
     for key, text in rows:
-        first, *rest = text.splitlines() or [""]
-        click.echo(_bold(key) + " " * (width - _width(key) + 2) + first, color=use_colour())
+        first, *rest = text.split("\n")
+        echo(_bold(key) + " " * (width - _width(key) + 2) + first, color=use_colour())
         for line in rest:
-            click.echo(" " * (width + 2) + line, color=use_colour())
+            echo(" " * (width + 2) + line, color=use_colour())
 
 
 def print_table(items: Sequence[T], columns: Sequence[Column[T]]) -> None:
@@ -262,9 +288,9 @@ def print_table(items: Sequence[T], columns: Sequence[Column[T]]) -> None:
         max(len(column.title), *(_width(row[index]) for row in cells)) for index, column in enumerate(columns)
     ]
     _fit(widths, columns)
-    click.echo(_bold(_line([column.title for column in columns], widths, columns)), color=use_colour())
+    echo(_bold(_line([column.title for column in columns], widths, columns)), color=use_colour())
     for row in cells:
-        click.echo(_coloured(_line(row, widths, columns), row, columns), color=use_colour())
+        echo(_coloured(_line(row, widths, columns), row, columns), color=use_colour())
 
 
 def _line(row: Sequence[str], widths: Sequence[int], columns: Sequence[Column[T]]) -> str:
@@ -308,7 +334,7 @@ def _room() -> int | None:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split()) if any(c in text for c in "\n\r\t") else text
+    return printable(" ".join(text.split()) if any(c in text for c in "\n\r\t") else text, colours=False)
 
 
 def _width(text: str) -> int:

@@ -12,6 +12,7 @@ from rayform.cli.names import pipeline_names
 from rayform.cli.options import PageRequest, confirm, opened_client, page_options, stack_option, yes_option
 from rayform.cli.output import (
     Column,
+    echo,
     human_duration,
     human_time,
     json_option,
@@ -77,7 +78,7 @@ def describe(name: str, stack: str | None, json_wanted: bool) -> None:
             ("steps", "\n".join(_step_line(step) for step in steps)),
         ]
     )
-    click.echo()
+    echo()
     columns: list[Column[RunView]] = [
         Column("status", lambda run: run.status.value),
         Column("run", lambda run: run.name, shrink=1),
@@ -107,4 +108,4 @@ def delete(name: str, yes: bool, stack: str | None) -> None:
         view = client.get_pipeline(name)
         confirm(f"Delete all {view.record.runs} runs of pipeline '{name}'?", yes=yes)
         count = client.delete_pipeline(name)
-        click.echo(f"Deleted {count} runs of pipeline '{name}'.")
+        echo(f"Deleted {count} runs of pipeline '{name}'.")

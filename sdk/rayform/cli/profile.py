@@ -10,7 +10,7 @@ from rayform import stacks
 from rayform.cli import LazyGroup
 from rayform.cli.names import profile_names
 from rayform.cli.options import confirm, yes_option
-from rayform.cli.output import Column, emit_list, json_option
+from rayform.cli.output import Column, echo, emit_list, json_option
 from rayform_core.errors import IntegrityError
 
 __all__ = ["profile"]
@@ -48,7 +48,7 @@ def _target_of(profile: str) -> str | None:
     try:
         return stacks.profile_target(profile)
     except IntegrityError as error:  # list the other profiles anyway
-        click.echo(f"Profile '{profile}' can't be read: {error}", err=True)
+        echo(f"Profile '{profile}' can't be read: {error}", err=True)
         return None
 
 
@@ -58,10 +58,10 @@ def _target_of(profile: str) -> str | None:
 def create(name: str, activate: bool) -> None:
     """Create a profile, a separate group of stacks."""
     stacks.create_profile(name)
-    click.echo(f"Created profile '{name}'.")
+    echo(f"Created profile '{name}'.")
     if activate:
         stacks.set_active_profile(name)
-        click.echo(f"Profile '{name}' is active.")
+        echo(f"Profile '{name}' is active.")
 
 
 @profile.command("set")
@@ -69,9 +69,9 @@ def create(name: str, activate: bool) -> None:
 def set_(name: str) -> None:
     """Make a profile the active one."""
     stacks.set_active_profile(name)
-    click.echo(f"Profile '{name}' is active.")
+    echo(f"Profile '{name}' is active.")
     if (active := stacks.active_profile()) != name:
-        click.echo(
+        echo(
             f"In this folder '{active}' stays active: RAYFORM_PROFILE or the folder's pin sets it.", err=True
         )
 
@@ -90,7 +90,7 @@ def target(target: str | None, unset: bool) -> None:
 
             target = resolve_target(target).name
         stacks.set_profile_target(target)
-    click.echo(f"Stacks of profile '{name}' are deployed to: {stacks.profile_target() or 'aws (not set)'}")
+    echo(f"Stacks of profile '{name}' are deployed to: {stacks.profile_target() or 'aws (not set)'}")
 
 
 @profile.command()
@@ -100,4 +100,4 @@ def delete(name: str, yes: bool) -> None:
     """Delete a profile without stacks."""
     confirm(f"Delete the profile '{name}'?", yes=yes)
     stacks.delete_profile(name)
-    click.echo(f"Profile '{name}' is deleted.")
+    echo(f"Profile '{name}' is deleted.")

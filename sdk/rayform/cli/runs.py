@@ -15,6 +15,7 @@ from rayform.cli.output import (
     DROPPED,
     Column,
     Json,
+    echo,
     human_duration,
     human_time,
     json_option,
@@ -42,6 +43,11 @@ def runs() -> None:
     """List, describe, follow, resume, stop and delete pipeline runs."""
 
 
+_raw_option = click.option(
+    "--raw",
+    is_flag=True,
+    help="Print control characters of logs as they are: your terminal obeys them.",
+)
 _COLUMNS: list[Column[Run]] = [
     Column("status", lambda run: run.status.value),
     Column("run", lambda run: run.name, shrink=2),
@@ -118,35 +124,39 @@ def describe(run: str, stack: str | None, json_wanted: bool) -> None:
         ]
     )
     if steps:
-        click.echo()
+        echo()
         print_table(steps, _STEP_COLUMNS)
     _show_reasons(steps)
     if record.status.value in ("failed", "interrupted", "stopped"):
-        click.echo(f"\nContinue where it ended: rayform runs resume {record.name}")
+        echo(f"\nContinue where it ended: rayform runs resume {record.name}")
 
 
 def _show_reasons(steps: Sequence[StepRun]) -> None:
     for step in steps:
         if step.status.value == "skipped" and "skipped_because" in step.metadata:
-            click.echo(f"\n{step_title(step)}: skipped, because {step.metadata['skipped_because']}")
+            echo(f"\n{step_title(step)}: skipped, because {step.metadata['skipped_because']}")
         if step.error is not None:
-            click.echo(f"\n{step_title(step)}: {step.error.type}: {step.error.message}")
+            echo(f"\n{step_title(step)}: {step.error.type}: {step.error.message}")
             if step.error.traceback:
-                click.echo(step.error.traceback.rstrip())
+                echo(step.error.traceback.rstrip())
 
 
 @runs.command()
 @click.argument("run", shell_complete=run_names)
 @click.argument("step", required=False)
 @click.option("-f", "--follow", "follow_", is_flag=True, help="Continue printing until the run ends.")
+@_raw_option
 @stack_option
-def logs(run: str, step: str | None, follow_: bool, stack: str | None) -> None:
-    """Print the logs of a run's steps or of one STEP, and then the tracebacks of failed steps."""
+def logs(run: str, step: str | None, follow_: bool, raw: bool, stack: str | None) -> None:
+    """Print the logs of a run's steps or of one STEP, and then the tracebacks of failed steps.
+
+    Colours are kept; other control characters are written out, such as \\x1b, unless --raw is given.
+    """
     with opened_client(stack) as client:
         view = client.get_pipeline_run(run)
         if step is not None and not follow_:
             _ = view.steps[step.partition("[")[0]]  # an unknown step raises an error that names the steps
-        printer = _LogPrinter(client, step, prefix=step is None)
+        printer = _LogPrinter(client, step, prefix=step is None, raw=raw)
         steps: Sequence[StepRun] = ()
         for _, steps in _states(client, view, until_end=follow_):
             printer.print_new(steps)
@@ -170,12 +180,14 @@ class _LogPrinter:
         client: of the stack that has the logs.
         step: print only the logs of this step, or of this instance of a mapped step.
         prefix: begin each line with the step's name.
+        raw: print control characters as they are.
     """
 
-    def __init__(self, client: Client, step: str | None, *, prefix: bool) -> None:
+    def __init__(self, client: Client, step: str | None, *, prefix: bool, raw: bool) -> None:
         self.client = client
         self.step = step
         self.prefix = prefix
+        self.raw = raw
         # How many bytes of each step's log were read, by the step's title. Grows with each `print_new`.
         self._position: dict[str, int] = {}
         # The last bytes that were read of each log, if they aren't a whole line yet. Replaced by each `print_new`.
@@ -215,19 +227,20 @@ class _LogPrinter:
     def _print(self, title: str, lines: Sequence[bytes]) -> None:
         for line in lines:
             text = line.decode(errors="replace").rstrip("\r")
-            click.echo(f"{title} | {text}" if self.prefix else text)
+            echo(f"{title} | {text}" if self.prefix else text, raw=self.raw)
 
 
 @runs.command()
 @click.argument("run", shell_complete=run_names)
+@_raw_option
 @stack_option
-def follow(run: str, stack: str | None) -> None:
+def follow(run: str, raw: bool, stack: str | None) -> None:
     """Print the steps and logs of a run until it ends; exits with the run's exit code."""
     from rayform_core.errors import PipelineFailedError
 
     with opened_client(stack) as client:
         view = client.get_pipeline_run(run)
-        printer = _LogPrinter(client, None, prefix=True)
+        printer = _LogPrinter(client, None, prefix=True, raw=raw)
         printed: dict[str, str] = {}
         steps: Sequence[StepRun] = ()
         for latest, steps in _states(client, view, until_end=True):
@@ -238,9 +251,9 @@ def follow(run: str, stack: str | None) -> None:
                 if printed.get(title) != status:
                     printed[title] = status
                     took = f" in {human_duration(step.started_at, step.ended_at)}" if step.ended_at else ""
-                    click.echo(f"{title}: {styled_status(status)}{took}")
+                    echo(f"{title}: {styled_status(status)}{took}")
         printer.finish(steps)
-        click.echo(f"Run {view.name}: {styled_status(view.status.value)}")
+        echo(f"Run {view.name}: {styled_status(view.status.value)}")
         if view.status.value != "completed":
             raise PipelineFailedError(
                 f"Run '{view.name}' ended {view.status.value}.",
@@ -274,10 +287,10 @@ def stop(run: str, stack: str | None) -> None:
     with opened_client(stack) as client:
         view = client.get_pipeline_run(run)
         if view.status.is_finished:
-            click.echo(f"Run {view.name} has already ended: {view.status.value}.")
+            echo(f"Run {view.name} has already ended: {view.status.value}.")
             return
         stop_run(client, view)
-        click.echo(f"Asked run {view.name} to stop.")
+        echo(f"Asked run {view.name} to stop.")
 
 
 @runs.command()
@@ -290,4 +303,4 @@ def delete(run: str, yes: bool, stack: str | None) -> None:
         view = client.get_pipeline_run(run)
         confirm(f"Delete run '{view.name}'?", yes=yes)
         client.delete_pipeline_run(view.id)
-        click.echo(f"Deleted run {view.name}.")
+        echo(f"Deleted run {view.name}.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from rayform.cli.output import echo
+
 __all__ = ["terraform"]
 
 
@@ -34,7 +36,7 @@ def install(release: str | None, source: str | None, sha256: str | None) -> None
     from rayform_provisioner.terraform.install import install as fetch
 
     path = fetch(release or PINNED, source or RELEASES, sha256)
-    click.echo(f"Terraform {release or PINNED} is at {path}.")
+    echo(f"Terraform {release or PINNED} is at {path}.")
 
 
 @terraform.command()
@@ -44,8 +46,8 @@ def version() -> None:
 
     settings = TerraformSettings()
     program = settings.version
-    click.echo(f"{program.product} {program.version} at {program.path}")
-    click.echo(f"Providers: {settings.mirror or 'the public registry'}")
+    echo(f"{program.product} {program.version} at {program.path}")
+    echo(f"Providers: {settings.mirror or 'the public registry'}")
 
 
 @terraform.command()
@@ -65,6 +67,6 @@ def configure(binary: str | None, mirror: str | None, plugin_cache: str | None) 
 
     stored = TerraformSettings.store(binary=binary, mirror=mirror, plugin_cache=plugin_cache)
     for key, value in sorted(stored.items()):
-        click.echo(f"{key}: {value}")
+        echo(f"{key}: {value}")
     if not stored:
-        click.echo("Nothing is set.")
+        echo("Nothing is set.")

@@ -16,6 +16,7 @@ from rayform.launching.progress import PlainProgress, Progress, cache_table
 from rayform.launching.run_names import new_run_name
 from rayform.stacks.open import open_stack
 from rayform_core.ids import new_id
+from rayform_core.terminal import printable
 from rayform_runtime.catalog.entities import RunStatus
 from rayform_runtime.components import ComponentKind, Stack
 from rayform_runtime.execution.interface import RunRequest
@@ -105,7 +106,7 @@ def execute(request: RunRequest, stack: Stack) -> RunView:
             progress.summaries.update(cached_summaries(stack, request.run_id, unseen))
     progress.finish(outcome)
     if request.explain_cache:
-        progress.out.write("\n" + "\n".join(cache_table(request.spec, outcome.cache)) + "\n")
+        progress.out.write("\n" + printable("\n".join(cache_table(request.spec, outcome.cache))) + "\n")
     if outcome.status not in (RunStatus.COMPLETED, RunStatus.RUNNING):
         raise failed_run_error(
             request,

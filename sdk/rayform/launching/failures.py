@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rayform_core.errors import PipelineFailedError, RayformError
+from rayform_core.terminal import printable
 from rayform_runtime.catalog.entities import RunStatus
 from rayform_runtime.usercode.tracebacks import is_framework_file, user_traceback
 
@@ -123,7 +124,7 @@ def keep_tracebacks_short() -> None:
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if isinstance(error, RayformError):
-            sys.stderr.write(_readable(error, trace))
+            sys.stderr.write(printable(_readable(error, trace)))
         elif isinstance(error, KeyboardInterrupt) and _is_within_rayform(trace):
             sys.stderr.write("Interrupted.\n")  # the run's display has shown how to go on
         else:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rayform.launching.progress import Progress, closing_lines, duration, event_lines
+from rayform_core.terminal import printable
 from rayform_runtime.catalog.entities import StepStatus
 from rayform_runtime.execution.interface import RunEvent, RunOutcome
 
@@ -41,6 +42,11 @@ _WORST_FIRST = (
     StepStatus.CACHED,
 )
 _RUNNING = (StepStatus.RUNNING, StepStatus.RETRYING)
+
+
+def _text(text: str, style: str = "") -> Text:
+    """Return text with its own colours; other control characters are written out."""
+    return Text.from_ansi(printable(text), style=style)
 
 
 class LiveProgress(Progress):
@@ -83,7 +89,7 @@ class LiveProgress(Progress):
         self.console.print(
             Text.assemble(
                 "Run ",
-                (self.run_name, "bold"),
+                (printable(self.run_name, colours=False), "bold"),
                 f" on stack '{self.stack_name}': {count} step{'s' * (count != 1)}",
             )
         )
@@ -93,10 +99,12 @@ class LiveProgress(Progress):
         if event.kind == "log":
             for line in event_lines(event, seconds, self.width):
                 name, _, text = line.partition("] ")
-                self.console.print(Text.assemble((name + "] ", "dim cyan"), text))
+                self.console.print(
+                    Text.assemble((printable(name, colours=False) + "] ", "dim cyan"), _text(text))
+                )
         elif event.kind == "restart":
             for line in event_lines(event, seconds, self.width):
-                self.console.print(Text(line, "yellow"))
+                self.console.print(_text(line, "yellow"))
         elif event.kind == "phase":
             self._show_phase(event)
         elif event.kind == "step" and event.step_key is not None and event.step_status is not None:
@@ -116,7 +124,7 @@ class LiveProgress(Progress):
             else:
                 self.phases.pop(text, None)
         if event.seconds is not None:
-            self.console.print(Text(f"  {text} ({duration(event.seconds)})", "dim"))
+            self.console.print(_text(f"  {text} ({duration(event.seconds)})", "dim"))
 
     def _set_status(self, key: str, status: StepStatus, map_index: int | None) -> None:
         if map_index is None:
@@ -140,7 +148,7 @@ class LiveProgress(Progress):
         now = time.time()
         with self.lock:
             lines: list[RenderableType] = [
-                Text(f"{text} … {duration(now - since)}", "yellow") for text, since in self.phases.items()
+                _text(f"{text} … {duration(now - since)}", "yellow") for text, since in self.phases.items()
             ]
             return Group(*lines, self._table(now, max(4, self.console.height - 4 - len(lines))))
 
@@ -164,7 +172,7 @@ class LiveProgress(Progress):
                 note = (
                     ", ".join(f"{count} {status}" for status, count in sorted(totals.items())) + f"  {note}"
                 )
-            table.add_row(mark, Text(key, "bold" if status in _RUNNING else ""), Text(f"{note}", "dim"))
+            table.add_row(mark, _text(key, "bold" if status in _RUNNING else ""), _text(note, "dim"))
         if len(shown) < len(self.status):
             totals = Counter(self.status.values())
             table.add_row("", Text("…"), Text(", ".join(f"{n} {s}" for s, n in totals.items()), "dim"))
@@ -195,4 +203,4 @@ class LiveProgress(Progress):
                 self.console.print(self._table(time.time(), 40))
         for line in closing_lines(self, outcome):
             failed = outcome is not None and outcome.errors and line.startswith("Step '")
-            self.console.print(Text(line, "bold red" if failed else ""))
+            self.console.print(_text(line, "bold red" if failed else ""))

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 from rayform.authoring.signatures import UNNAMED_OUTPUT
 from rayform.launching.failures import SHOWN_ERRORS
+from rayform_core.terminal import printable
 from rayform_runtime.catalog.entities import RunStatus, StepStatus
 from rayform_runtime.execution.interface import CacheDecision, RunEvent, RunOutcome
 
@@ -177,7 +178,7 @@ class PlainProgress(Progress):
         self._instances = {}
 
     def _write(self, text: str) -> None:
-        self.out.write(text + "\n")
+        self.out.write(printable(text) + "\n")
         self.out.flush()
 
     def _count_cached(self, event: RunEvent) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rayform_core.errors import ConflictError, UsageError
+from rayform_core.files import make_private
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -124,7 +125,7 @@ def _copied_data(source: Client, target: Client, artifact: ArtifactVersion) -> N
     ):
         for file in manifest.files:
             place = Path(staged, file.path)
-            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(place.parent)
             shutil.copyfile(folder / file.path, place)
         try:
             uri, written = target.artifact_store.commit(

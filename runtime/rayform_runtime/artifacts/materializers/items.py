@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict, cast
 
+from rayform_core.files import make_private
 from rayform_runtime.artifacts.import_paths import import_path, resolve
 from rayform_runtime.artifacts.materializers.base import Materializer, prove_saved
 from rayform_runtime.artifacts.materializers.registry import (
@@ -60,7 +61,7 @@ class ItemWriter:
         check_loadable(kind, chosen, f"{self._name}{where}")
         number = len(self._items)
         place = self._folder / _FOLDER / str(number)
-        place.mkdir(mode=0o700, parents=True)
+        make_private(place)
         worker = chosen()
         worker.save(item, place)
         prove_saved(worker, item, place)

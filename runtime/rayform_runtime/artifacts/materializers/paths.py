@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from rayform_core.errors import UsageError
+from rayform_core.files import make_private
 from rayform_runtime.artifacts.materializers.base import Materializer, short
 
 __all__ = ["PathMaterializer"]
@@ -106,7 +107,7 @@ class PathMaterializer(Materializer):
             if source.exists():  # an empty folder doesn't, in a store without folders
                 shutil.copytree(source, target, copy_function=shutil.copyfile, dirs_exist_ok=True)
         for relative in about["folders"]:
-            self._inside(target, relative).mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self._inside(target, relative))
         for relative in about["executable"]:
             self._inside(target, relative).chmod(0o700)
         return target
@@ -136,7 +137,7 @@ class PathMaterializer(Materializer):
 def _scratch() -> Path:
     base = os.environ.get("RAYFORM_SCRATCH")
     if base:
-        Path(base).mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(Path(base))
         return Path(tempfile.mkdtemp(prefix="path-", dir=base))
     folder = tempfile.mkdtemp(prefix="rayform-path-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from rayform_core.errors import ConflictError
-from rayform_core.files import private_folder, storage_error
+from rayform_core.files import make_private, private_folder, storage_error
 from rayform_runtime.artifacts.stores.interface import Manifest
 
 __all__ = ["copy_artifact", "new_target"]
@@ -33,7 +33,7 @@ def copy_artifact(folder: Path, target: Path, manifest: Manifest) -> None:
     try:
         for file in manifest.files:
             destination = target / file.path
-            destination.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(destination.parent)
             shutil.copyfile(folder / file.path, destination, follow_symlinks=False)
             destination.chmod(0o600)
     except OSError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from rayform_core.errors import UsageError
-from rayform_core.files import storage_error
+from rayform_core.files import make_private, storage_error
 from rayform_runtime.artifacts.stores.digest import descriptor_digest
 from rayform_runtime.artifacts.stores.interface import (
     MANIFEST_NAME,
@@ -298,7 +298,7 @@ def write_embedded(folder: Path, manifest: Manifest) -> None:
     """
     try:
         for path, content in manifest.embedded.items():
-            (folder / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private((folder / path).parent)
             write_new_file(folder / path, content)
     except OSError as error:
         raise storage_error(error, folder) from error

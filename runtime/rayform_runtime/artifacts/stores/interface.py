@@ -16,6 +16,7 @@ from typing import ClassVar, NamedTuple
 from uuid import UUID
 
 from rayform_core.errors import ConflictError, IntegrityError, UsageError
+from rayform_core.files import make_private
 from rayform_runtime.artifacts.stores.keys import version_id
 
 __all__ = [
@@ -212,7 +213,7 @@ class ArtifactStore(abc.ABC):
         """Commit files that are in memory, `{path: content}` with safe relative paths; otherwise like `commit`."""
         with self.staging(id) as folder:
             for path, data in files.items():
-                (folder / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_private((folder / path).parent)
                 (folder / path).write_bytes(data)
             return self.commit(id, folder, type=type, materializer=materializer, metadata=metadata)
 

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from uuid import UUID
 
 from rayform_core.errors import NotFoundError, PrerequisiteError, UsageError
+from rayform_core.files import make_private
 from rayform_runtime.artifacts.stores.files import (
     check_digest,
     read_whole,
@@ -306,7 +307,7 @@ class LocalArtifactStore(ArtifactStore):
         self._make_ready()
         temporary = self.root / _STAGING / f"put-{os.urandom(8).hex()}"
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(path.parent)
             try:
                 with syncing() as durable:
                     write_new_file(temporary, data, durable=durable)
@@ -354,7 +355,7 @@ class LocalArtifactStore(ArtifactStore):
         if self._ready:
             return
         try:
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self.root)
             for name in (VERSIONS, _STAGING):
                 (self.root / name).mkdir(mode=0o700, exist_ok=True)
             sync_folder(self.root)

@@ -18,7 +18,7 @@ from pathlib import Path
 from uuid import UUID
 
 from rayform_core.errors import ConflictError, NotFoundError, PrerequisiteError, RayformError
-from rayform_core.files import storage_error
+from rayform_core.files import make_private, storage_error
 from rayform_runtime.artifacts.stores.background import Background
 from rayform_runtime.artifacts.stores.cache import ArtifactCache
 from rayform_runtime.artifacts.stores.copying import copy_artifact
@@ -327,7 +327,7 @@ class RemoteArtifactStore(ArtifactStore):
         pending: Sequence[StoredFile] = manifest.files
         for _ in range(_TRIES):
             for file in pending:
-                (folder / file.path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_private((folder / file.path).parent)
                 (folder / file.path).unlink(missing_ok=True)
             try:
                 digests = self._download(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rayform.cli.options import confirm, yes_option
-from rayform.cli.output import json_option, print_json
+from rayform.cli.output import echo, json_option, print_json, secho
 from rayform.cli.stack.selection import (
     DEFINITION_FILE,
     definition_argument,
@@ -76,7 +76,7 @@ def init(
     text = text_of(preset, stack=name, region=region, owner=owner or whoami().split("@")[0], allow=allow)
     parse_definition(text, str(path))
     write_atomically(path, text, mode=0o644)
-    click.echo(f"Wrote {path}. Next: rayform stack plan {path}")
+    echo(f"Wrote {path}. Next: rayform stack plan {path}")
 
 
 @click.command("validate")
@@ -100,8 +100,8 @@ def validate(definition: Path, online: bool, schema: bool, target: str | None) -
 
         cloud = cloud_of(loaded.definition.provider)
         for warning in cloud.resolve(loaded, resolve_target(target or usual_target())).warnings:
-            click.secho(f"Note: {warning}", fg="yellow", err=True)
-    click.echo(f"{definition} is a valid definition of stack '{loaded.definition.name}'.")
+            secho(f"Note: {warning}", fg="yellow", err=True)
+    echo(f"{definition} is a valid definition of stack '{loaded.definition.name}'.")
 
 
 @click.command("plan")
@@ -171,16 +171,16 @@ def _plan_offline(loaded: LoadedDefinition, json_wanted: bool) -> None:
         print_json({"cost": _cost_json(cost), "differences": differences, "data_at_risk": at_risk})
         return
     for line in cost.lines:
-        click.echo(
+        echo(
             f"  {line.what:<48} ${line.always:.4f}/h always  ${line.awake:.4f}/h awake  ${line.most:.4f}/h at most"
         )
     print_cost(cost)
     for difference in differences:
-        click.echo(f"  ~ {difference}")
+        echo(f"  ~ {difference}")
     for risk in at_risk:
-        click.secho(f"DATA AT RISK  {risk}", fg="red", bold=True)
+        secho(f"DATA AT RISK  {risk}", fg="red", bold=True)
     if not at_risk:
-        click.echo("No data is at risk.")
+        echo("No data is at risk.")
 
 
 @click.command("deploy")
@@ -236,11 +236,9 @@ def deploy(
     awake = update_head(lifecycle, progress, wait=wait)
     progress.close()
     if awake:
-        click.echo(
-            f"Stack '{name}' is deployed. Head: {head_address(outputs)}. Next: rayform stack set {name}"
-        )
+        echo(f"Stack '{name}' is deployed. Head: {head_address(outputs)}. Next: rayform stack set {name}")
     else:
-        click.echo(
+        echo(
             f"Stack '{name}' is deployed. Its head is asleep. Start it: rayform stack start {name}. Changes of the "
             "cluster take effect then."
         )
@@ -257,7 +255,7 @@ def outputs(name: str | None, json_wanted: bool) -> None:
         print_json(values)
         return
     for key, value in sorted(values.items()):
-        click.echo(f"{key}: {value if isinstance(value, str) else json.dumps(value)}")
+        echo(f"{key}: {value if isinstance(value, str) else json.dumps(value)}")
 
 
 @click.command("refresh")
@@ -273,7 +271,7 @@ def refresh(name: str | None, target: str | None) -> None:
         progress.note("The head hasn't reported its SSH host keys yet. Refresh again when it has booted.")
     progress.close()
     stacks.register_deployed(lifecycle.name, lifecycle.registration())
-    click.echo(f"Stack '{lifecycle.name}' is up to date.")
+    echo(f"Stack '{lifecycle.name}' is up to date.")
 
 
 @click.command("destroy")
@@ -298,7 +296,7 @@ def destroy(name: str | None, delete_data: bool, keep_data: bool, yes: bool, tar
         progress.close()
         print_plan(summary, destroying=True)
         for run in running_runs(lifecycle):
-            click.secho(f"Run '{run}' is running on it now, and would be stopped.", fg="yellow", err=True)
+            secho(f"Run '{run}' is running on it now, and would be stopped.", fg="yellow", err=True)
         if yes:
             return True
         if not sys.stdin.isatty():
@@ -307,7 +305,7 @@ def destroy(name: str | None, delete_data: bool, keep_data: bool, yes: bool, tar
             )
         typed = click.prompt(f"Type the stack's name ({lifecycle.name}) to destroy it", default="", err=True)
         if typed != lifecycle.name:
-            click.echo("This isn't the stack's name: nothing was destroyed.")
+            echo("This isn't the stack's name: nothing was destroyed.")
             return False
         return True
 
@@ -317,11 +315,11 @@ def destroy(name: str | None, delete_data: bool, keep_data: bool, yes: bool, tar
         return
     stacks.unregister_deployed(record.reference)
     what = "nothing that Rayform made" if lifecycle.others_left else "nothing in the cloud"
-    click.echo(f"Destroyed stack '{lifecycle.name}': {what} has its tag any more.")
+    echo(f"Destroyed stack '{lifecycle.name}': {what} has its tag any more.")
     for resource in lifecycle.others_left:
-        click.echo(f"Left alone, since it is no part of the stack: {resource}.")
+        echo(f"Left alone, since it is no part of the stack: {resource}.")
     for item in kept:
-        click.echo(f"Kept: {item}. {how_to_adopt(item)}")
+        echo(f"Kept: {item}. {how_to_adopt(item)}")
 
 
 def how_to_adopt(item: str) -> str:
@@ -350,7 +348,7 @@ def history(name: str | None, json_wanted: bool) -> None:
     for entry in entries:
         counts = f"+{entry.added} ~{entry.changed} -{entry.removed}"
         failure = f"  {entry.error}" if entry.error else ""
-        click.echo(
+        echo(
             f"{entry.at}  {entry.operation:<8} {entry.result:<11} {counts:<14} {entry.seconds:7.1f} s  "
             f"{entry.who}  {entry.reference}{failure}"
         )
@@ -367,6 +365,4 @@ def export_terraform(directory: Path, definition: Path, target: str | None) -> N
     loaded = load(definition)
     lifecycle, _ = lifecycle_of(loaded.definition.name, target, quiet=True, may_move=True)
     files = lifecycle.export(loaded, directory)
-    click.echo(
-        f"Wrote {len(files)} files to {directory}. Next: cd {directory} && terraform init && terraform plan"
-    )
+    echo(f"Wrote {len(files)} files to {directory}. Next: cd {directory} && terraform init && terraform plan")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rayform.cli.options import confirm, yes_option
+from rayform.cli.output import echo
 
 if TYPE_CHECKING:
     from rayform_runtime.cluster.config import RayOrchestratorConfig
@@ -37,8 +38,8 @@ def start(name: str | None) -> None:
     from rayform_runtime.cluster.from_laptop.power import start_head
 
     stack, config = _orchestrator(name)
-    start_head(config, click.echo)
-    click.echo(f"The cluster of stack '{stack}' is ready.")
+    start_head(config, echo)
+    echo(f"The cluster of stack '{stack}' is ready.")
 
 
 @click.command("stop")
@@ -50,5 +51,5 @@ def stop(name: str | None, yes: bool) -> None:
 
     stack, config = _orchestrator(name)
     confirm(f"Stop the cluster of stack '{stack}' and every run on it?", yes=yes)
-    stop_cluster(config, click.echo)
-    click.echo(f"The cluster of stack '{stack}' is stopped. Start it again: rayform stack start {stack}")
+    stop_cluster(config, echo)
+    echo(f"The cluster of stack '{stack}' is stopped. Start it again: rayform stack start {stack}")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rayform.cli.output import echo, secho
+
 if TYPE_CHECKING:
     from rayform_provisioner.definitions.costs import CostEstimate
     from rayform_provisioner.terraform.plans import Change, PlanSummary
@@ -82,12 +84,12 @@ class DeployProgress:
         if self.quiet:
             return
         self._clear()
-        click.echo(text, err=True)
+        echo(text, err=True)
         self._draw()
 
     def _clear(self) -> None:
         if self._live_lines:
-            click.echo(f"\x1b[{self._live_lines}F\x1b[J", err=True, nl=False)
+            echo(f"\x1b[{self._live_lines}F\x1b[J", err=True, nl=False, raw=True)
             self._live_lines = 0
 
     def _draw(self) -> None:
@@ -101,7 +103,7 @@ class DeployProgress:
         if len(self.running) > _MOST_SHOWN:
             lines.append(f"          … and {len(self.running) - _MOST_SHOWN} more")
         lines.append(f"{self._clock()}  {self.done} of {self.total} done")
-        click.echo("\n".join(click.style(line, dim=True) for line in lines), err=True)
+        echo("\n".join(click.style(line, dim=True) for line in lines), err=True)
         self._live_lines = len(lines)
 
 
@@ -112,40 +114,40 @@ def print_plan(summary: PlanSummary, *, destroying: bool = False) -> None:
     count = summary.count
     if destroying:
         kept = f", {count('forget')} are kept" if count("forget") else ""
-        click.echo(
+        echo(
             f"\n{count('delete')} resources of stack '{summary.name}' ({summary.reference}) will be removed{kept}."
         )
         for component, content in sorted(summary.holdings.items()):
-            click.echo(f"  {component} holds {content}")
+            echo(f"  {component} holds {content}")
     elif summary.changes:
-        click.echo(
+        echo(
             f"\n{count('create')} to create, {count('update')} to change, {count('replace')} to replace, "
             f"{count('delete')} to remove, {count('import')} to import."
         )
     else:
-        click.echo(f"Stack '{summary.name}' is up to date: nothing to do.")
+        echo(f"Stack '{summary.name}' is up to date: nothing to do.")
     for warning in summary.warnings:
-        click.secho(f"Note: {warning}", fg="yellow")
+        secho(f"Note: {warning}", fg="yellow")
     for risk in summary.data_at_risk if not destroying else []:
-        click.secho(f"DATA AT RISK  {risk} would be lost", fg="red", bold=True)
+        secho(f"DATA AT RISK  {risk} would be lost", fg="red", bold=True)
     if summary.cost is not None:
         print_cost(summary.cost)
 
 
 def print_cost(cost: CostEstimate) -> None:
     """Print an estimate of the cost."""
-    click.echo(
+    echo(
         f"Cost at list prices of {cost.as_of}: ${cost.hourly:.3f} an hour awake (${cost.monthly:,.0f} a month), "
         f"${cost.hourly_at_most:.2f} an hour with all workers, ${cost.idle_monthly:.2f} a month asleep; "
         "without traffic and stored data."
     )
     if cost.unknown:
-        click.echo(f"  Without a known price: {', '.join(cost.unknown)}.")
+        echo(f"  Without a known price: {', '.join(cost.unknown)}.")
 
 
 def _print_change(change: Change) -> None:
     sign, colour = _SIGNS.get(change.action, ("?", "white"))
     because = f"  (because of {', '.join(change.because)})" if change.because else ""
-    click.echo(f"  {click.style(sign, fg=colour)} {change.address}{because}")
+    echo(f"  {click.style(sign, fg=colour)} {change.address}{because}")
     for field in change.fields[:6]:
-        click.echo(f"      {field}")
+        echo(f"      {field}")

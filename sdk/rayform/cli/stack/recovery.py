@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from rayform.cli.options import confirm, yes_option
+from rayform.cli.output import echo
 from rayform.cli.stack.selection import lifecycle_of, selected_stack, target_option
 
 __all__ = ["new_key", "unlock"]
@@ -23,12 +24,12 @@ def unlock(name: str | None, yes: bool, target: str | None) -> None:
     lifecycle, _ = lifecycle_of(selected_stack(name), target, quiet=True)
     holder = lifecycle.lock_holder()
     if holder is None:
-        click.echo(f"Stack '{lifecycle.name}' isn't locked.")
+        echo(f"Stack '{lifecycle.name}' isn't locked.")
         return
-    click.echo(f"{holder.who} has held the lock since {holder.created} ({holder.operation}).")
+    echo(f"{holder.who} has held the lock since {holder.created} ({holder.operation}).")
     confirm("Remove the lock? Answer yes only if that command is no longer running.", yes=yes)
     lifecycle.unlock(holder)
-    click.echo(
+    echo(
         f"Removed the lock. The next `rayform stack deploy` or `rayform stack destroy {lifecycle.name}` looks for what "
         "that command left."
     )
@@ -48,7 +49,7 @@ def new_key(name: str | None, yes: bool, target: str | None) -> None:
             yes=yes,
         )
     lifecycle.replace_key()
-    click.echo(f"Wrote {lifecycle.folder.key_file}. If there was an old key, it is kept next to it.")
-    click.echo(
+    echo(f"Wrote {lifecycle.folder.key_file}. If there was an old key, it is kept next to it.")
+    echo(
         "Next: rayform stack deploy. It replaces the head and ends all runs on the cluster; no data is lost."
     )

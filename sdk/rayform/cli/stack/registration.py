@@ -12,7 +12,16 @@ from rayform import stacks
 from rayform.cli import LazyGroup
 from rayform.cli.names import stack_names
 from rayform.cli.options import confirm, yes_option
-from rayform.cli.output import Column, emit_list, json_option, plain, print_json, print_pairs, use_colour
+from rayform.cli.output import (
+    Column,
+    echo,
+    emit_list,
+    json_option,
+    plain,
+    print_json,
+    print_pairs,
+    use_colour,
+)
 from rayform.stacks import components
 
 __all__ = ["DEPLOYED", "stack"]
@@ -120,7 +129,7 @@ def list_(profile: str | None, json_wanted: bool) -> None:
     if not json_wanted:
         for row in rows:
             if row["problem"]:
-                click.echo(str(row["problem"]), err=True)
+                echo(str(row["problem"]), err=True)
 
 
 @stack.command()
@@ -160,10 +169,10 @@ def _read(name: str | None) -> stacks.StackRecord:
 def set_(name: str, here: bool) -> None:
     """Make a stack the active one."""
     path = stacks.set_active_stack(name, here=Path.cwd() if here else None)
-    click.echo(f"Stack '{name}' is active" + (f" in {path.parent.parent}." if here else "."))
+    echo(f"Stack '{name}' is active" + (f" in {path.parent.parent}." if here else "."))
     active = stacks.active_stack_name()
     if active.name != name:
-        click.echo(f"In this folder '{active.name}' stays active: {active.source} sets it.", err=True)
+        echo(f"In this folder '{active.name}' stays active: {active.source} sets it.", err=True)
 
 
 @stack.command()
@@ -175,7 +184,7 @@ def get(json_wanted: bool) -> None:
     if json_wanted:
         print_json({"name": active.name, "profile": active.profile, "source": active.source})
     else:
-        click.echo(active.name, color=use_colour())
+        echo(active.name, color=use_colour())
 
 
 def _component_options(command: Callable[..., R]) -> Callable[..., R]:
@@ -211,10 +220,10 @@ def register(
         catalog=catalog or "default",
         container_registry=container_registry,
     )
-    click.echo(f"Registered stack '{name}'.")
+    echo(f"Registered stack '{name}'.")
     if activate:
         stacks.set_active_stack(name)
-        click.echo(f"Stack '{name}' is active.")
+        echo(f"Stack '{name}' is active.")
 
 
 @stack.command()
@@ -238,7 +247,7 @@ def update(
         container_registry=container_registry,
         catalog=catalog,
     )
-    click.echo(f"Updated stack '{record.name}'.")
+    echo(f"Updated stack '{record.name}'.")
 
 
 @stack.command()
@@ -247,7 +256,7 @@ def update(
 def rename(name: str, new_name: str) -> None:
     """Rename a stack."""
     stacks.rename_stack(name, new_name)
-    click.echo(f"Renamed stack '{name}' to '{new_name}'.")
+    echo(f"Renamed stack '{name}' to '{new_name}'.")
 
 
 @stack.command()
@@ -256,7 +265,7 @@ def rename(name: str, new_name: str) -> None:
 def copy(name: str, new_name: str) -> None:
     """Register a second stack with the same components."""
     stacks.copy_stack(name, new_name)
-    click.echo(f"Registered stack '{new_name}'.")
+    echo(f"Registered stack '{new_name}'.")
 
 
 @stack.command()
@@ -271,15 +280,15 @@ def delete(name: str, with_components: bool, yes: bool) -> None:
     """Remove a stack's registration; its infrastructure stays (rayform stack destroy removes that)."""
     record = stacks.read_stack(name)
     if record.reference:
-        click.echo(
+        echo(
             f"The stack is deployed as '{record.reference}': its infrastructure stays and keeps costing money. "
             f"`rayform stack destroy {name}` removes it.",
             err=True,
         )
     confirm(f"Remove the registration of stack '{name}'?", yes=yes)
     for component in stacks.delete_stack(name, with_components=with_components):
-        click.echo(f"Removed the registration of component '{component}'.")
-    click.echo(f"Removed the registration of stack '{name}'.")
+        echo(f"Removed the registration of component '{component}'.")
+    echo(f"Removed the registration of stack '{name}'.")
 
 
 @stack.command("export")
@@ -289,7 +298,7 @@ def export_(name: str | None, file: Path | None) -> None:
     """Write a stack and its components as YAML, without secrets, to FILE or standard output."""
     text = stacks.export_stack(_read(name).name)
     if file is None:
-        click.echo(text, nl=False)
+        echo(text, nl=False)
         return
     from rayform_core.errors import ConflictError
     from rayform_core.files import write_atomically
@@ -297,7 +306,7 @@ def export_(name: str | None, file: Path | None) -> None:
     if file.exists():
         raise ConflictError(f"'{file}' exists already.", hint="Choose another name, or remove the file.")
     write_atomically(file, text)
-    click.echo(f"Wrote stack '{_read(name).name}' to {file}.")
+    echo(f"Wrote stack '{_read(name).name}' to {file}.")
 
 
 @stack.command("import")
@@ -306,7 +315,7 @@ def export_(name: str | None, file: Path | None) -> None:
 def import_(file: TextIO, name: str | None) -> None:
     """Register a stack and its components from an exported FILE (- reads standard input)."""
     record = stacks.import_stack(file.read(), name=name, where=str(file.name))
-    click.echo(f"Registered stack '{record.name}'.")
+    echo(f"Registered stack '{record.name}'.")
 
 
 @stack.command("export-requirements")
@@ -314,4 +323,4 @@ def import_(file: TextIO, name: str | None) -> None:
 def export_requirements(name: str | None) -> None:
     """Print the pip requirements of a stack."""
     for line in stacks.export_requirements(_read(name).name):
-        click.echo(line)
+        echo(line)

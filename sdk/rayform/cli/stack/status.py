@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rayform.cli.output import json_option, print_json
+from rayform.cli.output import echo, json_option, print_json, secho
 from rayform.cli.stack.selection import lifecycle_of, selected_stack, target_option
 
 if TYPE_CHECKING:
@@ -113,27 +113,25 @@ def running_runs(lifecycle: Lifecycle) -> list[str]:
 def _print_status(
     lifecycle: Lifecycle, record: StackRecord, facts: dict[str, Any], drift: PlanSummary | None
 ) -> None:
-    click.echo(f"{record.name} ({record.reference}): {record.status}, {record.target}, {record.region}")
-    click.echo(
+    echo(f"{record.name} ({record.reference}): {record.status}, {record.target}, {record.region}")
+    echo(
         f"  created {_when(record.created)}"
         + (f", last deployed {_when(record.deployed)}" if record.deployed else "")
     )
     if record.status != "deployed":
-        click.echo(f"  {_unfinished(lifecycle.folder.holder(), record)}")
+        echo(f"  {_unfinished(lifecycle.folder.holder(), record)}")
     for item in facts.get("components", []):
         colour = {"healthy": "green", "asleep": "cyan"}.get(item["state"], "red")
         detail = f"  {item['detail']}" if item["detail"] else ""
-        click.echo(
-            f"  {item['component']:<20}{click.style(item['state'], fg=colour)}  {item['name']}{detail}"
-        )
+        echo(f"  {item['component']:<20}{click.style(item['state'], fg=colour)}  {item['name']}{detail}")
     for kind, count in facts.get("workers", {}).items():
-        click.echo(f"  workers             {count} × {kind}")
+        echo(f"  workers             {count} × {kind}")
     if "dollars_an_hour" in facts:
-        click.echo(f"  cost now            about ${facts['dollars_an_hour']:.3f} an hour")
+        echo(f"  cost now            about ${facts['dollars_an_hour']:.3f} an hour")
     if drift is not None:
         _print_drift(drift)
     elif "drift_error" in facts:
-        click.secho(f"  drift               unknown: {facts['drift_error']}", fg="yellow")
+        secho(f"  drift               unknown: {facts['drift_error']}", fg="yellow")
     if "cluster" in facts:
         _print_cluster(facts["cluster"])
 
@@ -157,21 +155,19 @@ def _print_drift(drift: PlanSummary) -> None:
 
     drift.cost = None
     if drift.changes:
-        click.secho(
-            "  Drift: the cloud has changed since the last deploy. A deploy would do this:", fg="yellow"
-        )
+        secho("  Drift: the cloud has changed since the last deploy. A deploy would do this:", fg="yellow")
         print_plan(drift)
     else:
-        click.echo("  drift               none")
+        echo("  drift               none")
 
 
 def _print_cluster(overview: dict[str, Any]) -> None:
     from rayform.cli.cluster_view import print_cluster
 
     if "unreachable" in overview:
-        click.secho(f"  cluster             unknown: {overview['unreachable']}", fg="yellow")
+        secho(f"  cluster             unknown: {overview['unreachable']}", fg="yellow")
         return
-    click.echo()
+    echo()
     print_cluster(overview)
 
 
