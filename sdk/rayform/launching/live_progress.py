@@ -90,7 +90,7 @@ class LiveProgress(Progress):
             Text.assemble(
                 "Run ",
                 (printable(self.run_name, colours=False), "bold"),
-                f" on stack '{self.stack_name}': {count} step{'s' * (count != 1)}",
+                f" on stack '{printable(self.stack_name, colours=False)}': {count} step{'s' * (count != 1)}",
             )
         )
         self.live.start()

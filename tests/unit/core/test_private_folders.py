@@ -36,7 +36,7 @@ def _mode(path: Path) -> int:
 
 @pytest.mark.usefixtures("umask")
 def test_every_missing_parent_is_private(tmp_path: Path) -> None:
-    """A folder and each parent that had to be made have mode 0700, whatever the umask; folders that existed keep theirs."""
+    """A folder and each parent that had to be made get mode 0700; folders that existed keep theirs."""
     there = tmp_path / "there"
     there.mkdir()
     before = _mode(there)
