@@ -104,7 +104,7 @@ def _filled(shape: Sequence[int], elements: Sequence[object], dtype: Any) -> obj
 
     if math.prod(shape) != len(elements):
         raise ValueError(f"{len(elements)} elements don't fill an array of shape {tuple(shape)}")
-    array = np.empty(len(elements), dtype=dtype)
+    array: Any = np.empty(len(elements), dtype=dtype)
     for index, element in enumerate(elements):  # one by one: `array[:] = elements` would unpack lists
         array[index] = element
     return array.reshape(shape)
