@@ -97,8 +97,8 @@ def test_spawned_workers_return_what_plain_calls_return(name: str, tmp_path: Pat
 def test_workers_of_ray_return_what_plain_calls_return(tmp_path: Path) -> None:
     """On a Ray of this machine the same holds, for arguments, `__main__` and own types.
 
-    `pools_without_guard.py` is left out. It hung since Ray's handler of SIGTERM is inherited by children of a fork, which
-    plain Ray shows too. `test_forked_children.py` tests what prevents that; with it the script was not run on Ray yet.
+    `pools_without_guard.py` is left out. It hung since children of a fork inherit Ray's handler of SIGTERM, which plain
+    Ray shows too. `test_forked_children.py` tests what prevents that; with it the script was not run on Ray yet.
     """
     environment = {**os.environ, "RAYFORM_HOME": str(tmp_path / "home")}
     for arguments in (
