@@ -38,7 +38,7 @@ setup_python() {
   [ -x .venv/bin/python ] || "$uv" venv --quiet --python "$python" .venv
   # Compiled once here, since some environments forbid Python to write bytecode as it goes.
   "$uv" pip install --quiet --compile-bytecode --python .venv/bin/python -c constraints.txt \
-    -e '.[aws,gcp,localstack,migrate,numpy,pandas,polars,pyarrow,sklearn,torch,pillow,matplotlib]' \
+    -e '.[aws,gcp,localstack,migrate,numpy,pandas,polars,pyarrow,sklearn,torch,pillow,matplotlib,server]' \
     --group test --group lint --group docs
   echo "$stamp" > .venv/.rayform-setup
 }

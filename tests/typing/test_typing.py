@@ -18,7 +18,9 @@ INTENDED = Path(__file__).with_name("intended_use.py")
 def test_mypy_accepts_intended_use(tmp_path: Path) -> None:
     """mypy in strict mode sees the types that the file asserts and refuses what it marks as wrong."""
     command = [sys.executable, "-m", "mypy", "--strict", "--warn-unused-ignores", "--config-file="]
-    rooms = [str(REPOSITORY / room) for room in ("core", "sdk", "runtime", "provisioner", "localstack")]
+    rooms = [
+        str(REPOSITORY / room) for room in ("core", "sdk", "runtime", "server", "provisioner", "localstack")
+    ]
     done = subprocess.run(
         [
             *command,

@@ -36,6 +36,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "rayform.cli.components:container_registry",
         "Register, list, describe, check and delete container registries.",
     ),
+    "dashboard": (
+        "rayform.cli.dashboard:dashboard",
+        "Show runs, artifacts, models and stacks in a browser.",
+    ),
     "flavor": (
         "rayform.cli.components:flavor",
         "List the flavors of components, and describe their settings.",

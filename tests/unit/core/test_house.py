@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = ("core/rayform_core", "runtime/rayform_runtime", "sdk/rayform", "provisioner/rayform_provisioner",
-            "localstack/rayform_localstack")  # fmt: skip
+            "localstack/rayform_localstack", "server/rayform_server")  # fmt: skip
 FILES = [
     path
     for package in PACKAGES

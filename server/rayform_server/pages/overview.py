@@ -1,0 +1,81 @@
+"""The first page: what runs, what failed, what ran last."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from rayform_server import context, formats
+
+if TYPE_CHECKING:
+    from rayform_runtime.catalog.entities import Run
+    from rayform_runtime.catalog.interface import Catalog
+
+__all__ = ["overview"]
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Failed runs of a pipeline with the same error."""
+
+    pipeline: str
+    error: str
+    runs: list[Run]
+
+
+def overview(request: Request) -> Response:
+    """Show the runs in progress, the failures of the last week and the newest runs."""
+    from rayform_runtime.catalog.entities import Query
+
+    client = context.client_of(request)
+    catalog = client.catalog
+    week_ago = datetime.now(UTC) - timedelta(days=7)
+    failed = catalog.list_runs(
+        Query({"status": ["failed", "interrupted"], "created_at": f"gte:{week_ago.isoformat()}"}, size=200)
+    )
+    newest = catalog.list_runs(Query(size=10))
+    live = catalog.unfinished_runs()[:20]
+    return context.page(
+        request,
+        "overview.html",
+        live=[(run, *_progress(catalog, run)) for run in live],
+        failures=_grouped(failed.items),
+        failed=failed.total,
+        newest=newest.items,
+        total=newest.total,
+    )
+
+
+def _grouped(runs: tuple[Run, ...]) -> list[Failures]:
+    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    for run in runs:
+        message = f"{run.error.type}: {run.error.message}" if run.error else run.status.value
+        groups[run.pipeline, formats.short(message, 160)].append(run)
+    rows = [Failures(pipeline, error, found) for (pipeline, error), found in groups.items()]
+    return sorted(rows, key=lambda row: -len(row.runs))[:10]
+
+
+def _progress(catalog: Catalog, run: Run) -> tuple[int, int, float | None]:
+    """Return a run's ended and known steps, and the seconds that it still needs if it takes as long as earlier ones."""
+    from rayform_runtime.catalog.entities import Query
+
+    steps = catalog.list_step_runs(run.id)
+    ended = sum(1 for step in steps if step.ended_at is not None)
+    past = catalog.list_runs(Query({"pipeline": run.pipeline, "status": "completed"}, size=10)).items
+    times = [
+        seconds for each in past if (seconds := formats.took(each.started_at, each.ended_at)) is not None
+    ]
+    passed = formats.took(run.started_at, None)
+    left = max(statistics.median(times) - passed, 0.0) if times and passed is not None else None
+    return ended, max(len(steps), _step_count(catalog, run)), left
+
+
+def _step_count(catalog: Catalog, run: Run) -> int:
+    steps = catalog.get_run(run.id).spec.get("steps")
+    return len(steps) if isinstance(steps, list) else 0
