@@ -14,7 +14,6 @@ import hashlib
 import io
 import json
 import re
-import shlex
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,15 @@ from pathlib import Path, PurePosixPath
 
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_core.version import __version__
+from rayform_runtime.images.dockerfile import (
+    image_name,
+    path_in_image,
+    quoted,
+    refuse_control_characters,
+    url_word,
+    variable_name,
+    word,
+)
 from rayform_runtime.images.local_wheels import find_local_wheels
 from rayform_runtime.images.requirements import (
     read_requirements,
@@ -50,6 +58,12 @@ class ImagePlatform:
     ray: str
     python: str
     wheel: Path
+
+    def __post_init__(self) -> None:
+        """Refuse versions that aren't ones: a head reports them, and they go into the Dockerfile."""
+        for name, version in (("Ray", self.ray), ("Python", self.python)):
+            message = f"The cluster reports {name} {version!r}, which isn't a version."
+            word(version, r"[0-9][0-9A-Za-z.+!-]*", message, "Run `rayform stack status` to check the head.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +122,13 @@ def plan_image(
         UsageError: a login or secret would enter a layer, or a value is malformed.
         NotFoundError: a file that `spec` names is missing.
     """
+    refuse_control_characters(spec)
     _refuse_secrets(spec)
     if spec.dockerfile is not None:
         return _from_dockerfile(spec, project, platform)
     files: dict[str, bytes | Path] = {}
     base = spec.base_image or base_image
-    lines = [f"FROM {_image_name(base)}", "USER root"]
+    lines = [f"FROM {image_name(base)}", "USER root"]
     if spec.ca_bundle is not None:
         files["image/ca.pem"] = _file(project, spec.ca_bundle, "ca_bundle")
         lines += [
@@ -130,7 +145,7 @@ def plan_image(
         lines += _copy_layer(project, target, source, files)
     if spec.environment:
         lines.append(
-            "ENV " + " ".join(f"{_name(k)}={_quoted(v)}" for k, v in sorted(spec.environment.items()))
+            "ENV " + " ".join(f"{variable_name(k)}={quoted(v)}" for k, v in sorted(spec.environment.items()))
         )
     return _named(lines, files, {}, base)
 
@@ -139,6 +154,12 @@ def _from_dockerfile(spec: ImageSpec, project: Path, platform: ImagePlatform) ->
     """Plan a user-defined Dockerfile with the project as its context, and Rayform's layer on top."""
     assert spec.dockerfile is not None
     own = _file(project, spec.dockerfile, "dockerfile").read_text()
+    if own.rstrip().endswith(("\\", "`")):
+        raise UsageError(
+            f"The last line of '{spec.dockerfile}' isn't complete.",
+            why="It ends with a character that continues it on the next line, which would be Rayform's.",
+            hint="Complete or remove that line.",
+        )
     files: dict[str, bytes | Path] = {f.name: f.path for f in project_files(project)}
     return _named(
         [own.rstrip(), "USER root", *_rayform_on_top(spec, platform, files)],
@@ -150,11 +171,12 @@ def _from_dockerfile(spec: ImageSpec, project: Path, platform: ImagePlatform) ->
 
 def _apt_layer(packages: Sequence[str]) -> list[str]:
     for package in packages:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*(:[a-z0-9]+)?(=[A-Za-z0-9.+:~-]+)?", package):
-            raise UsageError(
-                f"'{package}' in apt_packages isn't the name of a Debian package.",
-                hint="Write each as in `libgl1`, or with a version as in `libgl1=1.6.0-1`.",
-            )
+        word(
+            package,
+            r"[a-z0-9][a-z0-9.+-]*(:[a-z0-9]+)?(=[A-Za-z0-9.+:~-]+)?",
+            f"'{package}' in apt_packages isn't the name of a Debian package.",
+            "Write each as in `libgl1`, or with a version as in `libgl1=1.6.0-1`.",
+        )
     if not packages:
         return []
     return [
@@ -257,9 +279,9 @@ def _rayform_on_top(spec: ImageSpec, platform: ImagePlatform, files: dict[str, b
 def _pip(spec: ImageSpec, options: str, afterwards: str = "") -> str:
     indexes = ""
     if spec.index_url:
-        indexes += f" --index-url {shlex.quote(spec.index_url)}"
+        indexes += f" --index-url {url_word(spec.index_url, 'index_url')}"
     for url in spec.extra_index_urls:
-        indexes += f" --extra-index-url {shlex.quote(url)}"
+        indexes += f" --extra-index-url {url_word(url, 'extra_index_urls')}"
     # uv installs several times as fast; it is used if the base image has it, and a virtual environment.
     return (
         'RUN if command -v uv >/dev/null && [ -n "${VIRTUAL_ENV:-}" ]; '
@@ -282,7 +304,7 @@ def _copy_layer(project: Path, target: str, source: str, files: dict[str, bytes 
             files[f"files{target}/{file.name}"] = file.path
     else:
         files[f"files{target}"] = _file(project, source, "files")
-    return [f"COPY {json.dumps([f'files{target}', target])}"]
+    return [f"COPY {json.dumps([f'files{target}', path_in_image(target)])}"]
 
 
 def _refuse_secrets(spec: ImageSpec) -> None:
@@ -325,29 +347,3 @@ def _file(project: Path, name: str, where: str) -> Path:
         near = [p.relative_to(project).as_posix() for p in sorted(path.parent.glob("*"))[:200] if p.is_file()]
         raise NotFoundError(f"file for the image's {where}", str(path), known=near)
     return path
-
-
-def _image_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*", name):
-        raise UsageError(
-            f"'{name}' isn't the name of a container image.", hint="Write it as in `python:3.11-slim`."
-        )
-    return name
-
-
-def _name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise UsageError(
-            f"'{name}' isn't a valid name for an environment variable.",
-            hint="Use letters, digits and underscores.",
-        )
-    return name
-
-
-def _quoted(value: str) -> str:
-    if "\n" in value:
-        raise UsageError(
-            "An environment variable of an image can't hold a line break.",
-            hint="Put the text into a file of the image.",
-        )
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$") + '"'

@@ -5,8 +5,6 @@ import tarfile
 
 import pytest
 from docker.errors import ImageNotFound
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_runtime.images.build_context import plan_image
@@ -132,16 +130,6 @@ def test_values_can_not_add_instructions(plan, spec):
     """A value that would break out of its instruction is refused."""
     with pytest.raises(UsageError):
         plan(**spec)
-
-
-@given(value=st.text(st.characters(codec="utf-8", exclude_characters="\n\r\x00"), max_size=30))
-def test_any_value_of_a_variable_stays_inside_its_quotes(value):
-    """A quoted value holds no unescaped quote, dollar or trailing backslash."""
-    from rayform_runtime.images.build_context import _quoted
-
-    inside = _quoted(value)[1:-1]
-    assert not re.search(r'(?<!\\)(\\\\)*["$]', inside)
-    assert len(re.search(r"\\*$", inside).group()) % 2 == 0
 
 
 def test_a_dockerfile_of_ones_own_gets_rayform_on_top(plan, tmp_path):
