@@ -2,6 +2,7 @@
 
 import json
 import textwrap
+import threading
 
 import pytest
 from support.emulated import eventually
@@ -250,10 +251,20 @@ def test_a_running_head_takes_over_what_a_deploy_changed(cluster):
 
 @pytest.mark.fault
 def test_a_head_that_stopped_is_woken(cluster):
-    """`stop` ends workers and head; `start` brings the head back, ready, with its token and address."""
+    """`stop` ends the head and all workers, also one that starts while the head stops; `start` brings the head back."""
     from rayform_runtime.cluster.from_laptop.power import head_state, start_head, stop_cluster
 
-    stop_cluster(cluster.config, lambda _: None)
+    stopping = threading.Event()
+
+    def autoscaler():
+        # What Ray's autoscaler does in the worst moment: the head is told to stop, and one more worker starts.
+        stopping.wait(60)
+        cluster.launch_worker()
+
+    late = threading.Thread(target=autoscaler)
+    late.start()
+    stop_cluster(cluster.config, lambda _: stopping.set())
+    late.join()
     assert head_state(cluster.config) == "stopped"
     assert cluster.workers() == []
     said = []

@@ -189,6 +189,19 @@ class EmulatedCluster:
         except AssertionError as error:
             return str(error)
 
+    def launch_worker(self) -> str:
+        """Start a worker of the first group as Ray's autoscaler does; return its identifier."""
+        group = next(iter(self.settings["worker_groups"].values()))
+        tags = {TAGS: self.reference, "ray-cluster-name": self.reference, "ray-node-type": "worker"}
+        answer = self.cloud.aws("ec2").run_instances(
+            LaunchTemplate={"LaunchTemplateName": group["launch_template"]},
+            SubnetId=self.subnet,
+            MinCount=1,
+            MaxCount=1,
+            TagSpecifications=[_tags("instance", tags)],
+        )
+        return str(answer["Instances"][0]["InstanceId"])
+
     def workers(self) -> list[str]:
         """Return the identifiers of the running workers."""
         answer = self.cloud.aws("ec2").describe_instances(

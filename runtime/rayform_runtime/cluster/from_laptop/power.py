@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from rayform_core.emulated_cloud import keys_for
 from rayform_core.errors import NotFoundError, PrerequisiteError, RemoteError, UsageError
-from rayform_runtime.cluster.ec2 import EC2, instances, workers
+from rayform_runtime.cluster.ec2 import EC2, end_workers, instances, workers
 from rayform_runtime.cluster.from_laptop.head import ClusterHead
 
 if TYPE_CHECKING:
     from rayform_runtime.cluster.config import RayOrchestratorConfig
     from rayform_runtime.cluster.machine.answers import HeadStatus
 
-__all__ = ["head_state", "start_head", "stop_cluster"]
+__all__ = ["head_state", "start_head", "stop_cluster", "workers_without_head"]
 
 T = TypeVar("T")
 Report = Callable[[str], None]
@@ -34,6 +34,19 @@ def head_state(config: RayOrchestratorConfig) -> str:
         RemoteError: the cloud doesn't answer, or refuses.
     """
     return _state(_ec2(config), config)
+
+
+def workers_without_head(config: RayOrchestratorConfig) -> list[str]:
+    """Return the IDs of workers that run, and are billed, though their head doesn't; empty if the head runs.
+
+    Raises:
+        NotFoundError: the cloud has no such head.
+        RemoteError: the cloud doesn't answer, or refuses.
+    """
+    ec2 = _ec2(config)
+    if _state(ec2, config) in ("pending", "running"):
+        return []
+    return _call(lambda: workers(ec2, str(config.stack_reference), str(config.instance_id)))
 
 
 def start_head(config: RayOrchestratorConfig, report: Report, *, wait: float = _READY_WITHIN) -> HeadStatus:
@@ -84,6 +97,9 @@ def start_head(config: RayOrchestratorConfig, report: Report, *, wait: float = _
 def stop_cluster(config: RayOrchestratorConfig, report: Report) -> None:
     """End the workers and stop the head; its disk stays. Idempotent.
 
+    It returns once the head has stopped and no worker is left. A head that is stopping still runs its autoscaler, which
+    may start one more worker after a look.
+
     Raises:
         RemoteError: the cloud doesn't answer, or refuses.
     """
@@ -91,11 +107,23 @@ def stop_cluster(config: RayOrchestratorConfig, report: Report) -> None:
     # The head first: its autoscaler would start the workers again.
     report("Stopping the head")
     _call(lambda: ec2.stop_instances(InstanceIds=_ids(config)))
-    ids = _call(lambda: workers(ec2, str(config.stack_reference)))
-    if ids:
-        report(f"Ending {len(ids)} worker{'' if len(ids) == 1 else 's'}")
-        _call(lambda: ec2.terminate_instances(InstanceIds=ids))
-    _until(ec2, config, "stopped", time.monotonic() + _STOPPED_WITHIN)
+    deadline = time.monotonic() + _STOPPED_WITHIN
+
+    def head_runs() -> bool:
+        state = _state(ec2, config)
+        if state not in ("stopped", "terminated") and time.monotonic() > deadline:
+            raise RemoteError(f"The head is {state}; it should be stopped by now.")
+        return state not in ("stopped", "terminated")
+
+    def ending(number: int) -> None:
+        report(f"Ending {number} worker{'' if number == 1 else 's'}")
+
+    _call(
+        lambda: end_workers(
+            ec2, str(config.stack_reference), str(config.instance_id), can_start_more=head_runs, report=ending
+        )
+    )
+    _until(ec2, config, "stopped", deadline)
 
 
 def _ec2(config: RayOrchestratorConfig) -> EC2:

@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 
-from rayform_runtime.cluster.ec2 import EC2, workers
+from rayform_runtime.cluster.ec2 import EC2, end_workers
 from rayform_runtime.cluster.machine.instance_metadata import instance_facts
 from rayform_runtime.cluster.machine.settings import MachineSettings
 from rayform_runtime.cluster.ray_answers import at, objects
@@ -97,13 +97,17 @@ def observe(settings: MachineSettings, *, token: str, dashboard: str = "http://1
 def stop_cluster(settings: MachineSettings, *, why: str) -> None:
     """End the workers, then stop this machine. Idempotent.
 
-    The workers end first: the autoscaler that would end them stops with the head.
+    Ray ends first: its autoscaler could start a worker after the last look, which would then run, and be billed,
+    without a head that ends it.
     """
+    from rayform_runtime.cluster.machine.start import end_ray
+
     _log.info("Stopping the cluster: %s", why)
     ec2: EC2 = settings.client("ec2")
-    if ids := workers(ec2, settings.reference):
-        ec2.terminate_instances(InstanceIds=ids)
-    ec2.stop_instances(InstanceIds=[instance_facts().instance_id])
+    this_machine = instance_facts().instance_id
+    end_ray(settings)
+    end_workers(ec2, settings.reference, this_machine, can_start_more=lambda: False)
+    ec2.stop_instances(InstanceIds=[this_machine])
 
 
 def _get(url: str, token: str) -> object:

@@ -21,7 +21,7 @@ from rayform_runtime.cluster.machine.status import write_status
 from rayform_runtime.cluster.step_workers.image_plugin import PLUGIN_CLASS
 from rayform_runtime.cluster.step_workers.start_hook import START_HOOK
 
-__all__ = ["RAY_PORT", "TOKEN_PATH", "ray_environment", "start_head", "start_worker"]
+__all__ = ["RAY_PORT", "TOKEN_PATH", "end_ray", "ray_environment", "start_head", "start_worker"]
 
 RAY_PORT = 6379
 DASHBOARD_PORT = 8265
@@ -56,7 +56,7 @@ def start_head() -> None:
         # The file exists exactly while Ray uses it.
         AUTOSCALER_PATH.unlink(missing_ok=True)
         command = [word for word in command if not word.startswith("--autoscaling-config")]
-    _end_other_ray(settings)
+    end_ray(settings)
     _ray(*command, settings=settings)
     write_status(
         HeadStatus(
@@ -97,7 +97,7 @@ def start_worker() -> None:
     deadline = time.monotonic() + _JOIN_FOR
     while True:
         try:
-            _end_other_ray(settings)
+            end_ray(settings)
             _ray(*command, settings=settings)
             break
         except RemoteError:
@@ -128,8 +128,8 @@ def _object_store_bytes() -> int | None:
     return max(80 * 2**20, int(free * 0.8)) if free < 2 * 2**30 else None
 
 
-def _end_other_ray(settings: MachineSettings) -> None:
-    """End the Ray of an earlier start. At a first boot there is none, so don't spend a second on `ray stop`."""
+def end_ray(settings: MachineSettings) -> None:
+    """End Ray on this machine, with its autoscaler. If none runs, as at a first boot, don't spend a second on it."""
     if ray_processes():
         _ray("stop", "--force", settings=settings, check=False)
 

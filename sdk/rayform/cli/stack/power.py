@@ -10,9 +10,10 @@ from rayform.cli.options import confirm, yes_option
 from rayform.cli.output import echo
 
 if TYPE_CHECKING:
+    from rayform.stacks import StackRecord
     from rayform_runtime.cluster.config import RayOrchestratorConfig
 
-__all__ = ["start", "stop"]
+__all__ = ["forgotten_workers", "start", "stop"]
 
 
 def _orchestrator(name: str | None) -> tuple[str, RayOrchestratorConfig]:
@@ -29,6 +30,23 @@ def _orchestrator(name: str | None) -> tuple[str, RayOrchestratorConfig]:
             hint="Name a deployed stack, or deploy one: rayform stack deploy.",
         )
     return spec.name, config
+
+
+def forgotten_workers(record: StackRecord) -> list[str]:
+    """Return the IDs of a stack's workers that run without their head.
+
+    Raises:
+        RayformError: the stack can't be read, or its cloud doesn't answer.
+    """
+    from rayform.stacks import components
+    from rayform_runtime.cluster.config import RayOrchestratorConfig
+    from rayform_runtime.cluster.from_laptop.power import workers_without_head
+
+    part = components.read_component("orchestrator", record.components["orchestrator"])
+    config = components.to_component_spec(part).validated_config()
+    if not isinstance(config, RayOrchestratorConfig) or config.instance_id is None:
+        return []
+    return workers_without_head(config)
 
 
 @click.command("start")

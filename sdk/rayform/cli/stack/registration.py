@@ -115,8 +115,13 @@ def _row(record: stacks.StackRecord, active: str) -> dict[str, object]:
     metavar="NAME",
     help="List the stacks of this profile instead of the active one.",
 )
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Also ask the cloud of each deployed stack whether workers run, and are billed, without their head.",
+)
 @json_option
-def list_(profile: str | None, json_wanted: bool) -> None:
+def list_(profile: str | None, check: bool, json_wanted: bool) -> None:
     """List the registered stacks."""
     if profile is not None and profile not in stacks.list_profiles():
         from rayform_core.errors import NotFoundError
@@ -124,12 +129,44 @@ def list_(profile: str | None, json_wanted: bool) -> None:
         raise NotFoundError("profile", profile, known=stacks.list_profiles())
     active = stacks.active_stack_name()
     current = active.name if profile in (None, active.profile) else ""
-    rows = [_row(record, current) for record in stacks.list_stacks(profile)]
+    records = stacks.list_stacks(profile)
+    rows = [_row(record, current) for record in records]
+    warnings = _check_clusters(records, rows) if check else []
     emit_list(rows, _COLUMNS, json_wanted=json_wanted)
     if not json_wanted:
         for row in rows:
             if row["problem"]:
                 echo(str(row["problem"]), err=True)
+    for warning in warnings:
+        echo(warning, err=True)
+
+
+def _check_clusters(records: list[stacks.StackRecord], rows: list[dict[str, object]]) -> list[str]:
+    """Ask each deployed stack's cloud for workers without a head; add them to the rows, and return warnings."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from rayform.cli.stack.power import forgotten_workers
+    from rayform_core.errors import RayformError
+
+    def look(record: stacks.StackRecord) -> tuple[list[str] | None, str | None]:
+        try:
+            ids = forgotten_workers(record)
+        except RayformError as error:
+            return None, f"Stack '{record.name}' was not checked: {error.message}"
+        if not ids:
+            return [], None
+        number = f"{len(ids)} worker{'' if len(ids) == 1 else 's'} of stack '{record.name}'"
+        return (
+            ids,
+            f"{number} without a head, billed: {', '.join(ids)}. End them: rayform stack stop {record.name}",
+        )
+
+    deployed = [(record, row) for record, row in zip(records, rows, strict=True) if record.reference]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(look, [record for record, _ in deployed]))
+    for (_, row), (ids, _) in zip(deployed, answers, strict=True):
+        row["workers_without_head"] = ids
+    return [warning for _, warning in answers if warning]
 
 
 @stack.command()

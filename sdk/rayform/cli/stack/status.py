@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["running_runs", "status"]
 
+_NOT_RUNNING = ("asleep", "missing")
+"""States of a head whose autoscaler ends no worker."""
+
 
 @click.command("status")
 @click.argument("name", required=False)
@@ -63,6 +66,7 @@ def _look(
         for kind, item in zip(kinds, health.components, strict=True)
     ]
     facts["workers"] = health.workers
+    facts["workers_without_head"] = bool(health.workers) and health.components[0].state in _NOT_RUNNING
     facts["dollars_an_hour"] = round(health.hourly, 4)
     if health.components[0].state == "healthy":
         facts["cluster"] = _cluster_of(lifecycle)
@@ -126,6 +130,12 @@ def _print_status(
         echo(f"  {item['component']:<20}{click.style(item['state'], fg=colour)}  {item['name']}{detail}")
     for kind, count in facts.get("workers", {}).items():
         echo(f"  workers             {count} × {kind}")
+    if facts.get("workers_without_head"):
+        warning = (
+            "  warning             the workers run, and are billed, without their head. End them: "
+            f"rayform stack stop {record.name}"
+        )
+        echo(click.style(warning, fg="yellow"))
     if "dollars_an_hour" in facts:
         echo(f"  cost now            about ${facts['dollars_an_hour']:.3f} an hour")
     if drift is not None:
