@@ -56,6 +56,46 @@ def hog() -> int:
     while True:
         kept.append(b"x" * 50_000_000)
 
+def attempts() -> str:
+    # Try what a confined container can't do; return what was possible after all.
+    import ctypes, pathlib
+
+    status = dict(line.split(":\\t", 1) for line in open("/proc/self/status").read().splitlines() if ":\\t" in line)
+    libc = ctypes.CDLL(None, use_errno=True)
+    file = pathlib.Path("mine.txt")
+    file.write_text("a step may write next to its code")
+
+    def works(call):
+        try:
+            call()
+        except OSError:
+            return False
+        return True
+
+    possible = {
+        "capabilities": any(int(status[name], 16) for name in ("CapEff", "CapPrm", "CapBnd", "CapInh")),
+        "new privileges": status["NoNewPrivs"].strip() != "1",
+        "mount": libc.mount(b"none", b"/mnt", b"tmpfs", 0, None) == 0,
+        "chown": works(lambda: os.chown(file, 1234, 1234)),
+        "the node's files": works(lambda: os.listdir("/proc/1/root/etc/rayform")),
+        "unlimited processes": open("/sys/fs/cgroup/pids.max").read().strip() == "max",
+        "code shared with others": str(pathlib.Path(__file__).resolve()).startswith("/tmp/ray"),
+    }
+    return "possible: " + (", ".join(name for name, done in possible.items() if done) or "nothing")
+
+@step(enable_cache=False)
+def forked() -> str:
+    return attempts()
+
+@step(enable_cache=False, resources=Resources(memory=300 * 2**20))
+def limited() -> str:
+    return attempts()
+
+@pipeline
+def attack():
+    forked()
+    limited()
+
 @pipeline
 def adds(n: int = 3):
     total(twice.map(make(n)))
@@ -130,6 +170,13 @@ def test_a_pipeline_runs_in_images_on_the_cluster(rayform, cluster):
     assert log.startswith("s3://")
     stored = cluster.cloud.aws("s3").get_object(Bucket=cluster.bucket, Key=log.split("/", 3)[3])
     assert stored["Body"].read() == b"making 3 as the project says\n"
+
+
+def test_steps_are_confined(rayform):
+    """In both kinds of containers a step has no capability and reaches neither the node nor others' code."""
+    code, said = rayform("run", "pipelines.py:attack").end()
+    assert code == 0, said
+    assert said.count("possible: nothing") == 2, said
 
 
 def test_a_gpu_step_brings_up_a_gpu_node(rayform, cluster):

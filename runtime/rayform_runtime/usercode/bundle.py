@@ -1,8 +1,11 @@
 """A project's code as one file in the stack's bucket, named by its content.
 
 Code changes with every edit, and an image with the code would be built, pushed and pulled each time. The bundle has
-only some kilobytes. It is uploaded once for each state of the code, and each node fetches it once and unpacks it next
-to Ray's own files. All containers of the node share that folder, and steps import the code from there.
+only some kilobytes. It is uploaded once for each state of the code. Each container fetches it once, verifies its digest
+and unpacks it into a folder of its own, which no other container can reach; steps import the code from there.
+
+What comes from the bucket is hostile until its digest is verified. Until then it is only decompressed, a piece at a
+time, into a file of limited size.
 """
 
 from __future__ import annotations
@@ -14,19 +17,24 @@ import os
 import shutil
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from rayform_core.errors import ConflictError, IntegrityError
-from rayform_core.files import file_lock, private_folder, storage_error
+from rayform_core.files import file_lock, home, private_folder, storage_error
 from rayform_runtime.usercode.project_files import project_files
 
 if TYPE_CHECKING:
     from rayform_runtime.artifacts.stores.interface import ArtifactStore
 
-__all__ = ["CodeBundle", "fetch_bundle", "make_bundle", "upload_bundle"]
+__all__ = ["LARGEST_BUNDLE", "CodeBundle", "fetch_bundle", "make_bundle", "upload_bundle"]
+
+LARGEST_BUNDLE = 640 * 2**20
+"""Bytes of the largest archive, uncompressed: a project's 512 MiB in 20,000 files, with their headers."""
+_PIECE = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +95,14 @@ def upload_bundle(bundle: CodeBundle, store: ArtifactStore) -> bool:
 
 
 def cache_folder() -> Path:
-    """Return this machine's folder of unpacked bundles: `$RAYFORM_CODE_CACHE`, or a folder next to Ray's own files."""
-    return Path(os.environ.get("RAYFORM_CODE_CACHE", "/tmp/ray/rayform/code"))  # noqa: S108 - Ray's folder
+    """Return the folder of unpacked bundles: `$RAYFORM_CODE_CACHE`, or a private one of this machine or container.
+
+    It isn't next to Ray's own files: containers share those, and a step could change the code of another one, or of the
+    scheduler on the head.
+    """
+    if folder := os.environ.get("RAYFORM_CODE_CACHE"):
+        return Path(folder)
+    return Path("/var/lib/rayform/code") if os.geteuid() == 0 else home() / "code"
 
 
 def fetch_bundle(stack: Mapping[str, object], key: str, digest: str) -> Path:
@@ -101,7 +115,7 @@ def fetch_bundle(stack: Mapping[str, object], key: str, digest: str) -> Path:
 
     Raises:
         NotFoundError: the store has no such bundle.
-        IntegrityError: the bundle has another digest.
+        IntegrityError: the bundle has another digest, or is larger than one can be.
         PrerequisiteError: the disk is full or can't be written.
     """
     parent = private_folder(cache_folder())
@@ -113,7 +127,10 @@ def fetch_bundle(stack: Mapping[str, object], key: str, digest: str) -> Path:
             return target
         from rayform_runtime.components import Stack, StackSpec
 
-        unpack_bundle(Stack(StackSpec.model_validate(stack)).artifact_store.get_bytes(key), digest, target)
+        store = Stack(StackSpec.model_validate(stack)).artifact_store
+        if any(each.key == key and each.size > LARGEST_BUNDLE for each in store.list_objects(key)):
+            raise _too_large(digest)
+        unpack_bundle(store.get_bytes(key), digest, target)
     return target
 
 
@@ -126,32 +143,60 @@ def unpack_bundle(data: bytes, digest: str, target: Path) -> None:
         target: the new folder for its files.
 
     Raises:
-        IntegrityError: the archive has another digest, or a name in it leaves the folder.
+        IntegrityError: the archive has another digest, is larger than one can be, or a name in it leaves the folder.
         PrerequisiteError: the disk is full or can't be written.
     """
     try:
-        content = gzip.decompress(data)
-    except (OSError, EOFError) as error:
-        raise IntegrityError(f"Code bundle {digest[:12]} is corrupt.", why=f"{error}.") from error
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise IntegrityError(
-            f"Code bundle {digest[:12]} is not what was uploaded.",
-            why="Its content has another digest.",
-            hint="Delete the object in the store and run again, which uploads it again.",
-        )
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{digest[:12]}-"))
-    try:
-        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-            for entry in archive:
-                _write_entry(archive, entry, temporary)
-        temporary.chmod(0o755)
-        temporary.replace(target)
+        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{digest[:12]}-"))
+        try:
+            archive, files = temporary / "archive", temporary / "files"
+            with archive.open("w+b") as content:
+                if _decompress(data, digest, content) != digest:
+                    raise IntegrityError(
+                        f"Code bundle {digest[:12]} is not what was uploaded.",
+                        why="Its content has another digest.",
+                        hint="Delete the object in the store and run again, which uploads it again.",
+                    )
+                content.seek(0)
+                files.mkdir(mode=0o755)
+                with tarfile.open(fileobj=content, mode="r:") as entries:
+                    for entry in entries:
+                        _write_entry(entries, entry, files)
+            files.replace(target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     except tarfile.TarError as error:
         raise IntegrityError(f"Code bundle {digest[:12]} can't be unpacked.", why=f"{error}.") from error
     except OSError as error:
         raise storage_error(error, target) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _decompress(data: bytes, digest: str, content: IO[bytes]) -> str:
+    """Write the uncompressed archive into `content`, a piece at a time; return its digest."""
+    seen, size = hashlib.sha256(), 0
+    stream = zlib.decompressobj(wbits=31)  # 31: gzip's header and check sum
+    try:
+        piece = stream.decompress(data, _PIECE)
+        while piece:
+            size += len(piece)
+            if size > LARGEST_BUNDLE:
+                raise _too_large(digest)
+            seen.update(piece)
+            content.write(piece)
+            piece = stream.decompress(stream.unconsumed_tail, _PIECE)
+    except zlib.error as error:
+        raise IntegrityError(f"Code bundle {digest[:12]} is corrupt.", why=f"{error}.") from error
+    if not stream.eof:
+        raise IntegrityError(f"Code bundle {digest[:12]} is corrupt.", why="Its end is missing.")
+    return seen.hexdigest()
+
+
+def _too_large(digest: str) -> IntegrityError:
+    return IntegrityError(
+        f"Code bundle {digest[:12]} is not what was uploaded.",
+        why=f"It is larger than {LARGEST_BUNDLE // 2**20} MB, which no project's code may be.",
+        hint="Delete the object in the store and run again, which uploads it again.",
+    )
 
 
 def _write_entry(archive: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) -> None:
@@ -162,5 +207,6 @@ def _write_entry(archive: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path)
         raise tarfile.TarError(f"'{entry.name}' is not a file below the project's folder")
     target = folder / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(source.read())
+    with target.open("wb") as file:
+        shutil.copyfileobj(source, file, _PIECE)
     target.chmod(0o755 if entry.mode & 0o100 else 0o644)

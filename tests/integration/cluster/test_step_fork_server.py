@@ -197,6 +197,22 @@ def test_other_variables_have_another_server(node):
     assert "OMP_NUM_THREADS" not in jobs[1]["variables"]
 
 
+def test_both_kinds_of_containers_are_confined(node):
+    """The server's container and a container of its own get the same confinement, whichever starts them."""
+    node.output("environment")
+    script = Path(stand_in.__file__).with_name("step_container.sh")
+    subprocess.run(
+        ["/bin/sh", script, "image", "0", "-c", "pass"], env=node.variables, check=True, capture_output=True
+    )
+    runs = [line for line in (node.folder / "commands").read_text().splitlines() if line.startswith("run ")]
+    assert len(runs) == 2
+    for line in runs:
+        assert "--cap-drop ALL --security-opt no-new-privileges --pids-limit " in line
+        assert not any(word in line for word in ("--privileged", "--cap-add", "docker.sock"))
+    limits = {line.split("--pids-limit ")[1].split()[0] for line in runs}
+    assert limits == {str(4096 + 512 * (os.cpu_count() or 1))}
+
+
 def test_no_value_is_on_a_command_line(node):
     """Docker's command line has the names of variables and no values."""
     node.output("environment", RAY_AUTH_TOKEN="the-token")

@@ -116,3 +116,67 @@ def test_a_bundle_that_leaves_its_folder_is_refused(tmp_path):
         unpack_bundle(gzip.compress(raw.getvalue()), digest, tmp_path / "a" / "out")
     assert not (tmp_path / "evil.py").exists()
     assert not (tmp_path / "a" / "out").exists()
+
+
+def test_a_bundle_that_is_a_bomb_is_given_up_early(tmp_path, monkeypatch):
+    """A small archive that grows without end takes no memory, no more disk than a bundle may, and leaves nothing."""
+    import gzip
+    import tracemalloc
+
+    from rayform_runtime.usercode import bundle
+
+    monkeypatch.setattr(bundle, "LARGEST_BUNDLE", 8 * 2**20)
+    bomb = gzip.compress(bytes(256 * 2**20), compresslevel=1)
+    assert len(bomb) < 2 * 2**20
+    tracemalloc.start()
+    try:
+        with pytest.raises(IntegrityError, match="is not what was uploaded"):
+            unpack_bundle(bomb, "0" * 64, tmp_path / "out")
+        assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("cut", [0, 1, 9, 30, -9, -1])
+def test_a_bundle_without_its_end_is_refused(tmp_path, cut):
+    """Wherever the archive was cut, nothing of it is used."""
+    write(tmp_path / "p", "a.py", "print(1)" * 200)
+    bundle = make_bundle(tmp_path / "p")
+    with pytest.raises(IntegrityError, match="corrupt"):
+        unpack_bundle(bundle.data[:cut], bundle.digest, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+
+
+def test_the_largest_project_fits(tmp_path):
+    """Whatever `project_files` lets travel, the machines take: its files, each with a header and padding."""
+    from rayform_runtime.usercode import bundle, project_files
+
+    headers = 4 * 1024  # a PAX header, its record, the file's own header and padding
+    assert project_files._MOST_BYTES + project_files._MOST_FILES * headers < bundle.LARGEST_BUNDLE
+
+
+def test_a_bundle_of_the_bucket_is_fetched_once_and_not_if_it_is_too_large(tmp_path, monkeypatch):
+    """The object's size is asked for first; the second container process finds the files."""
+    from rayform_runtime.components import ComponentKind, ComponentSpec, Stack, StackSpec
+    from rayform_runtime.usercode import bundle
+    from rayform_runtime.usercode.bundle import fetch_bundle, upload_bundle
+
+    monkeypatch.setenv("RAYFORM_CODE_CACHE", str(tmp_path / "cache"))
+    store = ComponentSpec(
+        name="s", kind=ComponentKind.ARTIFACT_STORE, flavor="local", config={"path": str(tmp_path / "store")}
+    )
+    spec = StackSpec(name="s", components={ComponentKind.ARTIFACT_STORE: store})
+    write(tmp_path / "p", "a.py", "print(1)")
+    made = make_bundle(tmp_path / "p")
+    upload_bundle(made, Stack(spec).artifact_store)
+    stack = spec.model_dump(mode="json")
+    with monkeypatch.context() as small:
+        small.setattr(bundle, "LARGEST_BUNDLE", len(made.data) - 1)
+        with pytest.raises(IntegrityError, match="larger than"):
+            fetch_bundle(stack, made.key, made.digest)
+    folder = fetch_bundle(stack, made.key, made.digest)
+    assert (folder / "a.py").read_text() == "print(1)"
+    Stack(spec).artifact_store.delete_objects([made.key])
+    assert fetch_bundle(stack, made.key, made.digest) == folder
+    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700

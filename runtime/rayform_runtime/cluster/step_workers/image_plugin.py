@@ -1,10 +1,10 @@
 """Runs Ray's workers inside step images: a plugin for Ray's runtime environments.
 
 `RAY_RUNTIME_ENV_PLUGINS` registers it on every node. A task whose runtime environment has `rayform_image` gets a worker
-in a container of that image, in the node's own network, PID and IPC namespaces and with Ray's folder mounted, so that
-Ray sees a worker like any other. Workers fork in a container that the image's steps share on this node (`stand_in`); a
-step with a memory limit has a container of its own (`step_container.sh`). Ray's own `image_uri` needs podman and passes
-no GPU.
+in a container of that image, without capabilities, in the node's own network, PID and IPC namespaces and with Ray's
+folder mounted, so that Ray sees a worker like any other. Workers fork in a container that the image's steps share on
+this node (`stand_in`); a step with a memory limit has a container of its own (`step_container.sh`). Ray's own
+`image_uri` needs podman and passes no GPU.
 
 An error raised here fails the task with its text. So each error begins with a mark and a kind, which
 `execution.on_ray.failures` turns into the step's error.

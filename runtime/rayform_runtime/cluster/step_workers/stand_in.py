@@ -41,6 +41,11 @@ START_SECONDS = 35.0
 ANSWER_SECONDS = 15.0
 FAILURE_HOLDS_SECONDS = 600.0
 KILLED = 137
+# What a step's container can't do, as in `step_container.sh`. It shares the node's user and three of its namespaces,
+# since Ray needs them: workers and the raylet connect to each other's ports at the node's address (network), the raylet
+# knows, watches and kills workers by their process IDs (PID), and values lie in shared memory (IPC).
+CONFINED = ["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+PIDS, PIDS_PER_CPU = 4096, 512
 
 
 def main(image: str, arguments: list[str]) -> NoReturn:
@@ -127,6 +132,8 @@ def start(path: str, image: str, common: list[str]) -> socket.socket | None:
         "--user",
         f"{os.getuid()}:{os.getgid()}",
     ]
+    command += CONFINED
+    command += ["--pids-limit", str(PIDS + PIDS_PER_CPU * (os.cpu_count() or 1))]
     command += ["--volume", "/tmp/ray:/tmp/ray", "--log-driver", "none", "--label", f"io.rayform.step={name}"]  # noqa: S108
     for variable in common:
         command += ["--env", variable]

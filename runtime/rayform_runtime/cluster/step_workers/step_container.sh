@@ -24,6 +24,9 @@ fi
 if [ "$memory" != 0 ]; then options="$options --memory $memory --memory-swap $memory"; fi
 if [ -e /dev/nvidiactl ]; then options="$options --gpus all"; fi
 
+# The same confinement as in stand_in.py, which says why the container shares the node's user and namespaces.
+options="$options --cap-drop ALL --security-opt no-new-privileges --pids-limit $((4096 + 512 * $(nproc)))"
+
 # shellcheck disable=SC2086 # the options hold no blanks
 docker run --name "$name" --pull never --network host --pid host --ipc host --user "$(id -u):$(id -g)" \
   --volume /tmp/ray:/tmp/ray --log-driver none --label io.rayform.step="$name" $options \
