@@ -2,7 +2,7 @@
 
 Source: AWS IAM User Guide, "Policy evaluation logic" and "IAM JSON policy elements: Condition operators".
 An explicit deny wins; without an allow that matches, the answer is no. If a request lacks a condition key, the
-condition fails, unless its operator is `ForAllValues`.
+condition fails, unless its operator is `ForAllValues` or a negated one.
 """
 
 from __future__ import annotations
@@ -26,10 +26,14 @@ def _holds(conditions: dict[str, dict[str, Any]], context: dict[str, Any]) -> bo
         for key, expected in tests.items():
             actual = next((v for k, v in context.items() if k.lower() == key.lower()), None)
             if actual is None:
-                if every == "ForAllValues":
+                if every == "ForAllValues" or name in ("StringNotEquals", "ArnNotEquals"):
                     continue
                 return False
             match name:
+                case "StringNotEquals" | "ArnNotEquals":
+                    matches = [
+                        not any(_like(one, value) for one in _many(expected)) for value in _many(actual)
+                    ]
                 case "StringEquals" | "Bool":
                     matches = [
                         any(str(value) == str(one) for one in _many(expected)) for value in _many(actual)

@@ -263,7 +263,7 @@ def check_roles(target, outputs, settings):
         {"aws:ResourceTag/rayform:stack": reference},
         {"aws:ResourceTag/rayform:stack": "other-1a2b3c4d"},
     )
-    subnet = f"{account}:subnet/{settings['worker_groups']['gpu']['subnet_ids'][0]}"
+    group = settings["worker_groups"]["gpu"]
 
     for role in (head, worker):
         assert allowed(role, "s3:GetObject", f"{bucket}/artifacts/x")
@@ -295,14 +295,7 @@ def check_roles(target, outputs, settings):
     passed = {"iam:PassedToService": "ec2.amazonaws.com"}
     worker_role = iam.get_role(RoleName=f"{reference}-worker")["Role"]["Arn"]
     head_role = iam.get_role(RoleName=f"{reference}-head")["Role"]["Arn"]
-    for resource in (f"{account}:instance/*", f"{account}:volume/*", subnet, launch["ec2:LaunchTemplate"]):
-        assert allowed(head, "ec2:RunInstances", resource, launch), resource
-        assert not allowed(head, "ec2:RunInstances", resource), "not without the stack's template"
-        assert not allowed(
-            head, "ec2:RunInstances", resource, {"ec2:LaunchTemplate": f"{account}:launch-template/lt-0"}
-        )
-        assert not allowed(worker, "ec2:RunInstances", resource, launch)
-    assert not allowed(head, "ec2:RunInstances", f"{account}:subnet/subnet-elsewhere", launch)
+    check_starts(head, worker, account, launch, group, reference)
     assert allowed(head, "iam:PassRole", worker_role, passed)
     assert not allowed(head, "iam:PassRole", head_role, passed), "a worker never gets the head's rights"
     assert not allowed(head, "iam:PassRole", worker_role, {"iam:PassedToService": "lambda.amazonaws.com"})
@@ -316,9 +309,66 @@ def check_roles(target, outputs, settings):
     assert not allowed(head, "ec2:CreateTags", instance, {**ours, "aws:TagKeys": ["rayform:stack"]}), (
         "its own tag"
     )
-    assert allowed(head, "ec2:CreateTags", instance, {"ec2:CreateAction": "RunInstances"})
+    started = {"ec2:CreateAction": "RunInstances"}
+    assert allowed(head, "ec2:CreateTags", instance, {**started, "aws:RequestTag/rayform:stack": reference})
+    assert not allowed(head, "ec2:CreateTags", instance, started)
+    assert not allowed(
+        head, "ec2:CreateTags", instance, {**started, "aws:RequestTag/rayform:stack": "other-1a2b3c4d"}
+    )
     assert allowed(head, "ec2:DescribeInstances", "*")
     assert not allowed(worker, "ec2:DescribeInstances", "*")
+
+
+def check_starts(head, worker, account, launch, group, reference):
+    """The head starts workers as Ray asks for them, and nothing that differs in one point."""
+    tagged = {"aws:RequestTag/rayform:stack": reference}
+    template = {**launch, "ec2:IsLaunchTemplateResource": "true"}
+    # What EC2 checks for one RunInstances of Ray's autoscaler: each resource with the keys that EC2 sets for it.
+    # Source: Service Authorization Reference, "Actions, resources, and condition keys for Amazon EC2".
+    request = {
+        f"arn:aws:ec2:eu-central-1::image/{group['image_id']}": template,
+        f"{account}:key-pair/{reference}": template,
+        f"{account}:security-group/{group['security_group_ids'][0]}": template,
+        launch["ec2:LaunchTemplate"]: template,
+        f"{account}:instance/*": {
+            **launch, **tagged, "ec2:InstanceType": group["instance_type"], "ec2:IsLaunchTemplateResource": "false"
+        },
+        f"{account}:volume/*": {**launch, **tagged, "ec2:IsLaunchTemplateResource": "false"},
+        f"{account}:network-interface/*": {**launch, "ec2:IsLaunchTemplateResource": "false"},
+        f"{account}:subnet/{group['subnet_ids'][0]}": {**launch, "ec2:IsLaunchTemplateResource": "false"},
+        f"{account}:spot-instances-request/*": launch,
+    }  # fmt: skip
+    other = {"ec2:LaunchTemplate": f"{account}:launch-template/lt-0"}
+    for resource, context in request.items():
+        assert allowed(head, "ec2:RunInstances", resource, context), resource
+        assert not allowed(worker, "ec2:RunInstances", resource, context)
+        assert not allowed(head, "ec2:RunInstances", resource, {**context, **other}), "another template"
+        without = {key: value for key, value in context.items() if key != "ec2:LaunchTemplate"}
+        assert not allowed(head, "ec2:RunInstances", resource, without), "no template"
+    overridden = {**launch, "ec2:IsLaunchTemplateResource": "false"}
+    for resource in list(request)[:4]:
+        assert not allowed(head, "ec2:RunInstances", resource, overridden), "replaced in the request"
+    instance = request[f"{account}:instance/*"]
+    for wrong in (
+        {"ec2:InstanceType": "p5.48xlarge"},
+        {"aws:RequestTag/rayform:stack": "other-1a2b3c4d"},
+        {"aws:RequestTag/rayform:stack": None},
+    ):
+        context = {key: value for key, value in {**instance, **wrong}.items() if value is not None}
+        assert not allowed(head, "ec2:RunInstances", f"{account}:instance/*", context), wrong
+    for wrong in (
+        "subnet/subnet-elsewhere",
+        "security-group/sg-elsewhere",
+        "key-pair/mine",
+        "dedicated-host/h-1",
+    ):
+        assert not allowed(head, "ec2:RunInstances", f"{account}:{wrong}", {**template, **tagged}), wrong
+    assert not allowed(head, "ec2:RunInstances", "arn:aws:ec2:eu-central-1::image/ami-elsewhere", template)
+    for action in ("ec2:ModifyInstanceAttribute", "ec2:CreateLaunchTemplateVersion", "ec2:RequestSpotInstances",
+                   "ec2:AssociateIamInstanceProfile", "ec2:DeleteTags", "ec2:CreateFleet"):  # fmt: skip
+        for resource in request:
+            everything = {**template, **tagged, "aws:ResourceTag/rayform:stack": reference}
+            assert not allowed(head, action, resource, everything), action
 
 
 def left_in(target, reference):

@@ -12,6 +12,12 @@ locals {
     variable = "aws:ResourceTag/rayform:stack"
     values   = [var.reference]
   }
+  # What is started must carry the stack's own tag, and can't claim another stack's.
+  tagged = {
+    test     = "StringEquals"
+    variable = "aws:RequestTag/rayform:stack"
+    values   = [var.reference]
+  }
 }
 
 data "aws_iam_policy_document" "assume" {
@@ -118,16 +124,33 @@ data "aws_iam_policy_document" "head" {
     resources = ["*"]
   }
 
-  # Workers start from the stack's own launch templates, with the worker's role and no other.
+  # Workers start from the stack's own launch templates, with the worker's role and no other. EC2 asks for each resource of
+  # a start by itself. What a template says can't be replaced, except the subnet, for which Ray picks the zone.
   dynamic "statement" {
     for_each = length(var.worker_groups) == 0 ? [] : [true]
 
     content {
-      sid     = "StartWorkers"
+      sid       = "OnlyFromTemplates"
+      effect    = "Deny"
+      actions   = ["ec2:RunInstances"]
+      resources = ["*"]
+
+      # Also true for a start without any template.
+      condition {
+        test     = "ArnNotEquals"
+        variable = "ec2:LaunchTemplate"
+        values   = [for template in values(aws_launch_template.worker) : template.arn]
+      }
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(var.worker_groups) == 0 ? [] : [true]
+
+    content {
+      sid     = "StartFromTemplates"
       actions = ["ec2:RunInstances"]
       resources = concat(
-        [for kind in ["instance", "volume", "network-interface", "spot-instances-request"] : "${local.ec2}:${kind}/*"],
-        [for id in distinct(concat(var.placement.node_subnet_ids, [var.placement.head_subnet_id])) : "${local.ec2}:subnet/${id}"],
         ["${local.ec2}:security-group/${var.placement.cluster_security_group_id}"],
         ["${local.ec2}:key-pair/${aws_key_pair.this.key_name}"],
         [for ami in distinct([for group in values(var.worker_groups) : group.ami]) : "arn:${data.aws_partition.current.partition}:ec2:${var.placement.region}::image/${ami}"],
@@ -135,10 +158,62 @@ data "aws_iam_policy_document" "head" {
       )
 
       condition {
-        test     = "ArnEquals"
-        variable = "ec2:LaunchTemplate"
-        values   = [for template in values(aws_launch_template.worker) : template.arn]
+        test     = "Bool"
+        variable = "ec2:IsLaunchTemplateResource"
+        values   = ["true"]
       }
+    }
+  }
+
+  # The type and the tags of the instance come with the request: only types of the groups, and only this stack's tag.
+  dynamic "statement" {
+    for_each = length(var.worker_groups) == 0 ? [] : [true]
+
+    content {
+      sid       = "StartInstances"
+      actions   = ["ec2:RunInstances"]
+      resources = ["${local.ec2}:instance/*"]
+
+      condition {
+        test     = "StringEquals"
+        variable = "ec2:InstanceType"
+        values   = sort(distinct([for group in values(var.worker_groups) : group.instance_type]))
+      }
+
+      condition {
+        test     = local.tagged.test
+        variable = local.tagged.variable
+        values   = local.tagged.values
+      }
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(var.worker_groups) == 0 ? [] : [true]
+
+    content {
+      sid       = "StartDisks"
+      actions   = ["ec2:RunInstances"]
+      resources = ["${local.ec2}:volume/*"]
+
+      condition {
+        test     = local.tagged.test
+        variable = local.tagged.variable
+        values   = local.tagged.values
+      }
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(var.worker_groups) == 0 ? [] : [true]
+
+    content {
+      sid     = "StartInSubnets"
+      actions = ["ec2:RunInstances"]
+      resources = concat(
+        ["${local.ec2}:network-interface/*", "${local.ec2}:spot-instances-request/*"],
+        [for id in distinct(concat(var.placement.node_subnet_ids, [var.placement.head_subnet_id])) : "${local.ec2}:subnet/${id}"],
+      )
     }
   }
 
@@ -161,12 +236,18 @@ data "aws_iam_policy_document" "head" {
   statement {
     sid       = "TagAtStart"
     actions   = ["ec2:CreateTags"]
-    resources = ["${local.ec2}:instance/*", "${local.ec2}:volume/*", "${local.ec2}:spot-instances-request/*", "${local.ec2}:network-interface/*"]
+    resources = ["${local.ec2}:instance/*", "${local.ec2}:volume/*"]
 
     condition {
       test     = "StringEquals"
       variable = "ec2:CreateAction"
       values   = ["RunInstances"]
+    }
+
+    condition {
+      test     = local.tagged.test
+      variable = local.tagged.variable
+      values   = local.tagged.values
     }
   }
 
