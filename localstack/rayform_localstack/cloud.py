@@ -352,7 +352,7 @@ def _remove_everything(
     removed: list[str] = []
     for cloud in _clouds_of_home(client, state):
         removed += _remove_from_docker(client, cloud)
-    for name in ("cloud.json", "endpoints.json", "registry.pem"):
+    for name in ("cloud.json", "endpoints.json", "registry.pem", "database-ca.pem", "database-ca.key"):
         (folder() / name).unlink(missing_ok=True)
     if removed:
         report(f"Removed {len(removed)} containers, volumes and networks")

@@ -122,6 +122,7 @@ class CloudState:
         return {
             "engine": self.engine,
             "services": dict.fromkeys(SERVICES, self.endpoint),
+            "database_ca": str(folder() / "database-ca.pem"),
             "region": self.region,
             "account": self.account,
             "access_key": self.access_key,

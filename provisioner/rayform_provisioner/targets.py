@@ -47,6 +47,7 @@ class Target:
         region: the region that an emulator serves, if it serves only one.
         base_image: the image that step images start from, if no public one can be pulled there.
         provider: the cloud whose API it is; `clouds.cloud_of` looks it up.
+        database_ca: PEM file with the CA of an emulator's databases.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Target:
     region: str | None = None
     base_image: str | None = None
     provider: str = "aws"
+    database_ca: Path | None = None
 
     @property
     def emulated(self) -> bool:
@@ -121,7 +123,7 @@ def read_endpoints(path: Path, name: str) -> Target:
     """Read a target from an endpoints file.
 
     The file is JSON: `services` (service to URL), and optionally `node_services` (service to the URL at which the
-    stack's machines reach it), `region`, `access_key`, `secret_key`, `base_image`.
+    stack's machines reach it), `region`, `access_key`, `secret_key`, `base_image`, `database_ca` (a PEM file).
 
     Raises:
         NotFoundError: there is no such file.
@@ -149,6 +151,7 @@ def read_endpoints(path: Path, name: str) -> Target:
         str(data.get("secret_key") or "test"),
         data.get("region"),
         data.get("base_image"),
+        database_ca=Path(data["database_ca"]) if data.get("database_ca") else None,
     )
 
 

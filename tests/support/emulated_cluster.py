@@ -239,6 +239,8 @@ class EmulatedCluster:
 
     def stack(self) -> Stack:
         """Return the deployed stack."""
+        from rayform_localstack.state import folder as emulator_folder
+
         orchestrator = self.orchestrator()
         endpoint, region = self.cloud.state.endpoint, self.cloud.state.region
         ssh = {k: orchestrator[k] for k in ("ssh_key", "known_hosts")}
@@ -259,7 +261,8 @@ class EmulatedCluster:
                     "password_secret": self.database["MasterUserSecret"]["SecretArn"],
                     "region": region,
                     "endpoint_url": endpoint,
-                    "sslmode": "prefer",
+                    "sslmode": "verify-full",
+                    "ca_bundle": (emulator_folder() / "database-ca.pem").read_text(),
                     "tunnel": orchestrator["address"],
                     **ssh,
                 },

@@ -30,13 +30,10 @@ SQL
 rm -f /run/rayform/private/setup.sql /run/rayform/database.env
 su postgres -c "$bin/pg_ctl -D $data -w -s -m fast stop"
 touch "$data/.ready"
-# RDS has TLS, and from version 15 on nothing else. The first start makes the database's own key.
-if [ ! -e "$data/server.key" ]; then
-  openssl req -new -x509 -days 3650 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 \
-    -subj "/CN=rds.localstack" -keyout "$data/server.key" -out "$data/server.crt" 2>/dev/null
-  chmod 600 "$data/server.key"
-  chown postgres "$data/server.key" "$data/server.crt"
-fi
+# RDS has TLS, and from version 15 on nothing else. The supervisor copies a key, and a certificate of the cloud's CA for
+# this server's address, before each start.
+for file in key crt; do install -o postgres -m 600 "/run/rayform/database.$file" "$data/server.$file"; done
+rm -f /run/rayform/database.key
 exec setpriv --reuid=postgres --regid=postgres --init-groups \
   "$bin/postgres" -D "$data" -c "listen_addresses=*" -c ssl=on -c "port=$PORT" -c max_connections=200 \
   -c unix_socket_directories=/run/rayform/private -c log_destination=stderr

@@ -21,6 +21,7 @@ from docker.types import LogConfig
 from rayform_localstack.desired import Address, Database
 from rayform_localstack.labels import CLOUD, INSTANCE, KIND, SLOT, Kind, container_name
 from rayform_localstack.state import CloudState
+from rayform_localstack.supervisor.authority import DatabaseAuthority
 from rayform_localstack.supervisor.errors import BootError
 from rayform_localstack.supervisor.networks import Networks
 
@@ -39,7 +40,7 @@ class Services:
         client: Docker Engine.
         state: the cloud.
         networks: the cloud's VPC networks.
-        folder: the state folder, which has the registry's certificate.
+        folder: the state folder, which has the registry's certificate and the CA of the databases.
     """
 
     def __init__(self, client: DockerClient, state: CloudState, networks: Networks, folder: Path) -> None:
@@ -47,6 +48,7 @@ class Services:
         self.state = state
         self.networks = networks
         self.folder = folder
+        self.authority = DatabaseAuthority(folder)
 
     def _labels(self, kind: str, identifier: str) -> dict[str, str]:
         return {CLOUD: self.state.id, KIND: kind, INSTANCE: identifier, SLOT: str(self.state.slot)}
@@ -108,7 +110,9 @@ class Services:
         }
         text = "".join(f"{key}={shlex.quote(value)}\n" for key, value in settings.items())
         # Copied in: environment variables would show in `docker inspect` and the process list.
-        self._put(name, "/run", {"rayform/database.env": text.encode()})
+        key, certificate = self.authority.issue(database["private_ip"])
+        files = {"database.env": text.encode(), "database.key": key, "database.crt": certificate}
+        self._put(name, "/run", {f"rayform/{file}": data for file, data in files.items()})
         self._start(name)
         where = (database["private_ip"], database["port"])
         self._await(name, partial(_takes_connections, *where), DATABASE_READY_WITHIN)

@@ -10,7 +10,15 @@ from rayform_provisioner.host_keys import head_address
 from rayform_provisioner.stack_folder import StackFolder
 from rayform_provisioner.targets import Target
 
-__all__ = ["registration"]
+__all__ = ["REGIONS_WITH_ROOTS", "registration"]
+
+REGIONS_WITH_ROOTS = frozenset({
+    "af-south-1", "ap-east-1", "ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-south-1", "ap-south-2",
+    "ap-southeast-1", "ap-southeast-2", "ap-southeast-3", "ap-southeast-4", "ca-central-1", "eu-central-1",
+    "eu-central-2", "eu-north-1", "eu-south-1", "eu-south-2", "eu-west-1", "eu-west-2", "eu-west-3",
+    "me-central-1", "me-south-1", "sa-east-1", "us-east-1", "us-east-2", "us-west-1", "us-west-2",
+})  # fmt: skip
+"""Regions of RDS whose root certificates come with Rayform (`catalog/rds-ca.pem` of the runtime; a test compares)."""
 
 
 def registration(
@@ -70,9 +78,19 @@ def registration(
                 "password_secret": outputs.get("catalog_secret_arn"),
                 "region": region,
                 "endpoint_url": target.endpoints.get("secretsmanager"),
-                "sslmode": "prefer" if target.emulated else "require",
+                **_tls(outputs["catalog_host"], region, target),
                 "tunnel": address,
                 **ssh,
             },
         },
     }
+
+
+def _tls(host: str, region: str, target: Target) -> dict[str, str]:
+    """Return how the catalog's server is verified: by its name and the cloud's CA, if Rayform knows that."""
+    if target.database_ca is not None:
+        return {"sslmode": "verify-full", "ca_bundle": target.database_ca.read_text()}
+    if not target.emulated and host.endswith(".rds.amazonaws.com") and region in REGIONS_WITH_ROOTS:
+        return {"sslmode": "verify-full", "ca_bundle": "aws-rds"}
+    # A server of the user's own, whose CA only the user knows, or a region that is newer than this version.
+    return {"sslmode": "require"}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from rayform.stacks import components, files
 from rayform.stacks.profiles import DEFAULT, active_profile
+from rayform.stacks.reach import Reached, reached_by, refuse_foreign_names
 from rayform.stacks.registered import StackRecord, checked_components, read_stack, stack_names, write
 from rayform_core.errors import ConflictError, IntegrityError, UsageError
 
@@ -50,7 +51,14 @@ def export_stack(name: str) -> str:
     return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
 
 
-def import_stack(text: str, *, name: str | None = None, where: str = "the imported text") -> StackRecord:
+def import_stack(
+    text: str,
+    *,
+    name: str | None = None,
+    where: str = "the imported text",
+    allow: Iterable[str] = (),
+    confirm: Callable[[str, list[Reached]], None] = lambda name, reached: None,
+) -> StackRecord:
     """Register a stack and its components from the text of `export_stack`.
 
     A component that is already registered with the same flavor and settings is used as it is.
@@ -59,9 +67,14 @@ def import_stack(text: str, *, name: str | None = None, where: str = "the import
         text: the YAML.
         name: the stack's name; by default the exported one.
         where: where the text comes from, for errors.
+        allow: variables, secrets and hosts that the stack may use although they aren't Rayform's own, or are reached
+            without encryption.
+        confirm: called with the stack's name and with the hosts, variables, secrets and files that it would use,
+            before anything is registered; raises if the user says no.
 
     Raises:
-        UsageError: the text isn't an exported stack, or a part of it is wrong.
+        UsageError: the text isn't an exported stack, a part of it is wrong, or it names a variable, secret or host
+            that isn't allowed.
         ConflictError: another stack has the name, or a component of this name has other settings. Nothing was
             changed.
     """
@@ -77,9 +90,12 @@ def import_stack(text: str, *, name: str | None = None, where: str = "the import
         )
     name = name or str(data.get("name", ""))
     records = _imported_components(data.get("components", {}), where)
+    files.check_name("stack", name)
+    foreign = [record for record in records if record != components.builtin_component(record.kind)]
+    refuse_foreign_names(foreign, allow, where)
+    confirm(name, reached_by(foreign))
     with files.registry_lock():
         profile = active_profile()
-        files.check_name("stack", name)
         if name in stack_names(profile):
             raise ConflictError(
                 f"There is a stack '{name}' already.", hint="Choose another name with --name."

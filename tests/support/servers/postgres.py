@@ -51,6 +51,8 @@ class PostgresServer:
             "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
         )  # fmt: skip
         self.port = _free_port()
+        # Further settings of the server, as `-c` options; used by the next start.
+        self.settings: list[str] = []
         self.start()
 
     def start(self) -> None:
@@ -61,6 +63,7 @@ class PostgresServer:
             "-c fsync=off -c full_page_writes=off -c max_connections=150 "
             "-c shared_buffers=32MB -c autovacuum=off"
         )
+        settings = " ".join([settings, *(f"-c {setting}" for setting in self.settings)])
         self._call(
             "pg_ctl",
             "-D",
@@ -76,6 +79,15 @@ class PostgresServer:
     def stop(self, mode: str = "fast") -> None:
         """Stop the server; mode `immediate` is like a crash."""
         self._call("pg_ctl", "-D", str(self.folder / "data"), "-m", mode, "-w", "stop")
+
+    def put(self, name: str, content: bytes) -> Path:
+        """Write a file of the server's own into its folder, and return it."""
+        path = self.folder / name
+        path.write_bytes(content)
+        path.chmod(0o600)
+        if self._user:
+            os.chown(path, *self._user)
+        return path
 
     def create_database(self, template: str | None = None) -> str:
         """Make a database and return its name."""

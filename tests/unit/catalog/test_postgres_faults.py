@@ -142,11 +142,11 @@ def test_a_tunnel_is_opened_on_first_use_and_closed(
         return OwnTunnel()
 
     monkeypatch.setattr(tunnel, "open_tunnel", open_tunnel)
-    catalog = changed(maker, host="db.internal.example", tunnel="ssh://me@head", ssh_key="/k", port=5432)
+    catalog = changed(maker, host="localhost", tunnel="ssh://me@head", ssh_key="/k", port=5432)
     assert opened == []
     assert catalog.list_runs().total == catalog.list_models().total == 0
     expected = {
-        "target_host": "db.internal.example",
+        "target_host": "localhost",
         "target_port": 5432,
         "ssh_key": "/k",
         "known_hosts": None,

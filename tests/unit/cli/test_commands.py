@@ -371,8 +371,8 @@ def test_stacks_from_register_to_delete(cli: Cli, tmp_path: Path) -> None:
     assert from_json(cli, "stack", "get")["source"].endswith("config.yaml")
     exported = tmp_path / "s2.yaml"
     assert cli("stack", "export", "s2", str(exported))[0] == 0
-    assert cli("stack", "import", str(exported))[0] == 4
-    assert cli("stack", "import", str(exported), "--name", "s3")[0] == 0
+    assert cli("stack", "import", str(exported), "--yes")[0] == 4
+    assert cli("stack", "import", str(exported), "--name", "s3", "--yes")[0] == 0
     assert cli("stack", "update", "s3", "-m", "default")[0] == 0
     assert cli("stack", "rename", "s3", "s4")[0] == 0
     assert cli("stack", "copy", "s4", "s5")[0] == 0

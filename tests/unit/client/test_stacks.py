@@ -22,7 +22,10 @@ OUTPUTS = {
         "config": {"address": "ssh://ubuntu@203.0.113.7", "region": "eu-west-1"},
     },
     "artifact_store": {"flavor": "s3", "config": {"bucket": "rf-prod-1", "endpoint_url": None}},
-    "container_registry": {"flavor": "ecr", "config": {"uri": "r.example/rf-prod"}},
+    "container_registry": {
+        "flavor": "ecr",
+        "config": {"uri": "123456789012.dkr.ecr.eu-west-1.amazonaws.com/rf-prod"},
+    },
     "catalog": {"flavor": "postgres", "config": {"host": "db.example"}},
     "monthly_cost": 12,
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from rayform_core.network import is_google_api
 
 __all__ = ["GCSStoreConfig", "LocalStoreConfig", "S3StoreConfig"]
 
@@ -51,3 +53,10 @@ class GCSStoreConfig(BaseModel):
     prefix: str = "artifacts"
     project: str | None = None
     endpoint_url: str | None = None
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _of_google(cls, url: str | None) -> str | None:
+        if url is not None and not is_google_api(url):
+            raise ValueError(f"'{url}' is not an API of Google, and would get your access token")
+        return url

@@ -31,6 +31,7 @@ from rayform_runtime.catalog.sql.database import (
     UniqueViolation,
     not_text,
 )
+from rayform_runtime.catalog.tls import root_certificates
 
 if TYPE_CHECKING:
     from rayform_runtime.remote.tunnel import Tunnel
@@ -204,6 +205,9 @@ class PostgresDatabase(Database):
                 user=config.user,
                 password=self._password,
                 sslmode=config.sslmode,
+                sslrootcert=root_certificates(config.ca_bundle),
+                # A server that asks for the password itself, or for none, isn't the catalog's.
+                require_auth=config.require_auth if self._password is not None else None,
                 connect_timeout=CONNECT_SECONDS,
                 application_name="rayform",
                 keepalives_idle=30,
@@ -330,10 +334,19 @@ class PostgresDatabase(Database):
                 hint=f"Let user '{self.config.user}' create and write tables there.",
             )
         if isinstance(error, psycopg.OperationalError):
+            hint = "Check that the server runs, that this machine reaches it, and that user and password are right."
+            text = str(error)
+            if "certificate" in text or "root.crt" in text or "SSL error" in text:
+                hint = "Set `ca_bundle` to the CA of the server's certificate (`aws-rds` for Amazon RDS)."
+            elif "authentication method requirement" in text:
+                hint = (
+                    "The server asks for the password in another way than `require_auth` says. Let it use "
+                    "scram-sha-256; if it really can't, set `require_auth`."
+                )
             return RemoteError(
                 f"{self.where} can't be reached.",
                 why=why,
-                hint="Check that the server runs, that this machine reaches it, and that user and password are right.",
+                hint=hint,
             )
         return RayformError(f"{self.where} refused a statement.", why=why)
 

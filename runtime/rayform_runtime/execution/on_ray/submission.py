@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from rayform_runtime.cluster.config import RayOrchestratorConfig
     from rayform_runtime.cluster.from_laptop.head import ClusterHead
     from rayform_runtime.cluster.machine.answers import HeadStatus
-    from rayform_runtime.components import Stack
+    from rayform_runtime.components import Stack, StackSpec
     from rayform_runtime.usercode.bundle import CodeBundle
 
 __all__ = ["StartedRun", "events_path", "follow_run", "job_prefix", "start_run"]
@@ -93,7 +93,7 @@ def start_run(
     job_id = f"{job_prefix(request.run_id)}-{number}"
     head_request = HeadRequest(
         request=request,
-        stack=stack.spec,
+        stack=_for_machines(stack.spec),
         images=images,
         code_key=bundle.key if bundle else None,
         code_digest=bundle.digest if bundle else None,
@@ -269,6 +269,19 @@ def _images(
 def _pulled_name(reference: str) -> str:
     """Name an image by its tag alone: tags are digests of content, and a node that has the tag needs no pull."""
     return reference.partition("@")[0]
+
+
+def _for_machines(spec: StackSpec) -> StackSpec:
+    """Return the stack with what is a file of this machine, and needed on others, as text."""
+    from rayform_runtime.catalog.tls import as_text
+    from rayform_runtime.components import ComponentKind
+
+    catalog = spec.components.get(ComponentKind.CATALOG)
+    if catalog is None or not catalog.config.get("ca_bundle"):
+        return spec
+    config = {**catalog.config, "ca_bundle": as_text(str(catalog.config["ca_bundle"]))}
+    changed = catalog.model_copy(update={"config": config})
+    return spec.model_copy(update={"components": {**spec.components, ComponentKind.CATALOG: changed}})
 
 
 def _upload_code(request: RunRequest, stack: Stack) -> CodeBundle | None:

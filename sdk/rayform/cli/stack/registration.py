@@ -23,6 +23,7 @@ from rayform.cli.output import (
     use_colour,
 )
 from rayform.stacks import components
+from rayform.stacks.reach import Reached
 
 __all__ = ["DEPLOYED", "stack"]
 
@@ -349,9 +350,26 @@ def export_(name: str | None, file: Path | None) -> None:
 @stack.command("import")
 @click.argument("file", type=click.File("r", encoding="utf-8"))
 @click.option("--name", default=None, help="Name of the stack; by default the one in the file.")
-def import_(file: TextIO, name: str | None) -> None:
-    """Register a stack and its components from an exported FILE (- reads standard input)."""
-    record = stacks.import_stack(file.read(), name=name, where=str(file.name))
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="NAME",
+    help="Let the stack use this variable, secret or unencrypted host, which isn't Rayform's own. May be repeated.",
+)
+@yes_option
+def import_(file: TextIO, name: str | None, allow: tuple[str, ...], yes: bool) -> None:
+    """Register a stack from an exported FILE (- reads standard input); shows what it would reach, and asks."""
+
+    def ask(name: str, reached: list[Reached]) -> None:
+        if reached:
+            echo(f"Stack '{name}' would use:", err=True)
+        for each in reached:
+            value = " ".join(ascii(each.value)[1:-1].split())
+            echo(f"  {each.what:<9} {value}  ({each.setting} of the {each.component})", err=True)
+        if reached:
+            confirm("Runs on this stack send code, data and passwords there. Register it?", yes=yes)
+
+    record = stacks.import_stack(file.read(), name=name, where=str(file.name), allow=allow, confirm=ask)
     echo(f"Registered stack '{record.name}'.")
 
 
