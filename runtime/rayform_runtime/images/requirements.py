@@ -22,7 +22,8 @@ from rayform_core.errors import NotFoundError, UsageError
 
 __all__ = ["Requirements", "read_requirements", "refuse_conflicts", "wheel_requirements"]
 
-_ALLOWED_OPTIONS = re.compile(r"--(pre|prefer-binary|no-binary|only-binary)\b")
+_ALLOWED_OPTIONS = re.compile(r"--(pre|prefer-binary|(no|only)-binary[= ][\w.,:-]+)")
+"""As whole lines: pip reads several options from one line, also one that names an index."""
 _HASH = re.compile(r"\s+--hash[= ]\S+")
 _LOGIN = re.compile(r"//[^/@\s]+@")
 
@@ -80,7 +81,7 @@ def read_requirements(source: Sequence[str] | str | None, project: Path) -> Requ
         return result
     if not isinstance(source, str):
         for entry in source:
-            if "\n" in entry or "\r" in entry:
+            if len(entry.strip().splitlines()) > 1:
                 raise UsageError(
                     f"The requirement {entry!r} has a line break.",
                     hint="Make each requirement an entry of its own.",
@@ -272,7 +273,7 @@ def _checked(line: str, where: str) -> str:
             hint="Use a URL that needs no login.",
         )
     if line.startswith("-"):
-        if _ALLOWED_OPTIONS.match(line):
+        if _ALLOWED_OPTIONS.fullmatch(line):
             return line
         if re.match(r"(-e|--editable)\b", line):
             raise _local(line, where)

@@ -109,6 +109,28 @@ def test_each_field_of_a_specification_is_looked_at(tmp_path, platform, field):
     assert "x\ny" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--pre --index-url https://evil.example.com",
+        "--no-binary :all: --extra-index-url https://evil.example.com",
+        "--prefer-binary -r other.txt",
+        "--only-binary=numpy -f https://evil.example.com",
+    ],
+)
+def test_an_allowed_option_brings_no_other_one(tmp_path, platform, line):
+    """pip reads several options from one line; only lines with one allowed option pass, from a list and a file."""
+    (tmp_path / "reqs.txt").write_text(f"numpy\n{line}\n")
+    for requirements in (["numpy", line], "reqs.txt"):
+        spec = ImageSpec(requirements=requirements)
+        with pytest.raises(UsageError, match="isn't allowed"):
+            plan_image(spec, project=tmp_path, base_image="python:3.11-slim", platform=platform)
+    for good in ("--pre", "--no-binary :all:", "--only-binary=numpy,scipy"):
+        plan_image(
+            ImageSpec(requirements=["numpy", good]), project=tmp_path, base_image="b", platform=platform
+        )
+
+
 def test_requirements_may_end_with_a_line_break(tmp_path, platform):
     """The lines of `open(...).readlines()` are requirements."""
     spec = ImageSpec(requirements=["numpy\n", "scipy\r\n"])
