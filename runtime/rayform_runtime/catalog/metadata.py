@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from rayform_core.errors import UsageError
+from rayform_core.secret_rules import masked
 
 __all__ = [
     "JSON",
@@ -88,14 +89,17 @@ _decoder = json.JSONDecoder()
 
 
 def encode(values: Mapping[str, object]) -> str | None:
-    """Return metadata as JSON text, or `None` if there is none.
+    """Return metadata as JSON text, or `None` if there is none; secrets are stored as `********`.
 
     Raises:
         UsageError: a key isn't text, or a value has a type that can't be kept or is too large; names both.
     """
     if not values:
         return None
-    typed = {_checked_key(key): _converted(value, f"Metadata '{key}'") for key, value in values.items()}
+    typed = {
+        _checked_key(key): masked(key, _converted(value, f"Metadata '{key}'"))
+        for key, value in values.items()
+    }
     text = _encoded(typed)
     if len(text) > MAX_VALUE_BYTES:
         for key, value in typed.items():

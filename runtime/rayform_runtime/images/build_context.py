@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from rayform_core.errors import NotFoundError, UsageError
+from rayform_core.secret_rules import is_secret
 from rayform_core.version import __version__
 from rayform_runtime.images.dockerfile import (
     image_name,
@@ -46,7 +47,6 @@ LABEL_PYTHON = "io.rayform.python"
 LABEL_RAYFORM = "io.rayform.version"
 CHECK_MARK = "RAYFORM-CHECK"
 _HERE = "/opt/rayform/image"
-_SECRET_NAME = re.compile(r"(?i)(passw|secret|token|credential|private_?key|api_?key|access_?key)")
 _STAYS_READABLE = "It would stay readable in the image."
 _ROOM_EXTRAS = ("ray", "s3", "postgres")
 
@@ -316,10 +316,10 @@ def _refuse_secrets(spec: ImageSpec) -> None:
                 hint="Use an index or a mirror that needs no login.",
             )
     for field_name, values in (("environment", spec.environment), ("build_args", spec.build_args)):
-        for name in values:
-            if _SECRET_NAME.search(name):
+        for name, value in values.items():
+            if is_secret(name, value):
                 raise UsageError(
-                    f"'{name}' in the image's {field_name} is named like a secret.",
+                    f"'{name}' in the image's {field_name} looks like a secret.",
                     why=_STAYS_READABLE,
                     hint="Read secrets from the cloud's secret store when the step runs.",
                 )

@@ -25,16 +25,18 @@ from typing import IO, TYPE_CHECKING
 
 from rayform_core.errors import ConflictError, IntegrityError
 from rayform_core.files import file_lock, home, private_folder, storage_error
-from rayform_runtime.usercode.project_files import project_files
+from rayform_runtime.usercode.project_files import LeftOut, select_files
 
 if TYPE_CHECKING:
     from rayform_runtime.artifacts.stores.interface import ArtifactStore
 
-__all__ = ["LARGEST_BUNDLE", "CodeBundle", "fetch_bundle", "make_bundle", "upload_bundle"]
+__all__ = ["LARGEST_BUNDLE", "CodeBundle", "fetch_bundle", "left_out_note", "make_bundle", "upload_bundle"]
 
 LARGEST_BUNDLE = 640 * 2**20
 """Bytes of the largest archive, uncompressed: a project's 512 MiB in 20,000 files, with their headers."""
 _PIECE = 2**20
+_SHOWN = 10
+"""Files that a note names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,13 @@ class CodeBundle:
         digest: SHA-256 of the uncompressed archive; equal files give an equal digest.
         data: the archive, gzip-compressed.
         files: number of files in it.
+        left_out: files and folders that look like secrets, and stay on this machine.
     """
 
     digest: str
     data: bytes
     files: int
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def key(self) -> str:
@@ -63,7 +67,7 @@ def bundle_key(digest: str) -> str:
 
 
 def make_bundle(root: Path) -> CodeBundle:
-    """Pack a project without its ignored files; times, owners and order of files don't change the digest.
+    """Pack a project without ignored files and secrets; times, owners and order of files don't change the digest.
 
     Args:
         root: the project's folder.
@@ -72,7 +76,8 @@ def make_bundle(root: Path) -> CodeBundle:
         UsageError: the project is too large to be code, or a link leaves it.
     """
     raw = io.BytesIO()
-    files = project_files(root)
+    selection = select_files(root)
+    files = selection.files
     with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for file in files:
             entry = tarfile.TarInfo(file.name)
@@ -82,7 +87,22 @@ def make_bundle(root: Path) -> CodeBundle:
             archive.addfile(entry, io.BytesIO(data))
     content = raw.getvalue()
     digest = hashlib.sha256(content).hexdigest()
-    return CodeBundle(digest, gzip.compress(content, compresslevel=1, mtime=0), len(files))
+    return CodeBundle(
+        digest, gzip.compress(content, compresslevel=1, mtime=0), len(files), tuple(selection.left_out)
+    )
+
+
+def left_out_note(bundle: CodeBundle) -> str:
+    """Return a note that names what was left out of a bundle, and what to do about it; empty if nothing was."""
+    if not bundle.left_out:
+        return ""
+    shown = ", ".join(f"{item.name} ({item.why})" for item in bundle.left_out[:_SHOWN])
+    more = len(bundle.left_out) - _SHOWN
+    rest = f", and {more} more" if more > 0 else ""
+    return (
+        f"Left out of the code that travels: {shown}{rest}. Steps read secrets from the "
+        "cloud's secret store. A file that is no secret travels with a line `!path/of/file` in .rayformignore."
+    )
 
 
 def upload_bundle(bundle: CodeBundle, store: ArtifactStore) -> bool:

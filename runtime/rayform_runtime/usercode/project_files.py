@@ -1,27 +1,26 @@
 """Which files of a project travel to the cluster: all but ignored files, and never secrets.
 
-`.gitignore`, `.dockerignore` and `.rayformignore` name ignored files.
+`.gitignore`, `.dockerignore` and `.rayformignore` name ignored files. A line `!path/of/file` in the project's own
+`.rayformignore`, without wildcards, says that a file that looks like a secret is none.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rayform_core.errors import UsageError
+from rayform_runtime.usercode.secret_files import SECRET_NAMES, SecretScan
 
-__all__ = ["NEVER_TRAVELS", "ProjectFile", "project_files"]
+__all__ = ["NEVER_TRAVELS", "LeftOut", "ProjectFile", "Selection", "project_files", "select_files"]
 
 NEVER_TRAVELS = (
-    # Not code, in any folder.
+    # Not code, in any folder. Secrets are left out as well (`secret_files.py`).
     ".git/", "__pycache__/", "*.py[cod]", ".venv/", "venv/", "node_modules/", ".mypy_cache/", ".pytest_cache/",
     ".ruff_cache/", ".ipynb_checkpoints/", ".rayform/", ".terraform/", "*.egg-info/",
-    # Usual names of secrets. A project that needs a secret at run time reads it from its secret store.
-    ".env", ".env.*", "!.env.example", "*.pem", "*.key", "id_rsa*", "id_ed25519*", "id_ecdsa*", ".netrc", ".pypirc",
-    ".aws/", ".ssh/", ".docker/", "*.tfstate", "*.tfstate.*", "*.tfvars",
 )  # fmt: skip
 
 _IGNORE_FILES = (".gitignore", ".dockerignore", ".rayformignore")
@@ -39,11 +38,32 @@ class ProjectFile:
     executable: bool
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A file or folder that stays on this machine: its POSIX path below the project's root, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The files of a project that travel, sorted by name, and what looks like a secret and stays."""
+
+    files: list[ProjectFile]
+    left_out: list[LeftOut]
+
+
 def project_files(root: Path) -> list[ProjectFile]:
-    """Return the files of a project that travel to the cluster, sorted by name.
+    """Return the files of a project that travel to the cluster; see `select_files`."""
+    return select_files(root).files
+
+
+def select_files(root: Path) -> Selection:
+    """Return the files of a project that travel to the cluster, and those that stay because they look like secrets.
 
     Links inside the project are followed. A link that leaves the project is refused, since its file doesn't belong to
-    the project.
+    the project. What the project's ignore files name is in neither list.
 
     Args:
         root: the project's folder.
@@ -53,8 +73,12 @@ def project_files(root: Path) -> list[ProjectFile]:
     """
     root = root.resolve()
     files: list[ProjectFile] = []
+    left_out: list[LeftOut] = []
+    scan = SecretScan(root)
+    is_secret_name = _matcher(SECRET_NAMES)
+    harmless = _harmless(root)
     total = 0
-    for name, path in _walk(root):
+    for name, path in _walk(root, left_out):
         target = path.resolve()
         if path.is_symlink() and not target.is_relative_to(root):
             raise UsageError(
@@ -64,6 +88,14 @@ def project_files(root: Path) -> list[ProjectFile]:
         status = target.stat() if target.exists() else None
         if status is None or not stat.S_ISREG(status.st_mode):
             continue
+        if name not in harmless:
+            own_name = target.relative_to(root).as_posix()
+            why = "is named like a secret" if is_secret_name(name) or is_secret_name(own_name) else None
+            if why is None and (kind := scan.kind(target, status)):
+                why = f"holds {kind}"
+            if why is not None:
+                left_out.append(LeftOut(name, why))
+                continue
         total += status.st_size
         files.append(ProjectFile(name, target, status.st_size, bool(status.st_mode & stat.S_IXUSR)))
         if total > _MOST_BYTES or len(files) > _MOST_FILES:
@@ -76,12 +108,34 @@ def project_files(root: Path) -> list[ProjectFile]:
                 why=f"Its largest files are {largest}.",
                 hint="List files that aren't code in .rayformignore, or keep data in artifacts.",
             )
-    return sorted(files, key=lambda f: f.name)
+    scan.save()
+    return Selection(sorted(files, key=lambda f: f.name), sorted(left_out, key=lambda item: item.name))
 
 
-def _walk(root: Path) -> Iterator[tuple[str, Path]]:
+def _matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Return whether a path fits one of the patterns, whatever its case."""
     import pathspec
 
+    spec = pathspec.GitIgnoreSpec.from_lines(patterns)
+    return lambda name: spec.match_file(name.lower())
+
+
+def _harmless(root: Path) -> set[str]:
+    """Return the files that the project's `.rayformignore` names, one by one, as no secrets."""
+    try:
+        lines = (root / ".rayformignore").read_text(errors="replace").splitlines()
+    except OSError:
+        return set()
+    return {
+        line.strip()[1:].lstrip("/") for line in lines if line.startswith("!") and not set(line) & set("*?[")
+    }
+
+
+def _walk(root: Path, left_out: list[LeftOut]) -> Iterator[tuple[str, Path]]:
+    """Yield names and paths of files that no ignore file names; add folders of secrets to `left_out`."""
+    import pathspec
+
+    is_secret_folder = _matcher(SECRET_NAMES)
     always = pathspec.GitIgnoreSpec.from_lines(NEVER_TRAVELS)
     specs: dict[str, list[tuple[str, pathspec.GitIgnoreSpec]]] = {}
     for folder, folders, files in os.walk(root, followlinks=False):
@@ -107,6 +161,9 @@ def _walk(root: Path) -> Iterator[tuple[str, Path]]:
 
         linked = [f for f in folders if (Path(folder) / f).is_symlink()]
         folders[:] = sorted(f for f in folders if f not in linked and not ignored(here + f + "/"))
+        secret = [f for f in folders if is_secret_folder(here + f + "/")]
+        left_out += [LeftOut(here + f + "/", "is named like a secret") for f in secret]
+        folders[:] = [f for f in folders if f not in secret]
         for name in sorted(files):
             if not ignored(here + name):
                 yield here + name, Path(folder) / name

@@ -8,7 +8,7 @@ from types import GenericAlias
 from typing import Annotated, Any, get_args, get_origin
 from uuid import UUID
 
-from rayform.authoring.parameters import is_simple, passed, validated
+from rayform.authoring.parameters import is_simple, passed, refuse_secret, validated
 from rayform.authoring.placeholders import StepArtifact
 from rayform.authoring.run_inputs import ExternalArtifact, RunInputs
 from rayform.authoring.signatures import Argument, concrete_type
@@ -80,7 +80,7 @@ def input_of(
         return _external(call, what, value)
     fitting = validated(value, argument.annotation, what=what, is_text=is_text)
     try:
-        return _value_input(call, fitting, what)
+        return _value_input(call, fitting, argument.name, what)
     except UsageError as error:
         if argument.unreadable is not None and not isinstance(value, str | int | float | list | dict | None):
             raise argument.unreadable from error  # most likely the reason
@@ -94,13 +94,20 @@ def _external(call: Call, what: str, artifact: ExternalArtifact) -> ArtifactInpu
     return ArtifactInput(artifact_version_id=str(version_id))
 
 
-def _value_input(call: Call, value: object, what: str) -> ValueInput | ArtifactInput:
-    """Return the input for a value: written into the pipeline, or stored by its materializer."""
+def _value_input(call: Call, value: object, name: str, what: str) -> ValueInput | ArtifactInput:
+    """Return the input for a value: written into the pipeline, or stored by its materializer.
+
+    Raises:
+        UsageError: nothing can store it, or it holds a secret.
+    """
     if is_simple(value):
+        if type(value) is str:
+            refuse_secret(name, value, what=what)
         return ValueInput(value=value)
     parts = passed(value, what=what, local=call.local)
     if parts is None:
         return ArtifactInput(artifact_version_id=str(call.run_inputs.add(value, what=what)))
+    refuse_secret(name, parts.shown, what=what)
     return ValueInput(value=parts.shown, exact=parts.exact)
 
 
@@ -220,7 +227,7 @@ def default_input(call: Call, argument: Argument) -> ValueInput | ArtifactInput 
     """
     what = f"Argument '{argument.name}' of step '{call.step}'"
     try:
-        return _value_input(call, argument.default, what)
+        return _value_input(call, argument.default, argument.name, what)
     except UsageError:
         return None
 

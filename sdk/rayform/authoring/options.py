@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from rayform.authoring.models import Model
 from rayform.authoring.sources import source_of
 from rayform_core.errors import UsageError, nearest
+from rayform_core.secret_rules import is_secret
 from rayform_runtime.spec import ImageSpec, ModelSpec, Resources, RetryPolicy, SourceRef
 
 if TYPE_CHECKING:
@@ -329,10 +330,15 @@ def checked_environment(what: str, variables: Mapping[str, object]) -> dict[str,
             why = f"{name!r} is not a valid name of a variable."
         elif not _is_passable(name) or not _is_passable(value):
             why = f"Variable {name!r} holds a character that no system accepts in its environment."
+        elif is_secret(name, value):
+            why = f"Variable {name!r} looks like a secret, and an environment is stored with the run."
         else:
             texts[name] = value
             continue
-        raise UsageError(f"{what} has a wrong 'environment'.", why=why)
+        hint = "Set it where the step runs, or read it in the step from the cloud's secret store."
+        raise UsageError(
+            f"{what} has a wrong 'environment'.", why=why, hint=hint if "secret" in why else None
+        )
     return texts
 
 

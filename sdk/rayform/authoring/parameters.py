@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 import types
 import typing
@@ -18,11 +19,12 @@ from pydantic_core import PydanticSerializationError, SchemaError, ValidationErr
 from rayform.authoring.placeholders import StepArtifact
 from rayform.authoring.run_inputs import not_storable
 from rayform_core.errors import UsageError
+from rayform_core.secret_rules import MASK, is_secret_name, is_secret_value, masked, secret_path
 
 if TYPE_CHECKING:
     from rayform_runtime.artifacts.exact_values import PassedValue
 
-__all__ = ["frozen", "is_simple", "passed", "validated"]
+__all__ = ["frozen", "is_simple", "passed", "refuse_secret", "validated"]
 
 _HIDDEN = "**********"
 """How pydantic writes a `SecretStr`."""
@@ -123,7 +125,10 @@ def validated(value: object, annotation: object, *, what: str, is_text: bool = F
 def _misfit(value: object, annotation: object, what: str, why: str) -> UsageError:
     from rayform_runtime.artifacts.annotations import shown_type
 
-    shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
+    if any(map(is_secret_name, re.findall(r"'([^']*)'", what))) or is_secret_value(value):
+        shown = MASK
+    else:
+        shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
     return UsageError(
         f"{what} can't be {shown}.", why=why, hint=f"Give a value of type `{shown_type(annotation)}`."
     )
@@ -192,6 +197,32 @@ def passed(
     return parts
 
 
+def refuse_secret(name: str, value: object, *, what: str) -> None:
+    """Refuse a value that is a secret by its name or its form (`rayform_core.secret_rules`).
+
+    Args:
+        name: the value's own name.
+        value: the value as JSON has it; what lies in it counts too.
+        what: how an error names the value.
+
+    Raises:
+        UsageError: it is, or holds, a secret.
+    """
+    path = secret_path(name, value)
+    if path is not None:
+        why = (
+            "is named like a secret"
+            if is_secret_name(path.rpartition(".")[2])
+            else "has a password in its URL"
+        )
+        raise UsageError(
+            f"{what} can't be stored: {'it' if path == name else repr(path)} {why}.",
+            why="Parameters are stored with the run, and everyone who can read the catalog can read them.",
+            hint="Give the name of an environment variable or of a stored secret (such as 'OPENAI_API_KEY'), and read "
+            "it in the step. If it is no secret, give it another name.",
+        )
+
+
 def _secret(what: str) -> UsageError:
     return UsageError(
         f"{what} holds a secret.",
@@ -221,7 +252,7 @@ def frozen(value: object, *, what: str) -> object:
         ) from None
     if _HIDDEN in text:
         raise _secret(what)
-    return plain
+    return masked("", plain)
 
 
 def _finite(value: object) -> object:

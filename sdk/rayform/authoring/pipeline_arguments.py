@@ -13,6 +13,7 @@ from rayform.authoring.placeholders import StepArtifact
 from rayform.authoring.run_inputs import ExternalArtifact
 from rayform.authoring.signatures import Argument, arguments_of, bind, missing
 from rayform_core.errors import NotFoundError, UsageError
+from rayform_core.secret_rules import masked
 
 if TYPE_CHECKING:
     from rayform.authoring.pipelines import Pipeline
@@ -58,16 +59,16 @@ def pipeline_arguments(
         if name not in passed:
             values[name] = argument.default
             try:
-                parameters[name] = _shown_parameter(argument.default, name)
+                parameters[name] = masked(name, _shown_parameter(argument.default, name))
             except UsageError:
-                parameters[name] = repr(argument.default)  # only the body uses it
+                parameters[name] = masked(name, repr(argument.default))  # only the body uses it
             continue
         values[name] = value = passed[name]
         named = f"Parameter '{name}' of pipeline '{pipeline.name}'"
         if not is_stored(value):
             is_text = name in configuration.parameters
             values[name] = validated(value, argument.annotation, what=named, is_text=is_text)
-        parameters[name] = _shown_parameter(values[name], named)
+        parameters[name] = masked(name, _shown_parameter(values[name], named))
     return PipelineArguments(values, parameters)
 
 

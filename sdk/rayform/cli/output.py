@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, cast
 
 import click
 
+from rayform_core.secret_rules import masked
 from rayform_core.terminal import escaped_json, printable
 
 if TYPE_CHECKING:
@@ -173,7 +174,8 @@ def human_duration(start: datetime | None, end: datetime | None) -> str:
 def plain(value: object) -> Json:
     """Turn records, UUIDs, dates, typed metadata and similar values into JSON types."""
     if isinstance(value, Mapping):
-        return {str(plain(key)): plain(item) for key, item in value.items()}
+        items = {str(plain(key)): plain(item) for key, item in value.items()}
+        return {name: cast(Json, masked(name, item)) for name, item in items.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, set | frozenset):
@@ -209,7 +211,7 @@ def metadata_text(metadata: Mapping[str, object]) -> str:
     """Return metadata as lines of `key: value`; a value longer than 500 characters is cut."""
     lines = []
     for key, value in metadata.items():
-        json_value = plain(value)
+        json_value = masked(key, plain(value))
         text = json_value if isinstance(json_value, str) else json.dumps(json_value, ensure_ascii=False)
         lines.append(f"{key}: {text if len(text) <= 500 else text[:499] + '…'}")
     return "\n".join(lines)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from rayform.stacks import files
 from rayform_core.errors import ConflictError, IntegrityError, NotFoundError, UsageError
 from rayform_core.files import home
+from rayform_core.secret_rules import is_secret_value
 
 if TYPE_CHECKING:
     from rayform_runtime.components import ComponentSpec
@@ -143,18 +143,13 @@ def validated(record: ComponentRecord) -> ComponentRecord:
 
 def _refuse_passwords(record: ComponentRecord) -> None:
     for key, value in record.config.items():
-        if isinstance(value, str) and "://" in value:
-            try:
-                secret = urlsplit(value).password
-            except ValueError:
-                continue
-            if secret:
-                raise UsageError(
-                    f"Setting '{key}' of {record.kind} '{record.name}' has a password in its URL.",
-                    why="Registered components never hold secrets, because their files are shown, exported and copied.",
-                    hint="Leave the password out. Credentials come from the cloud's credential chain, or from "
-                    "`password_env` or `password_secret` if the flavor has them.",
-                )
+        if is_secret_value(value):
+            raise UsageError(
+                f"Setting '{key}' of {record.kind} '{record.name}' has a password in its URL.",
+                why="Registered components never hold secrets, because their files are shown, exported and copied.",
+                hint="Leave the password out. Credentials come from the cloud's credential chain, or from "
+                "`password_env` or `password_secret` if the flavor has them.",
+            )
 
 
 def check_component(record: ComponentRecord) -> None:

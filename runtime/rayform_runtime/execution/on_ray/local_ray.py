@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
@@ -12,6 +13,8 @@ from collections import deque
 from collections.abc import Mapping
 
 from rayform_core.errors import PrerequisiteError, RemoteError
+from rayform_core.files import storage_error
+from rayform_runtime.execution.on_ray.session_folder import SessionFolder
 
 __all__ = ["RayletMessages", "connect_to_cluster", "start_local_ray", "stop_local_ray"]
 
@@ -48,8 +51,14 @@ class RayletMessages:
             return self._changed.wait_for(last, timeout)
 
 
+_folder: SessionFolder | None = None
+"""Folder of the Ray that this process has started; `None` if there is none."""
+
+
 def start_local_ray(*, cpus: float | None = None, gpus: float | None = None) -> None:
-    """Start a Ray that listens on loopback, with a token of its own and no dashboard, and join it.
+    """Start a Ray that listens on loopback, with a token of its own, no dashboard and no metrics, and join it.
+
+    Its files lie in a folder that only this user can read; `stop_local_ray`, or the end of this process, removes it.
 
     Call it from a thread that lives as long as this Ray: the kernel ends Ray's processes with the thread that
     started them, so that even `kill -9` leaves none.
@@ -60,12 +69,25 @@ def start_local_ray(*, cpus: float | None = None, gpus: float | None = None) -> 
     _quiet()
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    # Ray replaces a node's address 127.0.0.1 with one that others reach, unless it is told that there are no others.
+    # The setting has this name because Ray does the same by itself on Windows and macOS.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    # Metrics answer without a token.
+    os.environ["RAY_enable_metrics_collection"] = "0"  # noqa: SIM112 - the name of Ray's setting
     import ray
+    import ray._private.ray_constants as ray_constants
     import ray._raylet as raylet
+
+    ray_constants.ENABLE_RAY_CLUSTER = False
 
     # If the user's code has imported Ray before, Ray has read its settings already.
     raylet.Config.initialize("")  # type: ignore[attr-defined]
     raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
+    global _folder
+    try:
+        folder = SessionFolder()
+    except OSError as error:
+        raise storage_error(error, "/tmp") from error  # noqa: S108 - named, not used
     try:
         ray.init(
             address="local",
@@ -76,15 +98,19 @@ def start_local_ray(*, cpus: float | None = None, gpus: float | None = None) -> 
             configure_logging=False,
             logging_level=logging.ERROR,
             _node_ip_address="127.0.0.1",
+            _temp_dir=str(folder.path),
         )
     except (RuntimeError, OSError, ValueError, TimeoutError) as error:
         with contextlib.suppress(Exception):
             ray.shutdown()
+        folder.close(keep=True)
         raise PrerequisiteError(
             "A local Ray could not be started.",
             why=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
-            hint="Read the logs in /tmp/ray/session_latest/logs, or use an orchestrator of flavor 'local'.",
+            hint=f"Read the logs in {folder.path}/session_latest/logs, or use an orchestrator of flavor 'local'.",
         ) from error
+    _folder = folder
+    atexit.register(_remove_folder)
 
 
 def connect_to_cluster(address: str) -> None:
@@ -117,6 +143,24 @@ def stop_local_ray(*, kill: bool) -> None:
         end_processes = node.kill_all_processes
         node.kill_all_processes = lambda **_: end_processes(check_alive=False, allow_graceful=False)
     ray.shutdown()
+    _close_folder()
+
+
+def _close_folder() -> None:
+    global _folder
+    folder, _folder = _folder, None
+    if folder is not None:
+        folder.close()
+
+
+def _remove_folder() -> None:
+    """End Ray, which writes to the folder, and remove the folder when the process ends."""
+    if _folder is not None:
+        import ray
+
+        with contextlib.suppress(Exception):
+            ray.shutdown()
+        _close_folder()
 
 
 def _quiet() -> None:

@@ -81,7 +81,7 @@ def start_run(
         ready = pool.submit(head.require_ready)
         token = pool.submit(lambda: head.token)
         tunnel = pool.submit(head.tunnel)
-        code = pool.submit(_upload_code, request, stack)
+        code = pool.submit(_upload_code, request, stack, listener)
         if request.code_soon is not None:
             request = replace(request, code=request.code_soon.wait(), code_soon=None)
         status = ready.result()
@@ -284,14 +284,16 @@ def _for_machines(spec: StackSpec) -> StackSpec:
     return spec.model_copy(update={"components": {**spec.components, ComponentKind.CATALOG: changed}})
 
 
-def _upload_code(request: RunRequest, stack: Stack) -> CodeBundle | None:
+def _upload_code(request: RunRequest, stack: Stack, listener: Listener) -> CodeBundle | None:
     root = request.spec.code_root
     if root is None:
         return None
-    from rayform_runtime.usercode.bundle import make_bundle, upload_bundle
+    from rayform_runtime.usercode.bundle import left_out_note, make_bundle, upload_bundle
 
     bundle = make_bundle(Path(root))
-    upload_bundle(bundle, stack.artifact_store)
+    is_new = upload_bundle(bundle, stack.artifact_store)
+    if is_new and (note := left_out_note(bundle)):
+        listener(RunEvent("log", datetime.now(UTC), str(request.run_id), text=note))
     return bundle
 
 
