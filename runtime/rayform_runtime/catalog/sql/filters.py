@@ -48,10 +48,11 @@ class Field(NamedTuple):
 
 
 class Where(NamedTuple):
-    """A condition and the values of its marks."""
+    """A condition and the values of its marks; `scans` says that no index answers it, since it looks inside of text."""
 
     sql: str
     values: tuple[object, ...] = ()
+    scans: bool = False
 
 
 class Listing(NamedTuple):
@@ -101,6 +102,7 @@ def compile_where(query: Query, listing: Listing, database: Database) -> Where:
     return Where(
         " WHERE " + " AND ".join(f"({part.sql})" for part in parts),
         tuple(value for part in parts for value in part.values),
+        any(part.scans for part in parts),
     )
 
 
@@ -163,7 +165,9 @@ def _any(parts: list[Where]) -> Where:
     if not parts:
         return Where("1 = 0")
     return Where(
-        " OR ".join(part.sql for part in parts), tuple(value for part in parts for value in part.values)
+        " OR ".join(part.sql for part in parts),
+        tuple(value for part in parts for value in part.values),
+        any(part.scans for part in parts),
     )
 
 
@@ -219,7 +223,7 @@ def _part_of_text(column: str, operator: str, text: str, database: Database) -> 
     if operator == "startswith":
         return Where(f"substr({column}, 1, {len(text)}) = ?", (text,))
     find = "instr" if database.name == "sqlite" else "strpos"
-    return Where(f"{find}({column}, ?) > 0", (text,))
+    return Where(f"{find}({column}, ?) > 0", (text,), scans=True)
 
 
 def _compare_id(name: str, entry: Field, operator: str, value: object, database: Database) -> Where:

@@ -94,10 +94,16 @@ PIPELINE_LIST = Listing(
         "last_run_at": Field("p.last_run_at", Kind.MOMENT),
     },
 )
-# One walk along ix_runs_pipeline_created_at, then one look-up for each pipeline.
+# The recursion skips from one name to the next, with one look-up in ix_runs_pipeline_created_at for each pipeline.
+# Grouping would compare all runs.
 _PIPELINES = """(SELECT g.pipeline AS name, g.runs, g.created_at, g.last_run_at, l.name AS last_run,
- l.status AS last_status FROM (SELECT pipeline, count(*) AS runs, min(created_at) AS created_at,
- max(created_at) AS last_run_at FROM runs GROUP BY pipeline) AS g
+ l.status AS last_status FROM (WITH RECURSIVE names(pipeline) AS (SELECT min(pipeline) FROM runs
+ UNION ALL SELECT (SELECT min(r.pipeline) FROM runs r WHERE r.pipeline > n.pipeline) FROM names n
+ WHERE n.pipeline IS NOT NULL)
+ SELECT n.pipeline, (SELECT count(*) FROM runs c WHERE c.pipeline = n.pipeline) AS runs,
+ (SELECT min(c.created_at) FROM runs c WHERE c.pipeline = n.pipeline) AS created_at,
+ (SELECT max(c.created_at) FROM runs c WHERE c.pipeline = n.pipeline) AS last_run_at
+ FROM names n WHERE n.pipeline IS NOT NULL) AS g
  JOIN runs l ON l.id = (SELECT i.id FROM runs i WHERE i.pipeline = g.pipeline AND i.created_at = g.last_run_at
  ORDER BY i.id DESC LIMIT 1)) AS p"""
 _LIVE = "status IN ('initializing', 'running')"
