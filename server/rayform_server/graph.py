@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +11,7 @@ from rayform_server import formats
 
 if TYPE_CHECKING:
     from rayform_runtime.catalog.entities import Run, StepRun
+    from rayform_runtime.catalog.summaries import StepSummary
 
 __all__ = ["Bar", "Chart", "StepRow", "bars", "graph_of", "rows_of", "title"]
 
@@ -27,7 +27,6 @@ _ORDER = (
     "cached",
 )
 """Which status a mapped step has: the first of these that an instance has."""
-_MAX_BARS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,41 +38,46 @@ class StepRow:
         spec: the step in the traced pipeline; empty if that can't be read.
         is_mapped: whether it runs once for each element of a list.
         upstream: keys of the steps that it waits for.
-        steps: its step runs; several for a mapped step.
+        summaries: its step runs by status; several for a mapped step.
     """
 
     key: str
     spec: Mapping[str, object] = field(default_factory=dict)
     is_mapped: bool = False
     upstream: tuple[str, ...] = ()
-    steps: list[StepRun] = field(default_factory=list)
+    summaries: list[StepSummary] = field(default_factory=list)
 
     @property
-    def counts(self) -> Counter[str]:
-        """How many instances have each status."""
-        return Counter(step.status.value for step in self.steps)
+    def counts(self) -> dict[str, int]:
+        """How many step runs have each status."""
+        return {each.status: each.count for each in self.summaries}
+
+    @property
+    def total(self) -> int:
+        """How many step runs it has."""
+        return sum(each.count for each in self.summaries)
 
     @property
     def status(self) -> str:
         """The status of the step."""
         counts = self.counts
-        return next((status for status in _ORDER if counts[status]), "pending")
+        return next((status for status in _ORDER if status in counts), "pending")
 
     @property
     def ended(self) -> int:
-        """How many of its instances ended."""
-        return sum(1 for step in self.steps if step.ended_at is not None)
+        """How many of its step runs ended."""
+        return sum(each.ended for each in self.summaries)
 
     @property
     def started_at(self) -> datetime | None:
-        """When its first instance began."""
-        return min((step.started_at for step in self.steps if step.started_at), default=None)
+        """When its first step run began."""
+        return min((each.started_at for each in self.summaries if each.started_at), default=None)
 
     @property
     def ended_at(self) -> datetime | None:
-        """When its last instance ended; `None` while one runs."""
-        ends = [step.ended_at for step in self.steps if step.ended_at is not None]
-        return max(ends) if ends and len(ends) == len(self.steps) else None
+        """When its last step run ended; `None` while one runs."""
+        ends = [each.ended_at for each in self.summaries if each.ended_at is not None]
+        return max(ends) if ends and self.ended == self.total else None
 
     @property
     def seconds(self) -> float | None:
@@ -82,8 +86,8 @@ class StepRow:
 
     @property
     def attempts(self) -> int:
-        """The most tries of an instance."""
-        return max((step.attempt for step in self.steps), default=0)
+        """The most tries of a step run."""
+        return max((each.attempts for each in self.summaries), default=0)
 
 
 def title(step: StepRun) -> str:
@@ -91,7 +95,7 @@ def title(step: StepRun) -> str:
     return step.key if step.map_index is None else f"{step.key}[{step.map_index}]"
 
 
-def rows_of(run: Run, steps: Sequence[StepRun]) -> list[StepRow]:
+def rows_of(run: Run, summaries: Sequence[StepSummary]) -> list[StepRow]:
     """Return a run's steps in the order of the pipeline, also those that haven't started."""
     rows: dict[str, StepRow] = {}
     specs = run.spec.get("steps")
@@ -100,13 +104,10 @@ def rows_of(run: Run, steps: Sequence[StepRun]) -> list[StepRow]:
             key: str = spec["key"]
             upstream, is_mapped = _upstream(spec)
             rows[key] = StepRow(key, spec, is_mapped, upstream)
-    for step in steps:
-        if step.key not in rows:
-            rows[step.key] = StepRow(step.key, is_mapped=step.map_index is not None)
-        rows[step.key].steps.append(step)
-    for row in rows.values():
-        if row.is_mapped:
-            row.steps.sort(key=lambda step: -1 if step.map_index is None else step.map_index)
+    for each in summaries:
+        if each.key not in rows:
+            rows[each.key] = StepRow(each.key, is_mapped=each.is_mapped)
+        rows[each.key].summaries.append(each)
     return list(rows.values())
 
 
@@ -149,7 +150,7 @@ def graph_of(run: Run, rows: Sequence[StepRow], link: Callable[[StepRow], str]) 
                 "status": row.status,
                 "symbol": formats.symbol(row.status),
                 "detail": _detail(row),
-                "done": row.ended / len(row.steps) if row.is_mapped and row.steps else None,
+                "done": row.ended / row.total if row.is_mapped and row.total else None,
                 "href": link(row),
             }
             for row in rows
@@ -160,8 +161,8 @@ def graph_of(run: Run, rows: Sequence[StepRow], link: Callable[[StepRow], str]) 
 
 def _detail(row: StepRow) -> str:
     parts = [row.status]
-    if row.is_mapped and row.steps:
-        parts = [f"{row.ended:,} of {len(row.steps):,}"] + [
+    if row.is_mapped and row.total:
+        parts = [f"{row.ended:,} of {row.total:,}"] + [
             f"{count:,} {status}" for status, count in row.counts.items() if status == "failed"
         ]
     if row.seconds is not None and row.status not in ("cached", "skipped"):
@@ -191,8 +192,8 @@ class Chart:
     omitted: int
 
 
-def bars(run: Run, rows: Sequence[StepRow]) -> Chart:
-    """Return when each step waited and ran, in the order in which they began."""
+def bars(run: Run, rows: Sequence[StepRow], steps: Sequence[StepRun]) -> Chart:
+    """Return when step runs waited and ran, in the order in which they began."""
     begin = run.started_at or run.created_at
     ends = {row.key: row.ended_at for row in rows}
     last: datetime | None = None
@@ -203,12 +204,13 @@ def bars(run: Run, rows: Sequence[StepRow]) -> Chart:
     def at(moment: datetime) -> float:
         return min(max((moment - begin).total_seconds() / whole, 0.0), 1.0) * 1000
 
-    entries = [(row, step) for row in rows for step in row.steps if step.started_at is not None]
-    entries.sort(key=lambda entry: entry[1].started_at or begin)
+    by_key = {row.key: row for row in rows}
     chart = []
-    for row, step in entries[:_MAX_BARS]:
-        assert step.started_at is not None
-        ready = max([done for key in row.upstream if (done := ends.get(key)) is not None], default=begin)
+    for step in steps:
+        if step.started_at is None:
+            continue
+        upstream = by_key[step.key].upstream if step.key in by_key else ()
+        ready = max([done for key in upstream if (done := ends.get(key)) is not None], default=begin)
         ready = min(ready, step.started_at)
         start, end = at(step.started_at), 1000.0 if step.ended_at is None else at(step.ended_at)
         seconds = formats.took(step.started_at, step.ended_at)
@@ -223,9 +225,9 @@ def bars(run: Run, rows: Sequence[StepRow]) -> Chart:
                 (at(ready), max(start - at(ready), 0.0)),
                 (start, max(end - start, 2.0)),
                 text,
-                row.key,
+                step.key,
                 step.map_index,
             )
         )
     marks = [(part * 250.0, formats.duration(whole * part / 4)) for part in range(5)]
-    return Chart(chart, marks, max(len(entries) - _MAX_BARS, 0))
+    return Chart(chart, marks, max(sum(row.total for row in rows) - len(chart), 0))

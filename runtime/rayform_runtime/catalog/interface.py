@@ -36,6 +36,7 @@ from rayform_runtime.catalog.entities import (
     Subject,
 )
 from rayform_runtime.catalog.reuse import CachedResult
+from rayform_runtime.catalog.summaries import StepChoice, StepSummary
 
 __all__ = ["Catalog", "CatalogBusyError"]
 
@@ -189,8 +190,12 @@ class Catalog(abc.ABC):
         """Return the newest successful step run of each key that has one; all its outputs still exist."""
 
     @abc.abstractmethod
-    def list_step_runs(self, run_id: UUID) -> list[StepRun]:
-        """Return all step runs of a run, in order of start and map index."""
+    def list_step_runs(self, run_id: UUID, choice: StepChoice = StepChoice()) -> list[StepRun]:
+        """Return step runs of a run, all by default, in order of start and map index."""
+
+    @abc.abstractmethod
+    def summarize_steps(self, run_id: UUID) -> list[StepSummary]:
+        """Return how many step runs of each step have each status; fast for maps with many instances."""
 
     @abc.abstractmethod
     def get_step_run(self, step_run_id: UUID) -> StepRun:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rayform_server import context, formats
+from rayform_server.graph import rows_of
 
 if TYPE_CHECKING:
     from rayform_runtime.catalog.entities import Run
@@ -37,7 +38,7 @@ def overview(request: Request) -> Response:
     catalog = client.catalog
     week_ago = datetime.now(UTC) - timedelta(days=7)
     failed = catalog.list_runs(
-        Query({"status": ["failed", "interrupted"], "created_at": f"gte:{week_ago.isoformat()}"}, size=200)
+        Query({"status": ["failed", "interrupted"], "created_at": f"gte:{week_ago.isoformat()}"}, size=100)
     )
     newest = catalog.list_runs(Query(size=10))
     live = catalog.unfinished_runs()[:20]
@@ -65,17 +66,13 @@ def _progress(catalog: Catalog, run: Run) -> tuple[int, int, float | None]:
     """Return a run's ended and known steps, and the seconds that it still needs if it takes as long as earlier ones."""
     from rayform_runtime.catalog.entities import Query
 
-    steps = catalog.list_step_runs(run.id)
-    ended = sum(1 for step in steps if step.ended_at is not None)
+    rows = rows_of(catalog.get_run(run.id), catalog.summarize_steps(run.id))
+    steps = sum(max(row.total, 1) for row in rows)
+    ended = sum(row.ended for row in rows)
     past = catalog.list_runs(Query({"pipeline": run.pipeline, "status": "completed"}, size=10)).items
     times = [
         seconds for each in past if (seconds := formats.took(each.started_at, each.ended_at)) is not None
     ]
     passed = formats.took(run.started_at, None)
     left = max(statistics.median(times) - passed, 0.0) if times and passed is not None else None
-    return ended, max(len(steps), _step_count(catalog, run)), left
-
-
-def _step_count(catalog: Catalog, run: Run) -> int:
-    steps = catalog.get_run(run.id).spec.get("steps")
-    return len(steps) if isinstance(steps, list) else 0
+    return ended, steps, left

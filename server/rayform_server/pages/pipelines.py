@@ -52,7 +52,7 @@ def pipeline(request: Request) -> Response:
     longest = max((seconds for seconds in times if seconds is not None), default=0.0) or 1.0
     columns, keys, cached, ended = [], dict[str, None](), 0, 0
     for run, seconds in zip(newest, times, strict=True):
-        rows = rows_of(run, client.catalog.list_step_runs(run.id))
+        rows = rows_of(run, client.catalog.summarize_steps(run.id))
         cells = {row.key: row.status for row in rows}
         keys |= dict.fromkeys(cells)
         cached += sum(1 for status in cells.values() if status == "cached")

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from rayform_core.errors import NotFoundError
+from rayform_runtime.catalog.summaries import StepChoice
 from rayform_server import context, formats
 from rayform_server.graph import StepRow, bars, graph_of, rows_of, title
 from rayform_server.pages.actions import repeat_arguments
@@ -24,6 +25,10 @@ __all__ = ["artifacts", "configuration", "found", "graph", "head", "step", "summ
 
 _PAGE = 200
 """Instances of a mapped step, or artifacts of a run, on a page."""
+_TABLE = 500
+"""Steps in the table of a run; the graph has all."""
+_BARS = 400
+"""Bars of a timeline."""
 
 
 def found(request: Request) -> tuple[Client, Run]:
@@ -49,15 +54,25 @@ def head(run: Run, tab: str) -> dict[str, object]:
 def summary(request: Request) -> Response:
     """Show a run's graph, its steps and its errors."""
     client, run = found(request)
-    rows = rows_of(run, client.catalog.list_step_runs(run.id))
-    failed = [step for row in rows for step in row.steps if step.error is not None]
-    return context.page(request, "run.html", head(run, ""), rows=rows, failed=failed[:10], title_of=title)
+    rows = rows_of(run, client.catalog.summarize_steps(run.id))
+    plain = [row.key for row in rows[:_TABLE] if not row.is_mapped]
+    steps = client.catalog.list_step_runs(run.id, StepChoice(keys=plain))
+    return context.page(
+        request,
+        "run.html",
+        head(run, ""),
+        rows=rows[:_TABLE],
+        more=len(rows) - _TABLE,
+        outputs={step.key: step.outputs for step in steps},
+        failed=client.catalog.list_step_runs(run.id, StepChoice(status="failed", limit=10)),
+        title_of=title,
+    )
 
 
 def graph(request: Request) -> Response:
     """Return a run's graph as JSON."""
     client, run = found(request)
-    rows = rows_of(run, client.catalog.list_step_runs(run.id))
+    rows = rows_of(run, client.catalog.summarize_steps(run.id))
     place = context.place_of(request)
 
     def link(row: StepRow) -> str:
@@ -70,16 +85,27 @@ def step(request: Request) -> Response:
     """Show one step of a run, or one instance of a mapped step."""
     client, run = found(request)
     key, index = request.query_params.get("key", ""), request.query_params.get("index")
-    rows = rows_of(run, client.catalog.list_step_runs(run.id))
+    rows = rows_of(run, client.catalog.summarize_steps(run.id))
     row = next((row for row in rows if row.key == key), None)
     if row is None:
         raise NotFoundError("step", key, known=[row.key for row in rows], within=f"of run '{run.name}'")
-    record = _instance(row, index)
+    start = context.number_of(request, "from", 0)
+    record, instances = None, []
+    if index is not None:
+        number = context.number_of(request, "index", 0)
+        found_steps = client.catalog.list_step_runs(run.id, StepChoice(keys=[key], map_index=number))
+        if not found_steps:
+            raise NotFoundError("instance", index, within=f"of step '{key}'")
+        record = found_steps[-1]
+    elif row.is_mapped:
+        choice = StepChoice(keys=[key], by_index=True, first=start, limit=_PAGE)
+        instances = client.catalog.list_step_runs(run.id, choice)
+    elif plain := client.catalog.list_step_runs(run.id, StepChoice(keys=[key])):
+        record = plain[-1]
     ids = [] if record is None else _ids(record)
     cached_from = None
     if record is not None and record.cached_from is not None:
         cached_from = _origin(client, record)
-    start = context.number_of(request, "from", 0)
     return context.page(
         request,
         "step.html",
@@ -88,21 +114,11 @@ def step(request: Request) -> Response:
         step=record,
         versions=client.catalog.get_artifact_versions(ids),
         cached_from=cached_from,
-        instances=row.steps[start : start + _PAGE] if row.is_mapped else [],
+        instances=instances,
         start=start,
         size=_PAGE,
-        spec=row.spec,
         title_of=title,
     )
-
-
-def _instance(row: StepRow, index: str | None) -> StepRun | None:
-    if index is None:
-        return row.steps[-1] if row.steps and not row.is_mapped else None
-    for record in row.steps:
-        if str(record.map_index) == index:
-            return record
-    raise NotFoundError("instance", index, within=f"of step '{row.key}'")
 
 
 def _ids(record: StepRun) -> list[UUID]:
@@ -121,8 +137,9 @@ def _origin(client: Client, record: StepRun) -> Run | None:
 def timeline(request: Request) -> Response:
     """Show when each step waited and ran."""
     client, run = found(request)
-    rows = rows_of(run, client.catalog.list_step_runs(run.id))
-    return context.page(request, "timeline.html", head(run, "timeline"), chart=bars(run, rows))
+    rows = rows_of(run, client.catalog.summarize_steps(run.id))
+    chart = bars(run, rows, client.catalog.list_step_runs(run.id, StepChoice(limit=_BARS)))
+    return context.page(request, "timeline.html", head(run, "timeline"), chart=chart)
 
 
 def artifacts(request: Request) -> Response:

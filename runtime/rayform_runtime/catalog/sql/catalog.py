@@ -131,6 +131,7 @@ class SQLCatalog(Catalog):
 
     find_cached = _by(lambda c: c.step_runs, StepRuns.find_cached)
     list_step_runs = _by(lambda c: c.step_runs, StepRuns.list_step_runs)
+    summarize_steps = _by(lambda c: c.step_runs, StepRuns.summarize_steps)
     get_step_run = _by(lambda c: c.step_runs, StepRuns.get_step_run)
     find_cache_candidates = _by(lambda c: c.step_runs, StepRuns.find_cache_candidates)
 

@@ -12,7 +12,13 @@ from rayform_runtime.catalog.reuse import CachedResult
 from rayform_runtime.catalog.sql.columns import ARTIFACT_VERSIONS, STEP_RUNS
 from rayform_runtime.catalog.sql.database import Row, Session, StoredId, chunks, marks
 from rayform_runtime.catalog.sql.finder import Part
-from rayform_runtime.catalog.sql.rows import decode_reuse, read_artifact_version, read_step_run
+from rayform_runtime.catalog.sql.rows import (
+    decode_reuse,
+    optional_moment,
+    read_artifact_version,
+    read_step_run,
+)
+from rayform_runtime.catalog.summaries import StepChoice, StepSummary
 
 __all__ = ["StepRuns"]
 
@@ -26,6 +32,9 @@ _CACHED = f"""SELECT s.id, s.run_id, r.name, s.cache_key, s.reuse, {ARTIFACT_VER
  FROM (SELECT DISTINCT cache_key FROM step_runs WHERE status = 'completed' AND cache_key IN ({{}})) AS k)"""
 _POSITION = 5 + ARTIFACT_VERSIONS.names.index("output_position")
 """Where a row of `_CACHED` holds the output's position."""
+_SUMMARY = """SELECT s.key, s.status, count(s.map_index), count(*), count(s.ended_at), max(s.attempt),
+ min(s.started_at), max(s.ended_at) FROM step_runs s WHERE s.run_id = ? GROUP BY s.key, s.status
+ ORDER BY min(s.started_at), s.key, s.status"""
 _SELECT_STEPS = f"SELECT {STEP_RUNS.columns()} FROM step_runs s"
 
 _Named = dict[StoredId, dict[str, list[UUID]]]
@@ -69,19 +78,50 @@ class StepRuns(Part):
             )
         return results
 
-    def list_step_runs(self, run_id: UUID) -> list[StepRun]:
+    def list_step_runs(self, run_id: UUID, choice: StepChoice = StepChoice()) -> list[StepRun]:
         id = self._database.put_id(run_id)
+        tests = ["s.run_id = ?"]
+        values: list[object] = [id]
+        if choice.keys is not None:
+            tests.append(f"s.key IN ({marks(len(choice.keys))})" if choice.keys else "1 = 0")
+            values += choice.keys
+        if choice.status is not None:
+            tests.append("s.status = ?")
+            values.append(choice.status)
+        if choice.map_index is not None:
+            tests.append("s.map_index = ?")
+            values.append(choice.map_index)
+        order = ["s.started_at", "COALESCE(s.map_index, -1)"]
+        if choice.by_index:
+            order.reverse()
+        part = "" if choice.limit is None else f" LIMIT {int(choice.limit)} OFFSET {int(choice.first)}"
 
         def read(session: Session) -> list[StepRun]:
             rows = session.rows(
-                f"{_SELECT_STEPS} WHERE s.run_id = ? ORDER BY s.started_at, COALESCE(s.map_index, -1), s.id",
-                (id,),
+                f"{_SELECT_STEPS} WHERE {' AND '.join(tests)} ORDER BY {', '.join(order)}, s.id{part}",
+                tuple(values),
             )
             if not rows and not session.rows("SELECT 1 FROM runs WHERE id = ?", (id,)):
                 raise NotFoundError("run", str(run_id))
             return self._with_versions(session, rows)
 
         return self._database.read(read)
+
+    def summarize_steps(self, run_id: UUID) -> list[StepSummary]:
+        rows = self._database.read(lambda session: session.rows(_SUMMARY, (self._database.put_id(run_id),)))
+        return [
+            StepSummary(
+                key,
+                status,
+                mapped > 0,
+                count,
+                ended,
+                attempts,
+                optional_moment(started),
+                optional_moment(end),
+            )
+            for key, status, mapped, count, ended, attempts, started, end in rows
+        ]
 
     def get_step_run(self, step_run_id: UUID) -> StepRun:
         steps = self._database.read(lambda session: self.by_id(session, [step_run_id]))
