@@ -280,10 +280,8 @@ def _start_processes(state: CloudState, localstack: Path | None, report: Report)
 
 
 def _record(state: CloudState, name: str, starting: processes.Starting) -> None:
-    import psutil
-
     pid = starting.process.pid
-    state.processes[name] = (pid, psutil.Process(pid).create_time())
+    state.processes[name] = (pid, processes.started(pid))
     state.save()
 
 

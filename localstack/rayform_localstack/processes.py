@@ -14,8 +14,9 @@ from pathlib import Path
 import psutil
 
 from rayform_core.errors import PrerequisiteError
+from rayform_core.process_start import start_since_boot
 
-__all__ = ["Starting", "alive", "start", "stop", "with_argument"]
+__all__ = ["Starting", "alive", "start", "started", "stop", "with_argument"]
 
 _PF_EXITING = 0x4
 
@@ -45,7 +46,7 @@ class Starting:
         finally:
             os.close(self.ready)
         if report == "ready":
-            return self.process.pid, psutil.Process(self.process.pid).create_time()
+            return self.process.pid, started(self.process.pid)
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
         self.process.wait()
@@ -86,6 +87,20 @@ def start(name: str, command: list[str], log: Path, environment: dict[str, str] 
     return Starting(name, process, receive, log)
 
 
+def started(pid: int) -> float:
+    """Return when a process started, by a clock that a change of the wall clock doesn't move.
+
+    Raises:
+        psutil.NoSuchProcess: it has ended.
+    """
+    if not psutil.LINUX:
+        return psutil.Process(pid).create_time()
+    since_boot = start_since_boot(pid)
+    if since_boot is None:
+        raise psutil.NoSuchProcess(pid)
+    return since_boot
+
+
 def alive(identity: tuple[int, float] | None) -> bool:
     """Return whether the process with this ID and start time still runs, and isn't being killed at this moment."""
     return identity is not None and _exists(identity) and not _is_dying(identity[0])
@@ -96,7 +111,7 @@ def _exists(identity: tuple[int, float]) -> bool:
         return False
     try:
         process = psutil.Process(identity[0])
-        return abs(process.create_time() - identity[1]) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        return abs(started(identity[0]) - identity[1]) < 1 and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
@@ -151,8 +166,9 @@ def _ended(identity: tuple[int, float], seconds: float) -> bool:
 def with_argument(argument: str) -> list[tuple[int, float]]:
     """Return (process ID, start time) of Rayform's processes whose command line has this argument."""
     identities = []
-    for process in psutil.process_iter(["cmdline", "create_time"]):
+    for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
         if argument in words and any(word.startswith("rayform_localstack.") for word in words):
-            identities.append((process.pid, float(process.info["create_time"])))
+            with contextlib.suppress(psutil.NoSuchProcess):
+                identities.append((process.pid, started(process.pid)))
     return identities

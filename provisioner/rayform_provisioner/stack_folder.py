@@ -32,6 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rayform_core.errors import ConflictError, IntegrityError, NotFoundError, PrerequisiteError
 from rayform_core.files import file_lock, home, private_folder, write_atomically
+from rayform_core.process_start import start_since_boot
 from rayform_core.version import __version__
 
 __all__ = [
@@ -371,7 +372,7 @@ class StackFolder:
     def mark_terraform(self, running: Running, pid: int) -> None:
         """Add a Terraform process to the mark, so that the next command can end it if this one dies."""
         with contextlib.suppress(psutil.Error):
-            running.terraform = [*running.terraform[-3:], [float(pid), psutil.Process(pid).create_time()]]
+            running.terraform = [*running.terraform[-3:], [float(pid), _started(pid)]]
             write_atomically(self._running_file, running.model_dump())
 
     def mark_ended(self) -> None:
@@ -435,14 +436,28 @@ def _end_orphans(left: Running, patience: float = 20.0) -> None:
         psutil.wait_procs(members, timeout=5)
 
 
+def _started(pid: int) -> float:
+    """Return when a process started, by a clock that a change of the wall clock doesn't move.
+
+    Raises:
+        psutil.NoSuchProcess: it has ended.
+    """
+    if not psutil.LINUX:
+        return psutil.Process(pid).create_time()
+    since_boot = start_since_boot(pid)
+    if since_boot is None:
+        raise psutil.NoSuchProcess(pid)
+    return since_boot
+
+
 def _group(group: int, started: float) -> list[psutil.Process]:
     """Return the processes of the group, unless its ID has been used again since `started`."""
     members = []
-    for process in psutil.process_iter(["pid", "create_time", "name", "status"]):
+    for process in psutil.process_iter(["pid", "name", "status"]):
         try:
             if os.getpgid(process.pid) != group or process.info["status"] == psutil.STATUS_ZOMBIE:
                 continue
-            born = process.info["create_time"]
+            born = _started(process.pid)
             if process.pid == group and abs(born - started) > 1:
                 return []
             if born >= started - 1 and any(

@@ -1,7 +1,7 @@
 """Identifies a process by its ID and start: the system uses an ID again, but not with the same start.
 
 On Linux, starts are clock ticks since the machine booted, and the boot's own ID tells one boot from another. Neither
-changes if the wall clock is set. The only reader of `/proc/PID/stat` in the runtime package.
+changes if the wall clock is set.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from rayform_core.process_start import start_since_boot, start_ticks
 
 __all__ = ["ProcessIdentity", "machine_and_boot", "process_started", "start_ticks", "this_host"]
 
@@ -35,35 +37,13 @@ def machine_and_boot(host: str) -> tuple[str, str]:
     return machine, boot
 
 
-def start_ticks(pid: int) -> int:
-    """Return when a process started, in clock ticks since this machine booted. Linux only.
-
-    Raises:
-        ProcessLookupError: the process is dead and only waits to be reaped.
-        OSError: `/proc` has no such process, or can't be read.
-    """
-    # Source: proc_pid_stat(5). The command stands in parentheses and may hold spaces; field 3 is the state and
-    # field 22 the start.
-    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    if fields[0] in (b"Z", b"X"):
-        raise ProcessLookupError(pid)
-    return int(fields[19])
-
-
 def process_started(pid: int) -> float | None:
     """Return when a process started, or `None` if no such process runs.
 
     On Linux the result is in seconds since the machine booted; elsewhere, where the system keeps the moment itself,
     in seconds since 1970. Compare it only with another reading of the same boot.
     """
-    return _started_on_linux(pid) if sys.platform.startswith("linux") else _started_elsewhere(pid)
-
-
-def _started_on_linux(pid: int) -> float | None:
-    try:
-        return start_ticks(pid) / os.sysconf("SC_CLK_TCK")
-    except (OSError, IndexError):
-        return None
+    return start_since_boot(pid) if sys.platform.startswith("linux") else _started_elsewhere(pid)
 
 
 def _started_elsewhere(pid: int) -> float | None:

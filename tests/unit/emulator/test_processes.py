@@ -24,7 +24,7 @@ def sleeper(memory: int = 0) -> subprocess.Popen[bytes]:
 
 def identity(process: subprocess.Popen[bytes]) -> tuple[int, float]:
     """Return what the cloud's state keeps of a process."""
-    return process.pid, psutil.Process(process.pid).create_time()
+    return process.pid, processes.started(process.pid)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")
