@@ -27,7 +27,6 @@ Errors travel as exceptions, also between processes. Only `rayform.cli.main` tur
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from rayform_core.terminal import printable
@@ -170,6 +169,8 @@ def nearest(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
     """
     # Reversed, so that of two candidates that differ only in case the first one stays.
     by_folded = {candidate.casefold(): candidate for candidate in reversed(list(candidates))}
+    import difflib
+
     close = difflib.get_close_matches(name.casefold(), by_folded, n=limit, cutoff=0.5)
     return [by_folded[folded] for folded in close]
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rayform_core.errors import NotFoundError, UsageError
+from rayform_core.startup import without_pydantic_plugins
 
 if TYPE_CHECKING:
     from rayform_runtime.artifacts.stores.interface import ArtifactStore
@@ -177,7 +178,8 @@ class ComponentSpec(BaseModel):
             NotFoundError: there is no such flavor.
             UsageError: a setting doesn't exist, is missing or is wrong.
         """
-        model: type[BaseModel] = load_object(flavor(self.kind, self.flavor).config)
+        with without_pydantic_plugins():
+            model: type[BaseModel] = load_object(flavor(self.kind, self.flavor).config)
         try:
             return model.model_validate(self.config)
         except ValidationError as error:

@@ -9,6 +9,11 @@ profile; `default`. The active profile is the first of these: `$RAYFORM_PROFILE`
 `rayform profile set` has set; `default`.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
 from rayform.stacks.active import (
     ActiveStack,
     active_record,
@@ -16,9 +21,6 @@ from rayform.stacks.active import (
     active_stack_name,
     set_active_stack,
 )
-from rayform.stacks.changing import copy_stack, delete_stack, register_stack, rename_stack, update_stack
-from rayform.stacks.deployed import refuse_taken_name, register_deployed, unregister_deployed
-from rayform.stacks.portable import export_requirements, export_stack, import_stack
 from rayform.stacks.profiles import (
     active_profile,
     create_profile,
@@ -29,6 +31,11 @@ from rayform.stacks.profiles import (
     set_profile_target,
 )
 from rayform.stacks.registered import StackRecord, get_stack, list_stacks, read_stack, stack_names
+
+if TYPE_CHECKING:
+    from rayform.stacks.changing import copy_stack, delete_stack, register_stack, rename_stack, update_stack
+    from rayform.stacks.deployed import refuse_taken_name, register_deployed, unregister_deployed
+    from rayform.stacks.portable import export_requirements, export_stack, import_stack
 
 __all__ = [
     "ActiveStack",
@@ -60,3 +67,26 @@ __all__ = [
     "unregister_deployed",
     "update_stack",
 ]
+
+# What changes stacks is imported when it is first used, since no run needs it.
+_HOMES = {
+    "copy_stack": "changing",
+    "delete_stack": "changing",
+    "export_requirements": "portable",
+    "export_stack": "portable",
+    "import_stack": "portable",
+    "refuse_taken_name": "deployed",
+    "register_deployed": "deployed",
+    "register_stack": "changing",
+    "rename_stack": "changing",
+    "unregister_deployed": "deployed",
+    "update_stack": "changing",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(f"rayform.stacks.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -5,18 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import cached_property
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from rayform_runtime.catalog.interface import Catalog
-from rayform_runtime.catalog.sql.annotations import Annotations
 from rayform_runtime.catalog.sql.artifacts import Artifacts, ArtifactVersions
 from rayform_runtime.catalog.sql.database import Database, Session
 from rayform_runtime.catalog.sql.finder import Finder, Part
-from rayform_runtime.catalog.sql.lineage import Lineage
-from rayform_runtime.catalog.sql.model_versions import ModelStages, ModelVersions
-from rayform_runtime.catalog.sql.models import Models
-from rayform_runtime.catalog.sql.pruning import Pruning
 from rayform_runtime.catalog.sql.runs import Runs
 from rayform_runtime.catalog.sql.sqlite import SQLiteDatabase
 from rayform_runtime.catalog.sql.step_records import StepRecords
@@ -25,6 +21,20 @@ from rayform_runtime.catalog.sql.version_writer import VersionWriter
 
 if TYPE_CHECKING:
     from rayform_runtime.catalog.config import PostgresConfig, SQLiteConfig
+    from rayform_runtime.catalog.sql.annotations import Annotations
+    from rayform_runtime.catalog.sql.lineage import Lineage
+    from rayform_runtime.catalog.sql.model_versions import ModelStages, ModelVersions
+    from rayform_runtime.catalog.sql.models import Models
+    from rayform_runtime.catalog.sql.pruning import Pruning
+else:
+    # Most runs need none of these parts; each is imported when it is first used.
+    class _Names:
+        """Stands for a part that isn't imported: its attributes are the methods' names."""
+
+        def __getattr__(self, name: str) -> SimpleNamespace:
+            return SimpleNamespace(__name__=name)
+
+    Annotations = Lineage = ModelStages = ModelVersions = Models = Pruning = _Names()
 
 __all__ = ["SQLCatalog"]
 
@@ -36,12 +46,15 @@ R = TypeVar("R")
 def _by(
     part: Callable[[SQLCatalog], PartT], method: Callable[Concatenate[PartT, P], R]
 ) -> Callable[Concatenate[SQLCatalog, P], R]:
-    """Return a method of the catalog that is answered by a method of one of its parts."""
+    """Return a method of the catalog that is answered by the method of this name of one of its parts."""
+    name = method.__name__
 
-    @wraps(method)
     def answered_by_part(catalog: SQLCatalog, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return method(part(catalog), *args, **kwargs)
+        answer: R = getattr(part(catalog), name)(*args, **kwargs)
+        return answer
 
+    answered_by_part.__name__ = name
+    answered_by_part.__doc__ = getattr(Catalog, name).__doc__
     return answered_by_part
 
 
@@ -65,7 +78,7 @@ class SQLCatalog(Catalog):
         # No attribute changes after this; only `database` and `runs` have state of their own.
         self.stack_name = stack_name
         self.database = config if isinstance(config, Database) else _database(config)
-        finder = Finder(self.database)
+        self._finder = finder = Finder(self.database)
         writer = VersionWriter(self.database)
         # Runs and pipelines; also which runs this process owns.
         self.runs = Runs(self.database, finder)
@@ -77,18 +90,48 @@ class SQLCatalog(Catalog):
         self.step_records = StepRecords(self.database, finder, self.artifact_versions, writer)
         # Step runs as they were recorded, and the cache.
         self.step_runs = StepRuns(self.database, finder)
-        # Models, without their versions.
-        self.models = Models(self.database, finder)
-        # Model versions and what is linked to them.
-        self.model_versions = ModelVersions(self.database, finder)
-        # Promotions of model versions and their history.
-        self.model_stages = ModelStages(self.database, finder, self.model_versions)
-        # Metadata and tags of everything.
-        self.annotations = Annotations(self.database, finder)
-        # What made a version, and what was made from it.
-        self.graph = Lineage(self.database, finder, self.artifact_versions, self.step_runs)
-        # Versions that nothing needs.
-        self.pruning = Pruning(self.database, finder)
+
+    @cached_property
+    def models(self) -> Models:
+        """Models, without their versions."""
+        from rayform_runtime.catalog.sql.models import Models
+
+        return Models(self.database, self._finder)
+
+    @cached_property
+    def model_versions(self) -> ModelVersions:
+        """Model versions and what is linked to them."""
+        from rayform_runtime.catalog.sql.model_versions import ModelVersions
+
+        return ModelVersions(self.database, self._finder)
+
+    @cached_property
+    def model_stages(self) -> ModelStages:
+        """Promotions of model versions and their history."""
+        from rayform_runtime.catalog.sql.model_versions import ModelStages
+
+        return ModelStages(self.database, self._finder, self.model_versions)
+
+    @cached_property
+    def annotations(self) -> Annotations:
+        """Metadata and tags of everything."""
+        from rayform_runtime.catalog.sql.annotations import Annotations
+
+        return Annotations(self.database, self._finder)
+
+    @cached_property
+    def graph(self) -> Lineage:
+        """What made a version, and what was made from it."""
+        from rayform_runtime.catalog.sql.lineage import Lineage
+
+        return Lineage(self.database, self._finder, self.artifact_versions, self.step_runs)
+
+    @cached_property
+    def pruning(self) -> Pruning:
+        """Versions that nothing needs."""
+        from rayform_runtime.catalog.sql.pruning import Pruning
+
+        return Pruning(self.database, self._finder)
 
     @classmethod
     def in_file(cls, path: str, *, stack_name: str) -> SQLCatalog:
