@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -125,7 +125,7 @@ class FakeExecutor(Executor):
                 task.step_run_id, StepStatus.FAILED, error=StepError(type(error).__name__, str(error))
             )
         if isinstance(value, StepResult):
-            return replace(value, outputs=[self._save(task, i, 1) for i in range(len(task.step.outputs))])
+            return value._replace(outputs=[self._save(task, i, 1) for i in range(len(task.step.outputs))])
         lengths = {o.name: len(value) for o in task.step.outputs if isinstance(value, list)}
         outputs = [self._save(task, i, value) for i in range(len(task.step.outputs))]
         return StepResult(task.step_run_id, StepStatus.COMPLETED, outputs, map_lengths=lengths)

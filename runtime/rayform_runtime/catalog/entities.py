@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from rayform_runtime.catalog.queries import Page, Query
@@ -121,8 +122,7 @@ class Visualization:
 
 
 # One attribute for each fact that users filter, sort and see by its name: more than 15.
-@dataclass(frozen=True, slots=True)
-class NewRun:
+class NewRun(NamedTuple):
     """A run that starts. Processes on its host see at once if its process died, others that its heartbeat stopped.
 
     Args:
@@ -151,14 +151,14 @@ class NewRun:
     spec: Mapping[str, object]
     stack_name: str
     stack: Mapping[str, object]
-    parameters: Mapping[str, object] = field(default_factory=dict)
+    parameters: Mapping[str, object] = {}
     tags: Sequence[str] = ()
     user: str | None = None
     host: str | None = None
     pid: int | None = None
     pid_started: float | None = None
-    code: Mapping[str, object] = field(default_factory=dict)
-    environment: Mapping[str, object] = field(default_factory=dict)
+    code: Mapping[str, object] = {}
+    environment: Mapping[str, object] = {}
     model_version_id: UUID | None = None
     orchestrator_id: str | None = None
 
@@ -218,8 +218,7 @@ class PipelineSummary:
     """When its first run was created."""
 
 
-@dataclass(frozen=True, slots=True)
-class StepStart:
+class StepStart(NamedTuple):
     """A step run that begins (or begins again: the same `id` with a higher `attempt`).
 
     Args:
@@ -247,9 +246,9 @@ class StepStart:
     attempt: int = 1
     map_index: int | None = None
     cache_key: str | None = None
-    parameters: Mapping[str, object] = field(default_factory=dict)
-    inputs: Mapping[str, Sequence[UUID]] = field(default_factory=dict)
-    resources: Mapping[str, object] = field(default_factory=dict)
+    parameters: Mapping[str, object] = {}
+    inputs: Mapping[str, Sequence[UUID]] = {}
+    resources: Mapping[str, object] = {}
     source: str | None = None
     code_digest: str | None = None
     log_uri: str | None = None
@@ -257,8 +256,7 @@ class StepStart:
     started_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NewArtifactVersion:
+class NewArtifactVersion(NamedTuple):
     """A version whose data and manifest are committed in the store.
 
     Args:
@@ -288,14 +286,13 @@ class NewArtifactVersion:
     artifact_type: str = "data"
     version: str | None = None
     tags: Sequence[str] = ()
-    metadata: Mapping[str, object] = field(default_factory=dict)
+    metadata: Mapping[str, object] = {}
     visualizations: Sequence[Visualization] = ()
     output_name: str | None = None
     external: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StepFinish:
+class StepFinish(NamedTuple):
     """How a step run ended.
 
     Args:
@@ -316,7 +313,7 @@ class StepFinish:
     status: StepStatus
     outputs: Sequence[NewArtifactVersion] = ()
     cached_from: UUID | None = None
-    metadata: Mapping[str, object] = field(default_factory=dict)
+    metadata: Mapping[str, object] = {}
     error: StepError | None = None
     ended_at: datetime | None = None
     model_version_id: UUID | None = None

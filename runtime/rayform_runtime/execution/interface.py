@@ -65,8 +65,7 @@ class StoredVersion(NamedTuple):
     materializer: str
 
 
-@dataclass(frozen=True)
-class TaskInput:
+class TaskInput(NamedTuple):
     """One input of a step: a value, or stored versions to load.
 
     Args:
@@ -76,7 +75,7 @@ class TaskInput:
         versions: the stored versions to load: one, or several if `joined` is set.
         joined: pass the loaded versions as one list.
         is_tuple: pass them as a tuple.
-        index: pass this element of the loaded list (the input of a mapped step).
+        element: pass this element of the loaded list (the input of a mapped step).
     """
 
     value: object = None
@@ -84,7 +83,7 @@ class TaskInput:
     is_json: bool = False
     versions: Sequence[StoredVersion] | None = None
     joined: bool = False
-    index: int | None = None
+    element: int | None = None
     is_tuple: bool = False
 
 
@@ -189,8 +188,7 @@ class StepFacts(NamedTuple):
         )
 
 
-@dataclass(frozen=True)
-class PipelineFacts:
+class PipelineFacts(NamedTuple):
     """The parts of a run's pipeline that executors and workers need.
 
     Args:
@@ -203,8 +201,8 @@ class PipelineFacts:
     """
 
     name: str = ""
-    parameters: Mapping[str, object] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, object] = {}
+    environment: Mapping[str, str] = {}
     import_paths: Sequence[str] = ()
     debug: bool = False
     program: Program = NO_PROGRAM
@@ -267,8 +265,7 @@ class HookTask(Task):
     error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class StepResult:
+class StepResult(NamedTuple):
     """The answer of a worker. Outputs are committed in the store and not yet in the catalog.
 
     Args:
@@ -289,25 +286,24 @@ class StepResult:
     step_run_id: str
     status: StepStatus
     outputs: Sequence[NewArtifactVersion] = ()
-    metadata: Mapping[str, object] = field(default_factory=dict)
-    run_metadata: Mapping[str, object] = field(default_factory=dict)
-    model_metadata: Mapping[str, object] = field(default_factory=dict)
+    metadata: Mapping[str, object] = {}
+    run_metadata: Mapping[str, object] = {}
+    model_metadata: Mapping[str, object] = {}
     error: StepError | None = None
     retryable: bool = True
     lost: bool = False
     worker_is_spent: bool = False
     started_at: datetime | None = None
     ended_at: datetime | None = None
-    map_lengths: Mapping[str, int] = field(default_factory=dict)
-    summaries: Mapping[str, str] = field(default_factory=dict)
+    map_lengths: Mapping[str, int] = {}
+    summaries: Mapping[str, str] = {}
     loaded: Sequence[str] = ()
 
 
 # -- what a listener gets ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class CacheDecision:
+class CacheDecision(NamedTuple):
     """Why a step was, or was not, taken from the cache; what `--explain-cache` prints."""
 
     hit: bool
@@ -317,8 +313,7 @@ class CacheDecision:
     changed: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RunEvent:
+class RunEvent(NamedTuple):
     """Something that happened in a run, shown live and kept.
 
     Args:
@@ -344,7 +339,7 @@ class RunEvent:
     text: str = ""
     seconds: float | None = None
     cache: CacheDecision | None = None
-    summaries: Mapping[str, str] = field(default_factory=dict)
+    summaries: Mapping[str, str] = {}
 
 
 Listener = Callable[[RunEvent], None]

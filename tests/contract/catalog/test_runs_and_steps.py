@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
@@ -354,7 +353,7 @@ def test_repeating_a_finish_changes_nothing(scene: Scene, catalog: SQLCatalog) -
     assert catalog.finish_steps(finishes) == everything
     assert catalog.get_step_run(starts[0].id) == before
     assert catalog.list_artifact_versions().total == 2
-    late = dataclasses.replace(finishes[0], status=StepStatus.FAILED, outputs=[])
+    late = finishes[0]._replace(status=StepStatus.FAILED, outputs=[])
     catalog.finish_steps([late])
     assert catalog.get_step_run(starts[0].id).status == StepStatus.COMPLETED
 
@@ -368,7 +367,7 @@ def test_a_retry_begins_the_same_step_run_again(scene: Scene, catalog: SQLCatalo
     catalog.finish_steps([StepFinish(id=start.id, run_id=run.id, status=StepStatus.RETRYING, error=error)])
     waiting = catalog.get_step_run(start.id)
     assert (waiting.status, waiting.error, waiting.ended_at) == (StepStatus.RETRYING, error, None)
-    catalog.start_steps([dataclasses.replace(start, attempt=2, inputs={"x": [new.id]})])
+    catalog.start_steps([start._replace(attempt=2, inputs={"x": [new.id]})])
     again = catalog.get_step_run(start.id)
     assert (again.status, again.attempt, again.error, again.inputs) == (
         StepStatus.RUNNING,
@@ -397,9 +396,9 @@ def test_what_a_step_refers_to_must_exist(scene: Scene, catalog: SQLCatalog) -> 
     ghost = new_id()
     good = StepStart(id=new_id(), run_id=run.id, key="good", name="good")
     with pytest.raises(NotFoundError, match=f"artifact version '{ghost}'"):
-        catalog.start_steps([good, dataclasses.replace(good, id=new_id(), inputs={"x": [ghost]})])
+        catalog.start_steps([good, good._replace(id=new_id(), inputs={"x": [ghost]})])
     with pytest.raises(NotFoundError, match=f"run '{ghost}'"):
-        catalog.start_steps([dataclasses.replace(good, run_id=ghost)])
+        catalog.start_steps([good._replace(run_id=ghost)])
     with pytest.raises(NotFoundError, match="step run"):
         catalog.finish_steps([StepFinish(id=ghost, run_id=run.id, status=StepStatus.FAILED)])
     assert catalog.list_step_runs(run.id) == []

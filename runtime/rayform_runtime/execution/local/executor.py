@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -229,7 +229,7 @@ class LocalExecutor(Executor):
             if self._uploads is not None and running.log.is_written:
                 self._uploads.add(task.run_id, task.step_run_id, running.log.path)
         if result is not None and not result.step_run_id:
-            result = replace(result, step_run_id=task.step_run_id, ended_at=_now())
+            result = result._replace(step_run_id=task.step_run_id, ended_at=_now())
         self._out.append(result or self._result_of_dead(worker, running))
 
     def _result_of_dead(self, worker: Worker, running: _Running) -> StepResult:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -117,4 +117,4 @@ class RunningTask:
 
     def phase(self, text: str, seconds: float | None = None) -> RunEvent:
         """Return a phase of the whole step: a mapped step reports it once, not once an instance."""
-        return replace(self.event("phase", text), map_index=None, seconds=seconds)
+        return self.event("phase", text)._replace(map_index=None, seconds=seconds)

@@ -123,7 +123,7 @@ def _run(order: Order, entry: Callable[[Task], StepResult]) -> tuple[StepResult,
                 root = fetch_bundle(json.loads(task.stack), code.key, code.digest)
                 step = task.step.moved(task.code_root or "", root)
                 program = task.pipeline.program.moved(task.code_root or "", root)
-                pipeline = replace(task.pipeline, program=program)
+                pipeline = task.pipeline._replace(program=program)
                 task = replace(task, code_root=str(root), step=step, pipeline=pipeline)
                 os.chdir(root)  # as on the laptop, where a step starts in the project
             result = entry(task)

@@ -120,7 +120,7 @@ class Instance:
             inputs[name] = TaskInput(
                 versions=[v.for_worker() for v in versions],
                 joined=joined,
-                index=element,
+                element=element,
                 is_tuple=self.node.is_tuple(name),
             )
         return inputs

@@ -62,10 +62,10 @@ def load_arguments(task: StepTask, function: Callable[..., object], stack: Stack
             _fetch_together(source.versions, stack.artifact_store)
             values = [_load(version, stack.artifact_store) for version in source.versions]
             arguments[name] = tuple(values) if source.is_tuple else values
-        elif source.index is None:
+        elif source.element is None:
             arguments[name] = _load(source.versions[0], stack.artifact_store)
         else:
-            arguments[name] = _load_list(source.versions[0], stack.artifact_store)[source.index]
+            arguments[name] = _load_list(source.versions[0], stack.artifact_store)[source.element]
     return arguments
 
 

@@ -8,7 +8,6 @@ scheduler records.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -65,7 +64,7 @@ def run_step(task: Task, stack: Stack | None = None) -> StepResult:
             with catalog_waits_for(is_recorded) if task.awaits_record else nullcontext():
                 result = _run(task, opened, started, _worker if stack is None else None)
             if stack is None and not _worker.end():
-                result = replace(result, worker_is_spent=True)
+                result = result._replace(worker_is_spent=True)
             return result
         assert isinstance(task, HookTask)
         enter_program(task.pipeline.program)
