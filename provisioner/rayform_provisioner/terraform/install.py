@@ -1,4 +1,4 @@
-"""Fetches a pinned release of Terraform and verifies its checksum."""
+"""Fetches a pinned release of Terraform and verifies its signature and checksum."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from rayform_core.errors import IntegrityError, PrerequisiteError, RemoteError, UsageError
 from rayform_core.files import private_folder, write_atomically
 from rayform_provisioner.terraform.settings import TerraformSettings
+from rayform_provisioner.terraform.signature import KEY_ID, verify_signed
 
 __all__ = ["PINNED", "RELEASES", "install"]
 
@@ -29,8 +30,8 @@ MAX_BYTES = 300_000_000
 def install(version: str = PINNED, source: str = RELEASES, sha256: str | None = None) -> Path:
     """Fetch a release into `$RAYFORM_HOME/terraform/bin`, and return the path of the binary.
 
-    The archive's checksum must be the one in the release's own list, and must be `sha256` if that is passed. Nothing
-    is written before it was checked. A release that is there already is fetched again.
+    The archive's checksum must be the one in the release's own list, which HashiCorp must have signed, or `sha256` if
+    that is passed. Nothing is written before it was checked. A release that is there already is fetched again.
 
     Args:
         version: the release, such as `1.11.4`.
@@ -41,7 +42,7 @@ def install(version: str = PINNED, source: str = RELEASES, sha256: str | None = 
         UsageError: the version or the address is not valid.
         PrerequisiteError: there is no release for this machine.
         RemoteError: the release can't be fetched.
-        IntegrityError: the checksum is wrong.
+        IntegrityError: the signature or the checksum is wrong.
     """
     if not re.fullmatch(r"\d+\.\d+\.\d+", version):
         raise UsageError(f"'{version}' is not a release of Terraform.", hint=f"Write it like {PINNED}.")
@@ -49,7 +50,12 @@ def install(version: str = PINNED, source: str = RELEASES, sha256: str | None = 
         raise UsageError(f"'{source}' is not an HTTPS address.")
     archive_name = f"terraform_{version}_{_platform()}.zip"
     base = f"{source.rstrip('/')}/{version}"
-    sums = _fetch(f"{base}/terraform_{version}_SHA256SUMS", 1_000_000).decode(errors="replace")
+    name = f"terraform_{version}_SHA256SUMS"
+    listed = _fetch(f"{base}/{name}", 1_000_000)
+    if sha256 is None:
+        # Whoever can change an archive on its server can change the list next to it as well.
+        verify_signed(listed, _fetch(f"{base}/{name}.{KEY_ID}.sig", 100_000), name)
+    sums = listed.decode(errors="replace")
     expected = next(
         (line.split()[0] for line in sums.splitlines() if line.split()[1:] == [archive_name]), None
     )

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import subprocess
 import tempfile
 import threading
@@ -51,17 +52,21 @@ class SSHTarget:
         Raises:
             UsageError: the address has another form.
         """
-        parts = urlsplit(address)
+        try:
+            parts = urlsplit(address)
+            port = 22 if parts.port is None else parts.port
+        except ValueError:  # no number, none of a port, or half an IPv6 address
+            parts, port = urlsplit(""), 0
         user, host = parts.username or "", parts.hostname or ""
         # OpenSSH would read a name that begins with a hyphen as an option.
         fits = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", user) and re.fullmatch(
             r"[A-Za-z0-9][A-Za-z0-9.:-]*", host
         )
-        if parts.scheme != "ssh" or not fits or parts.password or parts.path not in ("", "/"):
+        if parts.scheme != "ssh" or not fits or parts.password or parts.path not in ("", "/") or not port:
             raise UsageError(
                 f"'{address}' isn't a valid address of a cluster.", hint="Write it as ssh://user@host[:port]."
             )
-        return cls(user, host, parts.port or 22, key, known_hosts)
+        return cls(user, host, port, key, known_hosts)
 
     @property
     def name(self) -> str:
@@ -100,7 +105,8 @@ class SSHTarget:
     def control_path(self) -> Path:
         """Return the socket of the shared connection, in a private folder; a socket's path must be short."""
         folder = private_folder(Path(tempfile.gettempdir()) / f"rayform-ssh-{os.getuid()}")
-        if folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o077:
+        status = folder.lstat()  # everyone may put a link there
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
             raise PrerequisiteError(
                 f"'{folder}' isn't private to your user.", hint="Remove it; Rayform makes it again."
             )

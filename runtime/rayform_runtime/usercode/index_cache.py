@@ -75,7 +75,7 @@ def _place(folder: str) -> Path:
 def _read(path: Path) -> dict[str, tuple[FileStamp, object]]:
     try:
         # The file is this user's own: `write_atomically` lets nobody else write there.
-        version, entries = marshal.loads(path.read_bytes())  # noqa: S302
+        version, entries = marshal.loads(path.read_bytes())  # noqa: S302 - a file of this user, in a folder 0700
     except (OSError, ValueError, EOFError, TypeError):
         return {}
     return entries if version == _VERSION and isinstance(entries, dict) else {}

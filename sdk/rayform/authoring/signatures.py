@@ -240,7 +240,7 @@ def _hints(func: Callable[..., object]) -> tuple[dict[str, object], dict[str, Us
 def _evaluate(func: Callable[..., object], text: str, what: str) -> object:
     try:
         # A user's own annotation in the user's own module: `typing` evaluates the same.
-        return eval(text, func.__globals__, _outer_names(func))  # noqa: S307
+        return eval(text, func.__globals__, _outer_names(func))  # noqa: S307 - an annotation of the user's own code
     except Exception as error:
         raise UsageError(
             f"{what}, `{text}`, can't be read.",

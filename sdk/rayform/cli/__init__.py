@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -214,7 +215,18 @@ def _explained(error: OSError) -> RayformError | None:
             why=error.strerror,
             hint="Make sure that standard output has space left, and try again.",
         )
+    if error.errno in _CAUSED_BY_FILES and error.filename is not None:
+        from rayform_core.files import storage_error
+
+        return storage_error(error, os.fsdecode(error.filename)[:300])
     return None
+
+
+_CAUSED_BY_FILES = {
+    errno.EACCES, errno.EDQUOT, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOSPC, errno.ENOTDIR, errno.EPERM,
+    errno.EROFS,
+}  # fmt: skip
+"""Causes that lie in a path or a disk of the user's, and are no bug of Rayform."""
 
 
 def _is_of_output(error: OSError) -> bool:

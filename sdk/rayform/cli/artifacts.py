@@ -13,6 +13,8 @@ import click
 from rayform.cli import LazyGroup
 from rayform.cli.names import artifact_names
 from rayform.cli.options import (
+    LONGEST_AGE,
+    Numbers,
     PageRequest,
     confirm,
     opened_client,
@@ -222,7 +224,7 @@ def delete(
 @artifact.command()
 @click.option(
     "--older-than",
-    type=click.FloatRange(min=0),
+    type=Numbers(0, LONGEST_AGE),
     default=None,
     metavar="DAYS",
     help="Remove only versions older than this; needed for values that you saved by hand.",
@@ -234,7 +236,7 @@ def delete(
 )
 @click.option(
     "--leftover-age",
-    type=click.FloatRange(min=0),
+    type=Numbers(0, LONGEST_AGE),
     default=24.0,
     show_default=True,
     metavar="HOURS",

@@ -25,10 +25,10 @@ _LOGS = {
     "boot": "/var/log/rayform-boot.log",
     "watch": "/var/log/rayform-watch.log",
     "autoscaler": "/tmp/ray/session_latest/logs/monitor.log",  # noqa: S108 - a path on the head
-    "gcs": "/tmp/ray/session_latest/logs/gcs_server.out",  # noqa: S108
-    "raylet": "/tmp/ray/session_latest/logs/raylet.out",  # noqa: S108
-    "images": "/tmp/ray/session_latest/logs/runtime_env_agent.log",  # noqa: S108
-    "dashboard": "/tmp/ray/session_latest/logs/dashboard.log",  # noqa: S108
+    "gcs": "/tmp/ray/session_latest/logs/gcs_server.out",  # noqa: S108 - a path on the head
+    "raylet": "/tmp/ray/session_latest/logs/raylet.out",  # noqa: S108 - a path on the head
+    "images": "/tmp/ray/session_latest/logs/runtime_env_agent.log",  # noqa: S108 - a path on the head
+    "dashboard": "/tmp/ray/session_latest/logs/dashboard.log",  # noqa: S108 - a path on the head
 }
 
 

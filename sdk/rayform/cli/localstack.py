@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from rayform.cli.options import Numbers
 from rayform.cli.output import echo, json_option, print_json
 from rayform_core.errors import NotFoundError
 
@@ -39,7 +40,7 @@ def _report(text: str) -> None:
 @click.option(
     "--notice",
     "notice_seconds",
-    type=click.FloatRange(0),
+    type=Numbers(0, 1e6),
     default=120.0,
     show_default=True,
     metavar="SECONDS",
@@ -48,7 +49,7 @@ def _report(text: str) -> None:
 @click.option(
     "--layers",
     "layers_gib",
-    type=click.FloatRange(0),
+    type=Numbers(0, 1e6),
     default=6.0,
     show_default=True,
     metavar="GIB",
@@ -199,7 +200,7 @@ def reset() -> None:
 @click.option(
     "--notice",
     "notice_seconds",
-    type=click.FloatRange(0),
+    type=Numbers(0, 1e6),
     default=None,
     metavar="SECONDS",
     help="Time between the notice and the end; by default that of the cloud.",

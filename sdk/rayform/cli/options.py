@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from rayform_runtime.catalog.interface import Catalog
 
 __all__ = [
+    "LONGEST_AGE",
+    "Numbers",
     "PageRequest",
     "confirm",
     "opened_client",
@@ -34,6 +37,20 @@ __all__ = [
 
 R = TypeVar("R")
 T = TypeVar("T")
+
+
+class Numbers(click.FloatRange):
+    """A range of numbers without NaN, which click lets pass, since it is neither too small nor too large."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
+
+LONGEST_AGE = 36_500
+"""Days."""
 
 
 def stack_option(command: Callable[..., R]) -> Callable[..., R]:

@@ -31,7 +31,7 @@ def terraform() -> None:
 )
 @click.option("--sha256", default=None, metavar="HEX", help="Checksum that the archive must have.")
 def install(release: str | None, source: str | None, sha256: str | None) -> None:
-    """Download a pinned release of Terraform and verify its checksum."""
+    """Download a pinned release of Terraform; verify its signature and checksum."""
     from rayform_provisioner.terraform.install import PINNED, RELEASES
     from rayform_provisioner.terraform.install import install as fetch
 

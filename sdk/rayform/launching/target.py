@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -63,6 +64,8 @@ def _load(place: str) -> ModuleType:
     start: the command line decides what runs.
     """
     path = Path(place)
+    if len(os.fsencode(path.name)) > 255 or "\0" in place:
+        raise UsageError(f"'{place[:60]}…' can't be the name of a file or module.")
     if place.endswith(".py") or path.is_file() or "/" in place:
         return _load_file(path)
     if path.is_dir() and not (path / "__init__.py").exists():

@@ -181,7 +181,7 @@ def parse_yaml(text: str, where: str, *, keys: Keys) -> dict[str, Any]:
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         # A safe loader in C; `yaml.safe_load` would use the slow one in Python.
-        data = yaml.load(text, Loader=loader)  # noqa: S506
+        data = yaml.load(text, Loader=loader)  # noqa: S506 - a subclass of SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where

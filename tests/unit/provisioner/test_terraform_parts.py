@@ -13,10 +13,12 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import pysequoia
 import pytest
 
 from rayform_core.errors import IntegrityError, PrerequisiteError, RemoteError, UsageError
 from rayform_provisioner.terraform import install as terraform_install
+from rayform_provisioner.terraform import signature
 from rayform_provisioner.terraform.errors import (
     Diagnostic,
     ErrorKind,
@@ -152,9 +154,27 @@ def test_settings_are_kept_and_taken_away(home):
     assert TerraformSettings().mirror is None
 
 
+def sign_list(folder, signer):
+    """Sign the list of checksums, as the release's own signature."""
+    names = folder / "terraform_1.11.4_SHA256SUMS"
+    made = pysequoia.sign(signer.signer(), names.read_bytes(), mode=pysequoia.SignatureMode.DETACHED)
+    (folder / "terraform_1.11.4_SHA256SUMS.72D7468F.sig").write_bytes(made)
+
+
+@pytest.fixture(scope="module")
+def signer():
+    """A key that signs like HashiCorp's."""
+    return pysequoia.Tsk.generate("Releases <releases@example.com>")
+
+
 @pytest.fixture
-def releases(tmp_path):
-    """A release site on loopback, with one release; yields its address and folder."""
+def releases(tmp_path, signer, monkeypatch):
+    """A release site on loopback, with one release that a key of the test signs; yields its address and folder."""
+    key = tmp_path / "key.asc"
+    key.write_text(str(signer.extract_certificate()))
+    monkeypatch.setattr(
+        terraform_install, "verify_signed", lambda *arguments: signature.verify_signed(*arguments, key=key)
+    )
     folder = tmp_path / "site" / "1.11.4"
     folder.mkdir(parents=True)
     archive = io.BytesIO()
@@ -165,6 +185,7 @@ def releases(tmp_path):
     (folder / "terraform_1.11.4_SHA256SUMS").write_text(
         f"{hashlib.sha256(archive.getvalue()).hexdigest()}  {name}\n"
     )
+    sign_list(folder, signer)
     quiet = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(quiet, directory=str(tmp_path / "site")))
     thread = Thread(target=server.serve_forever)
@@ -191,6 +212,44 @@ def test_install_refuses_what_is_damaged(home, releases):
     with pytest.raises(IntegrityError, match="tampered"):
         install("1.11.4", url)
     assert not (home / "terraform" / "bin").exists()
+
+
+def test_install_refuses_a_list_that_is_not_signed(home, releases, signer):
+    """A server that changes archive and list, has no signature, or one of another key, installs nothing."""
+    url, archive = releases
+    folder = archive.parent
+    names, signed = (
+        folder / "terraform_1.11.4_SHA256SUMS",
+        folder / "terraform_1.11.4_SHA256SUMS.72D7468F.sig",
+    )
+    genuine = names.read_bytes()
+    names.write_bytes(genuine + b"0" * 64 + b"  other.zip\n")
+    with pytest.raises(IntegrityError, match="not signed"):
+        install("1.11.4", url)
+    names.write_bytes(genuine)
+    for forged in (b"", b"no signature", signed.read_bytes()[:-40], b"\x00" * 500):
+        whole = signed.read_bytes()
+        signed.write_bytes(forged)
+        with pytest.raises(IntegrityError, match="not signed"):
+            install("1.11.4", url)
+        signed.write_bytes(whole)
+    sign_list(folder, pysequoia.Tsk.generate("Somebody <else@example.com>"))
+    with pytest.raises(IntegrityError, match="not signed"):
+        install("1.11.4", url)
+    signed.unlink()
+    with pytest.raises(RemoteError):
+        install("1.11.4", url)
+    assert not (home / "terraform" / "bin").exists()
+    assert install("1.11.4", url, sha256=hashlib.sha256(archive.read_bytes()).hexdigest()).exists()
+
+
+def test_the_shipped_key_is_hashicorps(signer):
+    """The key in the package is the one whose fingerprint HashiCorp publishes, and nobody else's signature fits it."""
+    key = pysequoia.Cert.from_file(str(signature._KEY))
+    assert key.fingerprint == "c874011f0ab405110d02105534365d9472d7468f"
+    made = pysequoia.sign(signer.signer(), b"list", mode=pysequoia.SignatureMode.DETACHED)
+    with pytest.raises(IntegrityError):
+        signature.verify_signed(b"list", made, "list")
 
 
 def test_install_refuses_plain_http_bad_versions_and_what_is_not_there(home, releases):

@@ -106,6 +106,10 @@ def compile_where(query: Query, listing: Listing, database: Database) -> Where:
     )
 
 
+_LARGEST_OFFSET = 2**62
+"""Rows; databases count in 64 bits. No list is as long, so a page behind it is as empty as that page."""
+
+
 def compile_order(query: Query, listing: Listing) -> str:
     """Return the `ORDER BY` and `LIMIT` of a query; IDs break ties, so pages never overlap.
 
@@ -127,7 +131,7 @@ def compile_order(query: Query, listing: Listing) -> str:
     tie = "" if entry.sql == listing.id else f", {listing.id} {direction}"
     return (
         f" ORDER BY {entry.sql} {direction}{nulls}{tie} "
-        f"LIMIT {int(query.size)} OFFSET {(int(query.page) - 1) * int(query.size)}"
+        f"LIMIT {int(query.size)} OFFSET {min((int(query.page) - 1) * int(query.size), _LARGEST_OFFSET)}"
     )
 
 

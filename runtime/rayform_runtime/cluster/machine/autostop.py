@@ -112,7 +112,7 @@ def stop_cluster(settings: MachineSettings, *, why: str) -> None:
 
 def _get(url: str, token: str) -> object:
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})  # noqa: S310 - loopback
-    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - Ray's own address on this machine
         content: object = json.load(answer)
         return content
 

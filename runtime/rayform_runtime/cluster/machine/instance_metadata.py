@@ -49,13 +49,13 @@ def _token() -> str:
     request = urllib.request.Request(  # noqa: S310 - the fixed address of the metadata service
         f"{_SERVICE}/api/token", method="PUT", headers={"X-aws-ec2-metadata-token-ttl-seconds": "300"}
     )
-    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 - the metadata service's fixed address
         return str(answer.read().decode())
 
 
 def _get(path: str, token: str) -> str:
-    request = urllib.request.Request(  # noqa: S310
+    request = urllib.request.Request(  # noqa: S310 - the metadata service's fixed address
         f"{_SERVICE}/{path}", headers={"X-aws-ec2-metadata-token": token}
     )
-    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 - the metadata service's fixed address
         return str(answer.read().decode())

@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> NoReturn:
             from rayform_runtime.cluster.step_workers import stand_in
 
             stand_in.main(command[len(STAND_IN)], command[len(STAND_IN) + 1 :])
-        os.execvp(command[0], command)  # noqa: S606
+        os.execvp(command[0], command)  # noqa: S606 - a list of words, no shell string
     import runpy
 
     sys.argv[1:] = arguments

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 FORKS = os.environ.get("RAYFORM_STEP_FORKS", "/tmp/ray/rayform/forks")  # noqa: S108 - Ray's own folder
-EXITS = os.environ.get("RAYFORM_STEP_EXITS", "/tmp/ray/rayform/exits")  # noqa: S108
+EXITS = os.environ.get("RAYFORM_STEP_EXITS", "/tmp/ray/rayform/exits")  # noqa: S108 - Ray's own folder
 # Ray kills a worker that hasn't registered after 60 s. Both times together are less, so that a worker that gets no
 # answer from a server still gets a container of its own, and leaves a mark for later workers.
 START_SECONDS = 35.0
@@ -66,7 +66,7 @@ def main(image: str, arguments: list[str]) -> NoReturn:
         write_end(name, code)
         sys.exit(code)
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "step_container.sh")
-    os.execv("/bin/sh", ["/bin/sh", script, image, "0", *arguments])  # noqa: S606
+    os.execv("/bin/sh", ["/bin/sh", script, image, "0", *arguments])  # noqa: S606 - a script of Rayform
 
 
 def common_variables() -> list[str]:
@@ -134,7 +134,7 @@ def start(path: str, image: str, common: list[str]) -> socket.socket | None:
     ]
     command += CONFINED
     command += ["--pids-limit", str(PIDS + PIDS_PER_CPU * (os.cpu_count() or 1))]
-    command += ["--volume", "/tmp/ray:/tmp/ray", "--log-driver", "none", "--label", f"io.rayform.step={name}"]  # noqa: S108
+    command += ["--volume", "/tmp/ray:/tmp/ray", "--log-driver", "none", "--label", f"io.rayform.step={name}"]  # noqa: S108 - Ray's own folder
     for variable in common:
         command += ["--env", variable]
     token = os.environ.get("RAY_AUTH_TOKEN_PATH", "")

@@ -72,8 +72,9 @@ def start_local_ray(*, cpus: float | None = None, gpus: float | None = None) -> 
     # Ray replaces a node's address 127.0.0.1 with one that others reach, unless it is told that there are no others.
     # The setting has this name because Ray does the same by itself on Windows and macOS.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    # Metrics answer without a token.
+    # Metrics answer without a token. Two servers have no switch; Ray goes on without one that can't have its port.
     os.environ["RAY_enable_metrics_collection"] = "0"  # noqa: SIM112 - the name of Ray's setting
+    os.environ["AUTOSCALER_METRIC_PORT"] = os.environ["DASHBOARD_METRIC_PORT"] = "-1"
     import ray
     import ray._private.ray_constants as ray_constants
     import ray._raylet as raylet
@@ -98,7 +99,7 @@ def start_local_ray(*, cpus: float | None = None, gpus: float | None = None) -> 
             configure_logging=False,
             logging_level=logging.ERROR,
             _node_ip_address="127.0.0.1",
-            _temp_dir=str(folder.path),
+            _temp_dir=str(folder.for_ray),
         )
     except (RuntimeError, OSError, ValueError, TimeoutError) as error:
         with contextlib.suppress(Exception):
@@ -107,7 +108,7 @@ def start_local_ray(*, cpus: float | None = None, gpus: float | None = None) -> 
         raise PrerequisiteError(
             "A local Ray could not be started.",
             why=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
-            hint=f"Read the logs in {folder.path}/session_latest/logs, or use an orchestrator of flavor 'local'.",
+            hint=f"Read the logs in {folder.for_ray}/session_latest/logs, or use an orchestrator of flavor 'local'.",
         ) from error
     _folder = folder
     atexit.register(_remove_folder)

@@ -33,14 +33,17 @@ class SessionFolder:
 
     path: Path
     """The folder; never changes."""
+    for_ray: Path
+    """The folder in it that Ray makes, and opens to everyone who can enter the one around it; never changes."""
 
     def __init__(self) -> None:
         base = os.environ.get("RAY_TMPDIR", "/tmp")  # noqa: S108 - the folder made in it is private
         if len(base) > _LONGEST_BASE:
-            base = "/tmp"  # noqa: S108
+            base = "/tmp"  # noqa: S108 - the folder made in it is private
         _remove_left(Path(base))
         self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self.for_ray = self.path / "ray"
         self._lock: int | None = os.open(self.path / _LOCK, flags, 0o600)
         """Open and locked as long as the folder is in use; then `None`."""
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

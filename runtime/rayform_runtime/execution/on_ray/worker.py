@@ -138,7 +138,7 @@ def container_end(name: str, patience: float = 3.0) -> ContainerEnd | None:
 
     Runs as a Ray task on that node, outside of any image.
     """
-    path = Path(os.environ.get("RAYFORM_STEP_EXITS", "/tmp/ray/rayform/exits")) / f"{Path(name).name}.json"  # noqa: S108
+    path = Path(os.environ.get("RAYFORM_STEP_EXITS", "/tmp/ray/rayform/exits")) / f"{Path(name).name}.json"  # noqa: S108 - Ray's own folder
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if path.exists():
