@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from rayform_core.errors import ConflictError, PrerequisiteError
 
 __all__ = [
+    "disk_error",
     "file_lock",
     "fsync_folder",
     "home",
@@ -75,6 +77,33 @@ def storage_error(error: OSError, path: Path | str) -> PrerequisiteError:
         errno.EROFS: "Set RAYFORM_HOME to a folder on a writable file system.",
     }.get(error.errno or 0, "Check the path and try again.")
     return PrerequisiteError(f"'{path}' can't be used.", why=f"{os.strerror(error.errno or 0)}.", hint=hint)
+
+
+_OF_DISKS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS))
+_FULL_IN_WORDS = re.compile(
+    r"\d+ requested and \d+ written|(?i:no space left on device|\[errno 28\]|disk quota exceeded)"
+)
+
+
+def disk_error(error: Exception, folder: Path) -> OSError | None:
+    """Return the error of the disk behind an exception, or `None` if there is none.
+
+    Libraries report a full disk in words of their own: NumPy as an `OSError` without a number, PyTorch as a
+    `RuntimeError`. A disk that is full right after an exception counts as its cause.
+
+    Args:
+        error: what was raised while files were written.
+        folder: where they were written.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return error if error.errno in _OF_DISKS else None
+    is_full = isinstance(error, OSError | RuntimeError) and bool(_FULL_IN_WORDS.search(str(error)))
+    if not is_full:
+        try:
+            is_full = os.statvfs(folder).f_bavail == 0
+        except OSError:
+            return None
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if is_full else None
 
 
 def fsync_folder(path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from uuid import UUID
 
 from rayform_core.errors import ConflictError, IntegrityError, RayformError, UsageError
-from rayform_core.files import make_private
+from rayform_core.files import disk_error, make_private, storage_error
 from rayform_runtime.artifacts.import_paths import TypeGoneError, import_path, resolve, types_replaced
 from rayform_runtime.artifacts.materializers.base import Materializer, prove_saved
 from rayform_runtime.artifacts.materializers.registry import (
@@ -40,8 +39,6 @@ __all__ = [
 
 _LARGEST_EXTRACTED = 20_000
 """Characters; larger facts about a value are not kept."""
-_DISK = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS))
-"""Errors of the disk; the materializer caused any other `OSError`."""
 
 
 class SavedValue(NamedTuple):
@@ -345,12 +342,10 @@ def _save(
         for path, data in (files or {}).items():
             make_private((folder / path).parent)
             (folder / path).write_bytes(data)
-    except OSError as error:
-        if error.errno in _DISK:
-            from rayform_core.files import storage_error
-
-            raise storage_error(error, place) from error
-        raise
+    except Exception as error:
+        if isinstance(error, RayformError) or (cause := disk_error(error, folder)) is None:
+            raise
+        raise storage_error(cause, place) from error
 
 
 def _draws(worker: Materializer) -> bool:
