@@ -25,7 +25,7 @@ from rayform_runtime.execution.on_ray import local_ray
 local_ray.start_local_ray(cpus=1)
 import ray
 
-assert ray.get(ray.remote(os.getpid).remote()) > 0
+assert ray.get(ray.remote(lambda: os.getpid()).remote()) > 0
 me = psutil.Process()
 listening = [
     (process.name(), connection.laddr.ip, connection.laddr.port)
@@ -50,7 +50,9 @@ def _started(tmp_path: Path) -> tuple[subprocess.Popen[str], dict[str, object]]:
     )
     assert process.stdout is not None
     line = next((line for line in process.stdout if line.startswith("{")), "")
-    assert line, "the Ray didn't start"
+    if not line:
+        process.communicate("", timeout=60)
+        pytest.fail("the Ray didn't start")
     return process, json.loads(line)
 
 
