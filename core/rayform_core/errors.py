@@ -33,7 +33,9 @@ from rayform_core.terminal import printable
 
 __all__ = [
     "ConflictError",
+    "EntityExistsError",
     "IntegrityError",
+    "NoContextError",
     "NotFoundError",
     "PipelineFailedError",
     "PrerequisiteError",
@@ -95,8 +97,12 @@ class UsageError(RayformError):
     exit_code = 2
 
 
-class NotFoundError(RayformError):
-    """The named thing doesn't exist; the error names those that look most like it.
+class NoContextError(UsageError, RuntimeError):
+    """A step or pipeline is asked about itself where none is running. It is a `RuntimeError` too."""
+
+
+class NotFoundError(RayformError, KeyError):
+    """The named thing doesn't exist; the error names those that look most like it. It is a `KeyError` too.
 
     Args:
         kind: what was asked for, such as `"stack"`.
@@ -140,6 +146,10 @@ class ConflictError(RayformError):
     """The named thing exists already, is locked by another process, or is in use. Nothing was changed."""
 
     exit_code = 4
+
+
+class EntityExistsError(ConflictError):
+    """A thing of this name, or a version of it, exists already. Nothing was changed."""
 
 
 class PrerequisiteError(RayformError):

@@ -279,6 +279,26 @@ class Stack:
         registry: ContainerRegistry = self._build(ComponentKind.CONTAINER_REGISTRY)
         return registry
 
+    @property
+    def experiment_tracker(self) -> Any:
+        """MLflow, as steps name it: `@step(experiment_tracker=stack.experiment_tracker.name)`."""
+        return load_object("rayform.zenml.forms.trackers:MlflowTracker")()
+
+    @property
+    def alerter(self) -> None:
+        """`None`: Rayform has no components of this kind (a name of ZenML's)."""
+        return None
+
+    @property
+    def model_registry(self) -> None:
+        """`None`: models are in the catalog (a name of ZenML's)."""
+        return None
+
+    @property
+    def step_operator(self) -> None:
+        """`None`: the orchestrator places steps by their resources (a name of ZenML's)."""
+        return None
+
     def close(self) -> None:
         """Release the connections and processes of the components that were built."""
         for name in ("orchestrator", "catalog"):

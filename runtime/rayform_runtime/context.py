@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from rayform_core.errors import NotFoundError, UsageError
+from rayform_core.errors import NoContextError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from rayform_runtime.catalog.entities import ModelVersion
     from rayform_runtime.components import Stack
-    from rayform_runtime.execution.interface import StepTask
+    from rayform_runtime.execution.interface import HookTask, StepTask
 
 __all__ = [
     "Additions",
@@ -28,6 +28,7 @@ __all__ = [
     "StepContext",
     "StepRunInfo",
     "context_of",
+    "context_of_dead",
     "get_step_context",
     "is_in_step",
     "running_step",
@@ -75,6 +76,10 @@ class Additions:
     step_metadata: dict[str, object] = field(default_factory=dict)
     run_metadata: dict[str, object] = field(default_factory=dict)
     model_metadata: dict[str, object] = field(default_factory=dict)
+    saved: int = 0
+    """How many artifact versions it saved by itself."""
+    pipeline_state: object = None
+    """What the pipeline's `on_init` returned."""
     cleanups: list[Callable[[], object]] = field(default_factory=list)
     """Called, last first, and removed when the step has ended."""
 
@@ -87,12 +92,12 @@ class StepContext:
 
     Attributes:
         pipeline: the pipeline.
-        pipeline_run: the run.
-        step_run: this execution of the step.
+        run_info: the run.
+        step_info: this execution of the step.
         step_name: the step's key in the pipeline.
         map_index: which element of the list this is; `None` if the step isn't mapped.
         attempt: 1 for the first try.
-        inputs: artifact version IDs of the inputs, by argument name.
+        input_ids: artifact version IDs of the inputs, by argument name.
         parameters: values of the step's other arguments.
         output_names: names of the step's outputs.
         output_ids: IDs of the artifact versions that the step makes, by output name.
@@ -106,10 +111,10 @@ class StepContext:
     """
 
     pipeline: PipelineInfo
-    pipeline_run: RunInfo
-    step_run: StepRunInfo
+    run_info: RunInfo
+    step_info: StepRunInfo
     map_index: int | None
-    inputs: Mapping[str, Sequence[UUID]]
+    input_ids: Mapping[str, Sequence[UUID]]
     parameters: Mapping[str, Any]
     output_ids: Mapping[str, UUID]
     model_version_id: UUID | None
@@ -119,22 +124,27 @@ class StepContext:
     @property
     def run_id(self) -> UUID:
         """ID of the run."""
-        return self.pipeline_run.id
+        return self.run_info.id
 
     @property
     def run_name(self) -> str:
         """Name of the run."""
-        return self.pipeline_run.name
+        return self.run_info.name
 
     @property
     def step_name(self) -> str:
         """The step's key in the pipeline."""
-        return self.step_run.key
+        return self.step_info.key
 
     @property
     def attempt(self) -> int:
         """Which try this is, from 1."""
-        return self.step_run.attempt
+        return self.step_info.attempt
+
+    @property
+    def pipeline_state(self) -> object:
+        """What the pipeline's `on_init` returned; `None` if it has none."""
+        return self.additions.pipeline_state
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -230,11 +240,11 @@ def get_step_context() -> StepContext:
     """Return the context of the step that is running.
 
     Raises:
-        UsageError: called outside of a running step.
+        NoContextError: called outside of a running step.
     """
     context = _current.get()
     if context is None:
-        raise UsageError(
+        raise NoContextError(
             "No step is running here.",
             why="get_step_context() only works while a step runs in a pipeline.",
             hint="Call it in the step's function, and not when its module is imported; a thread that the step "
@@ -253,16 +263,33 @@ def context_of(task: StepTask, stack: Stack) -> StepContext:
     step, inputs = task.step, task.inputs.items()
     return StepContext(
         pipeline=PipelineInfo(task.pipeline.name, task.pipeline.parameters),
-        pipeline_run=RunInfo(UUID(task.run_id), task.run_name),
-        step_run=StepRunInfo(UUID(task.step_run_id), step.key, step.name, task.attempt),
+        run_info=RunInfo(UUID(task.run_id), task.run_name),
+        step_info=StepRunInfo(UUID(task.step_run_id), step.key, step.name, task.attempt),
         map_index=task.map_index,
-        inputs={
+        input_ids={
             name: [UUID(version.id) for version in source.versions]
             for name, source in inputs
             if source.versions is not None
         },
         parameters={name: source.value for name, source in inputs if source.versions is None},
         output_ids={name: UUID(output) for name, output in task.output_ids.items()},
+        model_version_id=UUID(task.model_version_id) if task.model_version_id else None,
+        stack=stack,
+    )
+
+
+def context_of_dead(task: HookTask, stack: Stack) -> StepContext:
+    """Return the context of a step whose worker died, for its hook: it has no inputs and no outputs."""
+    dead = task.of_step_run
+    assert dead is not None
+    return StepContext(
+        pipeline=PipelineInfo(task.pipeline.name, task.pipeline.parameters),
+        run_info=RunInfo(UUID(task.run_id), task.run_name),
+        step_info=StepRunInfo(UUID(dead.id), dead.key, dead.name, dead.attempt),
+        map_index=task.map_index,
+        input_ids={},
+        parameters={},
+        output_ids={},
         model_version_id=UUID(task.model_version_id) if task.model_version_id else None,
         stack=stack,
     )

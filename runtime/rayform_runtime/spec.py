@@ -242,6 +242,7 @@ class OutputSpec(_Spec):
         artifact_type: its kind, or `None` to take the materializer's.
         version: a user-defined version name, or `None` for the next number.
         tags: tags of the version.
+        exclusive_tags: those of `tags` that the version takes away from earlier versions of the artifact.
         run_metadata: metadata of the version.
     """
 
@@ -252,6 +253,7 @@ class OutputSpec(_Spec):
     artifact_type: ArtifactType | None = None
     version: str | None = None
     tags: list[str] = Field(default_factory=list)
+    exclusive_tags: list[str] = Field(default_factory=list)
     run_metadata: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -269,11 +271,19 @@ class StepSpec(_Spec):
         conditions: all of them must hold, or the step is skipped.
         enable_cache: `False` always runs it.
         retry, timeout (seconds), resources, image, environment: the user's settings.
-        on_failure, on_success: hooks, called in the worker.
+        on_failure, on_success, on_start, on_end: hooks, called in the worker.
+        on_init, on_init_kwargs, on_cleanup: hooks of the pipeline, called in the worker around the step.
+        around: a context manager that is entered while the step's function runs; it gets the names of the pipeline and
+            of the run, and the run's ID.
+        enable_artifact_metadata, enable_artifact_visualization: whether facts and pictures that materializers make
+            of the outputs are kept.
+        enable_step_logs: whether the step's log is kept.
+        extra: the user's JSON.
+        secrets: names of secrets whose keys are variables while the step runs.
         model: the model of this step if it differs from the pipeline's.
         code_digest: digest of the step's source and of the project code that it calls, for the cache key.
         cache_on: digests of what else the cache key holds: the files of `cache_files`, by path, and `cache_on`.
-        settings: flavor-specific settings by flavor name.
+        settings: ZenML's settings that Rayform ignores, by key.
     """
 
     key: str
@@ -291,6 +301,17 @@ class StepSpec(_Spec):
     environment: dict[str, str] = Field(default_factory=dict)
     on_failure: SourceRef | None = None
     on_success: SourceRef | None = None
+    on_start: SourceRef | None = None
+    on_end: SourceRef | None = None
+    on_init: SourceRef | None = None
+    on_init_kwargs: dict[str, Any] = Field(default_factory=dict)
+    on_cleanup: SourceRef | None = None
+    around: SourceRef | None = None
+    enable_artifact_metadata: bool = True
+    enable_artifact_visualization: bool = True
+    enable_step_logs: bool = True
+    extra: dict[str, Any] = Field(default_factory=dict)
+    secrets: list[str] = Field(default_factory=list)
     model: ModelSpec | None = None
     code_digest: str = ""
     cache_on: dict[str, str] = Field(default_factory=dict)
@@ -352,10 +373,13 @@ class PipelineSpec(_Spec):
             workers put them there too. Those below `code_root` are relative to it (`"."` is the root itself). The
             others are absolute and exist only on the machine that traced it.
         program: the program that called the pipeline; `None` in runs of earlier versions.
-        on_failure, on_success: hooks of the run.
+        on_failure, on_success: hooks of the run, in runs of earlier versions; they are hooks of the steps now.
+        extra: the user's JSON.
+        substitutions: text by placeholder, for the run's name.
+        exclusive_tags: those of `tags` that the run takes away from earlier runs of the pipeline.
         code_parts: digests of the project code that the steps can reach, by place (`FILE:NAME`).
         code_reached: by `StepSpec.code_digest`, which of the parts, in their order, the step can reach.
-        settings: flavor-specific settings by flavor name.
+        settings: ZenML's settings that Rayform ignores, by key.
     """
 
     name: str
@@ -377,6 +401,9 @@ class PipelineSpec(_Spec):
     on_success: SourceRef | None = None
     code_parts: dict[str, str] = Field(default_factory=dict)
     code_reached: dict[str, list[int]] = Field(default_factory=dict)
+    extra: dict[str, Any] = Field(default_factory=dict)
+    substitutions: dict[str, str] = Field(default_factory=dict)
+    exclusive_tags: list[str] = Field(default_factory=list)
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     def parts_of(self, code_digest: str) -> dict[str, str]:

@@ -11,16 +11,24 @@ from typing import TYPE_CHECKING
 from rayform_core.version import __version__
 
 if TYPE_CHECKING:
-    from rayform.artifacts import load_artifact, log_metadata, register_artifact, save_artifact
+    from rayform.artifacts import (
+        bulk_log_metadata,
+        load_artifact,
+        log_metadata,
+        register_artifact,
+        save_artifact,
+    )
     from rayform.authoring.artifact_config import ArtifactConfig
     from rayform.authoring.flow.conditions import when
     from rayform.authoring.models import Model
+    from rayform.authoring.options.tags import Tag
     from rayform.authoring.pipelines import Pipeline, pipeline
     from rayform.authoring.run_inputs import ExternalArtifact
     from rayform.authoring.steps import Step, step, unmapped
     from rayform.context import get_pipeline_context, get_step_context
     from rayform.logger import get_logger
     from rayform.reading.client import Client
+    from rayform.tagging import add_tags, remove_tags
     from rayform_core.errors import RayformError
     from rayform_runtime.catalog.entities import ModelStage
     from rayform_runtime.spec import ArtifactType, ImageSpec, Resources, RetryPolicy
@@ -38,10 +46,14 @@ _HOMES = {
     "Resources": "rayform_runtime.spec",
     "RetryPolicy": "rayform_runtime.spec",
     "Step": "rayform.authoring.steps",
+    "Tag": "rayform.authoring.options.tags",
+    "add_tags": "rayform.tagging",
+    "bulk_log_metadata": "rayform.artifacts",
     "get_logger": "rayform.logger",
     "load_artifact": "rayform.artifacts",
     "log_metadata": "rayform.artifacts",
     "register_artifact": "rayform.artifacts",
+    "remove_tags": "rayform.tagging",
     "save_artifact": "rayform.artifacts",
     "get_pipeline_context": "rayform.context",
     "get_step_context": "rayform.context",
@@ -64,7 +76,10 @@ __all__ = [
     "Resources",
     "RetryPolicy",
     "Step",
+    "Tag",
     "__version__",
+    "add_tags",
+    "bulk_log_metadata",
     "get_logger",
     "get_pipeline_context",
     "get_step_context",
@@ -72,6 +87,7 @@ __all__ = [
     "log_metadata",
     "pipeline",
     "register_artifact",
+    "remove_tags",
     "save_artifact",
     "step",
     "unmapped",

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from rayform.running_step import running_model_version, running_step
+from rayform.authoring.options.tags import tag_names
+from rayform.running_step import running_model_version, running_step, saved_in_step
 from rayform_core.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
+    from rayform.authoring.options.tags import Tag
     from rayform.reading.client import Client
     from rayform.reading.views import ArtifactVersionView
     from rayform_runtime.artifacts.materializers.base import Materializer
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from rayform_runtime.spec import ArtifactType
 
 __all__ = [
+    "bulk_log_metadata",
     "load_artifact",
     "log_metadata",
     "register_artifact",
@@ -32,14 +35,15 @@ def save_artifact(
     *,
     version: str | int | None = None,
     artifact_type: ArtifactType | str | None = None,
-    tags: Sequence[str] | None = None,
+    tags: Sequence[str | Tag] | None = None,
     user_metadata: Mapping[str, object] | None = None,
     materializer: type[Materializer] | str | None = None,
     visualizations: Mapping[str, str | bytes] | None = None,
 ) -> ArtifactVersionView:
     """Save a value as a new version of an artifact, inside or outside a step.
 
-    In a step whose run works on a model, the version is linked to the model.
+    Inside a step, the version is one of the step's outputs, under the artifact's name. If the step's run works on a
+    model, it is linked to the model.
 
     Args:
         data: the value; a materializer must handle its type.
@@ -92,12 +96,15 @@ def save_artifact(
         size=saved.manifest.size,
         artifact_type=_type_name(artifact_type) or saved.artifact_type,
         version=None if version is None else str(version),
-        tags=list(tags or ()),
+        tags=tag_names(tags or ()),
         metadata={**saved.manifest.metadata, **metadata},
         visualizations=saved.visualizations,
+        output_name=name,
     )
     try:
-        created = client.catalog.create_artifact_version(record, model_version_id=running_model_version())
+        created = client.catalog.create_artifact_version(
+            record, model_version_id=running_model_version(), saved_in=saved_in_step()
+        )
     except BaseException:
         # Without its row, the data is garbage. Delete it now; otherwise `prune` would find it later.
         client.artifact_store.delete(saved.uri)
@@ -139,7 +146,7 @@ def register_artifact(
     *,
     version: str | int | None = None,
     artifact_type: ArtifactType | str | None = None,
-    tags: Sequence[str] | None = None,
+    tags: Sequence[str | Tag] | None = None,
     artifact_metadata: Mapping[str, object] | None = None,
 ) -> ArtifactVersionView:
     """Make an artifact version of data that is already in the active stack's artifact store.
@@ -184,11 +191,14 @@ def register_artifact(
         size=data.size,
         artifact_type=_type_name(artifact_type) or "data",
         version=None if version is None else str(version),
-        tags=list(tags or ()),
+        tags=tag_names(tags or ()),
         metadata={"files": data.files, **dict(artifact_metadata or {})},
         external=True,
+        output_name=name,
     )
-    created = client.catalog.create_artifact_version(record, model_version_id=running_model_version())
+    created = client.catalog.create_artifact_version(
+        record, model_version_id=running_model_version(), saved_in=saved_in_step()
+    )
     return _view(created, client)
 
 
@@ -288,6 +298,74 @@ def log_metadata(
         client.log_to(subject, subject_id, metadata)
 
 
+def bulk_log_metadata(
+    metadata: Mapping[str, object],
+    *,
+    pipeline_runs: Sequence[object] = (),
+    step_runs: Sequence[object] = (),
+    artifact_versions: Sequence[object] = (),
+    model_versions: Sequence[object] = (),
+    infer_models: bool = False,
+    infer_artifacts: bool = False,
+) -> None:
+    """Add the same metadata to several things.
+
+    Args:
+        metadata: values by name; see `log_metadata`.
+        pipeline_runs, step_runs, artifact_versions, model_versions: the things: their IDs, what `Client` returns, or
+            mappings with the key `id` (or `name` and `version`).
+        infer_models: inside a step, also the model version that it works on.
+        infer_artifacts: inside a step, also all its outputs.
+
+    Raises:
+        UsageError: nothing is named.
+        NotFoundError: one of the things doesn't exist.
+
+    Example:
+        >>> bulk_log_metadata({"reviewed": True}, artifact_versions=[a, b])  # doctest: +SKIP
+    """
+    calls: list[dict[str, Any]] = [
+        *({"run_id_name_or_prefix": _key_of(run)[0]} for run in pipeline_runs),
+        *({"step_id": _key_of(step)[0]} for step in step_runs),
+    ]
+    for artifact in artifact_versions:
+        key, version = _key_of(artifact)
+        calls.append(
+            {"artifact_name": key, "artifact_version": version} if version else {"artifact_version_id": key}
+        )
+    for model in model_versions:
+        key, version = _key_of(model)
+        calls.append({"model_name": key, "model_version": version} if version else {"model_version_id": key})
+    if infer_models:
+        calls.append({"infer_model": True})
+    if infer_artifacts:
+        names = _in_a_step(running_step(), "infer_artifacts").output_names
+        calls += [{"infer_artifact": True, "artifact_name": name} for name in names]
+    if not calls:
+        raise UsageError("bulk_log_metadata names nothing.", hint="Add for instance artifact_versions=[…].")
+    for arguments in calls:
+        log_metadata(metadata, **arguments)
+
+
+def _key_of(thing: object) -> tuple[str, str | None]:
+    """Return an ID, or a name and a version."""
+
+    def of(name: str) -> object:
+        return thing.get(name) if isinstance(thing, Mapping) else getattr(thing, name, None)
+
+    if isinstance(thing, str | UUID):
+        return str(thing), None
+    if (identifier := of("id")) is not None:
+        return str(identifier), None
+    name = of("name")
+    version = of("version")
+    if name is None:
+        raise UsageError(
+            f"{thing!r} names nothing.", hint="Give an ID, or a mapping with `id`, or `name` and `version`."
+        )
+    return str(name), None if version is None else str(version)
+
+
 def _in_a_step(step: StepContext | None, argument: str) -> StepContext:
     if step is None:
         raise UsageError(
@@ -337,7 +415,7 @@ def _subject(
     )
 
 
-def _refuse_invalid(name: str, tags: Sequence[str] | None) -> None:
+def _refuse_invalid(name: str, tags: Sequence[str | Tag] | None) -> None:
     if not isinstance(name, str) or not name.strip():
         raise UsageError(
             f"An artifact needs a name, and {name!r} is not one.", hint="Give a text that isn't empty."
@@ -350,13 +428,13 @@ def _refuse_invalid(name: str, tags: Sequence[str] | None) -> None:
 
 def _refuse_existing(catalog: Catalog, name: str, version: str) -> None:
     """Refuse a version that exists, before data is written; the catalog checks again when the row is written."""
-    from rayform_core.errors import ConflictError
+    from rayform_core.errors import EntityExistsError
 
     try:
         catalog.get_artifact_version(name, version)
     except NotFoundError:
         return
-    raise ConflictError(
+    raise EntityExistsError(
         f"Artifact '{name}' already has a version '{version}'.",
         hint="Leave out `version` to get the next number, or choose another name.",
     )

@@ -51,7 +51,7 @@ def load(rows: int = 10) -> Annotated[list[float], "numbers"]:
     environment={"OMP_NUM_THREADS": "1"},
     image=ImageSpec(requirements=["scikit-learn"]),
     on_failure=tell,
-    settings={"ray": {"max_concurrency": 2}},
+    settings={"docker": {"apt_packages": ["git"]}},
 )
 def split(
     numbers: list[float], share: float = 0.8

@@ -68,6 +68,8 @@ def save_value(
     materializer: type[Materializer] | str | None = None,
     metadata: Mapping[str, object] | None = None,
     visualizations: Mapping[str, str | bytes] | None = None,
+    keeps_facts: bool = True,
+    keeps_pictures: bool = True,
     step: str | None = None,
     output: str | None = None,
 ) -> SavedValue:
@@ -84,6 +86,7 @@ def save_value(
         materializer: a materializer, or its import path; by default, the one for the value's type.
         metadata: the user's facts about the value, as JSON; they win over those that the materializer extracts.
         visualizations: pictures that the user attaches, `{file name: content}`; the suffix gives the kind.
+        keeps_facts, keeps_pictures: whether what the materializer extracts and draws is kept.
         step, output: the step and output that the value belongs to, for errors.
 
     Raises:
@@ -100,9 +103,14 @@ def save_value(
         files = worker.to_files(value) if chosen.needs_no_folder() else None
         if files is not None:
             refuse_unsafe_names(files)
-        if files is not None and not visualizations and is_embeddable(files) and not _draws(worker):
+        if (
+            files is not None
+            and not visualizations
+            and is_embeddable(files)
+            and not (keeps_pictures and _draws(worker))
+        ):
             worker.prove_files(value, files)
-            facts = {**_extract(worker, value), **(metadata or {})}
+            facts = {**(_extract(worker, value) if keeps_facts else {}), **(metadata or {})}
             try:
                 commit = store.commit_files(
                     id, files, type=import_path(kind), materializer=import_path(chosen), metadata=facts
@@ -112,8 +120,10 @@ def save_value(
         else:
             with store.staging(id) as folder:
                 _save(worker, value, files, folder, store.uri)
-                facts = {**_extract(worker, value), **(metadata or {})}
-                pictures = _save_pictures(worker, value, folder, visualizations or {})
+                facts = {**(_extract(worker, value) if keeps_facts else {}), **(metadata or {})}
+                pictures = _save_pictures(
+                    worker if keeps_pictures else None, value, folder, visualizations or {}
+                )
                 try:
                     commit = store.commit(
                         id,
@@ -371,18 +381,18 @@ def _summarise(worker: Materializer, value: object) -> str:
 
 
 def _save_pictures(
-    worker: Materializer, value: object, folder: Path, attached: Mapping[str, str | bytes]
+    worker: Materializer | None, value: object, folder: Path, attached: Mapping[str, str | bytes]
 ) -> dict[str, Picture]:
-    """Save what the materializer draws and what the user attaches; return the pictures by name."""
+    """Save what the materializer, if there is one, draws and what the user attaches; return the pictures by name."""
     pictures: dict[str, Picture] = {}
-    draws = _draws(worker)
+    draws = worker is not None and _draws(worker)
     if not attached and not draws:
         return pictures
     from rayform_runtime.artifacts.visualizations import FOLDER, attach, collect
 
     place = folder / FOLDER
     place.mkdir(mode=0o700)
-    if draws:
+    if draws and worker is not None:
         try:
             kinds = worker.save_visualizations(value, place)
         except Exception as error:  # noqa: BLE001 - the user's code; the value matters more than its picture

@@ -36,6 +36,7 @@ from rayform_runtime.catalog.entities import (
     Subject,
 )
 from rayform_runtime.catalog.reuse import CachedResult
+from rayform_runtime.catalog.saving import SavedIn
 from rayform_runtime.catalog.summaries import StepChoice, StepSummary
 
 __all__ = ["Catalog", "CatalogBusyError"]
@@ -208,9 +209,13 @@ class Catalog(abc.ABC):
     # -- artifacts ----------------------------------------------------------------------------------------
     @abc.abstractmethod
     def create_artifact_version(
-        self, version: NewArtifactVersion, *, model_version_id: UUID | None = None
+        self,
+        version: NewArtifactVersion,
+        *,
+        model_version_id: UUID | None = None,
+        saved_in: SavedIn | None = None,
     ) -> ArtifactVersion:
-        """Record a version that no step made (`save_artifact`, `register_artifact`)."""
+        """Record a version that no step returned; with `saved_in`, it is an output of a running step."""
 
     @abc.abstractmethod
     def get_artifact(self, ref: str | UUID) -> Artifact:

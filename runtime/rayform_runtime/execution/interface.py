@@ -14,23 +14,24 @@ import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, runtime_checkable
 from uuid import UUID
 
 from rayform_runtime.catalog.entities import NewArtifactVersion, RunStatus, StepError, StepStatus
-from rayform_runtime.usercode.code_ref import CodeRef
+from rayform_runtime.execution.facts import KeptParts, OutputFacts, StepFacts, StepHooks, StepResources
 from rayform_runtime.usercode.program import NO_PROGRAM, Program
 
 if TYPE_CHECKING:
     from rayform_runtime.components import Stack
-    from rayform_runtime.spec import OutputSpec, PipelineSpec, Resources, StepSpec
+    from rayform_runtime.spec import PipelineSpec
 
 __all__ = [
     "CacheDecision",
     "CodeFacts",
+    "DeadStep",
     "Executor",
     "HookTask",
+    "KeptParts",
     "LateCodeFacts",
     "Listener",
     "Orchestrator",
@@ -40,6 +41,7 @@ __all__ = [
     "RunOutcome",
     "RunRequest",
     "StepFacts",
+    "StepHooks",
     "StepResources",
     "StepResult",
     "StepTask",
@@ -85,107 +87,6 @@ class TaskInput(NamedTuple):
     joined: bool = False
     element: int | None = None
     is_tuple: bool = False
-
-
-class OutputFacts(NamedTuple):
-    """The parts of `spec.OutputSpec` that a worker needs."""
-
-    name: str
-    artifact_name: str
-    type: CodeRef | None = None
-    materializer: CodeRef | None = None
-    artifact_type: str | None = None
-    version: str | None = None
-    tags: Sequence[str] = ()
-    run_metadata: Mapping[str, object] = {}
-
-    @classmethod
-    def of(cls, spec: OutputSpec) -> OutputFacts:
-        """Return the facts of an output."""
-        return cls(
-            spec.name,
-            spec.artifact_name,
-            CodeRef.of(spec.type),
-            CodeRef.of(spec.materializer),
-            spec.artifact_type.value if spec.artifact_type is not None else None,
-            spec.version,
-            spec.tags,
-            spec.run_metadata,
-        )
-
-
-class StepResources(NamedTuple):
-    """The fields of `spec.Resources`."""
-
-    cpus: float = 1.0
-    gpus: float = 0.0
-    memory: int | None = None
-    accelerator_type: str | None = None
-    custom: Mapping[str, float] = {}
-
-    @classmethod
-    def of(cls, spec: Resources) -> StepResources:
-        """Return the fields of a spec."""
-        return cls(spec.cpus, spec.gpus, spec.memory, spec.accelerator_type, spec.custom)
-
-
-class StepFacts(NamedTuple):
-    """The parts of `spec.StepSpec` that executors and workers need.
-
-    A named tuple and no pydantic model: building pydantic's models would take longer than the rest of a worker's
-    start. The scheduler sends what pydantic has validated.
-
-    Args:
-        key: its unique name in the pipeline.
-        name: the function's name.
-        source: the function.
-        outputs: in the order in which the function returns them.
-        on_failure, on_success: hooks, called in the worker.
-        resources: what the step needs while it runs.
-        timeout: in seconds.
-        environment: variables, in addition to the pipeline's.
-    """
-
-    key: str
-    name: str
-    source: CodeRef
-    outputs: Sequence[OutputFacts] = ()
-    on_failure: CodeRef | None = None
-    on_success: CodeRef | None = None
-    resources: StepResources = StepResources()
-    timeout: float | None = None
-    environment: Mapping[str, str] = {}
-
-    @classmethod
-    def of(cls, spec: StepSpec) -> StepFacts:
-        """Return the facts of a step."""
-        return cls(
-            spec.key,
-            spec.name,
-            CodeRef.of(spec.source),
-            tuple(OutputFacts.of(output) for output in spec.outputs),
-            CodeRef.of(spec.on_failure),
-            CodeRef.of(spec.on_success),
-            StepResources.of(spec.resources),
-            spec.timeout,
-            spec.environment,
-        )
-
-    def moved(self, old_root: str, new_root: Path) -> StepFacts:
-        """Return the same step with the project's code at another place; see `CodeRef.moved`."""
-
-        def move(ref: CodeRef | None) -> CodeRef | None:
-            return None if ref is None else ref.moved(old_root, new_root)
-
-        return self._replace(
-            source=self.source.moved(old_root, new_root),
-            outputs=tuple(
-                output._replace(type=move(output.type), materializer=move(output.materializer))
-                for output in self.outputs
-            ),
-            on_failure=move(self.on_failure),
-            on_success=move(self.on_success),
-        )
 
 
 class PipelineFacts(NamedTuple):
@@ -260,9 +161,22 @@ class HookTask(Task):
 
     Args:
         error: message of the `PipelineFailedError` that the hook gets; `None` for a success.
+        of_step_run: the dead step's run, with its key and try; `None` for a hook of the run.
+        model_version_id: the model version of the dead step.
     """
 
     error: str | None
+    of_step_run: DeadStep | None = None
+    model_version_id: str | None = None
+
+
+class DeadStep(NamedTuple):
+    """The step run whose worker died, for the context of its hook."""
+
+    id: str
+    key: str
+    name: str
+    attempt: int
 
 
 class StepResult(NamedTuple):

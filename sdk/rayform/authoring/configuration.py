@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Self, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
+from rayform.authoring.models import MODEL_CARD
+from rayform.authoring.options.settings import read_settings
 from rayform_core.errors import NotFoundError, UsageError, nearest
 from rayform_runtime.spec import ImageSpec, ModelSpec, Resources, RetryPolicy
 
@@ -31,7 +41,28 @@ def _image(value: object) -> object:
     return {"base_image": value} if isinstance(value, str) else value
 
 
+def _model(value: object) -> object:
+    """Move the fields of ZenML's model card to the metadata, and drop those that mean nothing here."""
+    if not isinstance(value, dict):
+        return value
+    fields = {k: v for k, v in value.items() if k not in ("save_models_to_registry", *_WARNINGS)}
+    card = {k: fields.pop(k) for k in MODEL_CARD if fields.get(k) is not None}
+    if card:
+        fields["metadata"] = {**card, **(fields.get("metadata") or {})}
+    if isinstance(fields.get("version"), int):
+        fields["version"] = str(fields["version"])
+    return {k: v for k, v in fields.items() if v is not None or k == "name"}
+
+
+def _tags(value: object) -> object:
+    if not isinstance(value, list):
+        return value
+    return [tag["name"] if isinstance(tag, dict) and set(tag) == {"name"} else tag for tag in value]
+
+
+_WARNINGS = ("suppress_class_validation_warnings", "was_created_in_this_run")
 _Retry = Annotated[RetryPolicy, BeforeValidator(_retry, json_schema_input_type=int | RetryPolicy)]
+_Model = Annotated[ModelSpec, BeforeValidator(_model)]
 _Image = Annotated[ImageSpec, BeforeValidator(_image, json_schema_input_type=str | ImageSpec)]
 
 
@@ -50,19 +81,65 @@ class _Common(BaseModel):
     """What a step needs: `cpus`, `gpus`, `memory` (bytes), `accelerator_type`, `custom`."""
     image: _Image | None = None
     """The image that steps run in, or the name of its base image."""
-    model: ModelSpec | None = None
+    model: _Model | None = None
     """The model that outputs and metadata belong to."""
     environment: dict[str, str] = Field(default_factory=dict)
     """Environment variables; never secrets."""
     settings: dict[str, dict[str, object]] = Field(default_factory=dict)
-    """Settings of one flavor, by the flavor's name."""
+    """ZenML's form: `docker` and `resources` are other forms of `image` and `resources`; the settings of
+    orchestrators that Rayform doesn't have are reported and ignored."""
+    success_hook_source: str | None = None
+    """Import path of the hook that is called when a step succeeded."""
+    failure_hook_source: str | None = None
+    """Import path of the hook that is called when a step failed."""
+    enable_artifact_metadata: bool | None = None
+    """`false` keeps no facts that materializers extract from outputs."""
+    enable_artifact_visualization: bool | None = None
+    """`false` keeps no pictures that materializers draw of outputs."""
+    enable_step_logs: bool | None = None
+    """`false` keeps no logs of steps."""
+    extra: dict[str, object] = Field(default_factory=dict)
+    """Any JSON; it is kept with the run."""
+    substitutions: dict[str, str] = Field(default_factory=dict)
+    """Text by placeholder, for names of artifacts and runs."""
+    secrets: list[str] = Field(default_factory=list)
+    """Names of secrets whose keys are variables while a step runs."""
+    _ignored: tuple[str, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="after")
+    def _read_settings(self) -> Self:
+        """Turn ZenML's settings into an image and resources."""
+        try:
+            settings = read_settings(self.settings, what="This")
+        except UsageError as error:
+            raise ValueError(str(error).removesuffix(".")) from None
+        if settings.image is not None:
+            self.image = self.image or settings.image
+        if settings.resources is not None:
+            self.resources = self.resources or settings.resources
+        self._ignored = settings.ignored
+        return self
+
+    def ignored(self) -> Sequence[str]:
+        """Return what it asks for and Rayform can't follow."""
+        return self._ignored
 
 
 class StepConfiguration(_Common):
     """The configuration of one step."""
 
+    experiment_tracker: str | bool | None = None
+    """`mlflow` makes an MLflow run active while the step runs; other trackers are reported and ignored."""
+    step_operator: str | bool | None = None
+    """Name of a component that only ZenML's stacks have; reported and ignored."""
     cache_files: list[str] | None = None
     """Files, folders or patterns whose content the step's result depends on; relative to the step's file."""
+
+    def ignored(self) -> Sequence[str]:
+        """Return what it asks for and Rayform can't follow."""
+        from rayform.authoring.options.steps import unknown_components
+
+        return (*self._ignored, *unknown_components(self.experiment_tracker, self.step_operator))
 
 
 class PipelineConfiguration(_Common):
@@ -70,14 +147,30 @@ class PipelineConfiguration(_Common):
 
     run_name: str | None = None
     """Name of the run; `{pipeline}`, `{date}`, `{time}` and `{id}` are filled in."""
-    tags: list[str] = Field(default_factory=list)
+    tags: Annotated[list[str], BeforeValidator(_tags)] = Field(default_factory=list)
     """Tags of the run."""
+    enable_pipeline_logs: bool | None = None
+    """Accepted and ignored: a run's own log is what it prints."""
     steps: dict[str, StepConfiguration] = Field(default_factory=dict)
     """Settings by a step's name or by its key in the pipeline."""
 
+    _place: str | None = PrivateAttr(default=None)
+    _given: frozenset[str] = PrivateAttr(default=frozenset())
+
+    @property
+    def place(self) -> str | None:
+        """The file that it was read from."""
+        return self._place
+
     def with_parameters(self, parameters: Mapping[str, object]) -> PipelineConfiguration:
-        """Return a copy in which these parameters override those of the file."""
-        return self.model_copy(update={"parameters": {**self.parameters, **parameters}})
+        """Return a copy in which these parameters override those of the file and of code."""
+        copy = self.model_copy(update={"parameters": {**self.parameters, **parameters}})
+        copy._given = self._given | parameters.keys()
+        return copy
+
+    def yields_to(self, name: str) -> bool:
+        """Whether a parameter was not given on the command line, so that another value in code is a conflict."""
+        return name not in self._given
 
 
 def configuration_schema() -> dict[str, object]:
@@ -124,7 +217,9 @@ def read_configuration(path: str | Path) -> PipelineConfiguration:
         raise UsageError(f"'{path}' can't be read.", why=f"{error.strerror}.") from None
     data, lines = _load(path, text)
     try:
-        return PipelineConfiguration.model_validate(data)
+        configuration = PipelineConfiguration.model_validate(data)
+        configuration._place = str(path)
+        return configuration
     except ValidationError as error:
         raise _mistakes(path, error, lines) from None
 

@@ -188,7 +188,11 @@ def _refuse_mismatch(what: str, value: StepArtifact, annotation: object, expecte
     Raises:
         UsageError: names step, output and both types.
     """
-    if annotation is expected or Any in (annotation, expected):
+    if (
+        annotation is expected
+        or Any in (annotation, expected)
+        or getattr(expected, "is_unloaded_input", False)
+    ):
         return
     from rayform_runtime.artifacts.annotations import may_overlap, shown_type
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from rayform_runtime.catalog.entities import ModelStage
     from rayform_runtime.spec import ModelSpec
 
-__all__ = ["Model"]
+__all__ = ["MODEL_CARD", "Model"]
 
-_MODEL_CARD = ("audience", "use_cases", "limitations", "trade_offs", "ethics")
+MODEL_CARD = ("audience", "use_cases", "limitations", "trade_offs", "ethics")
 
 
 class Model:
@@ -38,6 +38,8 @@ class Model:
         metadata: metadata of the version: numbers, strings, bools, lists, dicts, datetimes; none by default.
         audience, use_cases, limitations, trade_offs, ethics: parts of a model card, stored as metadata of these
             names. They exist so that code written for ZenML runs.
+        save_models_to_registry, suppress_class_validation_warnings: accepted for code written for ZenML; they change
+            nothing, since models are in the catalog.
 
     Raises:
         UsageError: the name is empty, or `tags` is one string.
@@ -64,6 +66,8 @@ class Model:
         limitations: str | None = None,
         trade_offs: str | None = None,
         ethics: str | None = None,
+        save_models_to_registry: bool = True,
+        suppress_class_validation_warnings: bool = False,
     ) -> None:
         if not isinstance(name, str) or not name.strip():
             raise UsageError(
@@ -78,7 +82,7 @@ class Model:
         self.description = description
         self.tags = list(tags or ())
         self.license = license
-        card = zip(_MODEL_CARD, (audience, use_cases, limitations, trade_offs, ethics), strict=True)
+        card = zip(MODEL_CARD, (audience, use_cases, limitations, trade_offs, ethics), strict=True)
         self.metadata = {**dict(metadata or {}), **{key: text for key, text in card if text is not None}}
         self._version_view: ModelVersionView | None = None
 
@@ -106,6 +110,26 @@ class Model:
 
         return ModelSpec.model_validate(self._declared())
 
+    @classmethod
+    def of_version(cls, version_id: UUID) -> Model:
+        """Return the handle of a version in the catalog.
+
+        Raises:
+            NotFoundError: there is no such version.
+        """
+        from rayform.reading.client import Client
+
+        view = Client().get_model_version_by_id(version_id)
+        model = cls(
+            view.model_name,
+            view.version,
+            description=view.description,
+            tags=view.tags,
+            metadata=view.run_metadata,
+        )
+        model._version_view = view
+        return model
+
     # -- in the catalog -----------------------------------------------------------------------------------
     @property
     def model_version(self) -> ModelVersionView:
@@ -127,7 +151,7 @@ class Model:
         running_id = running_model_version()
         if self.version is None and running_id is not None:
             running = Client().get_model_version_by_id(running_id)
-            if running.name == self.name:
+            if running.model_name == self.name:
                 return running
         return Client().get_model_version(self.name, self.version)
 
@@ -135,6 +159,23 @@ class Model:
     def id(self) -> UUID:
         """UUID of the version."""
         return self.model_version.id
+
+    @property
+    def model_id(self) -> UUID:
+        """UUID of the model."""
+        return self.model_version.model.id
+
+    @property
+    def artifact_versions(self) -> list[ArtifactVersionView]:
+        """The artifact versions that are linked to the version, newest first."""
+        return self.model_version.artifact_versions
+
+    def get_deployment_artifact(
+        self, name: str, version: str | int | None = None
+    ) -> ArtifactVersionView | None:
+        """Like `get_artifact`, for artifacts of type `service`."""
+        artifact = self.model_version.get_artifact(name, version)
+        return artifact if artifact is not None and artifact.type == "service" else None
 
     @property
     def number(self) -> int | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from rayform.authoring.inputs import stored_version_id
-from rayform.authoring.overrides import Overrides
+from rayform.authoring.options.overrides import Overrides
 from rayform.authoring.parameters import is_simple, validated
 from rayform.authoring.parameters import passed as passed_value
 from rayform.authoring.placeholders import StepArtifact
@@ -18,7 +18,14 @@ from rayform_core.secret_rules import masked
 if TYPE_CHECKING:
     from rayform.authoring.pipelines import Pipeline
 
-__all__ = ["PipelineArguments", "is_stored", "pipeline_arguments", "refuse_missing", "returned_outputs"]
+__all__ = [
+    "PipelineArguments",
+    "is_stored",
+    "pipeline_arguments",
+    "refuse_conflict",
+    "refuse_missing",
+    "returned_outputs",
+]
 
 
 class PipelineArguments(NamedTuple):
@@ -47,10 +54,15 @@ def pipeline_arguments(
     """
     what = f"Pipeline '{pipeline.name}'"
     arguments = arguments_of(pipeline.entrypoint, kind="Pipeline")
-    passed = {**pipeline.options.get("parameters", {}), **bind(what, arguments, args, kwargs)}
+    given = bind(what, arguments, args, kwargs)
+    passed = {**pipeline.options.get("parameters", {}), **given}
     for name, value in configuration.parameters.items():
         if name not in arguments:
             raise NotFoundError("parameter", name, known=arguments, within=f"of pipeline '{pipeline.name}'")
+        if name in given and configuration.yields_to(name):
+            refuse_conflict(
+                f"Parameter '{name}' of pipeline '{pipeline.name}'", given[name], value, configuration.place
+            )
         passed[name] = value
     refuse_missing(what, arguments, passed)
     values: dict[str, object] = {}  # what the body gets
@@ -70,6 +82,30 @@ def pipeline_arguments(
             values[name] = validated(value, argument.annotation, what=named, is_text=is_text)
         parameters[name] = masked(name, _shown_parameter(values[name], named))
     return PipelineArguments(values, parameters)
+
+
+def refuse_conflict(what: str, given: object, configured: object, place: str | None) -> None:
+    """Refuse a value in code that differs from the one in the configuration file.
+
+    Args:
+        what: how an error names the argument, such as `"Parameter 'epochs' of pipeline 'digits'"`.
+        given: the value in code.
+        configured: the value in the file.
+        place: the file.
+
+    Raises:
+        UsageError: the values differ; names both and both places.
+    """
+    try:
+        differs = bool(given != configured)
+    except Exception:  # noqa: BLE001 - a user's type, or an array: it isn't what YAML can hold
+        differs = True
+    if differs:
+        raise UsageError(
+            f"{what} has two values.",
+            why=f"The call passes {given!r:.100}, and {place or 'the configuration'} sets {configured!r:.100}.",
+            hint="Remove one of them. On the command line, `-p name=value` overrides both.",
+        )
 
 
 def refuse_missing(what: str, arguments: Mapping[str, Argument], values: Mapping[str, object]) -> None:

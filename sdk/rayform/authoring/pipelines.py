@@ -13,10 +13,12 @@ from rayform_core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+    from typing import Unpack
 
     from rayform.authoring.models import Model
-    from rayform.authoring.options import Hook, PipelineOptions
-    from rayform.reading.views import RunView
+    from rayform.authoring.options.tags import Tag
+    from rayform.authoring.options.written import Hook, MorePipelineOptions, PipelineOptions
+    from rayform.reading.views import ModelVersionView, RunView
     from rayform_runtime.spec import ImageSpec, PipelineSpec
 
 __all__ = ["Pipeline", "pipeline"]
@@ -119,13 +121,14 @@ class Pipeline(Generic[P, R_co]):
         enable_cache: bool | None = None,
         parameters: Mapping[str, object] | None = None,
         run_name: str | None = None,
-        tags: Sequence[str] | None = None,
+        tags: Sequence[str | Tag] | None = None,
         model: Model | None = None,
         image: ImageSpec | str | None = None,
         environment: Mapping[str, str] | None = None,
         on_success: Hook | None = None,
         on_failure: Hook | None = None,
-        settings: Mapping[str, Mapping[str, object]] | None = None,
+        settings: Mapping[str, object] | None = None,
+        **more: Unpack[MorePipelineOptions],
     ) -> Pipeline[P, R_co]:
         """Return a copy of this pipeline with other options; this one stays as it is.
 
@@ -140,11 +143,49 @@ class Pipeline(Generic[P, R_co]):
         Example:
             >>> training.with_options(config_path="nightly.yaml", enable_cache=False)()  # doctest: +SKIP
         """
-        changes = {k: v for k, v in locals().items() if k != "self" and v is not None}
+        changes = _options_of_call(f"Pipeline '{self.name}'", locals())
         return type(self)(self.entrypoint, cast("PipelineOptions", {**self.options, **changes}))
+
+    def configure(self, **options: Unpack[PipelineOptions]) -> Pipeline[P, R_co]:
+        """Change this pipeline's own options, for all later calls; `with_options` makes a copy instead.
+
+        Returns:
+            this pipeline.
+
+        Raises:
+            UsageError: an option doesn't exist.
+        """
+        self.options = self.with_options(**cast("Any", options)).options
+        return self
+
+    @property
+    def model(self) -> ModelVersionView:
+        """The model version of this pipeline's newest run.
+
+        Raises:
+            NotFoundError: the pipeline has no run, or its newest run works on no model.
+        """
+        from rayform.launching.run import newest_run
+        from rayform_core.errors import NotFoundError
+
+        run = newest_run(self.name)
+        version = run.model_version
+        if version is None:
+            raise NotFoundError(
+                "model version of run", run.name, hint="Name a model: `@pipeline(model=...)`."
+            )
+        return version
 
     def __repr__(self) -> str:
         return f"<pipeline '{self.name}' of {self.__module__}>"
+
+
+def _options_of_call(what: str, written: Mapping[str, object]) -> dict[str, object]:
+    if not written["more"]:
+        return {k: v for k, v in written.items() if k not in ("self", "_func", "more") and v is not None}
+    from rayform.authoring.options.written import MorePipelineOptions, options_of_call
+
+    return options_of_call(what, written, MorePipelineOptions)
 
 
 @overload
@@ -156,13 +197,14 @@ def pipeline(
     *,
     name: str | None = None,
     enable_cache: bool | None = None,
-    tags: Sequence[str] | None = None,
+    tags: Sequence[str | Tag] | None = None,
     model: Model | None = None,
     image: ImageSpec | str | None = None,
     environment: Mapping[str, str] | None = None,
     on_success: Hook | None = None,
     on_failure: Hook | None = None,
-    settings: Mapping[str, Mapping[str, object]] | None = None,
+    settings: Mapping[str, object] | None = None,
+    **more: Unpack[MorePipelineOptions],
 ) -> Callable[[Callable[P, R]], Pipeline[P, R]]: ...
 
 
@@ -172,13 +214,14 @@ def pipeline(
     *,
     name: str | None = None,
     enable_cache: bool | None = None,
-    tags: Sequence[str] | None = None,
+    tags: Sequence[str | Tag] | None = None,
     model: Model | None = None,
     image: ImageSpec | str | None = None,
     environment: Mapping[str, str] | None = None,
     on_success: Hook | None = None,
     on_failure: Hook | None = None,
-    settings: Mapping[str, Mapping[str, object]] | None = None,
+    settings: Mapping[str, object] | None = None,
+    **more: Unpack[MorePipelineOptions],
 ) -> Pipeline[P, R] | Callable[[Callable[P, R]], Pipeline[P, R]]:
     """Make a pipeline of a function, bare (`@pipeline`) or with options (`@pipeline(tags=["nightly"])`).
 
@@ -189,14 +232,15 @@ def pipeline(
         model: `Model` that outputs and metadata of its runs belong to; none by default.
         image: image of its steps, for stacks that run steps in images; by default the stack's.
         environment: variables set while its steps run; never secrets, since they are stored with the run.
-        on_success, on_failure: called when a run ended; `on_failure` gets the exception.
-        settings: settings for a stack component's flavor, by the flavor's name.
+        on_success, on_failure: the hooks of all steps that have none of their own; see `@step`.
+        settings: settings in ZenML's form, for all steps; see `@step`.
+        more: further options; see `MorePipelineOptions`.
 
     Returns:
         the pipeline; calling it runs it.
 
     Raises:
-        UsageError: the decorated object isn't a plain function.
+        UsageError: the decorated object isn't a plain function, or an option doesn't exist.
 
     Example:
         >>> @pipeline
@@ -204,7 +248,7 @@ def pipeline(
         ...     images, labels = load_digits()
         ...     evaluate(train(images, labels, epochs), images, labels)
     """
-    options = cast("PipelineOptions", {k: v for k, v in locals().items() if k != "_func"})
+    options = cast("PipelineOptions", _options_of_call("@pipeline", locals()))
     if _func is not None:
         return Pipeline(_func, options)
     return lambda func: Pipeline(func, options)

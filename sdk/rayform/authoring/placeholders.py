@@ -82,7 +82,7 @@ class StepArtifact:
         self._misused(
             "iterated over or unpacked",
             "To run a step for each element, write `that_step.map(output)`. To get several outputs from one "
-            "step, annotate its return as `tuple[A, B]`.",
+            "step, annotate its return as `tuple[A, B]` and write the tuple out: `return a, b`.",
         )
 
     def __len__(self) -> NoReturn:

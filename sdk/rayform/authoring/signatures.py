@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -23,10 +25,12 @@ __all__ = [
     "concrete_type",
     "missing",
     "outputs_of",
+    "returns_tuple",
 ]
 
 UNNAMED_OUTPUT = "output"
 _OUTPUT_NAME = re.compile(r"[^\W_][\w .\-]{0,254}")
+_PLACEHOLDER = re.compile(r"\{\w+\}")
 _MISSING: object = object()
 
 
@@ -103,7 +107,9 @@ def _arguments(func: Callable[..., object], kind: str) -> dict[str, Argument]:
 def outputs_of(func: Callable[..., object]) -> tuple[Output, ...]:
     """Return a step's outputs in the order in which its function returns them; none for `-> None`.
 
-    `tuple[A, B]` is two outputs; `tuple[A, ...]` and `Annotated[tuple[A, B], "name"]` are one.
+    `tuple[A, B]` is two outputs if one of its members is named (`Annotated[A, "name"]`), or if the function returns
+    a tuple that it writes out (`return a, b`). `return pair` makes one output, and so do `tuple[A, ...]` and
+    `Annotated[tuple[A, B], "name"]`.
 
     Args:
         func: the step's function.
@@ -127,6 +133,9 @@ def _outputs(func: Callable[..., object]) -> tuple[Output, ...]:
     members = typing.get_args(annotation)
     if typing.get_origin(annotation) is not tuple or not members or members[-1] is Ellipsis:
         return (_output(func, annotation, UNNAMED_OUTPUT),)
+    is_named = any(typing.get_origin(member) is typing.Annotated for member in members)
+    if not is_named and not returns_tuple(func):
+        return (_output(func, annotation, UNNAMED_OUTPUT),)
     outputs = tuple(_output(func, member, f"output_{i}") for i, member in enumerate(members))
     names = [o.name for o in outputs]
     if twice := sorted({n for n in names if names.count(n) > 1}):
@@ -135,6 +144,34 @@ def _outputs(func: Callable[..., object]) -> tuple[Output, ...]:
             hint="Give each output its own name in its `Annotated[...]`.",
         )
     return outputs
+
+
+def returns_tuple(func: Callable[..., object]) -> bool:
+    """Whether a function writes out a tuple of several members in one of its `return` statements.
+
+    Without its source, as in `python -c`, the answer is yes: its annotation says so.
+
+    Example:
+        >>> def pair() -> tuple[int, int]:
+        ...     return 1, 2
+        >>> returns_tuple(pair)
+        True
+    """
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(func)))
+    except (OSError, TypeError, SyntaxError):
+        return True
+    function = tree.body[0]
+    if not isinstance(function, ast.FunctionDef):
+        return True  # a lambda, which has no statements
+    pending = list(ast.iter_child_nodes(function))
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple) and len(node.value.elts) > 1:
+            return True
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            pending.extend(ast.iter_child_nodes(node))
+    return False
 
 
 def _output(func: Callable[..., object], annotation: object, default_name: str) -> Output:
@@ -147,7 +184,7 @@ def _output(func: Callable[..., object], annotation: object, default_name: str) 
                 name = extra.name or name
             elif isinstance(extra, str):
                 name = name or extra
-    if name is not None and not _OUTPUT_NAME.fullmatch(name):
+    if name is not None and not _OUTPUT_NAME.fullmatch(_PLACEHOLDER.sub("x", name)):
         raise UsageError(
             f"Step '{func.__name__}' has an output named {name!r}.",
             why="A name has 1 to 255 letters, digits, spaces, '_', '.' and '-', and starts with a letter or digit.",

@@ -14,11 +14,11 @@ from rayform_core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+    from typing import Unpack
 
     from rayform.authoring.models import Model
-    from rayform.authoring.options import Hook, WrittenStepOptions
+    from rayform.authoring.options.written import Hook, MoreStepOptions, SomeMaterializers, WrittenStepOptions
     from rayform.authoring.tracing import Trace
-    from rayform_runtime.artifacts.materializers.base import Materializer
     from rayform_runtime.spec import ImageSpec, Resources, RetryPolicy
 
 __all__ = ["Step", "current_trace", "step", "unmapped"]
@@ -215,11 +215,12 @@ class Step(Generic[P, R]):
         image: ImageSpec | str | None = None,
         on_success: Hook | None = None,
         on_failure: Hook | None = None,
-        output_materializers: type[Materializer] | Mapping[str, type[Materializer]] | None = None,
+        output_materializers: SomeMaterializers | Mapping[str, SomeMaterializers] | None = None,
         model: Model | None = None,
         parameters: Mapping[str, object] | None = None,
         after: Sequence[object] | None = None,
-        settings: Mapping[str, Mapping[str, object]] | None = None,
+        settings: Mapping[str, object] | None = None,
+        **more: Unpack[MoreStepOptions],
     ) -> Step[P, R]:
         """Return a copy of this step with other options; this one stays as it is.
 
@@ -233,11 +234,31 @@ class Step(Generic[P, R]):
         Example:
             >>> train.with_options(retry=2, id="train_big")(rows, epochs=9)  # doctest: +SKIP
         """
-        changes = {k: v for k, v in locals().items() if k != "self" and v is not None}
+        changes = _options_of_call(f"Step '{self.name}'", locals())
         return type(self)(self.entrypoint, cast("WrittenStepOptions", {**self.options, **changes}))
+
+    def configure(self, **options: Unpack[WrittenStepOptions]) -> Step[P, R]:
+        """Change this step's own options, for all later calls; `with_options` makes a copy instead.
+
+        Returns:
+            this step.
+
+        Raises:
+            UsageError: an option doesn't exist.
+        """
+        self.options = self.with_options(**cast("Any", options)).options
+        return self
 
     def __repr__(self) -> str:
         return f"<step '{self.name}' of {self.__module__}>"
+
+
+def _options_of_call(what: str, written: Mapping[str, object]) -> dict[str, object]:
+    if not written["more"]:
+        return {k: v for k, v in written.items() if k not in ("self", "_func", "more") and v is not None}
+    from rayform.authoring.options.written import MoreStepOptions, options_of_call
+
+    return options_of_call(what, written, MoreStepOptions)
 
 
 @overload
@@ -258,9 +279,10 @@ def step(
     image: ImageSpec | str | None = None,
     on_success: Hook | None = None,
     on_failure: Hook | None = None,
-    output_materializers: type[Materializer] | Mapping[str, type[Materializer]] | None = None,
+    output_materializers: SomeMaterializers | Mapping[str, SomeMaterializers] | None = None,
     model: Model | None = None,
-    settings: Mapping[str, Mapping[str, object]] | None = None,
+    settings: Mapping[str, object] | None = None,
+    **more: Unpack[MoreStepOptions],
 ) -> Callable[[Callable[P, R]], Step[P, R]]: ...
 
 
@@ -279,9 +301,10 @@ def step(
     image: ImageSpec | str | None = None,
     on_success: Hook | None = None,
     on_failure: Hook | None = None,
-    output_materializers: type[Materializer] | Mapping[str, type[Materializer]] | None = None,
+    output_materializers: SomeMaterializers | Mapping[str, SomeMaterializers] | None = None,
     model: Model | None = None,
-    settings: Mapping[str, Mapping[str, object]] | None = None,
+    settings: Mapping[str, object] | None = None,
+    **more: Unpack[MoreStepOptions],
 ) -> Step[P, R] | Callable[[Callable[P, R]], Step[P, R]]:
     """Make a step of a function, bare (`@step`) or with options (`@step(retry=2)`).
 
@@ -302,13 +325,15 @@ def step(
         on_failure: called in the worker with the exception when the step's last try failed.
         output_materializers: class for all outputs, or a class for each output's name; by default looked up by type.
         model: `Model` that the step's outputs and metadata belong to; by default the pipeline's.
-        settings: settings for a stack component's flavor, by the flavor's name.
+        settings: settings in ZenML's form: `docker` and `resources` are other forms of `image` and `resources`; those
+            of orchestrators that Rayform doesn't have are reported and ignored.
+        more: further options; see `MoreStepOptions`.
 
     Returns:
         the step; its type keeps the function's arguments and return type.
 
     Raises:
-        UsageError: the decorated object isn't a plain function.
+        UsageError: the decorated object isn't a plain function, or an option doesn't exist.
 
     Example:
         >>> @step(retry=2)
@@ -317,7 +342,7 @@ def step(
         >>> double(21)
         42
     """
-    options = cast("WrittenStepOptions", {k: v for k, v in locals().items() if k != "_func"})
+    options = cast("WrittenStepOptions", _options_of_call("@step", locals()))
     if _func is not None:
         return Step(_func, options)
     return lambda func: Step(func, options)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from rayform.authoring.code_facts import code_place
-from rayform.authoring.flow.conditions import WrittenCondition, checked_conditions, refuse_condition
+from rayform.authoring.flow.conditions import WrittenCondition, checked_conditions
 from rayform.authoring.inputs import (
     Call,
     default_input,
@@ -16,26 +16,20 @@ from rayform.authoring.inputs import (
     refuse_unmappable,
     stored_version_ids,
 )
-from rayform.authoring.options import (
-    StepOptions,
-    checked,
-    checked_environment,
-    checked_tags,
-    hook_source,
-    image_spec,
-    model_spec,
-    refuse_invalid_name,
-    value_or,
-)
-from rayform.authoring.outputs import output_specs
-from rayform.authoring.overrides import NOTHING, Overrides
+from rayform.authoring.options.overrides import NOTHING, Overrides
+from rayform.authoring.options.pipelines import PipelineDefaults
+from rayform.authoring.options.steps import StepOptions
+from rayform.authoring.options.tags import Tag
+from rayform.authoring.options.values import checked, checked_environment, refuse_invalid_name, value_or
+from rayform.authoring.outputs import ArtifactNames, materializers_in, output_specs
 from rayform.authoring.parameters import validated
 from rayform.authoring.pipeline_arguments import (
     is_stored,
     pipeline_arguments,
+    refuse_conflict,
     refuse_missing,
-    returned_outputs,
 )
+from rayform.authoring.pipeline_specs import dependencies_of, pipeline_spec
 from rayform.authoring.placeholders import StepArtifact
 from rayform.authoring.run_inputs import RunInputs
 from rayform.authoring.signatures import arguments_of, bind, outputs_of
@@ -45,7 +39,6 @@ from rayform_core.errors import NotFoundError, UsageError
 from rayform_runtime.artifacts.pickling import repair_main
 from rayform_runtime.spec import Input, PipelineSpec, SourceRef, StepSpec
 from rayform_runtime.usercode.digest import ProjectSnapshot, StepCode, step_code
-from rayform_runtime.usercode.module_index import save_indexes
 
 if TYPE_CHECKING:
     from rayform.authoring.pipelines import Pipeline
@@ -54,6 +47,9 @@ if TYPE_CHECKING:
 __all__ = ["Trace", "trace_call", "trace_pipeline"]
 
 R = TypeVar("R")
+
+_TRACKING = SourceRef(module="rayform.zenml.forms.trackers", qualname="tracked")
+"""What makes an MLflow run active; only the worker imports it."""
 
 
 class Trace:
@@ -83,12 +79,20 @@ class Trace:
         self._digests: dict[tuple[object, ...], str] = {}  # of the code of functions with their materializers
         self.code: dict[str, StepCode] = {}  # what the steps can reach, by its digest
         self._conditions: tuple[WrittenCondition, ...] = ()  # of the pipelines that are being inlined
+        self.defaults = PipelineDefaults.of(
+            pipeline.options, configuration, what=f"Pipeline '{pipeline.name}'"
+        )
+        # What steps and the pipeline ask for and Rayform can't follow; reported once, in this order.
+        self.cascading = [
+            t.name for t in pipeline.options.get("tags", ()) if isinstance(t, Tag) and t.cascade
+        ]
+        self.ignored: dict[str, None] = dict.fromkeys(self.defaults.ignored)
+        self.names_of_artifacts = ArtifactNames()
         self.enable_cache = value_or(configuration.enable_cache, pipeline.options.get("enable_cache", True))
 
     def _code_digest(self, function: Callable[..., object], options: StepOptions) -> str:
         """Return the digest of a step's code, and note the code."""
-        chosen = options.output_materializers
-        materializers = tuple(chosen.values()) if isinstance(chosen, Mapping) else (chosen,) if chosen else ()
+        materializers = materializers_in(options.output_materializers)
         digest = self._digests.get((function, materializers))
         if digest is None:
             code = step_code(function, also=materializers, snapshot=self._snapshot)
@@ -178,8 +182,15 @@ class Trace:
         what = f"Step '{step.name}'"
         refuse_invalid_name("A step", step.name)
         refuse_invalid_name("A step", key)
-        options = StepOptions.of(step.options, what=what).overridden_by(self.configuration, step.name, key)
-        outputs = outputs_of(step.entrypoint)
+        options = (
+            StepOptions.of(step.options, what=what)
+            .with_defaults_of(self.defaults)
+            .overridden_by(self.configuration, step.name, key)
+        )
+        self.ignored.update(dict.fromkeys(options.ignored))
+        outputs = [
+            self.names_of_artifacts.filled(o, options.substitutions) for o in outputs_of(step.entrypoint)
+        ]
         source = source_of(step, what=what)
         self.names.add(step.name)
         self.steps[key] = checked(
@@ -192,6 +203,7 @@ class Trace:
                 step,
                 Call(key, self.steps, self._run_inputs, self._local_types(step, source)),
                 {**options.parameters, **values},
+                values,
                 options.forced_parameters,
                 mapped,
                 {} if shared is None else shared,
@@ -202,6 +214,7 @@ class Trace:
                 key=key,
                 pipeline=self.pipeline.name,
                 materializers=options.output_materializers,
+                tags=self.cascading,
             ),
             after=self._upstream_keys(key, options.after),
             conditions=checked_conditions(key, self._conditions, step.options, self.steps),
@@ -213,10 +226,20 @@ class Trace:
             environment=checked_environment(f"Step '{key}'", options.environment),
             on_failure=options.on_failure,
             on_success=options.on_success,
+            on_start=options.on_start,
+            on_end=options.on_end,
+            on_init=self.defaults.on_init,
+            on_init_kwargs=self.defaults.on_init_kwargs,
+            on_cleanup=self.defaults.on_cleanup,
+            around=_TRACKING if options.is_tracked else None,
+            enable_artifact_metadata=value_or(options.enable_artifact_metadata, True),
+            enable_artifact_visualization=value_or(options.enable_artifact_visualization, True),
+            enable_step_logs=value_or(options.enable_step_logs, True),
+            extra=options.extra,
+            secrets=options.secrets,
             model=options.model,
             code_digest=self._code_digest(step.entrypoint, options),
-            cache_on=_cache_dependencies(step.entrypoint, options, what=f"Step '{key}'"),
-            settings={k: dict(v) for k, v in options.settings.items()},
+            cache_on=dependencies_of(step.entrypoint, options, what=f"Step '{key}'"),
         )
         artifacts = tuple(StepArtifact(key, o.name, o.annotation, bool(mapped), self.steps) for o in outputs)
         if not artifacts:
@@ -228,11 +251,15 @@ class Trace:
         step: Step[..., R],
         call: Call,
         values: dict[str, object],
+        passed: Mapping[str, object],
         forced: Mapping[str, object],
         mapped: frozenset[str],
         shared: dict[str, Input],
     ) -> dict[str, Input]:
-        """Return the inputs of one call: values of the call, of the configuration (`forced`), and defaults."""
+        """Return the inputs of one call: its values, those of the configuration (`forced`), and defaults.
+
+        `passed` are those of `values` that the call itself passes.
+        """
         arguments = arguments_of(step.entrypoint)
         for name, value in forced.items():
             if name not in arguments:
@@ -242,6 +269,10 @@ class Trace:
                     f"Parameter '{name}' of step '{call.step}' can't be set in the configuration.",
                     why="In the pipeline, it is another step's output.",
                     hint="Remove it from the configuration.",
+                )
+            if name in passed:
+                refuse_conflict(
+                    f"Parameter '{name}' of step '{call.step}'", passed[name], value, self.configuration.place
                 )
             values[name] = value
         refuse_missing(f"Step '{step.name}'", arguments, values)
@@ -433,58 +464,15 @@ def trace_pipeline(
             hint="Call at least one step in it.",
         )
     _refuse_unknown_steps(trace)
-    return _pipeline_spec(trace, arguments.shown, result)
+    if trace.ignored:
+        from rayform.logger import get_logger
 
-
-def _pipeline_spec(trace: Trace, parameters: Mapping[str, object], result: object) -> PipelineSpec:
-    pipeline, configuration = trace.pipeline, trace.configuration
-    options = pipeline.options
-    what = f"Pipeline '{pipeline.name}'"
-    refuse_condition(what, options)
-    return checked(
-        PipelineSpec,
-        what,
-        name=pipeline.name,
-        source=source_of(pipeline, what=what),
-        parameters=parameters,
-        has_exact_values=True,
-        steps=list(trace.steps.values()),
-        outputs=returned_outputs(what, result),
-        # A step's own setting overrides the pipeline's, so this is only false if it is false for all steps.
-        enable_cache=any(step.enable_cache for step in trace.steps.values()),
-        model=model_spec(value_or(configuration.model, options.get("model")), what=what),
-        image=image_spec(value_or(configuration.image, options.get("image")), what=what),
-        environment=checked_environment(
-            what, {**options.get("environment", {}), **configuration.environment}
-        ),
-        tags=checked_tags(what, options.get("tags", ()), configuration.tags),
-        run_name=value_or(configuration.run_name, options.get("run_name")),
-        settings={**options.get("settings", {}), **configuration.settings},
-        on_success=hook_source("on_success", options.get("on_success"), what=what),
-        on_failure=hook_source("on_failure", options.get("on_failure"), what=what),
-        **_code_of(trace.code),
-    )
-
-
-def _cache_dependencies(
-    function: Callable[..., object], options: StepOptions, *, what: str
-) -> dict[str, str]:
-    if not options.cache_files and options.cache_on is None:
-        return {}
-    from rayform.authoring.cache_on import cache_dependencies
-
-    return cache_dependencies(function, options.cache_files, options.cache_on, what=what)
-
-
-def _code_of(codes: Mapping[str, StepCode]) -> dict[str, object]:
-    """Return the fields of a `PipelineSpec` that say which code the steps can reach."""
-    save_indexes()
-    parts: dict[str, str] = {}
-    for code in codes.values():
-        parts.update(code.parts)
-    position = {place: index for index, place in enumerate(parts)}
-    reached = {digest: [position[place] for place in code.parts] for digest, code in codes.items()}
-    return {"code_parts": parts, "code_reached": reached}
+        get_logger("rayform").warning(
+            "%s asks for what Rayform has no counterpart of, and ignores: %s. See docs/from-zenml.md.",
+            what,
+            ", ".join(trace.ignored),
+        )
+    return pipeline_spec(trace, arguments.shown, result)
 
 
 def _refuse_unknown_steps(trace: Trace) -> None:

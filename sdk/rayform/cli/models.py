@@ -138,7 +138,7 @@ def _describe_version(view: ModelVersionView, json_wanted: bool) -> None:
     runs = view.pipeline_runs
     print_pairs(
         [
-            ("model", view.name),
+            ("model", view.model_name),
             ("version", view.version),
             ("id", str(view.id)),
             ("stage", styled_status(view.stage.value)),
@@ -274,7 +274,7 @@ def update(
         view = client.update_model_version(
             name, version, name=new_name, description=description, add_tags=add, remove_tags=remove
         )
-        echo(f"Updated version {view.version} of model {view.name}.")
+        echo(f"Updated version {view.version} of model {view.model_name}.")
 
 
 @model.command()
@@ -293,6 +293,6 @@ def delete(name: str, version: str | None, force: bool, yes: bool, stack: str | 
             echo(f"Deleted model {model.name}.")
             return
         view = client.get_model_version(name, version)
-        confirm(f"Delete version '{view.version}' of model '{view.name}'?", yes=yes)
-        client.delete_model_version(view.name, view.version, force=force)
-        echo(f"Deleted version {view.version} of model {view.name}.")
+        confirm(f"Delete version '{view.version}' of model '{view.model_name}'?", yes=yes)
+        client.delete_model_version(view.model_name, view.version, force=force)
+        echo(f"Deleted version {view.version} of model {view.model_name}.")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rayform.authoring.pipelines import Pipeline
     from rayform.reading.views import RunView
 
-__all__ = ["RunOptions", "run_pipeline"]
+__all__ = ["RunOptions", "newest_run", "run_pipeline"]
 
 _MAX_DEPTH = 3
 """A step may start a program that runs a pipeline, whose steps may do the same; deeper nesting is a mistake."""
@@ -81,6 +81,17 @@ def run_pipeline(
         from rayform.launching.execution import launch
 
     return launch(pipeline, args, kwargs or {}, options)
+
+
+def newest_run(pipeline: str) -> RunView:
+    """Return the newest run of a pipeline.
+
+    Raises:
+        NotFoundError: the pipeline has no run.
+    """
+    from rayform.reading.client import Client
+
+    return Client().get_pipeline(pipeline).last_run
 
 
 def _refuse_within_a_worker(name: str) -> None:

@@ -26,6 +26,7 @@ def new_run_name(spec: PipelineSpec, run_id: UUID) -> str:
         "date": now.strftime("%Y_%m_%d"),
         "time": now.strftime("%H_%M_%S"),
         "id": run_id.hex[-6:],
+        **spec.substitutions,
     }
     template = spec.run_name or "{pipeline}-{date}-{time}-{id}"
     try:

@@ -11,6 +11,8 @@ import importlib.util
 from functools import cache
 from typing import NamedTuple
 
+from rayform.zenml.refusals import REFUSED, is_refused
+
 __all__ = ["COMMANDS", "INSTEAD", "NAMES", "Home", "home_of", "module_of", "why_missing"]
 
 _COMPATIBILITY = "rayform.zenml"
@@ -130,7 +132,10 @@ def home_of(module: str, name: str) -> Home | None:
     counterpart = module_of(module)
     if counterpart is None:
         return None
-    if hasattr(importlib.import_module(counterpart), name) or _exists(f"{counterpart}.{name}"):
+    value = getattr(importlib.import_module(counterpart), name, None)
+    if is_refused(value):
+        return None  # it can be imported, and does nothing but say what to use instead
+    if value is not None or _exists(f"{counterpart}.{name}"):
         return Home(counterpart, name)
     return None
 
@@ -151,7 +156,7 @@ def _exists(module: str) -> bool:
 
 def why_missing(module: str, name: str | None = None) -> str:
     """Return what to do about a name, or a module, that Rayform doesn't have."""
-    if name is not None and (text := INSTEAD.get(f"{module}:{name}")):
+    if name is not None and (text := INSTEAD.get(f"{module}:{name}") or REFUSED.get(name)):
         return text
     package = f"{module}.{name}" if name is not None else module
     while package:

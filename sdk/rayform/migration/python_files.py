@@ -24,7 +24,7 @@ _REQUIREMENT = re.compile(r"\s*zenml\s*(\[[^\]]*\])?\s*([<>=!~].*|;.*)?", re.IGN
 _LISTS_OF_IMAGES = ("requirements", "required_packages")
 _LISTS_OF_PROJECTS = ("install_requires", "extras_require", "tests_require", "setup_requires")
 _NO_EFFECT = {
-    "experiment_tracker": "Rayform has no experiment trackers: call the tracker's own API in the step.",
+    "experiment_tracker": "MLflow works as before; for another tracker, call its own API in the step.",
     "step_operator": "Rayform has no step operators: `resources=` and the stack decide where a step runs.",
     "schedule": "Rayform has no schedules: let cron, a systemd timer or CI call `rayform run`.",
 }

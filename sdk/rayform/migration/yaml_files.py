@@ -43,7 +43,7 @@ _TELLING_KEYS = frozenset(
 _INSTEAD = {
     "schedule": "Rayform has no schedules: let cron, a systemd timer or CI call `rayform run`.",
     "build": "Rayform finds or builds the image of each step by itself. Remove the key.",
-    "experiment_tracker": "Rayform has no experiment trackers: call the tracker's own API in the step.",
+    "experiment_tracker": "MLflow works as before; for another tracker, call its own API in the step.",
     "step_operator": "Rayform has no step operators: `resources` and the stack decide where a step runs.",
 }
 _UNITS = {"K": 1, "M": 2, "G": 3, "T": 4, "P": 5}

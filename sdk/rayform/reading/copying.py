@@ -75,7 +75,7 @@ def copy_model_version(
 
 def _create_copy(source: Client, target: Client, original: ModelVersionView) -> UUID:
     """Create the version in `target`, and its model if that doesn't exist there; return the version's UUID."""
-    model = source.catalog.get_model(original.name)
+    model = source.catalog.get_model(original.model_name)
     target.catalog.create_model(
         model.name,
         description=model.description,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -23,16 +24,44 @@ def create_model(
     *,
     description: str | None = None,
     license: str | None = None,
-    tags: Sequence[str] = (),
+    tags: Sequence[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
+    audience: str | None = None,
+    use_cases: str | None = None,
+    limitations: str | None = None,
+    trade_offs: str | None = None,
+    ethics: str | None = None,
+    save_models_to_registry: bool = True,
 ) -> ModelView:
     """Create a model without versions.
 
+    A worker runs a script's top level again, to load its steps. There, a model that exists is returned.
+
+    Args:
+        name: its name.
+        description: what it is for.
+        license: its license.
+        tags: its tags.
+        metadata: its metadata.
+        audience, use_cases, limitations, trade_offs, ethics: parts of a model card, stored as metadata.
+        save_models_to_registry: accepted for code written for ZenML; models are in the catalog.
+
     Raises:
-        ConflictError: a model has this name already.
+        EntityExistsError: a model has this name already.
     """
+    from rayform_runtime.usercode.scripts import is_importing_main, is_loading
+
+    card = {
+        "audience": audience, "use_cases": use_cases, "limitations": limitations, "trade_offs": trade_offs,
+        "ethics": ethics,
+    }  # fmt: skip
     record = client.catalog.create_model(
-        name, description=description, license=license, tags=tags, metadata=metadata
+        name,
+        description=description,
+        license=license,
+        tags=tags or (),
+        metadata={**(metadata or {}), **{key: text for key, text in card.items() if text is not None}},
+        exist_ok=is_loading() or is_importing_main(),
     )
     return ModelView(record, client)
 
@@ -98,18 +127,35 @@ def create_model_version(
     model_name_or_id: Ref,
     version: str | None = None,
     *,
+    name: str | None = None,
     description: str | None = None,
-    tags: Sequence[str] = (),
+    tags: Sequence[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> ModelVersionView:
     """Create a version of an existing model; its name is the next number by default.
 
+    A worker runs a script's top level again, to load its steps. There, a version that exists is returned, and without
+    a name the latest one.
+
+    Args:
+        model_name_or_id: the model.
+        version, name: the version's name; both mean the same.
+        description: what distinguishes it.
+        tags: its tags.
+        metadata: its metadata.
+
     Raises:
-        ConflictError: the model has a version of this name already.
+        EntityExistsError: the model has a version of this name already.
     """
+    from rayform_runtime.usercode.scripts import is_importing_main, is_loading
+
+    version = name if version is None else version
     model = client.catalog.get_model(model_name_or_id)
+    if is_loading() or is_importing_main():
+        with contextlib.suppress(NotFoundError):
+            return get_model_version(client, model.name, version)
     record = client.catalog.create_model_version(
-        model.name, version=version, description=description, tags=tags, metadata=metadata
+        model.name, version=version, description=description, tags=tags or (), metadata=metadata
     )
     return ModelVersionView(record, client)
 

@@ -14,7 +14,7 @@ from support.seeded_stack import seed_training_run
 
 from rayform.reading import views
 from rayform.reading.client import Client
-from rayform.reading.views.base import Field
+from rayform.reading.views.base import Field, TagName, tag_names
 from rayform_runtime.catalog import entities
 
 VIEWS = {
@@ -31,14 +31,21 @@ FIELDS = [
     for name, value in vars(view).items()
     if isinstance(value, Field)
 ]
-COPIES = {list: list[str], dict: dict[str, typing.Any]}
+COPIES = {tag_names: list[TagName], list: list[str], dict: dict[str, typing.Any]}
 
 
 @pytest.mark.parametrize(("view", "record", "name"), FIELDS, ids=[f"{v.__name__}.{n}" for v, _, n in FIELDS])
 def test_a_field_has_its_records_type_and_a_docstring(view: type, record: type, name: str) -> None:
     """Each field reads a field that its record has, with the type that it promises, and is documented."""
     field = vars(view)[name]
-    names = {**vars(entities), **vars(collections.abc), "datetime": datetime, "UUID": UUID, "Field": Field}
+    names = {
+        **vars(entities),
+        **vars(collections.abc),
+        "datetime": datetime,
+        "UUID": UUID,
+        "Field": Field,
+        "TagName": TagName,
+    }
     promised = typing.get_args(eval(vars(view)["__annotations__"][name], names, {"Any": typing.Any}))[0]
     stored = typing.get_type_hints(record)[field._name]
     assert promised == (stored if field._copy is None else COPIES[field._copy])

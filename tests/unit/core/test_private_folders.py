@@ -17,6 +17,7 @@ _ROOT = Path(__file__).parents[3]
 _OPEN_TO_OTHERS = {
     "sdk/rayform/projects.py": "the user's own project",
     "sdk/rayform/reading/downloads.py": "a folder that the user names",
+    "sdk/rayform/zenml/forms/fileio.py": "folders that the user asks for, in code of their own",
     "runtime/rayform_runtime/usercode/bundle.py": "code that step containers read on a cluster's machines",
     "runtime/rayform_runtime/cluster/step_workers/image_plugin.py": "markers in Ray's folder on a cluster's machines",
     "runtime/rayform_runtime/cluster/step_workers/stand_in.py": "exit codes in Ray's folder, on a cluster's machines",

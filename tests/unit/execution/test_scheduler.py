@@ -352,7 +352,7 @@ def test_a_result_that_the_catalog_refuses_fails_its_step_alone(bench: Bench) ->
     assert bench.run(spec, bench.executor()).status is RunStatus.COMPLETED
     outcome = bench.run(spec, bench.executor())
     assert bench.engine.statuses(outcome.run_id) == {"named": "failed", "other": "completed"}
-    assert outcome.errors["named"].type == "ConflictError"
+    assert outcome.errors["named"].type == "EntityExistsError"
 
 
 def test_metadata_of_the_run_is_recorded_with_its_step(bench: Bench) -> None:

@@ -38,7 +38,7 @@ def test_facts_of_a_step_are_those_of_its_spec() -> None:
     assert (facts.key, facts.name, facts.timeout, facts.environment) == ("train_2", "train", 60, {"A": "b"})
     assert str(facts.source) == str(SPEC.source) == "steps:train"
     assert facts.resources == StepResources(2, 0, None, None, {"disk": 1})
-    assert facts.on_success is None
+    assert facts.hooks.on_success is None
     assert facts.outputs[0].tags == ["good"] and facts.outputs[0].run_metadata == {"rows": 7}
     assert type(facts.outputs[0].artifact_type) is str
     minimal = StepSpec(
@@ -62,7 +62,7 @@ def test_code_moves_with_the_project() -> None:
     """Files of the project are named below the new root; a file elsewhere is left out, to be imported by name."""
     moved = StepFacts.of(SPEC).moved("/home/me/project", Path("/tmp/code/abc"))
     assert moved.source.file == "/tmp/code/abc/src/steps.py"
-    assert moved.on_failure == CodeRef("hooks", "warn", "/tmp/code/abc/hooks.py")
+    assert moved.hooks.on_failure == CodeRef("hooks", "warn", "/tmp/code/abc/hooks.py")
     assert moved.outputs[0].type == CodeRef("numpy", "ndarray")
     notebook = CodeRef("__main__", "train", pickled="abc")
     assert notebook.moved("/home/me/project", Path("/tmp")) == notebook

@@ -54,10 +54,10 @@ def test_an_import_keeps_its_layout() -> None:
 
 def test_an_import_of_names_with_several_homes_is_split() -> None:
     """Each name is imported from where it is, and one that has no home stays and is reported."""
-    code = "from zenml.steps import step, Output  # noqa\n"
+    code = "from zenml.steps import step, CommandStep  # noqa\n"
     new = rewritten(code)
-    assert new == "from rayform import step  # noqa\nfrom zenml.steps import Output  # noqa\n"
-    assert found(code) == ["from zenml.steps import Output"]
+    assert new == "from rayform import step  # noqa\nfrom zenml.steps import CommandStep  # noqa\n"
+    assert found(code) == ["from zenml.steps import CommandStep"]
 
 
 def test_a_name_that_differs_keeps_the_name_that_the_code_uses() -> None:
@@ -94,7 +94,7 @@ def test_what_a_human_must_do_is_listed_with_line_and_reason() -> None:
     """Stars, modules as texts, trackers and integrations are reported at their lines."""
     code = """\
     from zenml import *
-    from zenml.integrations.mlflow.flavors import MLFlowExperimentTrackerSettings
+    from zenml.integrations.mlflow.model_deployers import MLFlowModelDeployer
 
     @step(experiment_tracker="mlflow", settings={"orchestrator.vertex": {}})
     def train(): ...

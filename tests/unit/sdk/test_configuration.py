@@ -32,7 +32,7 @@ resources: {cpus: 0.5, gpus: 1, memory: 1000000}
 image: python:3.11
 model: {name: digits, version: production}
 environment: {A: "1"}
-settings: {ray: {x: 1}}
+settings: {orchestrator.kubernetes: {x: 1}, docker: {apt_packages: [git]}}
 steps:
   train:
     parameters: {rate: 0.1}
@@ -57,7 +57,7 @@ steps:
 
 def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
     """An empty file is an empty configuration."""
-    assert read_configuration(written(tmp_path, "")) == PipelineConfiguration()
+    assert read_configuration(written(tmp_path, "")).model_dump() == PipelineConfiguration().model_dump()
 
 
 def test_each_unknown_key_is_named_with_its_line_and_the_nearest(tmp_path: Path) -> None:

@@ -309,7 +309,7 @@ def test_configuration_overrides_code() -> None:
     @pipeline(enable_cache=True, tags=["code"])
     def body(count: int = 1) -> None:
         numbers.with_options(retry=5)(count)
-        double(1)
+        double.with_options(parameters={"value": 1})()
 
     configuration = {
         "parameters": {"count": 9},
@@ -329,7 +329,7 @@ def test_configuration_overrides_code() -> None:
             }
         },
     }
-    spec = spec_of(body, 2, configuration=configuration)
+    spec = spec_of(body, configuration=configuration)
     assert spec.parameters == {"count": 9}
     assert spec.tags == ["code", "yaml"]
     assert spec.run_name == "mine-{id}"
@@ -341,6 +341,20 @@ def test_configuration_overrides_code() -> None:
     assert first.resources == Resources(cpus=2) and second.resources == Resources(gpus=1)
     assert second.timeout == 3
     assert second.inputs["value"] == ValueInput(value=8)
+
+
+def test_a_value_in_code_and_another_in_the_configuration_are_a_conflict() -> None:
+    """Neither the call nor the file silently wins; the error names both values and both places."""
+
+    @pipeline
+    def body(count: int = 1) -> None:
+        double(count)
+
+    with pytest.raises(UsageError, match=r"'count' of pipeline 'body' has two values.*passes 2.*sets 9"):
+        spec_of(body, 2, configuration={"parameters": {"count": 9}})
+    with pytest.raises(UsageError, match=r"'value' of step 'double' has two values"):
+        spec_of(body, configuration={"steps": {"double": {"parameters": {"value": 8}}}})
+    assert spec_of(body, 9, configuration={"parameters": {"count": 9}}).parameters == {"count": 9}
 
 
 def test_configuration_of_unknown_things_names_the_nearest() -> None:
@@ -392,7 +406,7 @@ def test_options_in_code_reach_the_spec() -> None:
     assert first.retry.max_retries == 2 and second.retry.max_retries == 0
     assert second.image is not None and second.image.base_image == "python:3.11"
     assert second.resources.gpus == 0.5
-    assert second.on_failure is not None and spec.on_failure is not None
+    assert first.on_failure is not None and first.on_failure == second.on_failure
     assert spec.image is not None and spec.image.base_image == "base"
 
 

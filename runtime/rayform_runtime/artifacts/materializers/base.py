@@ -96,7 +96,10 @@ class Materializer(abc.ABC):
     """Saves and loads values of the types in `ASSOCIATED_TYPES`.
 
     As soon as a subclass with `ASSOCIATED_TYPES` is defined, it takes values of these types and of their subclasses.
-    Of two for one type, the one defined last wins. Rayform builds a new instance, without arguments, for each value.
+    Of two for one type, the one defined last wins. A type that Rayform itself has a materializer for keeps that one,
+    since others rely on it: choose yours for an output (`ArtifactConfig(materializer=...)`, `output_materializers=`),
+    or for everything with `register(dict, MyMaterializer)`. Rayform builds a new instance, without arguments, for
+    each value.
 
     Attributes:
         ASSOCIATED_TYPES: the types.
@@ -123,7 +126,8 @@ class Materializer(abc.ABC):
         super().__init_subclass__(**kwargs)
         # Only types that this very class names: a subclass must not replace its base by accident.
         for kind in cls.__dict__.get("ASSOCIATED_TYPES", ()):
-            register(kind, cls)
+            if not _has_own(kind):
+                register(kind, cls)
 
     # Values are `Any` in all materializers that users may extend: a subclass annotates its own type.
     @abc.abstractmethod
@@ -232,11 +236,19 @@ def prove_saved(worker: Materializer, value: object, folder: Path) -> None:
         Materializer.prove(worker, value, folder)
 
 
+def _has_own(kind: object) -> bool:
+    """Whether Rayform itself has a materializer for exactly this type."""
+    from rayform_runtime.artifacts.materializers.registry import is_built_in
+
+    return isinstance(kind, type) and is_built_in(kind)
+
+
 def register(kind: type, materializer: type[Materializer]) -> None:
     """Let `materializer` take `kind` and its subclasses, ahead of any built-in materializer.
 
-    Defining a `Materializer` with `ASSOCIATED_TYPES` calls this. Call it yourself to give a type to an existing
-    materializer, for instance `register(Sketch, CloudpickleMaterializer)`.
+    Defining a `Materializer` with `ASSOCIATED_TYPES` calls this for types that Rayform has no materializer for. Call
+    it yourself to give a type to an existing materializer, for instance `register(Sketch, CloudpickleMaterializer)`,
+    or to replace a built-in one for all values of its type.
 
     Raises:
         UsageError: `kind` isn't a type, or `materializer` isn't a materializer.

@@ -25,6 +25,7 @@ __all__ = [
     "UnsupportedTypeError",
     "check_loadable",
     "find",
+    "is_built_in",
     "materializer_for",
     "register",
     "resolve_materializer",
@@ -136,6 +137,12 @@ def find(kind: type) -> type[Materializer] | None:
     if is_attrs(kind) and is_made_plainly(kind):
         return resolve_materializer(_JSON)
     return None
+
+
+def is_built_in(kind: type) -> bool:
+    """Whether there is a built-in materializer for exactly this type."""
+    path = import_path(kind)
+    return path in _EXACT or path in _FAMILIES
 
 
 def takes_a_subclass_of(kind: type) -> bool:

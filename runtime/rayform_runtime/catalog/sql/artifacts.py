@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
-from rayform_core.errors import ConflictError, NotFoundError
+from rayform_core.errors import ConflictError, EntityExistsError, NotFoundError
 from rayform_runtime.catalog.entities import (
     Artifact,
     ArtifactVersion,
@@ -14,6 +14,7 @@ from rayform_runtime.catalog.entities import (
     Query,
     Subject,
 )
+from rayform_runtime.catalog.saving import FIRST_SAVED, SavedIn
 from rayform_runtime.catalog.sql.columns import ARTIFACT_VERSIONS, ARTIFACTS, ModelVersionArtifactRow
 from rayform_runtime.catalog.sql.database import (
     Database,
@@ -134,7 +135,7 @@ class Artifacts(Part):
                 lambda session: session.run("UPDATE artifacts SET name = ? WHERE id = ?", (name, id))
             )
         except UniqueViolation as error:
-            raise ConflictError(
+            raise EntityExistsError(
                 f"There is an artifact '{name}' already.", hint="Choose another name."
             ) from error
         if not changed:
@@ -170,17 +171,26 @@ class ArtifactVersions(Part):
         self._writer = writer
 
     def create_artifact_version(
-        self, version: NewArtifactVersion, *, model_version_id: UUID | None = None
+        self,
+        version: NewArtifactVersion,
+        *,
+        model_version_id: UUID | None = None,
+        saved_in: SavedIn | None = None,
     ) -> ArtifactVersion:
         checked = self._writer.check(version)
         put = self._database.put_id
         links = [ModelVersionArtifactRow(put(model_version_id), put(version.id))] if model_version_id else []
 
+        placed = PlacedVersion(checked)
+        if saved_in is not None:
+            position = FIRST_SAVED + saved_in.position
+            placed = PlacedVersion(checked, saved_in.step_run_id, saved_in.run_id, position)
+
         def work(session: Session) -> ArtifactVersion:
             recorded = self.by_id(session, [version.id]).get(version.id)
             if recorded and (recorded.name, recorded.uri) == (version.artifact_name, version.uri):
                 return recorded  # this very commit came through before, and its answer got lost
-            return self._writer.insert(session, [PlacedVersion(checked)], links)[version.id]
+            return self._writer.insert(session, [placed], links)[version.id]
 
         return self._writer.write(work, [version])
 

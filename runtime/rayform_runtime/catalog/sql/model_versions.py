@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from rayform_core.errors import ConflictError, NotFoundError, UsageError
+from rayform_core.errors import ConflictError, EntityExistsError, NotFoundError, UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.entities import (
     ArtifactVersion,
@@ -148,7 +148,7 @@ class ModelVersions(Part):
         try:
             return self._database.write(work)
         except UniqueViolation as error:
-            raise ConflictError(
+            raise EntityExistsError(
                 f"Model '{model}' has a version '{version}' already.",
                 hint="Choose another version, or none to get the next number.",
             ) from error
@@ -185,6 +185,9 @@ class ModelVersions(Part):
         else:
             name = version.replace("\0", "\ufffd")
             matches = self.where(session, "v.model_id = ? AND v.version = ?", (id, name))
+            if not matches and name.isascii() and name.isdigit() and len(name) <= 9:
+                # A version with a name of its own has a number too: its place among the model's versions.
+                matches = self.where(session, "v.model_id = ? AND v.sequence = ?", (id, int(name)))
             if not matches and (as_id := _uuid(version)):
                 stored = self._database.put_id(as_id)
                 matches = self.where(session, "v.model_id = ? AND v.id = ?", (id, stored))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from rayform_core.errors import ConflictError, NotFoundError
+from rayform_core.errors import EntityExistsError, NotFoundError
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.entities import Model, Page, Query, Subject
 from rayform_runtime.catalog.metadata import encode
@@ -59,7 +59,7 @@ class Models(Part):
                 add_tags(session, Subject.MODEL, [(model.id, tags)])
             rows = session.rows(f"SELECT {MODELS.columns()} FROM models m WHERE m.name = ?", (name,))
             if MODELS.read(rows[0]).id != model.id and not exist_ok:
-                raise ConflictError(
+                raise EntityExistsError(
                     f"There is a model '{name}' already.", hint="Choose another name, or update it."
                 )
             return rows[0]
@@ -101,7 +101,9 @@ class Models(Part):
         try:
             changed = self._database.write(lambda session: update(session, "models", id, changes))
         except UniqueViolation as error:
-            raise ConflictError(f"There is a model '{name}' already.", hint="Choose another name.") from error
+            raise EntityExistsError(
+                f"There is a model '{name}' already.", hint="Choose another name."
+            ) from error
         if not changed:
             raise NotFoundError("model", str(model_id))
         return self.get_model(model_id)

@@ -9,6 +9,7 @@ from uuid import UUID
 from rayform_core.errors import NotFoundError
 from rayform_runtime.catalog.entities import ArtifactVersion, StepRun
 from rayform_runtime.catalog.reuse import CachedResult
+from rayform_runtime.catalog.saving import FIRST_SAVED
 from rayform_runtime.catalog.sql.columns import ARTIFACT_VERSIONS, STEP_RUNS
 from rayform_runtime.catalog.sql.database import Row, Session, StoredId, chunks, marks
 from rayform_runtime.catalog.sql.finder import Part
@@ -27,7 +28,8 @@ _CACHED = f"""SELECT s.id, s.run_id, r.name, s.cache_key, s.reuse, {ARTIFACT_VER
  FROM step_runs s JOIN runs r ON r.id = s.run_id LEFT JOIN artifact_versions v ON v.producer_step_run_id = s.id
  LEFT JOIN artifacts a ON a.id = v.artifact_id
  WHERE s.id IN (SELECT (SELECT n.id FROM step_runs n WHERE n.cache_key = k.cache_key AND n.status = 'completed'
- AND n.output_count = (SELECT count(*) FROM artifact_versions o WHERE o.producer_step_run_id = n.id)
+ AND n.output_count = (SELECT count(*) FROM artifact_versions o WHERE o.producer_step_run_id = n.id
+ AND o.output_position < {FIRST_SAVED})
  ORDER BY n.ended_at DESC, n.id DESC LIMIT 1)
  FROM (SELECT DISTINCT cache_key FROM step_runs WHERE status = 'completed' AND cache_key IN ({{}})) AS k)"""
 _POSITION = 5 + ARTIFACT_VERSIONS.names.index("output_position")
@@ -67,7 +69,7 @@ class StepRuns(Part):
             for row in members:
                 if row[5] is not None:
                     version = read_artifact_version(row[5:], self._database)
-                    outputs[version.output_name or "output"] = version
+                    outputs.setdefault(version.output_name or "output", version)
             results[key] = CachedResult(
                 self._database.get_id(step_id),
                 self._database.get_id(run_id),

@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
-from rayform_core.errors import ConflictError, NotFoundError, UsageError
+from rayform_core.errors import ConflictError, EntityExistsError, NotFoundError, UsageError
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.entities import ArtifactVersion, NewArtifactVersion, Subject
 from rayform_runtime.catalog.metadata import encode
@@ -216,7 +216,7 @@ class VersionWriter:
         for new in outputs:
             if existing := self._database.read(partial(self._existing, new=new)):
                 return existing
-        return ConflictError("An artifact version exists already.", why=f"The database says: {error}.")
+        return EntityExistsError("An artifact version exists already.", why=f"The database says: {error}.")
 
     def _existing(self, session: Session, new: NewArtifactVersion) -> ConflictError | None:
         test, values = "v.id = ?", list[object]([self._database.put_id(new.id)])
@@ -231,7 +231,7 @@ class VersionWriter:
         if not rows:
             return None
         name, version, id = rows[0]
-        return ConflictError(
+        return EntityExistsError(
             f"Artifact '{name}' has a version '{version}' already.",
             why=f"It is {self._database.get_id(id)}; versions never change.",
             hint="Choose another version, or none to get the next number.",

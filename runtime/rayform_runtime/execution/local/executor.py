@@ -187,7 +187,8 @@ class LocalExecutor(Executor):
 
     def _start(self, worker: Worker, task: Task, grant: Grant) -> None:
         self._waiting.pop(task.step_run_id, None)
-        self._running[worker] = _Running(task, grant, LogFile(self._logs.path(task.step_run_id)))
+        log = LogFile(self._logs.path(task.step_run_id)) if task.step.kept.logs else None
+        self._running[worker] = _Running(task, grant, log)
         self._out.append(task)
         self._pool.give(worker, task)
 

@@ -226,7 +226,8 @@ class RayExecutor(Executor):
                 self._announce(running)
             case Printed(text):
                 attempt.messages += 1
-                self._logs.write(running.task.run_id, running.step_run_id, text)
+                if running.task.step.kept.logs:
+                    self._logs.write(running.task.run_id, running.step_run_id, text)
                 self._happened.append(running.event("log", text))
             case Exiting(code):
                 attempt.exit_code = code

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from rayform_runtime.execution.interface import Executor
+from rayform_runtime.execution.scheduling.graph import Instance
 from rayform_runtime.execution.scheduling.tasks import TaskMaker
 from rayform_runtime.spec import SourceRef
 
@@ -25,9 +28,18 @@ class Hooks:
     def __bool__(self) -> bool:
         return bool(self._running)
 
-    def call(self, hook: SourceRef, error: str | None) -> None:
-        """Call a hook in a worker without waiting for it; pass `error`, a message, if it isn't `None`."""
-        task = self._tasks.of_hook(hook, error)
+    def call(
+        self, hook: SourceRef, error: str | None, dead: Instance | None = None, model: UUID | None = None
+    ) -> None:
+        """Call a hook in a worker without waiting for it.
+
+        Args:
+            hook: the hook.
+            error: a message to pass, if it isn't `None`.
+            dead: the step whose worker died and whose hook it is.
+            model: the model version of that step.
+        """
+        task = self._tasks.of_hook(hook, error, dead, model)
         self._running.add(task.step_run_id)
         self._executor.submit(task)
 

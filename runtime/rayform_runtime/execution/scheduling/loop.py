@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from rayform_core.errors import ConflictError
 from rayform_core.ids import new_id
 from rayform_runtime.catalog.entities import RunStatus, StepError, StepFinish, StepStatus
+from rayform_runtime.catalog.exclusive_tags import apply_exclusive_tags
 from rayform_runtime.components import Stack
 from rayform_runtime.execution.interface import Executor, RunEvent, RunOutcome, RunRequest, StepResult, Task
 from rayform_runtime.execution.scheduling.cache_lookup import CacheLookup
@@ -104,6 +105,7 @@ class RunLoop:
             key, first = next(iter(errors.items()))
             error = StepError(first.type, f"Step '{key}': {first.message}", first.traceback)
         self._executor.close(kill=status is RunStatus.STOPPED)
+        apply_exclusive_tags(self._catalog, self._request.spec, run_id)
         self._catalog.finish_run(run_id, status, error, code=self._late_code.wait())
         self._pending.tell(self._events.of_run(status))
         return RunOutcome(run_id, status, errors, self._frontier.decisions)
@@ -227,10 +229,12 @@ class RunLoop:
             elif finish.status is StepStatus.COMPLETED:
                 self._complete(instance, result)
             else:
-                hook = instance.node.spec.on_failure
-                if result.lost and result.error is not None and hook:
-                    # The worker that would have called it is dead.
-                    self._hooks.call(hook, error_text(result.error))
+                spec = instance.node.spec
+                if result.lost and result.error is not None:
+                    # The worker that would have called them is dead.
+                    for hook in filter(None, (spec.on_failure, spec.on_end)):
+                        model = self._records.models.get(spec.key)
+                        self._hooks.call(hook, error_text(result.error), instance, model)
                 self._frontier.end(instance, result.status, result.error, result)
 
     def _complete(self, instance: Instance, result: StepResult) -> None:
@@ -265,7 +269,7 @@ class RunLoop:
         self._records.finish(finishes)
 
     def _call_run_hook(self, status: RunStatus) -> None:
-        """Call the hook of the run, if it has one for this status, and wait for its end."""
+        """Call the hook of a run of an earlier version, if it has one for this status, and wait for its end."""
         spec = self._request.spec
         hook = spec.on_success if status is RunStatus.COMPLETED else spec.on_failure
         if hook is None or self._request.only is not None:

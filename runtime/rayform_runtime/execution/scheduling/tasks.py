@@ -6,7 +6,14 @@ from uuid import UUID
 
 from rayform_core.ids import new_id
 from rayform_runtime.components import StackSpec
-from rayform_runtime.execution.interface import HookTask, PipelineFacts, RunRequest, StepFacts, StepTask
+from rayform_runtime.execution.interface import (
+    DeadStep,
+    HookTask,
+    PipelineFacts,
+    RunRequest,
+    StepFacts,
+    StepTask,
+)
 from rayform_runtime.execution.scheduling.graph import Instance
 from rayform_runtime.spec import SourceRef
 from rayform_runtime.usercode.code_ref import CodeRef
@@ -64,8 +71,14 @@ class TaskMaker:
             awaits_record=self._awaits_record,
         )
 
-    def of_hook(self, hook: SourceRef, error: str | None) -> HookTask:
-        """Return the task that calls a hook; it passes `error`, a message, if it isn't `None`."""
+    def of_hook(
+        self, hook: SourceRef, error: str | None, dead: Instance | None = None, model: UUID | None = None
+    ) -> HookTask:
+        """Return the task that calls a hook; the arguments are those of `Hooks.call`."""
+        of_step_run = None
+        if dead is not None:
+            spec = dead.node.spec
+            of_step_run = DeadStep(str(dead.id), spec.key, spec.name, dead.attempt)
         return HookTask(
             run_id=self._run_id,
             run_name=self._run_name,
@@ -75,4 +88,7 @@ class TaskMaker:
             pipeline=self._pipeline,
             code_root=self._code_root,
             error=error,
+            of_step_run=of_step_run,
+            model_version_id=str(model) if model else None,
+            map_index=dead.map_index if dead is not None else None,
         )

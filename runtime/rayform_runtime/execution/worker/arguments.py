@@ -6,7 +6,8 @@ import contextlib
 import typing
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from uuid import UUID
 
 from rayform_core.errors import RayformError, UsageError
 from rayform_runtime.artifacts.values import REGISTERED, load_value
@@ -58,6 +59,9 @@ def load_arguments(task: StepTask, function: Callable[..., object], stack: Stack
             if source.is_json:
                 hint = type_hints_of(function).get(name)
                 arguments[name] = coerced(source.value, hint, step=task.step.key, argument=name)
+        elif (unloaded := _unloaded_type(function, name)) is not None:
+            versions = [unloaded.of_version(UUID(version.id), stack) for version in source.versions]
+            arguments[name] = versions if source.joined else versions[0]
         elif source.joined:
             _fetch_together(source.versions, stack.artifact_store)
             values = [_load(version, stack.artifact_store) for version in source.versions]
@@ -67,6 +71,20 @@ def load_arguments(task: StepTask, function: Callable[..., object], stack: Stack
         else:
             arguments[name] = _load_list(source.versions[0], stack.artifact_store)[source.element]
     return arguments
+
+
+def _unloaded_type(function: Callable[..., object], argument: str) -> type[_UnloadedInput] | None:
+    """Return the annotated type if it asks for a stored version without its value; `None` for all other types."""
+    annotation = getattr(function, "__annotations__", {}).get(argument)
+    if isinstance(annotation, str) and annotation.rpartition(".")[2] == "UnmaterializedArtifact":
+        annotation = type_hints_of(function).get(argument)
+    is_unloaded = isinstance(annotation, type) and getattr(annotation, "is_unloaded_input", False)
+    return cast("type[_UnloadedInput]", annotation) if is_unloaded else None
+
+
+class _UnloadedInput(Protocol):
+    @classmethod
+    def of_version(cls, id: UUID, stack: Stack) -> object: ...
 
 
 # -- values of the pipeline's code ----------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from rayform_runtime.usercode.loading import load_function
@@ -11,7 +11,7 @@ from rayform_runtime.usercode.tracebacks import step_error
 if TYPE_CHECKING:
     from rayform_runtime.usercode.code_ref import CodeRef
 
-__all__ = ["call_hook"]
+__all__ = ["call_hook", "call_init_hook"]
 
 
 def call_hook(source: CodeRef, error: BaseException | None) -> None:
@@ -27,6 +27,11 @@ def call_hook(source: CodeRef, error: BaseException | None) -> None:
             hook(error)
     except Exception as broken:  # noqa: BLE001 - a broken hook must not turn a result into another
         print(f"Hook '{source}' failed:\n{step_error(broken).traceback}", flush=True)  # noqa: T201
+
+
+def call_init_hook(source: CodeRef, arguments: Mapping[str, object]) -> object:
+    """Call a pipeline's `on_init` and return what it returns. What it raises fails the step."""
+    return load_function(source)(**arguments)
 
 
 def _takes_an_argument(hook: Callable[..., object]) -> bool:

@@ -81,6 +81,8 @@ def save_outputs(
                 materializer=load_source(output.materializer) if output.materializer is not None else None,
                 metadata=metadata,
                 visualizations=context.additions.output_visualizations.get(output.name),
+                keeps_facts=task.step.kept.metadata,
+                keeps_pictures=task.step.kept.visualizations,
                 step=task.step.key,
                 output=output.name,
             )

@@ -7,7 +7,7 @@ scheduler records.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,10 +17,10 @@ from rayform_core.errors import PipelineFailedError, RayformError, UsageError
 from rayform_runtime.catalog.entities import StepStatus
 from rayform_runtime.catalog.metadata import as_stored
 from rayform_runtime.components import Stack, StackSpec
-from rayform_runtime.context import Additions, context_of, running_step
+from rayform_runtime.context import Additions, context_of, context_of_dead, running_step
 from rayform_runtime.execution.interface import HookTask, StepResult, StepTask, Task
 from rayform_runtime.execution.worker.arguments import load_arguments
-from rayform_runtime.execution.worker.hooks import call_hook
+from rayform_runtime.execution.worker.hooks import call_hook, call_init_hook
 from rayform_runtime.execution.worker.outputs import save_outputs
 from rayform_runtime.execution.worker.seeds import noticing_seeds
 from rayform_runtime.execution.worker.surroundings import Surroundings
@@ -34,6 +34,7 @@ from rayform_runtime.usercode.tracebacks import step_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from rayform_runtime.execution.interface import StepHooks
     from rayform_runtime.usercode.code_ref import CodeRef
 
 __all__ = ["close_stacks", "failed_result", "run_step"]
@@ -69,7 +70,12 @@ def run_step(task: Task, stack: Stack | None = None) -> StepResult:
         assert isinstance(task, HookTask)
         enter_program(task.pipeline.program)
         add_code_root(task.code_root, task.pipeline.import_paths)
-        call_hook(task.step.source, PipelineFailedError(task.error) if task.error else None)
+        with (
+            nullcontext()
+            if task.of_step_run is None
+            else running_step(context_of_dead(task, _stack_of(task.stack)))
+        ):
+            call_hook(task.step.source, PipelineFailedError(task.error) if task.error else None)
         return StepResult(
             task.step_run_id, StepStatus.COMPLETED, started_at=started, ended_at=datetime.now(UTC)
         )
@@ -82,19 +88,24 @@ def _run(task: StepTask, stack: Stack, started: datetime, worker: WarmWorker | N
     add_code_root(task.code_root, task.pipeline.import_paths)
     function = _load(task.step.source)
     context = context_of(task, stack)
+    hooks = task.step.hooks
     with note_loaded_code() as loaded, running_step(context), Surroundings() as surroundings:
         arguments = load_arguments(task, function, stack)
         if worker is not None:
             worker.begin()
         try:
-            returned = surroundings.call(function, arguments)
+            if hooks.on_init is not None:
+                context.additions.pipeline_state = call_init_hook(hooks.on_init, hooks.on_init_kwargs)
+            if hooks.on_start is not None:
+                call_hook(hooks.on_start, None)
+            with _around(task):
+                returned = surroundings.call(function, arguments)
             saved = save_outputs(returned, task, context, function)
         except KeyboardInterrupt:
             raise  # only if the step runs in the user's own process
         except BaseException as error:  # noqa: BLE001 - `sys.exit()` too is how a step may end
             return _fail(task, context.additions, error, started)
-        if task.step.on_success is not None:
-            call_hook(task.step.on_success, None)
+        _call_end_hooks(hooks, hooks.on_success, None)
     return StepResult(
         task.step_run_id,
         StepStatus.COMPLETED,
@@ -149,9 +160,27 @@ def _fail(task: StepTask, additions: Additions, error: BaseException, started: d
     """End a step that raised: open the debugger, call its hook, return its result."""
     if task.pipeline.debug:
         _debug(error)
-    if task.step.on_failure is not None and (task.is_final_attempt or not _is_retryable(error)):
-        call_hook(task.step.on_failure, error)
+    hooks = task.step.hooks
+    is_final = task.is_final_attempt or not _is_retryable(error)
+    _call_end_hooks(hooks, hooks.on_failure if is_final else None, error)
     return failed_result(task, error, started, additions)
+
+
+def _around(task: StepTask) -> AbstractContextManager[object]:
+    """Return what is entered while the step's function runs."""
+    around = task.step.hooks.around
+    if around is None:
+        return nullcontext()
+    manager = load_function(around)(task.pipeline.name, task.run_name, task.run_id)
+    assert isinstance(manager, AbstractContextManager)
+    return manager
+
+
+def _call_end_hooks(hooks: StepHooks, outcome: CodeRef | None, error: BaseException | None) -> None:
+    """Call the hook of the outcome, if it has one, and those that are called however the step ended."""
+    for hook, argument in ((outcome, error), (hooks.on_end, error), (hooks.on_cleanup, None)):
+        if hook is not None:
+            call_hook(hook, argument)
 
 
 def _is_retryable(error: BaseException) -> bool:

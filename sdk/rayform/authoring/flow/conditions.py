@@ -13,7 +13,7 @@ from rayform_core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rayform.authoring.options import PipelineOptions, WrittenStepOptions
+    from rayform.authoring.options.written import PipelineOptions, WrittenStepOptions
     from rayform.authoring.pipelines import Pipeline
     from rayform_runtime.spec import Condition
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID
 
-from rayform.reading.views.base import Field, View
+from rayform.reading.views.base import Field, TagName, View, tag_names
 
 if TYPE_CHECKING:
     from rayform.reading.views.reader import Reader
@@ -56,7 +56,7 @@ class ArtifactVersionView(View["ArtifactVersion"]):
     """Bytes that it takes in the store."""
     created: Field[datetime] = Field("created_at")
     """When it was made."""
-    tags: Field[list[str]] = Field(copy=list)
+    tags: Field[list[TagName]] = Field(copy=tag_names)
     """Its tags."""
 
     @cached_property
@@ -198,7 +198,7 @@ class ArtifactView(View["Artifact"]):
     """Its UUID."""
     name: Field[str] = Field()
     """Its name."""
-    tags: Field[list[str]] = Field(copy=list)
+    tags: Field[list[TagName]] = Field(copy=tag_names)
     """Its tags."""
     created: Field[datetime] = Field("created_at")
     """When its first version was made."""

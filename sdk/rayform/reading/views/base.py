@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Generic, Never, TypeVar, overload
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Never, TypeVar, overload
 
 from rayform.reading.notebook import html_pairs, html_table, text_pairs
 from rayform_core.errors import NotFoundError
@@ -12,7 +12,7 @@ from rayform_core.errors import NotFoundError
 if TYPE_CHECKING:
     from rayform.reading.views.reader import Reader
 
-__all__ = ["Field", "Names", "Page", "View"]
+__all__ = ["Config", "Field", "Names", "Page", "TagName", "View", "tag_names"]
 
 T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
@@ -97,6 +97,33 @@ def _field_docstrings(view: type) -> dict[str, str]:
         if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
         if isinstance(text.value.value, str)
     }
+
+
+class Config(dict[str, Any]):
+    """JSON of a run or a step, whose keys are attributes too: `run.config.extra["team"]`."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            value = self[name]
+        except KeyError:
+            raise AttributeError(f"There is no '{name}' here; there are: {', '.join(self)}.") from None
+        return Config(value) if isinstance(value, dict) else value
+
+
+class TagName(str):
+    """A tag, as text; its `name` is the same text (ZenML's form)."""
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        """The tag."""
+        return str(self)
+
+
+def tag_names(tags: Iterable[str]) -> list[TagName]:
+    """Return tags as a list that a user may change."""
+    return list(map(TagName, tags))
 
 
 class Page(Sequence[V], Generic[V]):

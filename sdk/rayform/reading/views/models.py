@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from rayform.reading.views.artifacts import ArtifactVersionView
-from rayform.reading.views.base import Field, View
+from rayform.reading.views.base import Field, TagName, View, tag_names
 from rayform_core.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class ModelView(View["Model"]):
     """What it is for."""
     license: Field[str | None] = Field()
     """Its licence."""
-    tags: Field[list[str]] = Field(copy=list)
+    tags: Field[list[TagName]] = Field(copy=tag_names)
     """Its tags."""
     run_metadata: Field[dict[str, Any]] = Field("metadata", dict)
     """Metadata of the model itself, not of its versions."""
@@ -76,7 +76,9 @@ class ModelVersionView(View["ModelVersion"]):
 
     id: Field[UUID] = Field()
     """Its UUID."""
-    name: Field[str] = Field()
+    name: Field[str] = Field("version")
+    """Its name: the same as `version`; `model.name` is the model's."""
+    model_name: Field[str] = Field("name")
     """The model's name."""
     version: Field[str] = Field()
     """Its version: a number, or a user-defined name."""
@@ -86,7 +88,7 @@ class ModelVersionView(View["ModelVersion"]):
     """Its stage."""
     description: Field[str | None] = Field()
     """What distinguishes it."""
-    tags: Field[list[str]] = Field(copy=list)
+    tags: Field[list[TagName]] = Field(copy=tag_names)
     """Its tags."""
 
     @cached_property
@@ -148,7 +150,7 @@ class ModelVersionView(View["ModelVersion"]):
             raise NotFoundError(
                 "artifact",
                 name if version is None else f"{name}:{version}",
-                within=f"in version '{self.version}' of model '{self.name}'",
+                within=f"in version '{self.version}' of model '{self.model_name}'",
                 known=dict.fromkeys(a.name for a in self.artifact_versions),
             )
         return artifact.load()
@@ -166,7 +168,7 @@ class ModelVersionView(View["ModelVersion"]):
     def summary(self) -> dict[str, object]:
         """See `View.summary`."""
         return {
-            "model": self.name,
+            "model": self.model_name,
             "version": self.version,
             "stage": self.stage.value,
             "description": self.description,

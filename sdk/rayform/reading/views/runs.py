@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from rayform.reading.views.artifacts import ArtifactVersionView, Output
-from rayform.reading.views.base import Field, Names, Page, View
+from rayform.reading.views.base import Config, Field, Names, Page, TagName, View, tag_names
 from rayform_core.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -71,6 +71,13 @@ class StepRunView(View["StepRun"]):
     """The arguments that it was called with, apart from artifacts."""
     run_metadata: Field[dict[str, Any]] = Field("metadata", dict)
     """Its metadata."""
+
+    @property
+    def config(self) -> Config:
+        """The step as it stands in the traced pipeline, as JSON (`StepSpec`), with the `parameters` of this run."""
+        steps = self.run.config.get("steps", ())
+        spec: dict[str, Any] = next((step for step in steps if step.get("key") == self.record.key), {})
+        return Config({**spec, "parameters": dict(self.record.parameters)})
 
     @property
     def run(self) -> RunView:
@@ -218,9 +225,9 @@ class RunView(View["Run"]):
     """The pipeline's parameters."""
 
     @property
-    def config(self) -> Mapping[str, Any]:
-        """The traced pipeline as JSON (`PipelineSpec`)."""
-        return self._hydrated.spec
+    def config(self) -> Config:
+        """The traced pipeline as JSON (`PipelineSpec`); its keys are attributes too."""
+        return Config(self._hydrated.spec)
 
     @property
     def recorded_stack(self) -> Mapping[str, Any]:
@@ -236,7 +243,7 @@ class RunView(View["Run"]):
     def _hydrated(self) -> Run:
         return self.record if self.record.spec else self.client.catalog.get_run(self.id)
 
-    tags: Field[list[str]] = Field(copy=list)
+    tags: Field[list[TagName]] = Field(copy=tag_names)
     """Its tags."""
 
     @property

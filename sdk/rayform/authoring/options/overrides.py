@@ -39,14 +39,40 @@ class Overrides(Protocol):
     @property
     def settings(self) -> Mapping[str, dict[str, object]]: ...
     @property
+    def success_hook_source(self) -> str | None: ...
+    @property
+    def failure_hook_source(self) -> str | None: ...
+    @property
+    def enable_artifact_metadata(self) -> bool | None: ...
+    @property
+    def enable_artifact_visualization(self) -> bool | None: ...
+    @property
+    def enable_step_logs(self) -> bool | None: ...
+    @property
+    def extra(self) -> Mapping[str, object]: ...
+    @property
+    def substitutions(self) -> Mapping[str, str]: ...
+    @property
+    def secrets(self) -> Sequence[str]: ...
+    @property
+    def place(self) -> str | None: ...
+    @property
     def run_name(self) -> str | None: ...
     @property
     def tags(self) -> Sequence[str]: ...
     @property
     def steps(self) -> Mapping[str, StepConfiguration]: ...
 
+    def ignored(self) -> Sequence[str]:
+        """Return what it asks for and Rayform can't follow."""
+        ...
+
     def with_parameters(self, parameters: Mapping[str, object]) -> Overrides:
-        """Return a copy in which these parameters override the others."""
+        """Return a copy in which these parameters override the others, and those of code."""
+        ...
+
+    def yields_to(self, name: str) -> bool:
+        """Whether a parameter was not given on the command line, so that another value in code is a conflict."""
         ...
 
 
@@ -63,6 +89,15 @@ class ParameterOverrides:
     model: ModelSpec | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, dict[str, object]] = field(default_factory=dict)
+    success_hook_source: str | None = None
+    failure_hook_source: str | None = None
+    enable_artifact_metadata: bool | None = None
+    enable_artifact_visualization: bool | None = None
+    enable_step_logs: bool | None = None
+    extra: Mapping[str, object] = field(default_factory=dict)
+    substitutions: Mapping[str, str] = field(default_factory=dict)
+    secrets: Sequence[str] = ()
+    place: str | None = None
     run_name: str | None = None
     tags: Sequence[str] = ()
     steps: Mapping[str, StepConfiguration] = field(default_factory=dict)
@@ -70,6 +105,14 @@ class ParameterOverrides:
     def with_parameters(self, parameters: Mapping[str, object]) -> ParameterOverrides:
         """Return a copy in which these parameters override the others."""
         return replace(self, parameters={**self.parameters, **parameters})
+
+    def ignored(self) -> Sequence[str]:
+        """Return nothing."""
+        return ()
+
+    def yields_to(self, name: str) -> bool:
+        """Return `False`: a user gave all its parameters on the command line."""
+        return False
 
 
 NOTHING = ParameterOverrides()

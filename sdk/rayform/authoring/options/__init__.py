@@ -1,0 +1,1 @@
+"""Options of steps and pipelines: as users write them, checked, and overridden by the configuration."""

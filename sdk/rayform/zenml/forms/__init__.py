@@ -1,0 +1,1 @@
+"""ZenML's things in Rayform's form; `rayform.zenml.paths` says under which of ZenML's names they stand."""
