@@ -61,7 +61,7 @@ _REFERENCES = re.compile(
     r"|projects/[^/]+/secrets/.*|(?:env|secret|secrets|vault|ssm|file|op|keyring|gcp|aws)(?::|://).*"
 )
 """Values that name where a secret is."""
-_LOGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#:@]*:([^\s/?#@]+)@")
+_LOGIN = re.compile(r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]{0,40}://[^\s/?#:@]*:([^\s/?#@]+)@")
 
 
 @functools.lru_cache(maxsize=4096)
@@ -122,8 +122,8 @@ def is_secret(name: str, value: object) -> bool:
         isinstance(value, str)
         and value != ""
         and value != MASK
-        and not _REFERENCES.fullmatch(value)
         and is_secret_name(name)
+        and not _REFERENCES.fullmatch(value)
     )
 
 

@@ -7,6 +7,7 @@ passes through `printable` on its way to a terminal.
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 
@@ -23,6 +24,7 @@ _KEPT_FORMATS = {"\u00ad", "\u200c", "\u200d"}
 _VISIBLE_FORMATS = re.compile(
     "[\u0600-\u0605\u06dd\u070f\u0890-\u0891\u08e2\U000110bd\U000110cd\U00013430-\U0001343f]"
 )
+_TO_JUDGE = re.compile(r"[^\n\t\x20-\x7e]")
 _PLAIN = re.compile(r"[\n\t\x20-\x7e]*")
 
 
@@ -83,7 +85,12 @@ def _json_escape(character: str) -> str:
 def _written_out(text: str) -> str:
     if _PLAIN.fullmatch(text):
         return text
-    return "".join(ascii(c)[1:-1] if _is_unsafe(c) else c for c in text)
+    return _TO_JUDGE.sub(lambda match: _shown(match[0]), text)
+
+
+@functools.lru_cache(maxsize=8192)
+def _shown(character: str) -> str:
+    return ascii(character)[1:-1] if _is_unsafe(character) else character
 
 
 def _is_unsafe(character: str) -> bool:
@@ -99,12 +106,14 @@ def _is_unsafe(character: str) -> bool:
 
 def _conceals(parameters: str) -> bool:
     """Whether SGR parameters hide text; an 8 within an extended colour (`38;5;8`) is only a colour."""
-    numbers = iter(part.partition(":")[0] for part in parameters.split(";"))
-    for number in numbers:
+    parts = iter(parameters.split(";"))
+    for part in parts:
+        number, colon, _ = part.partition(":")
         if number in ("38", "48", "58"):
-            kind = next(numbers, "")
+            # With colons, all of an extended colour stands in this part.
+            kind = "" if colon else next(parts, "")
             for _ in range({"5": 1, "2": 3}.get(kind, 0)):
-                next(numbers, "")
+                next(parts, "")
         elif number and int(number) == _CONCEAL:
             return True
     return False

@@ -39,6 +39,9 @@ _ATTACKS = {
     "image of iTerm": "\x1b]1337;File=inline=1:AAAA\x07",
     "concealed text": "\x1b[8mhidden",
     "concealed among others": "\x1b[1;08;31mhidden",
+    "concealed after a colour with colons": "\x1b[38:5:1;8mhidden",
+    "concealed after a short colour": "\x1b[38;5;8;8mhidden",
+    "concealed after nothing": "\x1b[;8mhidden",
     "colour with an intermediate byte": "\x1b[31 m",
     "modify other keys": "\x1b[>4;2m",
     "unfinished": "\x1b[31",
@@ -70,6 +73,7 @@ def test_nothing_but_colour_reaches_a_terminal(attack: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["\x1b[31mred\x1b[0m", "\x1b[1;38;5;8mgrey\x1b[m", "\x1b[38;2;8;8;8mdark\x1b[0m", "\x1b[4:3mwavy\x1b[0m",
+     "\x1b[38:5:8mgrey\x1b[0m",
      "plain\ttext\n", "naïve 日本語 👩‍👩‍👧 می‌خواهم Ελ", ""],
 )  # fmt: skip
 def test_colours_and_languages_stay_as_they_are(text: str) -> None:

@@ -63,8 +63,11 @@ def _remove_left(base: Path) -> None:
     for folder in base.glob(f"{_PREFIX}*"):
         try:
             status = folder.lstat()
-            if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode):
-                continue
+        except OSError:
+            continue  # another process was faster
+        if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode):
+            continue
+        try:
             lock = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             if time.time() - status.st_mtime > _UNLOCKED_FOR:
