@@ -12,9 +12,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
+    "ANY_STEP",
     "ArtifactInput",
     "ArtifactType",
     "Condition",
+    "ElementInput",
     "ImageSpec",
     "Input",
     "ListInput",
@@ -30,6 +32,10 @@ __all__ = [
     "StepSpec",
     "ValueInput",
 ]
+
+
+ANY_STEP = "*"
+"""Stands for every step of a dynamic pipeline that has no image of its own."""
 
 
 class _Spec(BaseModel):
@@ -165,6 +171,15 @@ class MapInput(_Spec):
     output: str
 
 
+class ElementInput(_Spec):
+    """The input is one element of the list that an earlier step returned, in a dynamic pipeline."""
+
+    kind: Literal["element"] = "element"
+    step: str
+    output: str
+    index: int = Field(ge=0)
+
+
 class ArtifactInput(_Spec):
     """The input is a stored artifact version, by its ID (resolved when the pipeline is traced)."""
 
@@ -226,7 +241,7 @@ class Condition(_Spec):
 
 
 Input = Annotated[
-    StepInput | MapInput | ArtifactInput | ParameterInput | ValueInput | ListInput,
+    StepInput | MapInput | ElementInput | ArtifactInput | ParameterInput | ValueInput | ListInput,
     Field(discriminator="kind"),
 ]
 
@@ -323,7 +338,7 @@ class StepSpec(_Spec):
         keys = {*self.after, *(condition.step for condition in self.conditions)}
         for source in self.inputs.values():
             for one in source.items if isinstance(source, ListInput) else [source]:
-                if isinstance(one, StepInput | MapInput):
+                if isinstance(one, StepInput | MapInput | ElementInput):
                     keys.add(one.step)
         return keys
 
@@ -380,6 +395,12 @@ class PipelineSpec(_Spec):
         code_parts: digests of the project code that the steps can reach, by place (`FILE:NAME`).
         code_reached: by `StepSpec.code_digest`, which of the parts, in their order, the step can reach.
         settings: ZenML's settings that Rayform ignores, by key.
+        is_dynamic: whether the body runs next to the scheduler; then `steps` are the calls that it has made so far.
+        arguments: of a dynamic pipeline, the body's arguments by name.
+        stored_arguments: those of them that the body gets as stored versions rather than as values.
+        cache_by_default: of a dynamic pipeline, whether its steps are cached that don't say so themselves.
+        step_images: of a dynamic pipeline, the images of steps with one of their own, by the step's name.
+        overrides: of a dynamic pipeline, the configuration that overrides the options of its steps, as JSON.
     """
 
     name: str
@@ -405,6 +426,20 @@ class PipelineSpec(_Spec):
     substitutions: dict[str, str] = Field(default_factory=dict)
     exclusive_tags: list[str] = Field(default_factory=list)
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    is_dynamic: bool = False
+    arguments: dict[str, Input] = Field(default_factory=dict)
+    stored_arguments: list[str] = Field(default_factory=list)
+    cache_by_default: bool = True
+    step_images: dict[str, ImageSpec] = Field(default_factory=dict)
+    overrides: dict[str, Any] | None = None
+
+    @property
+    def images(self) -> dict[str, ImageSpec]:
+        """The image of each step by its key; of a dynamic pipeline by its name, and `ANY_STEP` for all others."""
+        pipeline = self.image or ImageSpec()
+        if self.is_dynamic:
+            return {ANY_STEP: pipeline, **self.step_images}
+        return {step.key: step.image or pipeline for step in self.steps}
 
     def parts_of(self, code_digest: str) -> dict[str, str]:
         """Return the digests of the code that a step can reach, by place."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
     from rayform.authoring.artifact_config import ArtifactConfig
     from rayform.authoring.flow.conditions import when
+    from rayform.authoring.flow.futures import StepFailedError, StepSkippedError
     from rayform.authoring.models import Model
     from rayform.authoring.options.tags import Tag
     from rayform.authoring.pipelines import Pipeline, pipeline
@@ -49,6 +50,8 @@ _HOMES = {
     "Tag": "rayform.authoring.options.tags",
     "add_tags": "rayform.tagging",
     "bulk_log_metadata": "rayform.artifacts",
+    "StepFailedError": "rayform.authoring.flow.futures",
+    "StepSkippedError": "rayform.authoring.flow.futures",
     "get_logger": "rayform.logger",
     "load_artifact": "rayform.artifacts",
     "log_metadata": "rayform.artifacts",
@@ -76,6 +79,8 @@ __all__ = [
     "Resources",
     "RetryPolicy",
     "Step",
+    "StepFailedError",
+    "StepSkippedError",
     "Tag",
     "__version__",
     "add_tags",

@@ -13,6 +13,7 @@ from datetime import datetime
 from uuid import UUID
 
 from rayform_core.errors import ConflictError
+from rayform_runtime.catalog.calls import CallRecords
 from rayform_runtime.catalog.entities import (
     Artifact,
     ArtifactVersion,
@@ -46,7 +47,7 @@ class CatalogBusyError(ConflictError):
     """Other processes kept the catalog busy for longer than a writer waits. Nothing was changed."""
 
 
-class Catalog(abc.ABC):
+class Catalog(CallRecords):
     """Reads and writes one stack's catalog.
 
     Each method is one transaction: it takes effect as a whole or not at all. Several threads and processes may

@@ -332,12 +332,13 @@ class RunRequest:
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
-    """How the run ended; `running` if it was detached."""
+    """How the run ended; `running` if it was detached. `body_error` is what the body of a dynamic pipeline raised."""
 
     run_id: UUID
     status: RunStatus
     errors: Mapping[str, StepError] = field(default_factory=dict)
     cache: Mapping[str, CacheDecision] = field(default_factory=dict)
+    body_error: StepError | None = None
 
 
 # -- who runs it ------------------------------------------------------------------------------------------------

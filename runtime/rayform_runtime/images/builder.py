@@ -13,7 +13,7 @@ from rayform_runtime.images.build_context import CHECK_MARK, BuildPlan, ImagePla
 from rayform_runtime.images.docker_engine import docker_engine
 from rayform_runtime.images.interface import ContainerRegistry, ImageReference, PushEvent
 from rayform_runtime.images.local_wheels import find_links_folders
-from rayform_runtime.spec import ImageSpec, PipelineSpec
+from rayform_runtime.spec import ANY_STEP, PipelineSpec
 
 if TYPE_CHECKING:
     import docker
@@ -38,7 +38,7 @@ _NOT_FOUND = re.compile(
 def plan_images(
     spec: PipelineSpec, *, project: Path, base_image: str, platform: ImagePlatform
 ) -> dict[str, BuildPlan]:
-    """Return the build plan of each step, by step key; steps with equal images share a plan.
+    """Return the build plan of each step, by the keys of `spec.images`; steps with equal images share a plan.
 
     Args:
         spec: the pipeline.
@@ -52,8 +52,7 @@ def plan_images(
     plans: dict[str, BuildPlan] = {}
     plans_by_image: dict[str, BuildPlan] = {}
     folders = find_links_folders()
-    for step in spec.steps:
-        image = step.image or spec.image or ImageSpec()
+    for name, image in spec.images.items():
         key = image.model_dump_json()
         if key not in plans_by_image:
             try:
@@ -61,10 +60,14 @@ def plan_images(
                     image, project=project, base_image=base_image, platform=platform, find_links=folders
                 )
             except RayformError as error:
-                error.message = f"The image of step '{step.key}' can't be built: {error.message}"
+                error.message = f"The image of {_steps_named(name)} can't be built: {error.message}"
                 raise
-        plans[step.key] = plans_by_image[key]
+        plans[name] = plans_by_image[key]
     return plans
+
+
+def _steps_named(name: str) -> str:
+    return "the pipeline's steps" if name == ANY_STEP else f"step '{name}'"
 
 
 def ensure_images(

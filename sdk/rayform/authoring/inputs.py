@@ -14,11 +14,20 @@ from rayform.authoring.run_inputs import ExternalArtifact, RunInputs
 from rayform.authoring.signatures import Argument, concrete_type
 from rayform.authoring.steps import Unmapped
 from rayform_core.errors import UsageError
-from rayform_runtime.spec import ArtifactInput, Input, ListInput, MapInput, StepInput, ValueInput
+from rayform_runtime.spec import (
+    ArtifactInput,
+    ElementInput,
+    Input,
+    ListInput,
+    MapInput,
+    StepInput,
+    ValueInput,
+)
 
 __all__ = [
     "Call",
     "default_input",
+    "element_annotation",
     "from_step",
     "holds_placeholder",
     "input_of",
@@ -65,6 +74,9 @@ def input_of(
     what = f"Argument '{argument.name}' of step '{call.step}'"
     if isinstance(value, StepArtifact):
         source = from_step(what, value, call.owner)
+        if value.index is not None:
+            _refuse_mismatch(what, value, value.annotation, argument.annotation)
+            return ElementInput(step=source.step, output=source.output, index=value.index)
         _refuse_mismatch(what, value, _annotation_of(value, mapped=mapped), argument.annotation)
         return MapInput(step=source.step, output=source.output) if mapped else source
     if version_ids := stored_version_ids(value):
@@ -152,7 +164,7 @@ def _gathered(call: Call, what: str, argument: Argument, value: object) -> ListI
             items.append(ArtifactInput(artifact_version_id=version_id))
         elif isinstance(element, ExternalArtifact):
             items.append(_external(call, what, element))
-        elif isinstance(element, StepArtifact) and not element.is_mapped:
+        elif isinstance(element, StepArtifact) and not element.is_mapped and element.index is None:
             items.append(from_step(what, element, call.owner))
             annotation = _annotation_of(element, mapped=False)
             if annotation is not checked:  # most lists hold outputs of one step
@@ -160,7 +172,9 @@ def _gathered(call: Call, what: str, argument: Argument, value: object) -> ListI
                 _refuse_mismatch(what, element, whole, argument.annotation)
                 checked = annotation
         else:
-            other = "the list of a mapped step" if isinstance(element, StepArtifact) else "a plain value"
+            other = "a plain value"
+            if isinstance(element, StepArtifact):
+                other = "elements of an output" if element.index is not None else "the list of a mapped step"
             raise UsageError(
                 f"{what} is a list that mixes single outputs of steps with {other}.",
                 hint="Put only single outputs in the list, and give the rest as another argument.",
@@ -180,6 +194,11 @@ def _annotation_of(value: StepArtifact, *, mapped: bool) -> Any:
     members = get_args(annotation)
     is_list = get_origin(annotation) in (list, Sequence) and len(members) == 1
     return members[0] if is_list else Any
+
+
+def element_annotation(value: StepArtifact) -> object:
+    """Return the annotation of one element of an output that is a list."""
+    return _annotation_of(value, mapped=True)
 
 
 def _refuse_mismatch(what: str, value: StepArtifact, annotation: object, expected: object) -> None:

@@ -29,10 +29,14 @@ __all__ = [
 
 
 class PipelineArguments(NamedTuple):
-    """The arguments of one call: `values` go to the body, and the catalog has what is `shown`."""
+    """The arguments of one call: `values` go to the body, and the catalog has what is `shown`.
+
+    The body's own defaults are among both; `defaulted` has their names.
+    """
 
     values: dict[str, object]
     shown: dict[str, object]
+    defaulted: frozenset[str] = frozenset()
 
 
 def pipeline_arguments(
@@ -81,7 +85,7 @@ def pipeline_arguments(
             is_text = name in configuration.parameters
             values[name] = validated(value, argument.annotation, what=named, is_text=is_text)
         parameters[name] = masked(name, _shown_parameter(values[name], named))
-    return PipelineArguments(values, parameters)
+    return PipelineArguments(values, parameters, frozenset(arguments) - passed.keys())
 
 
 def refuse_conflict(what: str, given: object, configured: object, place: str | None) -> None:

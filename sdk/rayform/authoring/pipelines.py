@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rayform.authoring.models import Model
     from rayform.authoring.options.tags import Tag
     from rayform.authoring.options.written import Hook, MorePipelineOptions, PipelineOptions
+    from rayform.authoring.tracing import Trace
     from rayform.reading.views import ModelVersionView, RunView
     from rayform_runtime.spec import ImageSpec, PipelineSpec
 
@@ -73,6 +74,7 @@ class Pipeline(Generic[P, R_co]):
         """
         trace = current_trace.get()
         if trace is not None:
+            self._refuse_within_static(trace)
             return trace.inline(self, args, kwargs)
         from rayform.launching.run import run_pipeline
 
@@ -97,7 +99,16 @@ class Pipeline(Generic[P, R_co]):
                 f"Pipeline '{self.name}' is inlined outside of a pipeline's body.",
                 hint=f"Call `{self.name}(...)` to run it.",
             )
+        self._refuse_within_static(trace)
         return cast("R_co", trace.inline(self, args, kwargs))
+
+    def _refuse_within_static(self, trace: Trace) -> None:
+        if self.options.get("dynamic") and not trace.is_dynamic:
+            raise UsageError(
+                f"Pipeline '{self.name}' is dynamic, and pipeline '{trace.pipeline.name}' that calls it isn't.",
+                why="The body of a static pipeline runs before any step, when a dynamic one has no values to see.",
+                hint=f"Write `@pipeline(dynamic=True)` above '{trace.pipeline.name}' too.",
+            )
 
     def trace(self, *args: P.args, **kwargs: P.kwargs) -> PipelineSpec:
         """Return the pipeline as data, as a run would execute it, without running a step.

@@ -33,7 +33,7 @@ class StepArtifact:
             the key alone doesn't tell.
     """
 
-    __slots__ = ("annotation", "is_mapped", "output_name", "owner", "step_key")
+    __slots__ = ("annotation", "index", "is_mapped", "output_name", "owner", "step_key")
 
     def __init__(
         self,
@@ -48,6 +48,8 @@ class StepArtifact:
         self.output_name = output_name
         self.annotation = annotation
         self.is_mapped = is_mapped
+        # Which element of the output this is, in a dynamic pipeline; `None` for the whole output.
+        self.index: int | None = None
 
     def describe(self) -> str:
         """Return a text for errors of Rayform."""

@@ -58,7 +58,9 @@ def program_of(spec: PipelineSpec) -> ProgramSpec:
     name = getattr(getattr(main, "__spec__", None), "name", None)
     file = _file_of("__main__")
     # A worker needs them to load and to store their values. Without pickled steps it has no use for them.
-    cells = file is None and any(step.source.pickled is not None for step in spec.steps)
+    cells = file is None and any(
+        source.pickled is not None for source in (spec.source, *(step.source for step in spec.steps))
+    )
     types = _types_of_cells(vars(main)) if cells else []
     return ProgramSpec(
         argv=list(map(str, sys.argv)),

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Unpack
 
+    from rayform.authoring.flow.dynamic import DynamicTrace
+    from rayform.authoring.flow.futures import MapResults, StepFuture
     from rayform.authoring.models import Model
     from rayform.authoring.options.written import Hook, MoreStepOptions, SomeMaterializers, WrittenStepOptions
     from rayform.authoring.tracing import Trace
@@ -161,6 +163,48 @@ class Step(Generic[P, R]):
         if trace is None:
             return self._map_now(args, kwargs)
         return trace.map_step(self, args, kwargs)
+
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> StepFuture[R]:
+        """Start the step and return at once, in the body of a dynamic pipeline: it runs next to the body.
+
+        Returns:
+            a future: `.load()` waits and returns the value, `.result()` the outputs; give it to other steps as it is.
+
+        Raises:
+            UsageError: called anywhere else, or an argument doesn't fit.
+
+        Example:
+            >>> @pipeline(dynamic=True)
+            ... def search() -> None:
+            ...     futures = [train.submit(rate) for rate in (0.1, 0.01)]
+            ...     best = max(future.load() for future in futures)
+        """
+        return self._dynamic_trace("submit").submit_step(self, args, kwargs)
+
+    def product(self, *args: Any, **kwargs: Any) -> MapResults[R]:
+        """Run the step for each combination of the elements of several lists, in the body of a dynamic pipeline.
+
+        Lists, and outputs that are lists, are split; `unmapped(x)` and plain values go whole to each instance.
+
+        Returns:
+            the futures, in the order of `itertools.product`.
+
+        Raises:
+            UsageError: called anywhere else, or no argument is a list.
+
+        Example:
+            >>> train.product(rate=[0.1, 0.01], depth=[2, 4, 8])  # doctest: +SKIP
+        """
+        return cast("MapResults[R]", self._dynamic_trace("product").product_step(self, args, kwargs))
+
+    def _dynamic_trace(self, method: str) -> DynamicTrace:
+        trace = current_trace.get()
+        if trace is None or not trace.is_dynamic:
+            raise UsageError(
+                f"Step '{self.name}': `.{method}(...)` works only in the body of a dynamic pipeline.",
+                hint="Write `@pipeline(dynamic=True)` above the pipeline, or call the step without it.",
+            )
+        return cast("DynamicTrace", trace)
 
     def _map_now(self, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         """Do outside of a pipeline, on values, what `map` does in a pipeline."""

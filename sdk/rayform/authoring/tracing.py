@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from rayform.authoring.pipelines import Pipeline
     from rayform.authoring.steps import Step
 
-__all__ = ["Trace", "trace_call", "trace_pipeline"]
+__all__ = ["Trace", "bound", "trace_call", "trace_pipeline"]
 
 R = TypeVar("R")
 
@@ -60,6 +60,8 @@ class Trace:
         configuration: what overrides the code's options: the YAML file and the command line.
         run_inputs: takes the values that materializers store.
     """
+
+    is_dynamic = False  # whether the body runs while its steps do
 
     def __init__(
         self, pipeline: Pipeline[..., object], configuration: Overrides, run_inputs: RunInputs
@@ -105,12 +107,12 @@ class Trace:
         self, step: Step[..., R], args: tuple[object, ...], kwargs: dict[str, object]
     ) -> StepArtifact | tuple[StepArtifact, ...]:
         """Add one call of a step; return placeholders of its outputs."""
-        step, values = _bound(step, args, kwargs)
+        step, values = bound(step, args, kwargs)
         return self._add(step, values)
 
     def map_step(self, step: Step[..., R], args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         """Add a step that runs once for each element; see `Step.map`."""
-        step, values = _bound(step, args, kwargs)
+        step, values = bound(step, args, kwargs)
         lists = {n: v for n, v in values.items() if isinstance(v, list | tuple | range)}
         outputs = {n: v for n, v in values.items() if isinstance(v, StepArtifact)}
         values = {n: v.value if isinstance(v, Unmapped) else v for n, v in values.items()}
@@ -371,7 +373,7 @@ class Trace:
         return list(dict.fromkeys(keys))
 
 
-def _bound(
+def bound(
     step: Step[..., R], args: tuple[object, ...], kwargs: dict[str, object]
 ) -> tuple[Step[..., R], dict[str, object]]:
     """Return the step with the options in its call, and the call's values by argument name."""
@@ -452,6 +454,10 @@ def trace_pipeline(
     refuse_invalid_name("A pipeline", pipeline.name)
     arguments = pipeline_arguments(pipeline, args, kwargs, configuration)
     trace = Trace(pipeline, configuration, run_inputs)
+    if pipeline.options.get("dynamic"):
+        from rayform.authoring.flow.dynamic_spec import as_dynamic
+
+        return as_dynamic(pipeline_spec(trace, arguments.shown, None), trace, arguments, run_inputs)
     token = current_trace.set(trace)
     try:
         result = pipeline.entrypoint(**arguments.values)

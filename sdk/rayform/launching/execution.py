@@ -67,6 +67,11 @@ def launch(
         environment=environment_facts(),
         user=user_name(),
     )
+    if spec.is_dynamic:
+        from rayform.launching.bodies import body_of
+
+        with body_of(run_id, pipeline):
+            return execute(request, stack)
     return execute(request, stack)
 
 
@@ -126,7 +131,8 @@ def progress_for(spec: PipelineSpec, run_name: str, stack_name: str, out: IO[str
     if mode in ("off", "none", "0", "quiet"):
         return Progress(spec, run_name, stack_name, terminal)
     is_dumb = os.environ.get("TERM", "") in ("", "dumb")
-    if mode == "plain" or (mode != "live" and (is_dumb or not terminal.isatty())):
+    # The list of a live display is that of the steps that are known at the beginning.
+    if spec.is_dynamic or mode == "plain" or (mode != "live" and (is_dumb or not terminal.isatty())):
         return PlainProgress(spec, run_name, stack_name, terminal)
     from rayform.launching.live_progress import LiveProgress
 

@@ -71,10 +71,13 @@ def failed_run_error(
     whys = [
         f"Step '{key}' raised {e.type}: {_first_line(e.message) if shown else e.message}" for key, e in errors
     ]
+    if outcome.body_error is not None:
+        whys.insert(0, f"The body raised {outcome.body_error.type}: {outcome.body_error.message}")
     if more := len(outcome.errors) - len(errors):
         whys.append(f"… and {more} more: rayform runs describe {name}")
     if not shown:
-        whys += [e.traceback for _, e in errors if e.traceback]
+        raised = [e for _, e in errors] + ([outcome.body_error] if outcome.body_error is not None else [])
+        whys += [e.traceback for e in raised if e.traceback]
     # The run of a spun step can be resumed too, but would then go on with the whole pipeline.
     again = f"`rayform runs resume {name}` runs only what is missing" if not request.only else "spin it again"
     hint = f"Fix it, then {again}."

@@ -202,7 +202,7 @@ class PlainProgress(Progress):
 
     def begin(self) -> None:
         count = len(self.spec.steps)
-        steps = f"{count} step{'s' * (count != 1)}"
+        steps = "dynamic" if self.spec.is_dynamic else f"{count} step{'s' * (count != 1)}"
         self._write(f"Run {self.run_name} on stack '{self.stack_name}': {steps}")
 
     def show(self, event: RunEvent, seconds: float | None) -> None:
@@ -292,7 +292,11 @@ def closing_lines(progress: Progress, outcome: RunOutcome | None) -> list[str]:
     for key, error in errors:
         text = error.traceback.rstrip("\n") or f"{error.type}: {error.message}"
         lines += ["", f"Step '{key}' failed:", *(f"  {line}" for line in text.split("\n"))]
-    if errors:
+    if outcome.body_error is not None:
+        error = outcome.body_error
+        text = error.traceback.rstrip("\n") or f"{error.type}: {error.message}"
+        lines += ["", "The pipeline's body failed:", *(f"  {line}" for line in text.split("\n"))]
+    if errors or outcome.body_error is not None:
         lines.append("")
     if more := len(outcome.errors) - len(errors):
         lines += [f"{more} more failed: rayform runs describe {progress.run_name}", ""]

@@ -111,9 +111,9 @@ def resume_run(client: Client, run: RunView, *, no_cache: bool = False) -> RunVi
             why=f"{error.error_count()} of its fields are wrong.",
             hint="Another version of Rayform wrote it; run the pipeline again.",
         ) from error
-    request = RunRequest(
-        run_id=run.id, run_name=run.name, spec=with_current_code(spec), resume=True, no_cache=no_cache
-    )
+    # The body of a dynamic pipeline makes its calls again, with the code as it is now.
+    current = spec if spec.is_dynamic else with_current_code(spec)
+    request = RunRequest(run_id=run.id, run_name=run.name, spec=current, resume=True, no_cache=no_cache)
     return execute(request, client.active_stack)
 
 

@@ -76,6 +76,7 @@ def spin_step(run: RunView, key: str, stack: Stack, *, debug: bool = False) -> R
     chosen = spec.model_copy(update={"steps": [spec.step(key).model_copy(update={"conditions": []})]})
     current = with_current_code(chosen).step(key)
     spec = spec.model_copy(update={"steps": [current if s.key == key else s for s in spec.steps]})
+    spec = spec.model_copy(update={"is_dynamic": False})  # the step runs alone, without the body
     run_id = new_id()
     request = RunRequest(
         run_id=run_id,

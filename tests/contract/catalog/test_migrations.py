@@ -22,11 +22,13 @@ from rayform_runtime.catalog.migrations import run
 from rayform_runtime.catalog.schema.render import DIALECTS, render
 from rayform_runtime.catalog.sql.tables import metadata
 
+NEWEST = schema.HEAD
+NEXT = f"{int(NEWEST) + 1:04}"
 SECOND = '''
 """A revision for tests."""
 import sqlalchemy as sa
 from alembic import op
-revision, down_revision, branch_labels, depends_on = "0003", "0002", None, None
+revision, down_revision, branch_labels, depends_on = "{next}", "{newest}", None, None
 def upgrade():
     op.add_column("artifacts", sa.Column("extra", sa.Text()))
     op.execute("UPDATE artifacts SET extra = 'migrated'")
@@ -120,10 +122,12 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def begin(after: str = "pass") -> None:
         scripts = tmp_path / "migrations"
         shutil.copytree(run.SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-        (scripts / "versions" / "0003_next.py").write_text(SECOND.format(after=after))
+        (scripts / "versions" / f"{NEXT}_next.py").write_text(
+            SECOND.format(after=after, next=NEXT, newest=NEWEST)
+        )
         monkeypatch.setattr(run, "SCRIPTS", scripts)
-        monkeypatch.setattr(schema, "VERSIONS", (*schema.VERSIONS, "0003"))
-        monkeypatch.setattr(schema, "HEAD", "0003")
+        monkeypatch.setattr(schema, "VERSIONS", (*schema.VERSIONS, NEXT))
+        monkeypatch.setattr(schema, "HEAD", NEXT)
 
     return begin
 
@@ -137,7 +141,7 @@ def test_an_old_catalog_is_migrated_when_it_is_opened(empty: CatalogMaker, next_
     with empty.connect() as connection:
         assert connection.execute("SELECT extra FROM artifacts").fetchall() == [("migrated",)]
     if isinstance(empty.config, SQLiteConfig):
-        copy = Path(empty.config.path + ".before-0003")
+        copy = Path(empty.config.path + f".before-{NEXT}")
         assert copy.stat().st_mode & 0o777 == 0o600
     assert empty.open().get_artifact_version("a") == before
 
@@ -157,7 +161,7 @@ def test_a_migration_that_fails_changes_nothing(empty: CatalogMaker, next_versio
     with pytest.raises(RuntimeError, match="half-way"):
         empty.open().migrate()
     with empty.connect() as connection:
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0002",)]
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(NEWEST,)]
         assert connection.execute("SELECT name FROM artifacts").fetchall() == [("a",)]
     assert before.version == "1"
 

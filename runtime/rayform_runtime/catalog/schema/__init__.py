@@ -14,7 +14,7 @@ from rayform_core.errors import IntegrityError
 
 __all__ = ["ADVISORY_LOCK", "HEAD", "READ_VERSION", "VERSIONS", "VERSION_TABLE", "State", "ddl", "judge"]
 
-VERSIONS = ("0001", "0002")
+VERSIONS = ("0001", "0002", "0003")
 """All revisions in `catalog/migrations/versions`, oldest first."""
 HEAD = VERSIONS[-1]
 VERSION_TABLE = "alembic_version"

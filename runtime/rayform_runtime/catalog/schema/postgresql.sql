@@ -1,5 +1,5 @@
 CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num));
-INSERT INTO alembic_version (version_num) VALUES ('0002');
+INSERT INTO alembic_version (version_num) VALUES ('0003');
 CREATE TABLE artifacts (
 	id UUID NOT NULL,
 	name TEXT COLLATE "C" NOT NULL,
@@ -100,6 +100,13 @@ CREATE TABLE model_version_runs (
 	CONSTRAINT fk_model_version_runs_run_id FOREIGN KEY(run_id) REFERENCES runs (id) ON DELETE CASCADE
 );
 CREATE INDEX ix_model_version_runs_run_id ON model_version_runs (run_id);
+CREATE TABLE run_calls (
+	run_id UUID NOT NULL,
+	position INTEGER NOT NULL,
+	call JSON NOT NULL,
+	CONSTRAINT pk_run_calls PRIMARY KEY (run_id, position),
+	CONSTRAINT fk_run_calls_run_id FOREIGN KEY(run_id) REFERENCES runs (id) ON DELETE CASCADE
+);
 CREATE TABLE run_details (
 	run_id UUID NOT NULL,
 	spec JSON,

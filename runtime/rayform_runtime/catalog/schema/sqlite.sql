@@ -1,5 +1,5 @@
 CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num));
-INSERT INTO alembic_version (version_num) VALUES ('0002');
+INSERT INTO alembic_version (version_num) VALUES ('0003');
 CREATE TABLE artifacts (
 	id BLOB NOT NULL,
 	name TEXT NOT NULL,
@@ -102,6 +102,14 @@ CREATE TABLE model_version_runs (
 )
  WITHOUT ROWID;
 CREATE INDEX ix_model_version_runs_run_id ON model_version_runs (run_id);
+CREATE TABLE run_calls (
+	run_id BLOB NOT NULL,
+	position INTEGER NOT NULL,
+	call TEXT NOT NULL,
+	CONSTRAINT pk_run_calls PRIMARY KEY (run_id, position),
+	CONSTRAINT fk_run_calls_run_id FOREIGN KEY(run_id) REFERENCES runs (id) ON DELETE CASCADE
+)
+ WITHOUT ROWID;
 CREATE TABLE run_details (
 	run_id BLOB NOT NULL,
 	spec TEXT,

@@ -16,7 +16,7 @@ from rayform_runtime.catalog.sql.finder import Finder, Part
 from rayform_runtime.catalog.sql.runs import Runs
 from rayform_runtime.catalog.sql.sqlite import SQLiteDatabase
 from rayform_runtime.catalog.sql.step_records import StepRecords
-from rayform_runtime.catalog.sql.step_runs import StepRuns
+from rayform_runtime.catalog.sql.step_runs import RunCalls, StepRuns
 from rayform_runtime.catalog.sql.version_writer import VersionWriter
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ class SQLCatalog(Catalog):
         writer = VersionWriter(self.database)
         # Runs and pipelines; also which runs this process owns.
         self.runs = Runs(self.database, finder)
+        # Calls of dynamic pipelines.
+        self.calls = RunCalls(self.database, finder)
         # Artifacts, without their versions.
         self.artifacts = Artifacts(self.database, finder)
         # Artifact versions: reading, deleting, and adding those that no step made.
@@ -166,6 +168,9 @@ class SQLCatalog(Catalog):
     list_runs = _by(lambda c: c.runs, Runs.list_runs)
     list_pipelines = _by(lambda c: c.runs, Runs.list_pipelines)
     delete_run = _by(lambda c: c.runs, Runs.delete_run)
+
+    record_calls = _by(lambda c: c.calls, RunCalls.record_calls)
+    list_calls = _by(lambda c: c.calls, RunCalls.list_calls)
 
     start_steps = _by(lambda c: c.step_records, StepRecords.start_steps)
     finish_steps = _by(lambda c: c.step_records, StepRecords.finish_steps)

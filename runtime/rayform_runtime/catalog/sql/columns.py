@@ -21,6 +21,7 @@ __all__ = [
     "MODEL_VERSION_ARTIFACTS",
     "MODEL_VERSION_RUNS",
     "RUNS",
+    "RUN_CALLS",
     "RUN_DETAILS",
     "STAGE_CHANGES",
     "STEP_INPUTS",
@@ -33,6 +34,7 @@ __all__ = [
     "ModelVersionArtifactRow",
     "ModelVersionRow",
     "ModelVersionRunRow",
+    "RunCallRow",
     "RunDetailsRow",
     "RunRow",
     "StageChangeRow",
@@ -230,6 +232,14 @@ class ModelVersionRunRow(NamedTuple):
     run_id: StoredId
 
 
+class RunCallRow(NamedTuple):
+    """A row of `run_calls`."""
+
+    run_id: StoredId
+    position: int
+    call: str
+
+
 class TagRow(NamedTuple):
     """A row of `tags`."""
 
@@ -310,6 +320,7 @@ RUNS = Table(
     RunRow,
     {"spec": "d.spec", "stack": "d.stack", "code": "d.code", "environment": "d.environment"},
 )
+RUN_CALLS = Table("run_calls", "k", RunCallRow)
 RUN_DETAILS = Table("run_details", "d", RunDetailsRow)
 STEP_RUNS = Table("step_runs", "s", StepRunRow)
 ARTIFACTS = Table(

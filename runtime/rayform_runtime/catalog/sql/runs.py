@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -47,6 +48,7 @@ from rayform_runtime.catalog.sql.rows import (
     optional_moment,
     read_run,
 )
+from rayform_runtime.catalog.sql.step_runs import RunCalls
 
 __all__ = ["PIPELINE_LIST", "RUN_LIST", "RUN_TABLES", "Runs"]
 
@@ -388,7 +390,12 @@ class Runs(Part):
         rows = self._database.read(read)
         if not rows:
             raise NotFoundError("run", str(ref))
-        return read_run(rows[0], self._database)
+        run = read_run(rows[0], self._database)
+        if run.spec.get("is_dynamic"):
+            # The steps of a dynamic pipeline are the calls that its body has made so far.
+            calls = RunCalls(self._database, self._finder).list_calls(run.id)
+            run = replace(run, spec={**run.spec, "steps": [call.step for call in calls]})
+        return run
 
     def list_runs(self, query: Query = Query()) -> Page[Run]:
         return self._finder.page(

@@ -1,4 +1,4 @@
-"""Step runs as they were recorded: by ID, by run, and by cache key."""
+"""Step runs as they were recorded: by ID, by run, and by cache key; and the calls of dynamic pipelines."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from itertools import groupby
 from uuid import UUID
 
 from rayform_core.errors import NotFoundError
+from rayform_runtime.catalog.calls import RunCall
 from rayform_runtime.catalog.entities import ArtifactVersion, StepRun
+from rayform_runtime.catalog.metadata import decode_json, encode_json
 from rayform_runtime.catalog.reuse import CachedResult
 from rayform_runtime.catalog.saving import FIRST_SAVED
-from rayform_runtime.catalog.sql.columns import ARTIFACT_VERSIONS, STEP_RUNS
-from rayform_runtime.catalog.sql.database import Row, Session, StoredId, chunks, marks
+from rayform_runtime.catalog.sql.columns import ARTIFACT_VERSIONS, RUN_CALLS, STEP_RUNS, RunCallRow, execute
+from rayform_runtime.catalog.sql.database import ForeignKeyViolation, Row, Session, StoredId, chunks, marks
 from rayform_runtime.catalog.sql.finder import Part
 from rayform_runtime.catalog.sql.rows import (
     decode_reuse,
@@ -21,7 +23,7 @@ from rayform_runtime.catalog.sql.rows import (
 )
 from rayform_runtime.catalog.summaries import StepChoice, StepSummary
 
-__all__ = ["StepRuns"]
+__all__ = ["RunCalls", "StepRuns"]
 
 # For each key the newest completed step run whose outputs all still exist.
 _CACHED = f"""SELECT s.id, s.run_id, r.name, s.cache_key, s.reuse, {ARTIFACT_VERSIONS.columns()}
@@ -38,6 +40,8 @@ _SUMMARY = """SELECT s.key, s.status, count(s.map_index), count(*), count(s.ende
  min(s.started_at), max(s.ended_at) FROM step_runs s WHERE s.run_id = ? GROUP BY s.key, s.status
  ORDER BY min(s.started_at), s.key, s.status"""
 _SELECT_STEPS = f"SELECT {STEP_RUNS.columns()} FROM step_runs s"
+
+_WRITE_CALL = f"{RUN_CALLS.insert} ON CONFLICT (run_id, position) DO UPDATE SET call = excluded.call"
 
 _Named = dict[StoredId, dict[str, list[UUID]]]
 """The artifact versions that step runs used or made, by step run and name."""
@@ -183,3 +187,39 @@ class StepRuns(Part):
                 versions = named.setdefault(step, {}).setdefault(name or "output", [])
                 versions.append(self._database.get_id(version))
         return named
+
+
+class RunCalls(Part):
+    """The calls of dynamic pipelines, by run: written before the steps that they call start."""
+
+    def record_calls(self, run_id: UUID, calls: Sequence[RunCall]) -> None:
+        id = self._database.put_id(run_id)
+        rows = [
+            RunCallRow(
+                id,
+                call.position,
+                encode_json({"step": dict(call.step), "failures": list(call.failures)}, "A step's call")
+                or "{}",
+            )
+            for call in calls
+        ]
+        if not rows:
+            return
+        try:
+            self._database.write(lambda session: execute(session, _WRITE_CALL, RUN_CALLS.values(rows)))
+        except ForeignKeyViolation as error:
+            raise NotFoundError("run", str(run_id), hint="It was deleted meanwhile.") from error
+
+    def list_calls(self, run_id: UUID) -> list[RunCall]:
+        id = self._database.put_id(run_id)
+
+        def read(session: Session) -> list[Row]:
+            return session.rows(
+                "SELECT position, call FROM run_calls WHERE run_id = ? ORDER BY position", (id,)
+            )
+
+        calls = []
+        for position, text in self._database.read(read):
+            document = decode_json(text)
+            calls.append(RunCall(position, document["step"], tuple(document["failures"])))
+        return calls

@@ -141,6 +141,16 @@ run_details = sa.Table(
     sa.Column("environment", Json),
 )
 
+# The calls of a dynamic pipeline's body, in their order: what a resumed run replays.
+run_calls = sa.Table(
+    "run_calls",
+    metadata,
+    _ref("run_id", "runs", "CASCADE", primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("call", Json, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 step_runs = sa.Table(
     "step_runs",
     metadata,

@@ -134,7 +134,7 @@ def _code_of(spec: PipelineSpec) -> RunCode:
     from rayform_runtime.usercode.program import Program
 
     sources: dict[tuple[str, str | None], CodeRef] = {}
-    for source in (step.source for step in spec.steps):
+    for source in [spec.source] if spec.is_dynamic else [step.source for step in spec.steps]:
         if source.pickled is None:
             ref = CodeRef.of(source)
             sources.setdefault((ref.module, ref.file), ref)

@@ -14,6 +14,7 @@ from rayform_runtime.execution.on_ray.messages import StepTry
 from rayform_runtime.execution.on_ray.placement import ray_options
 from rayform_runtime.execution.on_ray.tasks import Attempt, Outcome
 from rayform_runtime.execution.on_ray.worker import CodeBundleRef, Order, run_task
+from rayform_runtime.spec import ANY_STEP
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -105,7 +106,8 @@ class TaskLauncher:
 
     def _runtime_env(self, task: Task, key: str, resources: Mapping[str, float]) -> dict[str, object]:
         environment = {**self._environment, **task.pipeline.environment, **task.step.environment}
-        image = self._images.get(key)
+        # Keys of static pipelines; names, and one image for all others, of dynamic ones.
+        image = next((self._images[k] for k in (key, task.step.name, ANY_STEP) if k in self._images), None)
         if image is None:
             return {"env_vars": environment} if environment else {}
         container: dict[str, object] = {"image": image, "environment": environment}

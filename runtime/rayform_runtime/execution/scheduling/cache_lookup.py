@@ -63,6 +63,10 @@ class CacheLookup:
         self._loaded_code = loaded_code
         self._static: dict[str, StaticParts] = {s.key: static_parts(self._spec, s) for s in self._spec.steps}
 
+    def add(self, step: StepSpec) -> None:
+        """Take up a step that was added while the run goes on."""
+        self._static[step.key] = static_parts(self._spec, step)
+
     @property
     def is_used(self) -> bool:
         """Whether this run takes anything from the cache."""

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rayform_core.errors import UsageError
-from rayform_runtime.artifacts.values import load_value
 from rayform_runtime.execution.scheduling.graph import Node, RunGraph, VersionRef
 
 if TYPE_CHECKING:
@@ -93,6 +92,8 @@ class Conditions:
                     why="A condition compares numbers, text, truth values and `None`.",
                     hint="Write a step that takes this output and returns the value to compare.",
                 )
+            from rayform_runtime.artifacts.values import load_value
+
             value = load_value(
                 self._store(),
                 version.uri,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from rayform_core.errors import RayformError
 from rayform_core.ids import new_id
@@ -58,6 +59,8 @@ class Frontier:
         self._pending = pending  # filled by each end, emptied by each commit
         self._events = events
         self._conditions = conditions
+        # Called with each step as a whole that has ended, its error, and why it was skipped; set before the first.
+        self.on_end: Callable[[Node, StepError | None, str], None] = lambda node, error, reason: None
         self._freed = deque(graph.roots())  # grows when a node closes; empty after `take_startable`
         # Instances that ended without running and are not recorded yet, and their events; emptied by `_record_unrun`.
         self._cached: list[tuple[Instance, CachedResult]] = []
@@ -72,6 +75,23 @@ class Frontier:
     def has_freed(self) -> bool:
         """Whether steps are free that `take_startable` has not opened yet."""
         return bool(self._freed)
+
+    def add(self, node: Node) -> None:
+        """Add a step that was added to the graph: it is free if it waits for nothing."""
+        if node.waiting_for == 0:
+            self._freed.append(node)
+
+    def fail(self, node: Node, error: StepError) -> None:
+        """End a step that can't be run."""
+        self._end_unrun(node, StepStatus.FAILED, error)
+        self._record_unrun()
+
+    def repeat_failure(self, node: Node, error: StepError) -> None:
+        """End a step as it ended in an earlier process of this run, which recorded it."""
+        self.errors[node.key] = error
+        self._pending.tell(self._events.of_node(node, StepStatus.FAILED, "failed before the run was resumed"))
+        self._freed.extend(self._graph.close_node(node, StepStatus.FAILED))
+        self.on_end(node, error, "")
 
     def take_startable(self) -> list[Instance]:
         """Return all instances that must run now. A result from the cache frees its dependents within this call."""
@@ -159,6 +179,7 @@ class Frontier:
             self.errors[node.key] = error
         self._unrun_events.append(self._events.of_node(node, status, text))
         self._freed.extend(self._graph.close_node(node, status))
+        self.on_end(node, error, text)
 
     def _count_end(self, node: Node) -> None:
         node.open -= 1
@@ -176,6 +197,7 @@ class Frontier:
         for instance in node.instances:
             instance.arguments = {}  # a wide map's inputs are no longer needed
         self._freed.extend(self._graph.close_node(node, status))
+        self.on_end(node, self.errors.get(node.key), "")
 
     # -- ends without running ---------------------------------------------------------------------------------
     def _take_from_cache(self, ready: list[Instance]) -> list[Instance]:

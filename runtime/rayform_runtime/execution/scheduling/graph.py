@@ -18,6 +18,7 @@ from rayform_runtime.execution.interface import StepFacts, StoredVersion, TaskIn
 from rayform_runtime.execution.scheduling.cache_keys import KeyInput
 from rayform_runtime.spec import (
     ArtifactInput,
+    ElementInput,
     ListInput,
     MapInput,
     ParameterInput,
@@ -175,6 +176,11 @@ class Node:
         return isinstance(source, ListInput) and source.is_tuple
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the step as a whole has ended in this process."""
+        return self.status not in (StepStatus.PENDING, StepStatus.RUNNING)
+
+    @property
     def key(self) -> str:
         """The step's key."""
         return self.spec.key
@@ -208,26 +214,41 @@ class RunGraph:
         # What an earlier process of this run left, by step key and map index; filled before the first step opens.
         self._unfinished: dict[tuple[str, int | None], _UnfinishedRun] = {}
         self._finished: dict[tuple[str, int | None], _FinishedRun] = {}
+        self._only = only
         for step in spec.steps:
-            node = Node(
-                step,
-                _parameters(spec, step),
-                _exact_texts(step),
-                has_json=not spec.has_exact_values,
-                is_given=only is not None and step.key not in only,
-            )
-            for key in sorted(step.upstream):
-                upstream = self.nodes.get(key)
-                if upstream is None:
-                    raise UsageError(
-                        f"Step '{step.key}' of pipeline '{spec.name}' waits for '{key}'.",
-                        why="No step with that key comes before it.",
-                    )
-                node.upstream.append(upstream)
-                if not upstream.is_given and not node.is_given:
-                    upstream.downstream.append(node)
-                    node.waiting_for += 1
-            self.nodes[step.key] = node
+            self.add(step)
+
+    def add(self, step: StepSpec, stored: Mapping[UUID, ArtifactVersion] | None = None) -> Node:
+        """Add a step, and return its node. It waits for those of its upstream steps that have not ended.
+
+        Args:
+            step: the step; its upstream steps are in the graph.
+            stored: artifact versions that its `ArtifactInput`s name, in addition to those that the graph has.
+
+        Raises:
+            UsageError: an upstream step isn't in the graph.
+        """
+        self._stored.update({v.id: VersionRef.of(v) for v in (stored or {}).values()})
+        node = Node(
+            step,
+            _parameters(self.spec, step),
+            _exact_texts(step),
+            has_json=not self.spec.has_exact_values,
+            is_given=self._only is not None and step.key not in self._only,
+        )
+        for key in sorted(step.upstream):
+            upstream = self.nodes.get(key)
+            if upstream is None:
+                raise UsageError(
+                    f"Step '{step.key}' of pipeline '{self.spec.name}' waits for '{key}'.",
+                    why="No step with that key comes before it.",
+                )
+            node.upstream.append(upstream)
+            if not upstream.is_given and not node.is_given and not upstream.has_ended:
+                upstream.downstream.append(node)
+                node.waiting_for += 1
+        self.nodes[step.key] = node
+        return node
 
     # -- earlier results ------------------------------------------------------------------------------------
     def keep_unfinished(self, key: str, map_index: int | None, id: UUID, attempt: int) -> None:
@@ -244,6 +265,11 @@ class RunGraph:
     ) -> None:
         """Keep a finished step run of this run; it isn't run again."""
         self._finished[key, map_index] = _FinishedRun(id, status, dict(outputs))
+
+    @property
+    def finished_before(self) -> frozenset[str]:
+        """Keys of the steps with an instance that an earlier process of this run finished."""
+        return frozenset(key for key, _ in self._finished)
 
     def needed_from_elsewhere(self) -> set[str]:
         """Return the keys of the steps that aren't run and whose outputs others need; `give` provides them."""
@@ -328,6 +354,9 @@ class RunGraph:
                     arguments[name] = Argument([self._output(upstream, index, source.output)])
                 else:
                     arguments[name] = Argument([self._output(upstream, 0, source.output)], element=index)
+            elif isinstance(source, ElementInput):
+                version = self._output(self.nodes[source.step], 0, source.output)
+                arguments[name] = Argument([version], element=source.index)
             elif isinstance(source, StepInput):
                 upstream = self.nodes[source.step]
                 if upstream.spec.is_mapped:

@@ -8,8 +8,9 @@ from the cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from rayform_core.errors import ConflictError
 from rayform_core.ids import new_id
@@ -29,6 +30,9 @@ from rayform_runtime.execution.scheduling.opening import OpenedRun
 from rayform_runtime.execution.scheduling.pending_records import PendingRecords
 from rayform_runtime.execution.scheduling.retries import Retries, will_retry
 from rayform_runtime.execution.scheduling.tasks import TaskMaker
+
+if TYPE_CHECKING:
+    from rayform_runtime.execution.scheduling.dynamic.intake import DynamicRun
 
 __all__ = ["RunLoop", "TakenOverError"]
 
@@ -52,6 +56,7 @@ class RunLoop:
         late_code: records facts about the code that came after the run began.
         control: set if the run must end early.
         clock: seconds that only grow.
+        dynamic: the body of a dynamic pipeline, which adds steps while the run goes on.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class RunLoop:
         *,
         control: RunControl,
         clock: Callable[[], float],
+        dynamic: DynamicRun | None = None,
     ) -> None:
         # What the loop is built from; none is replaced.
         self._request = request
@@ -80,9 +86,12 @@ class RunLoop:
         self._hooks = Hooks(executor, self._tasks)  # called when a worker dies, and at the end of the run
         self._retries = Retries(clock)  # grow with each failure that is tried again
         # Moves with each end of a step; has the errors and the cache's decisions.
-        cache = CacheLookup(request, stack, pending, self._records.loaded_code)
+        self._cache = CacheLookup(request, stack, pending, self._records.loaded_code)
         conditions = Conditions(lambda: stack.artifact_store)
-        self._frontier = Frontier(run.graph, cache, run.records, pending, self._events, conditions)
+        self._frontier = Frontier(run.graph, self._cache, run.records, pending, self._events, conditions)
+        self._dynamic = dynamic  # `None` for a pipeline whose steps are all known
+        if dynamic is not None:
+            self._frontier.on_end = dynamic.calls.end
         # By step run ID; an instance stands here from its submission to its result.
         self._running: dict[str, Instance] = {}
 
@@ -95,23 +104,30 @@ class RunLoop:
         """
         run_id, errors = self._request.run_id, self._frontier.errors
         self._pending.tell(self._events.of_run(RunStatus.RUNNING))
+        if self._dynamic is not None:
+            self._dynamic.body.start()
         status = self._walk()
+        error = None
+        if self._dynamic is not None and status is not RunStatus.STOPPED:
+            status, errors, error = self._dynamic.end_of(errors)
+        body_error = error
         if status is RunStatus.STOPPED:
             self._stop_running()
         else:
-            self._call_run_hook(status)
-        error = None
-        if status is RunStatus.FAILED and errors:
+            self._call_run_hook(status, errors, body_error)
+        if status is RunStatus.FAILED and errors and error is None:
             key, first = next(iter(errors.items()))
             error = StepError(first.type, f"Step '{key}': {first.message}", first.traceback)
         self._executor.close(kill=status is RunStatus.STOPPED)
         apply_exclusive_tags(self._catalog, self._request.spec, run_id)
         self._catalog.finish_run(run_id, status, error, code=self._late_code.wait())
         self._pending.tell(self._events.of_run(status))
-        return RunOutcome(run_id, status, errors, self._frontier.decisions)
+        return RunOutcome(run_id, status, errors, self._frontier.decisions, body_error)
 
     def _walk(self) -> RunStatus:
         while True:
+            if self._dynamic is not None:
+                self._dynamic.take_up(self._executor, self._pending, self._cache, self._frontier)
             self._start_ready()
             if not self._executor.runs_beside_scheduler:
                 self._pending.write()  # the next step takes this thread for as long as it runs
@@ -122,10 +138,14 @@ class RunLoop:
                     f"Run '{self._request.run_name}' was taken over by another process.",
                     hint="See it with `rayform runs describe`.",
                 )
-            if not self._running and not self._retries and not self._hooks:
+            is_idle = not self._running and not self._retries and not self._hooks
+            if is_idle and (self._dynamic is None or self._dynamic.calls.are_over):
                 self._pending.write()
                 return RunStatus.FAILED if self._frontier.errors else RunStatus.COMPLETED
-            self._take(self._executor.wait(self._patience()))
+            if is_idle and self._dynamic is not None:
+                self._dynamic.calls.wait_for_body(self._patience())
+            else:
+                self._take(self._executor.wait(self._patience()))
             for instance in self._retries.take_due():
                 self._submit(instance)
             self._late_code.record_if_due()
@@ -142,6 +162,8 @@ class RunLoop:
             patience = min(patience, next_retry)
         if self._pending:
             patience = min(patience, self._pending.due_in())
+        if self._dynamic is not None and self._running:
+            patience = min(patience, self._dynamic.calls.patience())
         return max(0.0, patience)
 
     # -- starts -----------------------------------------------------------------------------------------------
@@ -268,14 +290,16 @@ class RunLoop:
         self._running.clear()
         self._records.finish(finishes)
 
-    def _call_run_hook(self, status: RunStatus) -> None:
+    def _call_run_hook(
+        self, status: RunStatus, errors: Mapping[str, StepError], body_error: StepError | None
+    ) -> None:
         """Call the hook of a run of an earlier version, if it has one for this status, and wait for its end."""
         spec = self._request.spec
         hook = spec.on_success if status is RunStatus.COMPLETED else spec.on_failure
         if hook is None or self._request.only is not None:
             return
-        errors = self._frontier.errors
-        message = "; ".join(f"Step '{key}': {error_text(error)}" for key, error in errors.items())
+        texts = [f"Step '{key}': {error_text(error)}" for key, error in errors.items()]
+        message = "; ".join(texts + ([error_text(body_error)] if body_error is not None else []))
         self._hooks.call(hook, message or None)
         while self._hooks and not self._control.stop_requested:
             self._take(self._executor.wait(_LONGEST_WAIT))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from rayform_core.errors import NotFoundError, UsageError
-from rayform_runtime.catalog.entities import NewRun, RunStatus, StepRun
+from rayform_runtime.catalog.calls import RunCall
+from rayform_runtime.catalog.entities import NewRun, RunStatus, StepError, StepRun
 from rayform_runtime.execution.interface import CodeFacts, LateCodeFacts, RunRequest
 from rayform_runtime.execution.scheduling.cache_lookup import missing_data
 from rayform_runtime.execution.scheduling.graph import RunGraph, VersionRef, stored_ids
@@ -21,6 +22,7 @@ from rayform_runtime.processes.identity import process_started, this_host
 
 if TYPE_CHECKING:
     from rayform_runtime.components import Stack
+    from rayform_runtime.spec import StepSpec
 
 __all__ = ["OpenedRun", "RunOpening"]
 
@@ -33,11 +35,17 @@ class OpenedRun:
         graph: its steps; those that need no running have their outputs.
         records: writes its step runs.
         late_code: the facts about its code, if it was recorded without them.
+        calls: of a dynamic pipeline, the calls that earlier processes of this run recorded.
+        errors_before: errors of the steps that failed in earlier processes of this run, by step key.
+        model_of: returns the model version of a step, which it finds or makes.
     """
 
     graph: RunGraph
     records: RunRecords
     late_code: LateCodeFacts | None
+    calls: Sequence[RunCall]
+    errors_before: Mapping[str, StepError]
+    model_of: Callable[[StepSpec], UUID | None]
 
 
 class RunOpening:
@@ -100,6 +108,12 @@ class RunOpening:
                 self._take_up(graph)
             if request.only is not None:
                 self._take_inputs(graph)
+            calls: list[RunCall] = []
+            errors: dict[str, StepError] = {}
+            if self._spec.is_dynamic and request.resume:
+                calls = self._catalog.list_calls(request.run_id)
+                step_runs = self._catalog.list_step_runs(request.run_id)
+                errors = {s.key: s.error for s in step_runs if s.error is not None}
         except BaseException as error:
             status = RunStatus.STOPPED if isinstance(error, KeyboardInterrupt) else RunStatus.INTERRUPTED
             code = late_code.poll() if late_code is not None else None
@@ -107,7 +121,13 @@ class RunOpening:
                 self._catalog, request.run_id, error, status, code.as_record() if code is not None else None
             )
             raise
-        return OpenedRun(graph, records, late_code)
+
+        def model_of(step: StepSpec) -> UUID | None:
+            if step.model is None:
+                return model
+            return models.of_steps(self._spec.model_copy(update={"steps": [step]}), model)[step.key]
+
+        return OpenedRun(graph, records, late_code, calls, errors, model_of)
 
     def _restart(self) -> UUID | None:
         """Take the run over; return the model version that the earlier process chose."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rayform_runtime.catalog.entities import RunStatus
 from rayform_runtime.components import Stack
@@ -16,6 +18,9 @@ from rayform_runtime.execution.scheduling.opening import OpenedRun, RunOpening
 from rayform_runtime.execution.scheduling.pending_records import PendingRecords
 from rayform_runtime.execution.scheduling.records import record_failure
 from rayform_runtime.processes.stop_signals import stop_on_signals
+
+if TYPE_CHECKING:
+    from rayform_runtime.execution.scheduling.dynamic.intake import DynamicRun
 
 __all__ = ["Scheduler"]
 
@@ -44,6 +49,9 @@ class Scheduler:
         code_folder: Callable[[], Path | None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        if request.spec.is_dynamic:
+            # Its steps are the calls that earlier processes made; the body makes them again.
+            request = replace(request, spec=request.spec.model_copy(update={"steps": []}))
         self._request = request
         self._stack = stack
         self._executor = executor
@@ -77,8 +85,17 @@ class Scheduler:
         request, catalog, control = self._request, self._stack.catalog, RunControl()
         pending = PendingRecords(self._listener, run.records.record, self._clock)
         late_code = LateCode(catalog, request.run_id, run.late_code, self._clock)
+        dynamic = self._dynamic(run)
         loop = RunLoop(
-            request, run, self._stack, self._executor, pending, late_code, control=control, clock=self._clock
+            request,
+            run,
+            self._stack,
+            self._executor,
+            pending,
+            late_code,
+            control=control,
+            clock=self._clock,
+            dynamic=dynamic,
         )
         try:
             with (
@@ -93,6 +110,22 @@ class Scheduler:
             pending.rescue(error)
             record_failure(catalog, request.run_id, error, RunStatus.INTERRUPTED, late_code.poll())
             raise
+        finally:
+            if dynamic is not None:
+                dynamic.body.stop()
         if is_interrupted():
             raise KeyboardInterrupt
         return outcome
+
+    def _dynamic(self, run: OpenedRun) -> DynamicRun | None:
+        request, stack = self._request, self._stack
+        if not request.spec.is_dynamic:
+            return None
+        from rayform_runtime.execution.scheduling.dynamic.body import Body, run_body
+        from rayform_runtime.execution.scheduling.dynamic.calls import Calls
+        from rayform_runtime.execution.scheduling.dynamic.intake import DynamicRun
+
+        results = run.graph.finished_before | {key for call in run.calls for key in call.failures}
+        calls = Calls(request.spec.name, run.calls, results)
+        body = Body(lambda: run_body(request, stack, calls, self._code_folder), calls)
+        return DynamicRun(request, run, stack, calls, body)

@@ -138,6 +138,8 @@ def _checked(what: str, written: WrittenCondition, owner: object) -> Condition:
         raise UsageError(
             f"{named} has the operator {operator!r}.", hint=f"Use one of {', '.join(_OPERATORS)}."
         )
+    if output.index is not None:
+        raise UsageError(f"{named} is about an element of an output.", hint="Write `if element.load() ...:`.")
     if output.is_mapped:
         raise UsageError(
             f"{named} is about step '{output.step_key}', which is mapped, so its output is a list.",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rayform.authoring.flow.conditions import WrittenCondition
     from rayform.authoring.models import Model
     from rayform.authoring.options.tags import Tag
+    from rayform.authoring.steps import Step
     from rayform_runtime.artifacts.materializers.base import Materializer
     from rayform_runtime.spec import ImageSpec, Resources, RetryPolicy
 
@@ -80,8 +81,14 @@ class MorePipelineOptions(CommonOptions, total=False):
         on_cleanup: called in the worker after each step.
         retry: the steps' default; see `@step`.
         steps: parameters and options by a step's name, as in YAML.
+        dynamic: `True` runs the body next to its steps, so that it sees their values; see
+            `docs/dynamic-pipelines.md`. `False` by default.
+        depends_on: steps with images of their own that the body of a dynamic pipeline may call; their images are built
+            before the run, on stacks that run steps in images.
     """
 
+    dynamic: bool
+    depends_on: Sequence[Step[..., object]]
     on_init: Hook
     on_init_kwargs: Mapping[str, object]
     on_cleanup: Hook
@@ -134,7 +141,6 @@ _ELSEWHERE = {
     "schedule": "Let cron, a systemd timer or CI call `rayform run`.",
     "runtime": "Each step runs in a worker of its own; leave the option out.",
     "execution_mode": "After a failure, Rayform still runs the steps that don't need the failed one; leave it out.",
-    "depends_on": "A dynamic pipeline finds its steps itself; leave the option out.",
 }
 _NEEDLESS = {"heartbeat_healthy_threshold", "enable_heartbeat", "enable_pipeline_logs", "unlisted", "merge",
              "prevent_build_reuse", "build", "group", "step_type"}  # fmt: skip
