@@ -15,7 +15,7 @@ import keyword
 import os
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
@@ -37,8 +37,8 @@ __all__ = [
 # have the other names.
 _MAIN = ("__main__", "__mp_main__", "__rayform_main__")
 
-on_resolve: Callable[[str], object] = lambda path: None  # noqa: E731
-"""Called with the module and name of each type that is resolved: a cached result depends on the code of its types."""
+resolved: set[str] | None = None
+"""Gets the module and name of each type that is resolved, if it is a set: a cached result depends on their code."""
 
 _replaced: ContextVar[Mapping[str, type]] = ContextVar("rayform_types_replaced")
 """Types to take instead of those that an import path names; set by `types_replaced`."""
@@ -114,7 +114,8 @@ def resolve(path: str) -> object:
         for name in qualname.split("."):
             target = getattr(target, name, None)
         if target is not None:
-            on_resolve(f"{module.__name__}:{qualname}")
+            if resolved is not None:
+                resolved.add(f"{module.__name__}:{qualname}")
             return target
     if module_name == "builtins" and (kind := _unnamed_builtins().get(qualname)) is not None:
         return kind

@@ -15,7 +15,9 @@ from rayform_runtime.artifacts.import_paths import TypeGoneError, import_path, r
 from rayform_runtime.artifacts.materializers.base import Materializer, prove_saved
 from rayform_runtime.artifacts.materializers.registry import (
     REGISTERED,
+    UnsupportedTypeError,
     check_loadable,
+    find,
     materializer_for,
     resolve_materializer,
 )
@@ -64,7 +66,7 @@ def save_value(
     id: UUID,
     value: object,
     *,
-    declared_type: object = None,
+    declared_type: Callable[[], object] | None = None,
     materializer: type[Materializer] | str | None = None,
     metadata: Mapping[str, object] | None = None,
     visualizations: Mapping[str, str | bytes] | None = None,
@@ -82,7 +84,7 @@ def save_value(
         store: the store to save in.
         id: the new version's ID.
         value: the value to save.
-        declared_type: the annotated type; its materializer is used if the value's own type has none.
+        declared_type: returns the annotated type; its materializer is used if the value's own type has none.
         materializer: a materializer, or its import path; by default, the one for the value's type.
         metadata: the user's facts about the value, as JSON; they win over those that the materializer extracts.
         visualizations: pictures that the user attaches, `{file name: content}`; the suffix gives the kind.
@@ -303,7 +305,7 @@ def _load_as(
 
 def _choose(
     value: object,
-    declared_type: object,
+    declared_type: Callable[[], object] | None,
     materializer: type[Materializer] | str | None,
     step: str | None,
     output: str | None,
@@ -312,14 +314,13 @@ def _choose(
         return resolve_materializer(materializer)
     if materializer is not None:
         return materializer
-    from rayform_runtime.artifacts.materializers.registry import UnsupportedTypeError, find
-
     try:
         return materializer_for(type(value), step=step, output=output)
     except UnsupportedTypeError:
         # The value may stand in for the declared type, like a lazily loaded proxy.
-        if isinstance(declared_type, type) and _is_instance(value, declared_type):
-            chosen = find(declared_type)
+        kind = declared_type() if declared_type is not None else None
+        if isinstance(kind, type) and _is_instance(value, kind):
+            chosen = find(kind)
             if chosen is not None:
                 return chosen
         raise

@@ -37,11 +37,12 @@ def note_loaded_code() -> Iterator[set[str]]:
     """
     global _noted
     _install()
-    outer, _noted = _noted, set()
+    outer = _noted
+    _noted = import_paths.resolved = set()
     try:
         yield _noted
     finally:
-        _noted = outer
+        _noted = import_paths.resolved = outer
 
 
 def places_of(names: set[str], code_root: str | None) -> tuple[str, ...]:
@@ -104,4 +105,3 @@ def _install() -> None:
     SourceFileLoader.get_code = noting_get_code  # type: ignore[method-assign]
     runpy.run_path = noting_run_path
     importlib.import_module = noting_import_module
-    import_paths.on_resolve = lambda path: _noted.add(path) if _noted is not None else None

@@ -25,6 +25,8 @@ __all__ = ["add_code_root", "load_function", "load_source"]
 
 _types: set[str] = set()
 """Classes of a notebook's cells that are part of `__main__`, by their pickle."""
+_mains: set[str] = set()
+"""Files of scripts that `load_main` has made `__main__` of this process."""
 _roots: set[tuple[str, tuple[str, ...]]] = set()
 """Arguments of `add_code_root` that are on the import path."""
 
@@ -76,11 +78,16 @@ def load_source(ref: SourceRef | CodeRef) -> Any:
     if ref.pickled is not None:
         return _unpickle(ref)
     if ref.module in MAIN_NAMES and ref.file is not None:
-        if current_program().module is None:
-            add_code_root(str(Path(ref.file).parent))
-        module = load_main(ref.file)
+        module = sys.modules.get("__main__")
+        if module is None or ref.file not in _mains or getattr(module, "__file__", None) != ref.file:
+            if current_program().module is None:
+                add_code_root(str(Path(ref.file).parent))
+            module = load_main(ref.file)
+            _mains.add(ref.file)
     else:
-        module = _import(ref)
+        module = sys.modules.get(ref.module)
+        if module is None:
+            module = _import(ref)
     target: object = module
     for part in ref.qualname.split("."):
         try:

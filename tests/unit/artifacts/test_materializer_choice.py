@@ -80,7 +80,7 @@ def test_a_declared_type_that_nothing_can_be_asked_for_is_no_other_error(
 ) -> None:
     """The error names the value's own type, not the declared one."""
     with pytest.raises(UnsupportedTypeError, match="Animal"):
-        save_value(local_store, new_id(), Animal("rex"), declared_type=declared)
+        save_value(local_store, new_id(), Animal("rex"), declared_type=lambda: declared)
 
 
 @pytest.mark.usefixtures("animals")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rayform_runtime.artifacts.stores.interface import StoredFile
@@ -23,9 +24,15 @@ _PARALLEL = 1 << 20
 
 def bytes_digest(data: bytes) -> str:
     """Return the digest of `data` as 64 hexadecimal digits."""
+    return str(_blake3()(data).hexdigest())
+
+
+@cache
+def _blake3() -> Any:
+    # An import statement in `bytes_digest` would take longer than the digest of a small value.
     from blake3 import blake3
 
-    return blake3(data).hexdigest()
+    return blake3
 
 
 def descriptor_digest(descriptor: int, size: int) -> str:

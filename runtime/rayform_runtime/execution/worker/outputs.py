@@ -1,10 +1,13 @@
-"""Saves what a step returned, one artifact version for each output."""
+"""Checks what a step returned against its annotation, and saves it: one artifact version for each output."""
 
 from __future__ import annotations
 
 import errno
+import types
+import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from rayform_core.errors import UsageError
@@ -12,7 +15,7 @@ from rayform_core.files import storage_error
 from rayform_runtime.artifacts.values import save_value
 from rayform_runtime.catalog.entities import NewArtifactVersion
 from rayform_runtime.catalog.metadata import as_stored
-from rayform_runtime.execution.worker.return_checks import check_returned
+from rayform_runtime.execution.worker.arguments import type_hints_of
 from rayform_runtime.usercode.loading import load_source
 
 if TYPE_CHECKING:
@@ -61,7 +64,7 @@ def save_outputs(
     lengths: dict[str, int] = {}
     summaries: dict[str, str] = {}
     values = _values(returned, task)
-    check_returned(returned, values, task, function)
+    _check(returned, values, task, function)
     for output, value in zip(task.step.outputs, values, strict=True):
         version_id = UUID(task.output_ids[output.name])
         metadata = {**output.run_metadata, **context.additions.output_metadata.get(output.name, {})}
@@ -77,7 +80,7 @@ def save_outputs(
                 context.stack.artifact_store,
                 version_id,
                 value,
-                declared_type=_declared_type(output.type) if output.type is not None else None,
+                declared_type=partial(_declared_type, output.type) if output.type is not None else None,
                 materializer=load_source(output.materializer) if output.materializer is not None else None,
                 metadata=metadata,
                 visualizations=context.additions.output_visualizations.get(output.name),
@@ -155,3 +158,72 @@ def _declared_type(source: CodeRef) -> object:
         return load_source(source)
     except Exception:  # noqa: BLE001 - only a hint; the value's own type is what counts
         return None
+
+
+# -- annotations ----------------------------------------------------------------------------------------------
+
+
+def _check(
+    returned: object, values: Sequence[object], task: StepTask, function: Callable[..., object]
+) -> None:
+    """Refuse what certainly doesn't fit a step's annotation, before anything of it is stored.
+
+    Containers are checked one level deep, and large ones by a sample.
+
+    Args:
+        returned: the step's return value.
+        values: the value of each output.
+        task: the step.
+        function: its function.
+
+    Raises:
+        UsageError: names the output and both types.
+    """
+    annotation = getattr(function, "__annotations__", {}).get("return", Any)
+    if isinstance(annotation, str):
+        annotation = type_hints_of(function).get("return", Any)
+    if annotation is Any or (len(values) == 1 and type(values[0]) is annotation):
+        return
+    outputs = task.step.outputs
+    if annotation is None or annotation is types.NoneType:
+        if returned is not None and not outputs:
+            raise UsageError(
+                f"Step '{task.step.key}' returned a value of type '{_shown(returned)}', and it is annotated as "
+                "`-> None`.",
+                why="The value would be lost.",
+                hint="Annotate what the step returns, or return nothing.",
+            )
+        return
+    annotations = [annotation] if len(outputs) == 1 else list(typing.get_args(annotation))
+    if len(annotations) != len(outputs):
+        return
+    if not outputs:
+        return
+    from rayform_runtime.artifacts.annotations import Fit, shown_type
+
+    for output, value, expected in zip(outputs, values, annotations, strict=True):
+        if Fit().check(value, expected) is False:
+            raise UsageError(
+                f"Output '{output.name}' of step '{task.step.key}' has type '{_shown(value)}', and it is annotated "
+                f"as `{shown_type(expected)}`.",
+                why=_odd_member(value, expected),
+                hint="Return a value of the annotated type, or correct the annotation.",
+            )
+
+
+def _odd_member(value: object, annotation: object) -> str | None:
+    """Say which element doesn't fit, if the container itself does."""
+    from rayform_runtime.artifacts.annotations import Fit
+
+    if not isinstance(value, list | tuple | dict | set | frozenset) or not Fit(depth=0).check(
+        value, annotation
+    ):
+        return None
+    members = value.values() if isinstance(value, dict) else value
+    kinds = list(dict.fromkeys(_shown(member) for member in list(members)[:1000]))
+    return f"Its elements are of type {', '.join(kinds[:5])}."
+
+
+def _shown(value: object) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

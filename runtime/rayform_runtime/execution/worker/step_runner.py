@@ -23,8 +23,7 @@ from rayform_runtime.execution.worker.arguments import load_arguments
 from rayform_runtime.execution.worker.hooks import call_hook, call_init_hook
 from rayform_runtime.execution.worker.outputs import save_outputs
 from rayform_runtime.execution.worker.seeds import noticing_seeds
-from rayform_runtime.execution.worker.surroundings import Surroundings
-from rayform_runtime.execution.worker.warm_worker import WarmWorker
+from rayform_runtime.execution.worker.surroundings import Surroundings, WarmWorker
 from rayform_runtime.record_gate import catalog_waits_for
 from rayform_runtime.usercode.loaded_modules import note_loaded_code, places_of
 from rayform_runtime.usercode.loading import add_code_root, load_function
@@ -43,6 +42,8 @@ _worker = WarmWorker()
 """This process, if it is a worker."""
 _loaded: set[tuple[str, str | None]] = set()
 """Modules of steps that this process has loaded, with their files."""
+_project: tuple[object, ...] = ()
+"""The program and the folders that this process has entered; a worker enters them once."""
 _stacks: dict[str, Stack] = {}
 """The stacks of earlier tasks, by their JSON; kept until `close_stacks`."""
 
@@ -68,8 +69,7 @@ def run_step(task: Task, stack: Stack | None = None) -> StepResult:
                 result = result._replace(worker_is_spent=True)
             return result
         assert isinstance(task, HookTask)
-        enter_program(task.pipeline.program)
-        add_code_root(task.code_root, task.pipeline.import_paths)
+        _enter_project(task)
         with (
             nullcontext()
             if task.of_step_run is None
@@ -84,12 +84,13 @@ def run_step(task: Task, stack: Stack | None = None) -> StepResult:
 
 
 def _run(task: StepTask, stack: Stack, started: datetime, worker: WarmWorker | None) -> StepResult:
-    enter_program(task.pipeline.program)
-    add_code_root(task.code_root, task.pipeline.import_paths)
-    function = _load(task.step.source)
-    context = context_of(task, stack)
+    function = _load(task, worker)
     hooks = task.step.hooks
-    with note_loaded_code() as loaded, running_step(context), Surroundings() as surroundings:
+    with (
+        note_loaded_code() as loaded,
+        running_step(context_of(task, stack)) as context,
+        Surroundings() as surroundings,
+    ):
         arguments = load_arguments(task, function, stack)
         if worker is not None:
             worker.begin()
@@ -121,7 +122,10 @@ def _run(task: StepTask, stack: Stack, started: datetime, worker: WarmWorker | N
     )
 
 
-def _load(source: CodeRef) -> Callable[..., object]:
+def _load(task: StepTask, worker: WarmWorker | None) -> Callable[..., object]:
+    if worker is None or _project != _project_of(task):
+        _enter_project(task)
+    source = task.step.source
     place = (source.module, source.file)
     if place in _loaded:
         return load_function(source)
@@ -130,6 +134,17 @@ def _load(source: CodeRef) -> Callable[..., object]:
     if source.pickled is None:
         _loaded.add(place)
     return function
+
+
+def _enter_project(task: Task) -> None:
+    global _project
+    enter_program(task.pipeline.program)
+    add_code_root(task.code_root, task.pipeline.import_paths)
+    _project = _project_of(task)
+
+
+def _project_of(task: Task) -> tuple[object, ...]:
+    return task.pipeline.program, task.code_root, task.pipeline.import_paths
 
 
 # -- failures -------------------------------------------------------------------------------------------------

@@ -1,4 +1,8 @@
-"""The parts of a worker process that a step may change, and that the steps after it need unchanged."""
+"""The parts of a worker process that a step may change, and that the steps after it need unchanged.
+
+`Surroundings` restores what every process needs, the user's own too: folder, variables, streams. `WarmWorker` takes
+back the rest, in a worker.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,39 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import NoReturn
 
-__all__ = ["Surroundings"]
+from rayform_runtime.artifacts.pickling import repair_main
+from rayform_runtime.execution.worker.module_state import ModuleStates
+from rayform_runtime.execution.worker.process_state import ProcessState
+from rayform_runtime.execution.worker.seeds import start_generators
+
+__all__ = ["Surroundings", "WarmWorker"]
+
+
+class WarmWorker:
+    """A worker process that has loaded the code of a first step."""
+
+    def __init__(self) -> None:
+        # The modules of the project; a module is added when it has been imported.
+        self._modules = ModuleStates()
+        # Taken before the first step.
+        self._process: ProcessState | None = None
+
+    def begin(self) -> None:
+        """Get ready for a step whose code and arguments are loaded."""
+        if self._process is None:
+            self._process = ProcessState()
+            self._modules.watch()
+        self._modules.note_new()
+        start_generators()
+
+    def end(self) -> bool:
+        """Take back what a step changed; return whether the worker may run another one."""
+        if self._process is None:
+            return True  # the step didn't begin
+        restored = self._process.restore()
+        if "joblib" in sys.modules:
+            repair_main()
+        return self._modules.are_unchanged() and restored
 
 
 def _encoded_variables() -> dict[bytes, bytes]:
