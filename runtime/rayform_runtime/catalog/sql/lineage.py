@@ -45,8 +45,32 @@ _CHILDREN = (
  WHERE {}""",
     "i.artifact_version_id",
 )
-_INPUT_EDGES = """SELECT i.artifact_version_id, i.step_run_id, i.name, COALESCE(s.cached_from, s.id),
- s.status = 'completed' AND s.output_count = 0 FROM step_inputs i JOIN step_runs s ON s.id = i.step_run_id WHERE {}
+
+
+class _Use(NamedTuple):
+    """A step run's use of a version, as `_USES` selects it.
+
+    Args:
+        maker_id: the step run that made the outputs: itself, or the one that a cached step run repeats.
+        is_end: whether it completed without outputs.
+    """
+
+    version_id: StoredId
+    step_id: StoredId
+    name: str
+    maker_id: StoredId
+    is_end: bool
+
+
+_USE_COLUMNS = {
+    "version_id": "i.artifact_version_id",
+    "step_id": "i.step_run_id",
+    "name": "i.name",
+    "maker_id": "COALESCE(s.cached_from, s.id)",
+    "is_end": "s.status = 'completed' AND s.output_count = 0",
+}
+_USES = f"""SELECT {", ".join(_USE_COLUMNS[field] for field in _Use._fields)}
+ FROM step_inputs i JOIN step_runs s ON s.id = i.step_run_id WHERE {{}}
  ORDER BY s.started_at, i.step_run_id, i.position"""
 
 
@@ -154,15 +178,14 @@ class Lineage(Part):
         for test, values in self._database.within(
             "i.artifact_version_id", [self._database.put_id(id) for id in versions]
         ):
-            for row in session.rows(_INPUT_EDGES.format(test), values):
-                version_id, step_id, name, maker_id, is_end = row
-                version, step, maker = get(version_id), get(step_id), get(maker_id)
+            for use in map(_Use._make, session.rows(_USES.format(test), values)):
+                version, step, maker = get(use.version_id), get(use.step_id), get(use.maker_id)
                 if step == maker:
-                    uses[version, maker, name] = step
+                    uses[version, maker, use.name] = step
                 else:
-                    uses.setdefault((version, maker, name), step)
+                    uses.setdefault((version, maker, use.name), step)
                 # A step that ended without any output ends a path; other steps are shown with what they made.
-                if version in used and (maker in outputs or is_end):
+                if version in used and (maker in outputs or use.is_end):
                     steps.add(maker)
         edges = []
         shown: dict[UUID, UUID] = {maker: maker for maker in makers if maker is not None}
