@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "support" / "scripts"
-_OTHERS = ("both_ways", "neighbour", "reads_types")
+_OTHERS = ("both_ways", "dynamic_checks", "dynamic_loop", "neighbour", "reads_types")
 NAMES = sorted(path.stem for path in SCRIPTS.glob("*.py") if path.stem not in _OTHERS)
 SLOW = ("loaders",)
 ARGUMENTS = ["--epochs", "3", "rest"]
