@@ -294,7 +294,6 @@ class StepSpec(_Spec):
             of the outputs are kept.
         enable_step_logs: whether the step's log is kept.
         extra: the user's JSON.
-        secrets: names of secrets whose keys are variables while the step runs.
         model: the model of this step if it differs from the pipeline's.
         code_digest: digest of the step's source and of the project code that it calls, for the cache key.
         cache_on: digests of what else the cache key holds: the files of `cache_files`, by path, and `cache_on`.
@@ -326,7 +325,6 @@ class StepSpec(_Spec):
     enable_artifact_visualization: bool = True
     enable_step_logs: bool = True
     extra: dict[str, Any] = Field(default_factory=dict)
-    secrets: list[str] = Field(default_factory=list)
     model: ModelSpec | None = None
     code_digest: str = ""
     cache_on: dict[str, str] = Field(default_factory=dict)

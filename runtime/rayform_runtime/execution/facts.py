@@ -122,7 +122,6 @@ class StepFacts(NamedTuple):
         timeout: in seconds.
         environment: variables, in addition to the pipeline's.
         kept: what is kept of the step, in addition to its outputs.
-        secrets: names of secrets whose keys are variables while the step runs.
     """
 
     key: str
@@ -134,7 +133,6 @@ class StepFacts(NamedTuple):
     timeout: float | None = None
     environment: Mapping[str, str] = {}
     kept: KeptParts = KeptParts()
-    secrets: Sequence[str] = ()
 
     @classmethod
     def of(cls, spec: StepSpec) -> StepFacts:
@@ -151,7 +149,6 @@ class StepFacts(NamedTuple):
             KeptParts(
                 spec.enable_artifact_metadata, spec.enable_artifact_visualization, spec.enable_step_logs
             ),
-            tuple(spec.secrets),
         )
 
     def moved(self, old_root: str, new_root: Path) -> StepFacts:

@@ -102,8 +102,6 @@ class _Common(BaseModel):
     """Any JSON; it is kept with the run."""
     substitutions: dict[str, str] = Field(default_factory=dict)
     """Text by placeholder, for names of artifacts and runs."""
-    secrets: list[str] = Field(default_factory=list)
-    """Names of secrets whose keys are variables while a step runs."""
     _ignored: tuple[str, ...] = PrivateAttr(default=())
 
     @model_validator(mode="after")

@@ -238,7 +238,6 @@ class Trace:
             enable_artifact_visualization=value_or(options.enable_artifact_visualization, True),
             enable_step_logs=value_or(options.enable_step_logs, True),
             extra=options.extra,
-            secrets=options.secrets,
             model=options.model,
             code_digest=self._code_digest(step.entrypoint, options),
             cache_on=dependencies_of(step.entrypoint, options, what=f"Step '{key}'"),

@@ -53,8 +53,6 @@ class Overrides(Protocol):
     @property
     def substitutions(self) -> Mapping[str, str]: ...
     @property
-    def secrets(self) -> Sequence[str]: ...
-    @property
     def place(self) -> str | None: ...
     @property
     def run_name(self) -> str | None: ...
@@ -96,7 +94,6 @@ class ParameterOverrides:
     enable_step_logs: bool | None = None
     extra: Mapping[str, object] = field(default_factory=dict)
     substitutions: Mapping[str, str] = field(default_factory=dict)
-    secrets: Sequence[str] = ()
     place: str | None = None
     run_name: str | None = None
     tags: Sequence[str] = ()

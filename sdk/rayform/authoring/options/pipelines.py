@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -47,7 +47,6 @@ class PipelineDefaults:
     enable_step_logs: bool | None
     extra: Mapping[str, object]
     substitutions: Mapping[str, str]
-    secrets: Sequence[str]
     ignored: tuple[str, ...]
 
     @classmethod
@@ -88,6 +87,5 @@ class PipelineDefaults:
             enable_step_logs=value_or(file.enable_step_logs, written.get("enable_step_logs")),
             extra={**written.get("extra", {}), **file.extra},
             substitutions={**written.get("substitutions", {}), **file.substitutions},
-            secrets=list(dict.fromkeys((*written.get("secrets", ()), *file.secrets))),
             ignored=(*settings.ignored, *file.ignored()),
         )

@@ -70,7 +70,6 @@ class StepOptions:
     enable_step_logs: bool | None = None
     extra: Mapping[str, object] = field(default_factory=dict)
     substitutions: Mapping[str, str] = field(default_factory=dict)
-    secrets: Sequence[str] = ()
     is_tracked: bool = False
 
     @classmethod
@@ -126,7 +125,6 @@ class StepOptions:
             enable_step_logs=written.get("enable_step_logs"),
             extra=written.get("extra", {}),
             substitutions=written.get("substitutions", {}),
-            secrets=written.get("secrets", ()),
             is_tracked=is_mlflow(written.get("experiment_tracker")),
         )
 
@@ -152,7 +150,6 @@ class StepOptions:
             ),
             enable_step_logs=value_or(self.enable_step_logs, pipeline.enable_step_logs),
             substitutions={**pipeline.substitutions, **self.substitutions},
-            secrets=list(dict.fromkeys((*pipeline.secrets, *self.secrets))),
         )
 
     def overridden_by(self, configuration: Overrides, name: str, key: str) -> StepOptions:
@@ -198,7 +195,6 @@ class StepOptions:
             enable_step_logs=value_or(entry.enable_step_logs, self.enable_step_logs),
             extra={**self.extra, **entry.extra},
             substitutions={**self.substitutions, **entry.substitutions},
-            secrets=list(dict.fromkeys((*self.secrets, *entry.secrets))),
             ignored=(*self.ignored, *entry.ignored()),
             is_tracked=self.is_tracked or is_mlflow(entry.experiment_tracker),
             retry=value_or(entry.retry, self.retry),

@@ -45,7 +45,6 @@ class CommonOptions(TypedDict, total=False):
         extra: any JSON, kept with the run: `run.config["extra"]`, `run.steps["train"].config["extra"]`.
         substitutions: text by placeholder, for names of artifacts and runs: `{"lang": "en"}` fills in `{lang}`.
         cache_policy: what decides whether a result of an earlier run is used; see `rayform.zenml.CachePolicy`.
-        secrets: names of secrets; each of their keys is a variable while the step runs.
     """
 
     on_start: Hook
@@ -56,7 +55,6 @@ class CommonOptions(TypedDict, total=False):
     extra: Mapping[str, object]
     substitutions: Mapping[str, str]
     cache_policy: object
-    secrets: Sequence[str]
 
 
 class MoreStepOptions(CommonOptions, total=False):
@@ -138,6 +136,7 @@ class PipelineOptions(MorePipelineOptions, total=False):
 
 
 _ELSEWHERE = {
+    "secrets": "Rayform has no secret store: read secrets in the step, from its environment or the cloud's store.",
     "schedule": "Let cron, a systemd timer or CI call `rayform run`.",
     "runtime": "Each step runs in a worker of its own; leave the option out.",
     "execution_mode": "After a failure, Rayform still runs the steps that don't need the failed one; leave it out.",
