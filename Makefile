@@ -28,7 +28,7 @@ test-bare: setup ## Follow the README in a bare Debian container: set up, then r
 	@scripts/bare_machine.sh
 
 check: lint ## Lint and type-check, then run the fast tests
-	@$(PY) -m pytest -q -m "not slow and not docker and not localstack and not e2e and not ray" -n 2 tests
+	@$(PY) -m pytest -q -m "not slow and not docker and not localstack and not e2e and not ray and not browser" -n 2 tests
 
 lint: ## Format check, lint, import walls, types
 	@scripts/lint.sh

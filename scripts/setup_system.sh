@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the emulated cloud and its tests need in addition to Python, and starts Docker Engine.
+# Installs what the emulated cloud and the tests need in addition to Python (for the dashboard, a browser with fonts), and
+# starts Docker Engine.
 # Works on Debian and Ubuntu, as root or with a sudo that asks for no password; elsewhere it says what to install.
 # Idempotent: if everything is installed and the engine answers, it changes nothing and takes a second.
 set -euo pipefail
@@ -9,7 +10,7 @@ cd "$(dirname "$0")/.."
 # installed in another way.
 declare -A brings=(
   [docker.io]=dockerd [iptables]=iptables [debootstrap]=debootstrap [docker-registry]=docker-registry
-  [openssh-client]=ssh [graphviz]=dot [procps]=pgrep
+  [openssh-client]=ssh [graphviz]=dot [procps]=pgrep [chromium]=chromium
 )
 
 say() { printf '== %s\n' "$*"; }
@@ -22,6 +23,7 @@ has_postgres() { compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || has
 
 missing_packages() {
   local package
+  [ -e /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf ] || echo fonts-dejavu-core
   for package in "${!brings[@]}"; do has "${brings[$package]}" || echo "$package"; done
   has_postgres || echo postgresql
 }

@@ -39,6 +39,7 @@ function draw(box, graph, places) {
   if (!graph.nodes.length) return;
   const { width, height } = places.boxes;
   const svg = make("svg", { width: places.width, height: places.height, role: "group", "aria-label": "Graph" });
+  box.tabIndex = 0;
   const arrow = make("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" });
   arrow.append(make("path", { d: "M0 0 8 4 0 8z" }));
   svg.append(arrow);
@@ -49,7 +50,6 @@ function draw(box, graph, places) {
     const link = make(node.href ? "a" : "g", { transform: `translate(${place.x - width / 2} ${place.y - height / 2})`, class: `node s-${node.status}` });
     if (node.href) {
       link.setAttribute("href", node.href);
-      link.setAttribute("aria-label", `${node.label}: ${node.detail}`);
       if (box.dataset.panel) link.addEventListener("click", (event) => openPanel(event, node.href, box.dataset.panel));
     }
     link.append(
@@ -57,7 +57,7 @@ function draw(box, graph, places) {
       make("rect", { width: 5, height: height - 14, x: 6, y: 7, rx: 2.5, class: "stripe" }),
       make("text", { x: 19, y: 19 }, shorten(node.label, 23)),
       make("text", { x: 19, y: 36, class: "detail" }, shorten(node.detail, 31)),
-      make("text", { x: width - 12, y: 20, "text-anchor": "end", class: "sign" }, node.symbol),
+      make("text", { x: width - 12, y: 20, "text-anchor": "end", class: "sign", "aria-hidden": "true" }, node.symbol),
       make("title", {}, `${node.label}: ${node.detail}`),
     );
     if (node.done !== null) link.append(make("rect", { x: 19, y: height - 7, width: width - 32, height: 3, rx: 1.5, class: "rail" }), make("rect", { x: 19, y: height - 7, width: (width - 32) * node.done, height: 3, rx: 1.5, class: "done" }));

@@ -16,6 +16,16 @@ document.addEventListener("submit", (event) => {
   if (question && !confirm(question)) event.preventDefault();
 });
 
+// What scrolls can be reached with the keyboard.
+function reachScrolling() {
+  for (const part of document.querySelectorAll(".scroll, pre, .copy code")) {
+    if (part.scrollWidth > part.clientWidth || part.scrollHeight > part.clientHeight) part.tabIndex = 0;
+  }
+}
+reachScrolling();
+addEventListener("resize", reachScrolling);
+document.addEventListener("rayform:refreshed", reachScrolling);
+
 // A part with data-live="SECONDS" is fetched again and replaced. The answer says whether it stays live.
 const live = () => document.querySelectorAll("[data-live]");
 async function refresh() {

@@ -10,12 +10,12 @@ from support.catalogs import Scene
 
 from rayform_core.errors import NotFoundError
 from rayform_core.ids import new_id
-from rayform_runtime.catalog.entities import NewRun, StepFinish, StepRun, StepStart, StepStatus
+from rayform_runtime.catalog.entities import Run, StepFinish, StepRun, StepStart, StepStatus
 from rayform_runtime.catalog.sql.catalog import SQLCatalog
 from rayform_runtime.catalog.summaries import StepChoice
 
 
-def filled(scene: Scene, catalog: SQLCatalog, seed: int) -> tuple[NewRun, list[StepRun]]:
+def filled(scene: Scene, catalog: SQLCatalog, seed: int) -> tuple[Run, list[StepRun]]:
     """Record step runs of plain and mapped steps, some of which ended, and return the run and all of them."""
     chance = random.Random(seed)
     run = scene.run(f"run-{seed}")
