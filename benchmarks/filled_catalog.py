@@ -23,7 +23,7 @@ from rayform_runtime.catalog.entities import (
     StepStatus,
 )
 
-__all__ = ["fill"]
+__all__ = ["clone", "fill", "template"]
 
 ARTIFACTS = 10
 
@@ -42,9 +42,9 @@ def fill(database: Path, runs: int, versions: int) -> tuple[str, str]:
         connection.execute("PRAGMA synchronous=OFF")
         connection.execute("PRAGMA cache_size=-400000")
         run_ids = [new_id().bytes for _ in range(runs - 1)]
-        _clone(connection, "runs", _runs(connection, run_ids))
+        clone(connection, "runs", _runs(connection, run_ids))
         step_ids = [new_id().bytes for _ in run_ids]
-        _clone(connection, "step_runs", _steps(connection, run_ids, step_ids))
+        clone(connection, "step_runs", _steps(connection, run_ids, step_ids))
         middle = _fill_versions(connection, versions, run_ids, step_ids)
         connection.commit()
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -72,13 +72,15 @@ def _write_originals(client: Client) -> None:
     catalog.finish_run(run_id, RunStatus.COMPLETED)
 
 
-def _template(connection: sqlite3.Connection, table: str, where: str = "1") -> dict[str, Any]:
+def template(connection: sqlite3.Connection, table: str, where: str = "1") -> dict[str, Any]:
+    """Return a row of a table, by column."""
     cursor = connection.execute(f"SELECT * FROM {table} WHERE {where} LIMIT 1")
     names = [column[0] for column in cursor.description]
     return dict(zip(names, cursor.fetchone(), strict=True))
 
 
-def _clone(connection: sqlite3.Connection, table: str, rows: Iterator[dict[str, Any]]) -> None:
+def clone(connection: sqlite3.Connection, table: str, rows: Iterator[dict[str, Any]]) -> None:
+    """Insert rows into a table."""
     first = next(rows, None)
     if first is None:
         return
@@ -90,7 +92,7 @@ def _clone(connection: sqlite3.Connection, table: str, rows: Iterator[dict[str, 
 
 
 def _runs(connection: sqlite3.Connection, ids: list[bytes]) -> Iterator[dict[str, Any]]:
-    original = _template(connection, "runs")
+    original = template(connection, "runs")
     for number, run_id in enumerate(ids, start=1):
         moment = original["created_at"] + number * 1000
         yield {
@@ -108,7 +110,7 @@ def _runs(connection: sqlite3.Connection, ids: list[bytes]) -> Iterator[dict[str
 def _steps(
     connection: sqlite3.Connection, run_ids: list[bytes], ids: list[bytes]
 ) -> Iterator[dict[str, Any]]:
-    original = _template(connection, "step_runs")
+    original = template(connection, "step_runs")
     for number, (run_id, step_id) in enumerate(zip(run_ids, ids, strict=True)):
         yield {**original, "id": step_id, "run_id": run_id, "cache_key": f"k{number}"}
 
@@ -122,7 +124,7 @@ def _fill_versions(
         (artifact_id,) = connection.execute(
             "SELECT id FROM artifacts WHERE name = ?", (f"artifact-{index}",)
         ).fetchone()
-        original = _template(connection, "artifact_versions", f"artifact_id = x'{artifact_id.hex()}'")
+        original = template(connection, "artifact_versions", f"artifact_id = x'{artifact_id.hex()}'")
         ids = [new_id() for _ in range(each - 1)]
         if index == ARTIFACTS // 2 and ids:
             middle = str(ids[len(ids) // 2])
@@ -142,7 +144,7 @@ def _fill_versions(
                     "producer_step_run_id": step_ids[owner],
                 }
 
-        _clone(connection, "artifact_versions", rows())
+        clone(connection, "artifact_versions", rows())
         connection.execute(
             "UPDATE artifacts SET last_number = ?, last_sequence = ? WHERE id = ?", (each, each, artifact_id)
         )

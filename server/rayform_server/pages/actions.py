@@ -6,7 +6,8 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -23,11 +24,14 @@ from rayform_server import context
 from rayform_server.security import checked_form
 
 if TYPE_CHECKING:
+    from rayform.reading.client import Client
+    from rayform.reading.views import RunView
     from rayform_runtime.catalog.entities import Run
 
 __all__ = ["model", "repeat_arguments", "run", "runs"]
 
 Form: TypeAlias = ImmutableMultiDict[str, str]
+_STOP_SECONDS = 2.0
 
 
 async def run(request: Request) -> Response:
@@ -44,7 +48,7 @@ def _run(request: Request, form: Form) -> Response:
         client.delete_pipeline_run(view.id)
         return _back(place.link("/runs", message=f"Deleted run {view.name}."))
     if action == "stop":
-        stop_run(client, view)
+        _stop(client, [view])
         message = f"Asked run {view.name} to stop."
     elif action == "resume":
         if view.status.value == "completed" or not view.status.is_finished:
@@ -57,6 +61,16 @@ def _run(request: Request, form: Form) -> Response:
     else:
         raise UsageError(f"'{action[:50]}' isn't an action of a run.")
     return _back(place.run(view.record, message=message))
+
+
+def _stop(client: Client, views: Sequence[RunView]) -> None:
+    """Ask runs to stop. A run may take a while for it; an error that comes later is not shown."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="stop")
+    stopping = [pool.submit(stop_run, client, view) for view in views]
+    pool.shutdown(wait=False)
+    done, _ = wait(stopping, timeout=_STOP_SECONDS)
+    for each in done:
+        each.result()
 
 
 def repeat_arguments(run: Run) -> list[str] | None:
@@ -121,8 +135,7 @@ def _runs(request: Request, form: Form) -> Response:
         return _back(place.link("/compare/runs", run=refs[:20]))
     views = [client.get_pipeline_run(ref) for ref in refs]
     if action == "stop":
-        for view in views:
-            stop_run(client, view)
+        _stop(client, views)
         message = f"Asked {len(views)} runs to stop."
     elif action == "delete":
         for view in views:
