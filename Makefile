@@ -16,7 +16,7 @@ setup: ## Install everything that demo and tests need (idempotent)
 setup-python: ## Install only the Python environment
 	@scripts/setup.sh python
 
-demo: ## Set up, then run the main job
+demo: ## Set up, then run the main job; DASHBOARD=1 leaves a dashboard of it
 	@scripts/setup.sh demo
 	@scripts/demo.sh
 

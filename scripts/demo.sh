@@ -37,10 +37,17 @@ what_it_knows() {
   rayform artifact lineage classifier
 }
 
+show_dashboard() { # DASHBOARD=1: leave the dashboard of the finished demo running, and its address on the last line
+  [ -n "${DASHBOARD:-}" ] || return 0
+  say "The demo's runs in a browser, until: RAYFORM_HOME=$RAYFORM_HOME rayform dashboard stop"
+  rayform dashboard --detach --stack default --no-open
+}
+
 if ! docker info >/dev/null 2>&1; then
   say "Docker isn't available, so this is only the local half of the demo, without the cloud"
   local_half
   what_it_knows
+  show_dashboard
   exit 0
 fi
 
@@ -90,3 +97,4 @@ rayform localstack down
 printf '\nThe demo took %d s; %d s of that were Terraform (deploy and destroy, most of it waiting for the API).\n' \
   $((SECONDS - began)) "$terraform_seconds"
 printf 'Left in the cloud: %s.\n' "$left"
+show_dashboard

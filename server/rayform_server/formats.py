@@ -59,6 +59,8 @@ def size(count: int) -> str:
 
 def short(value: object, length: int = 200) -> str:
     """Return a value as one line of text."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
     text = value if isinstance(value, str) else json_text(value, indent=None)
     text = " ".join(text.split())
     return text if len(text) <= length else text[: length - 1] + "…"

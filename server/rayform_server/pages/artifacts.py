@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -35,9 +36,9 @@ def artifact(request: Request) -> Response:
     client = context.client_of(request)
     record = client.catalog.get_artifact(request.query_params.get("name", ""))
     state = context.ListState.of(request, f"rayform artifact versions {record.name}")
-    page = client.catalog.list_artifact_versions(
-        state.query({"artifact": [f"eq:{record.name}"]}, hydrate=True)
-    )
+    if "sort" not in request.query_params:
+        state = replace(state, sort="-sequence")
+    page = client.catalog.list_artifact_versions(state.query({"artifact_id": record.id}, hydrate=True))
     entries = [(each.version, each.metadata) for each in reversed(page.items)]
     return context.page(
         request, "artifact.html", artifact=record, state=state, versions=page, curves=curves_of(entries)

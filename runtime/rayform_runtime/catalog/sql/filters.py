@@ -236,6 +236,10 @@ def _compare_id(name: str, entry: Field, operator: str, value: object, database:
         raise UsageError(
             f"'{name}' can't be compared with '{operator}:{value}'.", hint="Give an ID or the start of one."
         )
+    if operator == "eq" and isinstance(value, UUID):
+        return Where(
+            f"{entry.sql} = ?", ids[:1]
+        )  # an index on it and on the order answers this, but no range
     if operator == "ne":
         also = f" OR {entry.sql} IS NULL" if entry.nullable else ""
         return Where(f"({entry.sql} < ? OR {entry.sql} > ?{also})", ids)
