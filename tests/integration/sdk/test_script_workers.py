@@ -95,11 +95,7 @@ def test_spawned_workers_return_what_plain_calls_return(name: str, tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.timeout(5 * SECONDS)
 def test_workers_of_ray_return_what_plain_calls_return(tmp_path: Path) -> None:
-    """On a Ray of this machine the same holds, for arguments, `__main__` and own types.
-
-    `pools_without_guard.py` is left out. It hung since children of a fork inherit Ray's handler of SIGTERM, which plain
-    Ray shows too. `test_forked_children.py` tests what prevents that; with it the script was not run on Ray yet.
-    """
+    """On a Ray of this machine the same holds, for arguments, `__main__`, own types and pools that fork."""
     environment = {**os.environ, "RAYFORM_HOME": str(tmp_path / "home")}
     for arguments in (
         ["orchestrator", "register", "rays", "--flavor", "ray", "--cpus", "2"],
@@ -108,7 +104,7 @@ def test_workers_of_ray_return_what_plain_calls_return(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "rayform.cli", *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-    for name in ("argparse_at_top", "main_module", "own_types"):
+    for name in ("argparse_at_top", "main_module", "own_types", "pools_without_guard"):
         target = [f"{name}.py", *ARGUMENTS]
         direct = started(tmp_path / name, "direct", target)
         run = started(
