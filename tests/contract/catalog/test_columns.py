@@ -9,6 +9,7 @@ from typing import Any
 from support.catalogs import Scene
 
 from rayform_core.ids import new_id
+from rayform_runtime.catalog.calls import RunCall
 from rayform_runtime.catalog.entities import (
     ModelStage,
     RunStatus,
@@ -80,6 +81,7 @@ def fill(scene: Scene, catalog: SQLCatalog) -> dict[str, Any]:
         model_version_id=model_version.id,
         orchestrator_id="job",
     )
+    catalog.record_calls(run.id, [RunCall(0, {"key": "train"}, ["load"])])
     loose = scene.saved("input")
     step_id = new_id()
     begin: dict[str, Any] = {

@@ -42,8 +42,9 @@ def retry_policy(value: object, *, what: str) -> RetryPolicy:
     """
     if isinstance(value, int) and not isinstance(value, bool):
         value = {"max_retries": value}
-    if hasattr(value, "to_retry_policy"):
-        value = value.to_retry_policy()
+    convert = getattr(value, "to_retry_policy", None)  # ZenML's form has one
+    if convert is not None:
+        value = convert()
     return parsed(RetryPolicy, value, what=what, option="retry")
 
 
@@ -55,8 +56,9 @@ def image_spec(value: object, *, what: str) -> ImageSpec | None:
     """
     if value is None:
         return None
-    if hasattr(value, "to_image_spec"):
-        value = value.to_image_spec()
+    convert = getattr(value, "to_image_spec", None)  # ZenML's form has one
+    if convert is not None:
+        value = convert()
     return parsed(
         ImageSpec, {"base_image": value} if isinstance(value, str) else value, what=what, option="image"
     )
