@@ -26,7 +26,9 @@ def without_pydantic_plugins() -> Iterator[None]:
     Rayform's modules, with the parsers of e-mail and zip files: it is loaded when something first asks it.
     """
     if _METADATA not in sys.modules:
-        sys.modules[_METADATA] = importlib.metadata = _MetadataLater(_METADATA)
+        later = _MetadataLater(_METADATA)
+        sys.modules[_METADATA] = later
+        setattr(importlib, "metadata", later)  # noqa: B010  (the type checkers know no such attribute yet)
     if _VARIABLE in os.environ:
         yield
         return

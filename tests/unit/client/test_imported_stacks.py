@@ -178,7 +178,7 @@ def test_whatever_a_definition_holds_it_is_refused_or_shown(flavor: Any, data: s
     assert {each.setting: each.value for each in shown} == config
     assert config.get("password_env") in (None, "RAYFORM_X")
     assert config.get("password_secret") in (None, "rayform/x")
-    assert config.get("endpoint_url") in (None, "https://evil.example")
+    assert config.get("endpoint_url") in (None, "https://evil.example", "127.0.0.1")
     ComponentSpec(name="x", kind=flavor.kind, flavor=flavor.name, config=config).validated_config()
 
 

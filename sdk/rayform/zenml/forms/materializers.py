@@ -61,7 +61,7 @@ class BaseMaterializer(Materializer):
 
         return fileio
 
-    def save(self, data: Any, folder: Path | None = None) -> None:
+    def save(self, data: Any, folder: Path | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Write `data` to files under `self.uri`.
 
         Raises:
@@ -77,7 +77,9 @@ class BaseMaterializer(Materializer):
         """
         raise UsageError(f"{type(self).__name__} has no method `load(self, data_type)`.")
 
-    def save_visualizations(self, data: Any, folder: Path | None = None) -> dict[str, Any]:
+    def save_visualizations(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, data: Any, folder: Path | None = None
+    ) -> dict[str, Any]:
         """Draw pictures under `self.uri` and return the kind of each by its path; none by default."""
         return {}
 
