@@ -118,8 +118,12 @@ def find_prunable(
 
 
 def _is_saved_by_hand(version: ArtifactVersion) -> bool:
-    """Whether a user saved the version, rather than a run. Arguments of runs have IDs made of their content."""
-    return version.output_name is None and version.producer_run_id is None and version.id.version != 5
+    """Whether a user may have saved the version, rather than a run. Arguments of runs have IDs made of their content.
+
+    An output of a deleted run counts as one if it had the artifact's name: it is kept rather than lost.
+    """
+    is_named_so = version.output_name in (None, version.name)
+    return is_named_so and version.producer_run_id is None and version.id.version != 5
 
 
 def _find_leftovers(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -44,7 +43,7 @@ def add_row(client: Client, name: str, uri: str, **changes: object) -> NewArtifa
         digest="0" * 64,
         size=1,
     )
-    row = replace(row, **changes)  # type: ignore[arg-type]
+    row = row._replace(**changes)
     client.catalog.create_artifact_version(row)
     return row
 
