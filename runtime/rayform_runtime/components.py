@@ -13,7 +13,14 @@ from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from rayform_core.errors import NotFoundError, UsageError
 from rayform_core.startup import without_pydantic_plugins
@@ -200,6 +207,7 @@ class StackSpec(BaseModel):
         name: its name.
         components: one of each kind; the container registry may be missing.
         reference: the unique reference of a deployed stack, with which its cloud resources are tagged.
+        is_trusted: whether values and runs of the stack may run code on the user's machine, whoever made them.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -207,6 +215,15 @@ class StackSpec(BaseModel):
     name: str
     components: dict[ComponentKind, ComponentSpec]
     reference: str | None = None
+    is_trusted: bool = False
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # A head with an earlier version of Rayform refuses keys that it doesn't know.
+        fields: dict[str, object] = handler(self)
+        if not self.is_trusted:
+            fields.pop("is_trusted", None)
+        return fields
 
 
 class Stack:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -298,6 +299,7 @@ class StepSpec(_Spec):
         code_digest: digest of the step's source and of the project code that it calls, for the cache key.
         cache_on: digests of what else the cache key holds: the files of `cache_files`, by path, and `cache_on`.
         settings: ZenML's settings that Rayform ignores, by key.
+        signature: of a recorded call of a dynamic pipeline; see `PipelineSpec`.
     """
 
     key: str
@@ -329,6 +331,7 @@ class StepSpec(_Spec):
     code_digest: str = ""
     cache_on: dict[str, str] = Field(default_factory=dict)
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    signature: str | None = None
 
     @property
     def upstream(self) -> set[str]:
@@ -339,6 +342,10 @@ class StepSpec(_Spec):
                 if isinstance(one, StepInput | MapInput | ElementInput):
                     keys.add(one.step)
         return keys
+
+    def signed_parts(self, run_id: UUID) -> tuple[str, ...]:
+        """Return the texts that `signature` signs for a run."""
+        return "call", str(run_id), self.model_copy(update={"signature": None}).model_dump_json()
 
     @property
     def is_mapped(self) -> bool:
@@ -399,6 +406,7 @@ class PipelineSpec(_Spec):
         cache_by_default: of a dynamic pipeline, whether its steps are cached that don't say so themselves.
         step_images: of a dynamic pipeline, the images of steps with one of their own, by the step's name.
         overrides: of a dynamic pipeline, the configuration that overrides the options of its steps, as JSON.
+        signature: proves to the machine on which the run began that it did, so that it may run this code again.
     """
 
     name: str
@@ -430,6 +438,7 @@ class PipelineSpec(_Spec):
     cache_by_default: bool = True
     step_images: dict[str, ImageSpec] = Field(default_factory=dict)
     overrides: dict[str, Any] | None = None
+    signature: str | None = None
 
     @property
     def images(self) -> dict[str, ImageSpec]:
@@ -438,6 +447,11 @@ class PipelineSpec(_Spec):
         if self.is_dynamic:
             return {ANY_STEP: pipeline, **self.step_images}
         return {step.key: step.image or pipeline for step in self.steps}
+
+    def signed_parts(self, run_id: UUID) -> tuple[str, ...]:
+        """Return what `signature` signs for a run; calls of a dynamic pipeline have signatures of their own."""
+        changes: dict[str, Any] = {"signature": None, **({"steps": []} if self.is_dynamic else {})}
+        return "run", str(run_id), self.model_copy(update=changes).model_dump_json()
 
     def parts_of(self, code_digest: str) -> dict[str, str]:
         """Return the digests of the code that a step can reach, by place."""

@@ -117,6 +117,7 @@ def load_artifact(
     version: str | int | None = None,
     *,
     as_type: type | Mapping[str, type] | None = None,
+    trust_pickle: bool = False,
 ) -> Any:
     """Load the value of an artifact version.
 
@@ -124,6 +125,7 @@ def load_artifact(
         name_or_id: an artifact's name, or a version's UUID or a unique prefix of it.
         version: the version of the artifact with this name; by default the latest.
         as_type: the type to make of it; see `ArtifactVersionView.load`.
+        trust_pickle: whether it may run code; see `ArtifactVersionView.load`.
 
     Returns:
         the value.
@@ -137,7 +139,7 @@ def load_artifact(
     """
     from rayform.reading.client import Client
 
-    return Client().get_artifact_version(name_or_id, version).load(as_type=as_type)
+    return Client().get_artifact_version(name_or_id, version).load(as_type=as_type, trust_pickle=trust_pickle)
 
 
 def register_artifact(

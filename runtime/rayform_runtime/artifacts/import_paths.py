@@ -10,7 +10,6 @@ from __future__ import annotations
 import builtins
 import contextlib
 import importlib
-import importlib.util
 import keyword
 import os
 import sys
@@ -21,15 +20,19 @@ from pathlib import Path
 from types import ModuleType
 
 from rayform_core.errors import IntegrityError, UsageError, nearest
+from rayform_runtime.artifacts.module_files import find_file
 
 __all__ = [
     "TypeChangedError",
     "TypeGoneError",
     "import_path",
     "is_importable",
+    "loaded_modules",
     "main_as_imported",
     "main_name",
+    "replacement_of",
     "resolve",
+    "split",
     "types_replaced",
 ]
 
@@ -91,23 +94,40 @@ def is_importable(kind: type) -> bool:
         return False
 
 
+def split(path: str) -> tuple[str, str]:
+    """Return the module and the qualified name of an import path.
+
+    Raises:
+        UsageError: it isn't an import path.
+    """
+    module_name, _, qualname = path.partition(":") if isinstance(path, str) else ("", "", "")
+    if not all(part.isidentifier() for part in (*module_name.split("."), *qualname.split("."))):
+        raise UsageError(
+            f"{str(path)[:200]!r} is not the import path of a type.",
+            why="An import path has the form 'module:name'. A type that is defined inside a function has none.",
+            hint="Define the type at the top level of a module.",
+        )
+    return module_name, qualname
+
+
+def replacement_of(path: str) -> type | None:
+    """Return the type that the reader takes instead of the one that an import path names; see `types_replaced`."""
+    return _replaced.get({}).get(path) if isinstance(path, str) else None
+
+
 def resolve(path: str) -> object:
-    """Import the object that an import path names.
+    """Import the object that an import path names; the caller trusts whoever wrote the path.
+
+    `trust.resolve_stored` resolves the names in stored values.
 
     Raises:
         UsageError: the path isn't an import path.
         TypeGoneError: the module or the name in it doesn't exist here.
     """
-    replacement = _replaced.get({}).get(path)
+    replacement = replacement_of(path)
     if replacement is not None:
         return replacement
-    module_name, _, qualname = path.partition(":")
-    if not all(part.isidentifier() for part in (*module_name.split("."), *qualname.split("."))):
-        raise UsageError(
-            f"{path[:200]!r} is not the import path of a type.",
-            why="An import path has the form 'module:name'. A type that is defined inside a function has none.",
-            hint="Define the type at the top level of a module.",
-        )
+    module_name, qualname = split(path)
     module: ModuleType | None = None
     for module in _modules(module_name, path):
         target: object = module
@@ -220,19 +240,33 @@ def _modules(name: str, path: str) -> Iterator[ModuleType]:
         ) from error
 
 
+def loaded_modules(name: str) -> list[ModuleType]:
+    """Return the loaded modules that may hold what a path with this module's name names, the likeliest first."""
+    if name in _MAIN:
+        return [sys.modules[main] for main in _MAIN if main in sys.modules]
+    modules = []
+    main = sys.modules.get("__main__")
+    file = getattr(main, "__file__", None)
+    if main is not None and file is not None and Path(file).stem == name.rpartition(".")[2]:
+        key = (name, file)
+        if key not in _is_main:
+            _is_main[key] = _leads_to(name, file)
+        if _is_main[key]:
+            modules.append(main)
+    if (module := sys.modules.get(name)) is not None and module is not main:
+        modules.append(module)
+    return modules
+
+
 def _leads_to(name: str, file: str) -> bool:
     """Whether a module's name leads to a file, or to nothing at all."""
     module = sys.modules.get(name)
     if module is not None:
         origin = getattr(module, "__file__", None)
     else:
-        try:
-            spec = importlib.util.find_spec(name)
-        except (ImportError, ValueError, AttributeError):
-            spec = None
-        if spec is None:
+        origin = find_file(name)  # not by `importlib.util.find_spec`, which imports the packages above
+        if origin is None:
             return True
-        origin = spec.origin
     return origin is not None and os.path.realpath(origin) == os.path.realpath(file)
 
 

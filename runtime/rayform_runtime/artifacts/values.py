@@ -11,18 +11,23 @@ from uuid import UUID
 
 from rayform_core.errors import ConflictError, IntegrityError, RayformError, UsageError
 from rayform_core.files import disk_error, make_private, storage_error
-from rayform_runtime.artifacts.import_paths import TypeGoneError, import_path, resolve, types_replaced
+from rayform_runtime.artifacts.import_paths import TypeGoneError, import_path, types_replaced
 from rayform_runtime.artifacts.materializers.base import Materializer, prove_saved
 from rayform_runtime.artifacts.materializers.registry import (
     REGISTERED,
     UnsupportedTypeError,
     check_loadable,
     find,
+    is_rayforms,
     materializer_for,
     resolve_materializer,
+    resolve_stored_materializer,
+    resolve_stored_type,
 )
 from rayform_runtime.artifacts.stores.files import refuse_unsafe_names
+from rayform_runtime.artifacts.stores.interface import CorruptArtifactError
 from rayform_runtime.artifacts.stores.manifest import is_embeddable
+from rayform_runtime.artifacts.trust import trust
 
 if TYPE_CHECKING:
     from rayform_runtime.artifacts.stores.interface import ArtifactStore, Commit, Manifest
@@ -111,11 +116,17 @@ def save_value(
             and is_embeddable(files)
             and not (keeps_pictures and _draws(worker))
         ):
-            worker.prove_files(value, files)
+            with trust(lambda: True):  # what the proof loads is what was just written
+                worker.prove_files(value, files)
             facts = {**(_extract(worker, value) if keeps_facts else {}), **(metadata or {})}
             try:
                 commit = store.commit_files(
-                    id, files, type=import_path(kind), materializer=import_path(chosen), metadata=facts
+                    id,
+                    files,
+                    type=import_path(kind),
+                    materializer=import_path(chosen),
+                    metadata=facts,
+                    is_own=True,
                 )
             except ConflictError:
                 commit = _earlier_commit(store, id, files)
@@ -134,6 +145,7 @@ def save_value(
                         materializer=import_path(chosen),
                         metadata=facts,
                         visualizations={name: picture.path for name, picture in pictures.items()},
+                        is_own=True,
                     )
                 except ConflictError:
                     commit = _earlier_commit(store, id, folder)
@@ -145,7 +157,11 @@ def save_value(
     if pictures:
         from rayform_runtime.catalog.entities import Visualization
 
-        shown = tuple(Visualization(name, picture.kind, picture.path) for name, picture in pictures.items())
+        digests = {file.path: file.digest for file in commit.manifest.files}
+        shown = tuple(
+            Visualization(name, picture.kind, picture.path, digests.get(picture.path, ""))
+            for name, picture in pictures.items()
+        )
     return SavedValue(
         commit.uri, commit.manifest, str(worker.ASSOCIATED_ARTIFACT_TYPE), shown, _summarise(worker, value)
     )
@@ -235,6 +251,7 @@ def commit_staged(store: ArtifactStore, staged: StagedValue) -> str:
                     type=staged.type,
                     materializer=staged.materializer,
                     metadata=staged.metadata,
+                    is_own=True,
                 )
             except ConflictError:
                 pass  # another run committed the same content at the same time
@@ -249,6 +266,7 @@ def load_value(
     type: str | None = None,
     materializer: str | None = None,
     as_type: type | Mapping[str, type] | None = None,
+    trusted: bool = False,
 ) -> object:
     """Load a value and check its digest.
 
@@ -260,8 +278,11 @@ def load_value(
         digest, type, materializer: what the catalog has; by default, what the manifest has.
         as_type: load the value as this type instead of the type that it was saved with; or types by the import paths
             of those that they replace, wherever in the value these are.
+        trusted: whether the value may run code, as a pickle does. By default only values may that this machine made;
+            see `trust`.
 
     Raises:
+        UntrustedError: the value isn't trusted, and would run code or import modules that aren't the project's.
         ArtifactMissingError: the data is gone.
         CorruptArtifactError: the data isn't what was committed.
         TypeGoneError: the value's type or materializer can't be imported here.
@@ -274,18 +295,36 @@ def load_value(
     if as_type is not None:
         saved = type or store.read_manifest(uri).type
         with types_replaced(as_type if isinstance(as_type, Mapping) else {saved: as_type}):
-            return load_value(store, uri, digest=digest, type=saved, materializer=materializer)
-    chosen = None if materializer is None else resolve_materializer(materializer)
-    if chosen is not None and chosen.needs_no_folder():
-        files = store.read_files(uri, digest=digest)
-        if files is not None:
+            return load_value(
+                store, uri, digest=digest, type=saved, materializer=materializer, trusted=trusted
+            )
+    with trust(lambda: trusted or _is_own(store, uri, digest, type, materializer)):
+        chosen = None if materializer is None else resolve_stored_materializer(materializer)
+        if chosen is not None and chosen.needs_no_folder():
+            files = store.read_files(uri, digest=digest)
+            if files is not None:
+                worker = chosen()
+                return _load_as(worker, partial(worker.from_files, files), store, uri, type)
+        with store.open_local(uri, digest=digest) as folder:
+            if chosen is None:
+                chosen = resolve_stored_materializer(store.read_manifest(uri).materializer)
             worker = chosen()
-            return _load_as(worker, partial(worker.from_files, files), store, uri, type)
-    with store.open_local(uri, digest=digest) as folder:
-        if chosen is None:
-            chosen = resolve_materializer(store.read_manifest(uri).materializer)
-        worker = chosen()
-        return _load_as(worker, partial(worker.load, folder), store, uri, type)
+            return _load_as(worker, partial(worker.load, folder), store, uri, type)
+
+
+def _is_own(
+    store: ArtifactStore, uri: str, digest: str | None, type: str | None, materializer: str | None
+) -> bool:
+    """Whether this machine committed the value, with this type and by this materializer."""
+    from rayform_runtime.artifacts.stores.manifest import is_own
+
+    manifest = store.read_manifest(uri)
+    return (
+        is_own(manifest)
+        and digest in (None, manifest.digest)
+        and type in (None, manifest.type)
+        and materializer in (None, manifest.materializer)
+    )
 
 
 def _load_as(
@@ -293,14 +332,31 @@ def _load_as(
 ) -> object:
     try:
         # It was a class when it was saved. If it no longer is, the materializer decides what that means.
-        kind = cast("type", resolve(saved or store.read_manifest(uri).type))
+        path = saved or store.read_manifest(uri).type
+        kind = cast("type", resolve_stored_type(path, worker.__class__))
     except (TypeGoneError, UsageError) as error:
         if not worker.NEEDS_DATA_TYPE:
             with contextlib.suppress(IntegrityError):
                 return load(object)
         error.add_note(f"While loading artifact '{uri}'.")
         raise
-    return load(kind)
+    try:
+        return load(kind)
+    except (RayformError, ImportError):
+        raise
+    except Exception as error:
+        if not is_rayforms(worker.__class__):
+            raise  # the user's code
+        raise CorruptArtifactError(
+            f"The artifact '{uri}' can't be loaded.",
+            why=f"{worker.__class__.__name__} can't read its files: {_one_line(error)}",
+            hint="Restore it from a backup, load it with the versions of the packages that saved it, or run the step "
+            "again.",
+        ) from error
+
+
+def _one_line(error: Exception) -> str:
+    return f"{error.__class__.__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def _choose(
@@ -345,11 +401,12 @@ def _save(
     worker: Materializer, value: object, files: dict[str, bytes] | None, folder: Path, place: str
 ) -> None:
     try:
-        if files is None:
-            worker.save(value, folder)
-            prove_saved(worker, value, folder)
-        else:
-            worker.prove_files(value, files)
+        with trust(lambda: True):  # what the proof loads is what was just written
+            if files is None:
+                worker.save(value, folder)
+                prove_saved(worker, value, folder)
+            else:
+                worker.prove_files(value, files)
         for path, data in (files or {}).items():
             make_private((folder / path).parent)
             (folder / path).write_bytes(data)

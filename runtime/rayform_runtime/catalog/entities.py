@@ -114,11 +114,19 @@ class StepError:
 
 @dataclass(frozen=True, slots=True)
 class Visualization:
-    """A picture of a value, stored inside its artifact; `kind` is html, image, csv, markdown or json."""
+    """A picture of a value, stored inside its artifact.
+
+    Args:
+        name: its name.
+        kind: html, image, csv, markdown or json.
+        path: its file, relative to the artifact's folder.
+        digest: digest of the file; empty if an earlier version of Rayform recorded it.
+    """
 
     name: str
     kind: str
     path: str
+    digest: str = ""
 
 
 # One attribute for each fact that users filter, sort and see by its name: more than 15.

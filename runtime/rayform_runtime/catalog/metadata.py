@@ -21,7 +21,7 @@ from pathlib import PurePath
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from rayform_core.errors import UsageError
+from rayform_core.errors import IntegrityError, UsageError
 from rayform_core.secret_rules import masked
 
 __all__ = [
@@ -166,8 +166,15 @@ def decode_json(text: str | None) -> Any:
     """Return the document in JSON text made by `encode_json`; `None` for `None`."""
     if text is None:
         return None
-    document = json.loads(text)
-    return _restore(document) if '"$type"' in text else document
+    try:
+        document = json.loads(text)
+        return _restore(document) if '"$type"' in text else document
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise IntegrityError(
+            "A JSON text in the catalog can't be read.",
+            why=f"{type(error).__name__}: {str(error)[:200]}.",
+            hint="Another program wrote it: restore the catalog from a backup, or delete the run or artifact.",
+        ) from error
 
 
 def decode_object(text: str | None) -> dict[str, object]:

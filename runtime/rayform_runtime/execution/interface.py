@@ -99,6 +99,8 @@ class PipelineFacts(NamedTuple):
         import_paths: see `spec.PipelineSpec`.
         debug: open pdb where a step raises.
         program: what `__main__` and `sys.argv` are.
+        materializers: import paths of the materializers that the pipeline's annotations name. By naming one that runs
+            code, the user consents to loading what it stored.
     """
 
     name: str = ""
@@ -107,6 +109,7 @@ class PipelineFacts(NamedTuple):
     import_paths: Sequence[str] = ()
     debug: bool = False
     program: Program = NO_PROGRAM
+    materializers: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

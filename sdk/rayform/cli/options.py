@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LONGEST_AGE",
+    "TRUST_HELP",
     "Numbers",
     "PageRequest",
     "confirm",
@@ -51,6 +52,10 @@ class Numbers(click.FloatRange):
 
 LONGEST_AGE = 36_500
 """Days."""
+
+TRUST_HELP = (
+    "Run its code although it wasn't begun on this machine: you trust all who may write to the catalog."
+)
 
 
 def stack_option(command: Callable[..., R]) -> Callable[..., R]:

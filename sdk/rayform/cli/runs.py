@@ -10,7 +10,15 @@ import click
 
 from rayform.cli import LazyGroup
 from rayform.cli.names import run_names
-from rayform.cli.options import PageRequest, confirm, opened_client, page_options, stack_option, yes_option
+from rayform.cli.options import (
+    TRUST_HELP,
+    PageRequest,
+    confirm,
+    opened_client,
+    page_options,
+    stack_option,
+    yes_option,
+)
 from rayform.cli.output import (
     DROPPED,
     Column,
@@ -264,8 +272,9 @@ def follow(run: str, raw: bool, stack: str | None) -> None:
 @runs.command()
 @click.argument("run", shell_complete=run_names)
 @click.option("--no-cache", is_flag=True, help="Run every missing step; take none from the cache.")
+@click.option("--trust", is_flag=True, help=TRUST_HELP)
 @stack_option
-def resume(run: str, no_cache: bool, stack: str | None) -> None:
+def resume(run: str, no_cache: bool, trust: bool, stack: str | None) -> None:
     """Continue a run that failed, was stopped or was killed; only its missing steps run.
 
     It continues on the stack that it began on, whichever stack is active. With --stack you can only name that stack.
@@ -274,7 +283,7 @@ def resume(run: str, no_cache: bool, stack: str | None) -> None:
 
     with opened_client(stack) as client:
         resume = resume_run if stack is not None else resume_on_own_stack
-        resume(client, client.get_pipeline_run(run), no_cache=no_cache)
+        resume(client, client.get_pipeline_run(run), no_cache=no_cache, trust=trust)
 
 
 @runs.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from rayform.cli.options import stack_option
+from rayform.cli.options import TRUST_HELP, stack_option
 
 __all__ = ["spin"]
 
@@ -13,8 +13,9 @@ __all__ = ["spin"]
 @click.argument("run", metavar="RUN")
 @click.argument("step", metavar="STEP")
 @click.option("--debug", is_flag=True, help="Run the step in this process and open pdb where it raises.")
+@click.option("--trust", is_flag=True, help=TRUST_HELP)
 @stack_option
-def spin(run: str, step: str, debug: bool, stack: str | None) -> None:
+def spin(run: str, step: str, debug: bool, trust: bool, stack: str | None) -> None:
     """Run one step of an earlier run again, with the same inputs.
 
     RUN is a run's name, its ID, or a prefix of either; STEP is the step's key in the pipeline. The step runs today's
@@ -32,4 +33,4 @@ def spin(run: str, step: str, debug: bool, stack: str | None) -> None:
 
     opened = open_stack(stack)
     client = Client(stack=opened)
-    spin_step(client.get_pipeline_run(run), step, opened, debug=debug)
+    spin_step(client.get_pipeline_run(run), step, opened, debug=debug, trust=trust)

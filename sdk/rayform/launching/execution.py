@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING
 
 from rayform.authoring.code_facts import BackgroundGitFacts, code_place, environment_facts, user_name
@@ -13,6 +14,7 @@ from rayform.authoring.tracing import trace_call
 from rayform.launching.cached_values import cached_summaries
 from rayform.launching.failures import failed_run_error, keep_tracebacks_short
 from rayform.launching.progress import PlainProgress, Progress, cache_table
+from rayform.launching.run_consent import signed
 from rayform.launching.run_names import new_run_name
 from rayform.stacks.open import open_stack
 from rayform_core.ids import new_id
@@ -84,6 +86,8 @@ def execute(request: RunRequest, stack: Stack) -> RunView:
         PipelineFailedError: the run ended without success.
         KeyboardInterrupt: Ctrl-C stopped it.
     """
+    if not request.resume:
+        request = replace(request, spec=signed(request.spec, request.run_id))
     shown_spec = request.spec
     if request.only is not None:
         shown_spec = shown_spec.model_copy(

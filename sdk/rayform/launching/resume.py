@@ -20,7 +20,9 @@ def stop_run(client: Client, run: RunView) -> None:
         client.active_stack.orchestrator.stop(run.id, client.active_stack)
 
 
-def resume_on_own_stack(client: Client, run: RunView, *, no_cache: bool = False) -> RunView:
+def resume_on_own_stack(
+    client: Client, run: RunView, *, no_cache: bool = False, trust: bool = False
+) -> RunView:
     """Resume a run on the stack that it began on, even if `client` uses another stack with the same catalog.
 
     See `resume_run` for the arguments, and for what else is raised.
@@ -32,7 +34,7 @@ def resume_on_own_stack(client: Client, run: RunView, *, no_cache: bool = False)
     _refuse_unresumable(run)
     if not _began_on(run, client.active_stack_model):
         client, run = _from_own_stack(client, run)
-    return resume_run(client, run, no_cache=no_cache)
+    return resume_run(client, run, no_cache=no_cache, trust=trust)
 
 
 def _from_own_stack(client: Client, run: RunView) -> tuple[Client, RunView]:
@@ -69,7 +71,7 @@ def _began_on(run: RunView, stack: StackSpec) -> bool:
     return bool(recorded.get("components") == components)
 
 
-def resume_run(client: Client, run: RunView, *, no_cache: bool = False) -> RunView:
+def resume_run(client: Client, run: RunView, *, no_cache: bool = False, trust: bool = False) -> RunView:
     """Resume a run that ended without success, under its own ID: run only its missing steps.
 
     Blocks until the run ends, and shows its progress.
@@ -79,18 +81,21 @@ def resume_run(client: Client, run: RunView, *, no_cache: bool = False) -> RunVi
         run: the run.
         no_cache: run every missing step instead of looking for its results in the cache; by default the cache
             is used.
+        trust: run the code of a run that wasn't begun on this machine.
 
     Returns:
         the run, as it is at its end.
 
     Raises:
         ConflictError: the run is running, it completed, or it began on another stack.
+        UntrustedRunError: it wasn't begun on this machine, and isn't trusted.
         IntegrityError: its stored pipeline can't be read.
         PipelineFailedError: it failed again.
     """
     from pydantic import ValidationError
 
     from rayform.launching.execution import execute
+    from rayform.launching.run_consent import refuse_untrusted
     from rayform.launching.spin import with_current_code
     from rayform_runtime.execution.interface import RunRequest
     from rayform_runtime.spec import PipelineSpec
@@ -111,6 +116,7 @@ def resume_run(client: Client, run: RunView, *, no_cache: bool = False) -> RunVi
             why=f"{error.error_count()} of its fields are wrong.",
             hint="Another version of Rayform wrote it; run the pipeline again.",
         ) from error
+    refuse_untrusted(run, spec, is_trusted=trust or client.is_trusted)
     # The body of a dynamic pipeline makes its calls again, with the code as it is now.
     current = spec if spec.is_dynamic else with_current_code(spec)
     request = RunRequest(run_id=run.id, run_name=run.name, spec=current, resume=True, no_cache=no_cache)

@@ -48,7 +48,7 @@ def with_current_code(spec: PipelineSpec) -> PipelineSpec:
     return spec.model_copy(update={"steps": steps})
 
 
-def spin_step(run: RunView, key: str, stack: Stack, *, debug: bool = False) -> RunView:
+def spin_step(run: RunView, key: str, stack: Stack, *, debug: bool = False, trust: bool = False) -> RunView:
     """Run one step of an earlier run again, alone, on the inputs that it had.
 
     This makes a new run; the earlier run stays as it is.
@@ -58,6 +58,7 @@ def spin_step(run: RunView, key: str, stack: Stack, *, debug: bool = False) -> R
         key: the step's key in the pipeline. For a mapped step, `key` runs all instances and `key[2]` only that one.
         stack: the stack that the earlier run was on.
         debug: run the step in this process and open pdb where it raises; by default it runs in a worker.
+        trust: run the code of a run that wasn't begun on this machine.
 
     Returns:
         the new run.
@@ -65,14 +66,17 @@ def spin_step(run: RunView, key: str, stack: Stack, *, debug: bool = False) -> R
     Raises:
         NotFoundError: the run has no such step, or never started that instance of it.
         UsageError: `key` names an instance, and the step isn't mapped.
+        UntrustedRunError: the run wasn't begun on this machine, and isn't trusted.
         PipelineFailedError: the step failed.
     """
     from rayform.authoring.code_facts import environment_facts, git_facts, user_name
     from rayform.launching.execution import execute
+    from rayform.launching.run_consent import refuse_untrusted
 
     spec = PipelineSpec.model_validate(run.config)
     key, index = _step_and_instance(key, spec, run, stack)
     # A user who names a step wants it to run, whatever its conditions say.
+    refuse_untrusted(run, spec, is_trusted=trust or stack.spec.is_trusted, step=key)
     chosen = spec.model_copy(update={"steps": [spec.step(key).model_copy(update={"conditions": []})]})
     current = with_current_code(chosen).step(key)
     spec = spec.model_copy(update={"steps": [current if s.key == key else s for s in spec.steps]})

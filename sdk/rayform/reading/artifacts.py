@@ -204,7 +204,11 @@ def get_lineage(
 
 
 def load_version(
-    client: Reader, record: ArtifactVersion, *, as_type: type | Mapping[str, type] | None = None
+    client: Reader,
+    record: ArtifactVersion,
+    *,
+    as_type: type | Mapping[str, type] | None = None,
+    trust_pickle: bool = False,
 ) -> Any:
     """Load the value of a version; `ArtifactVersionView.load` calls this."""
     from rayform_runtime.artifacts.values import load_value
@@ -216,6 +220,7 @@ def load_version(
         type=record.type,
         materializer=record.materializer,
         as_type=as_type,
+        trusted=trust_pickle or client.is_trusted,
     )
 
 

@@ -99,6 +99,11 @@ class Client:
         return self._stack.spec
 
     @property
+    def is_trusted(self) -> bool:
+        """Whether values and runs of the stack may run code on this machine, whoever made them (`--trusted`)."""
+        return self._record.is_trusted if self._record is not None else self._stack.spec.is_trusted
+
+    @property
     def catalog(self) -> Catalog:
         """The stack's catalog."""
         return self._stack.catalog if self._catalog is None else self._catalog

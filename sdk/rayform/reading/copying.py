@@ -115,6 +115,7 @@ def _earlier_copy(target: Client, model: str, source_id: UUID) -> UUID | None:
 
 def _copied_data(source: Client, target: Client, artifact: ArtifactVersion) -> NewArtifactVersion:
     """Commit the artifact's files to the target store under the same UUID; reading them verifies them."""
+    from rayform_runtime.artifacts.stores.manifest import is_own
     from rayform_runtime.catalog.entities import NewArtifactVersion
 
     store = source.artifact_store
@@ -135,6 +136,7 @@ def _copied_data(source: Client, target: Client, artifact: ArtifactVersion) -> N
                 materializer=manifest.materializer,
                 metadata=manifest.metadata,
                 visualizations=manifest.visualizations,
+                is_own=is_own(manifest),
             )
         except ConflictError:
             # An earlier copy, interrupted before it wrote its row, has committed the same bytes.

@@ -69,12 +69,21 @@ def _existing(names: Mapping[str, str | None]) -> dict[str, str]:
     return existing
 
 
-def update_stack(name: str, *, remove_container_registry: bool = False, **changes: str | None) -> StackRecord:
-    """Change the components of a stack.
+def update_stack(
+    name: str,
+    *,
+    remove_container_registry: bool = False,
+    trusted: bool | None = None,
+    **changes: str | None,
+) -> StackRecord:
+    """Change the components of a stack, or whether it is trusted.
 
     Args:
         name: the stack.
         remove_container_registry: remove its container registry.
+        trusted: whether values and runs of the stack may run code on this machine, whoever made them: pickles are
+            loaded, and other users' runs resumed. Set it if you trust all who may write to its catalog and its
+            artifact store. `None` leaves it as it is.
         changes: `orchestrator`, `artifact_store`, `container_registry`, `catalog`: names of registered
             components; those that are left out or `None` stay.
 
@@ -90,7 +99,11 @@ def update_stack(name: str, *, remove_container_registry: bool = False, **change
         if remove_container_registry:
             merged.pop("container-registry", None)
         record = StackRecord(
-            name, old.profile, {k: merged[k] for k in files.KINDS if k in merged}, old.reference
+            name,
+            old.profile,
+            {k: merged[k] for k in files.KINDS if k in merged},
+            old.reference,
+            is_trusted=old.is_trusted if trusted is None else trusted,
         )
         write(record)
     return record
@@ -133,7 +146,13 @@ def _copy(name: str, new_name: str, *, keep_reference: bool) -> StackRecord:
     files.check_name("stack", new_name)
     if new_name in stack_names(old.profile):
         raise ConflictError(f"There is a stack '{new_name}' already.", hint="Choose another name.")
-    record = StackRecord(new_name, old.profile, old.components, old.reference if keep_reference else None)
+    record = StackRecord(
+        new_name,
+        old.profile,
+        old.components,
+        old.reference if keep_reference else None,
+        is_trusted=old.is_trusted,
+    )
     write(record)
     return record
 

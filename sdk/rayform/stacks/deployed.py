@@ -67,7 +67,14 @@ def register_deployed(name: str, outputs: Mapping[str, object], *, activate: boo
         for record in records:
             components.write_component(record)
         names = {**dict.fromkeys(NEEDED, DEFAULT), **{r.kind: r.name for r in records}}
-        stack = StackRecord(name, profile, {k: names[k] for k in files.KINDS if k in names}, reference)
+        is_trusted = name in stack_names(profile) and read_stack(name, profile=profile).is_trusted
+        stack = StackRecord(
+            name,
+            profile,
+            {k: names[k] for k in files.KINDS if k in names},
+            reference,
+            is_trusted=is_trusted,
+        )
         write(stack)
         if activate:
             set_profile_stack(profile, name)

@@ -24,7 +24,7 @@ __all__ = [
     "write",
 ]
 
-_STACK_KEYS: files.Keys = {"name": str, "components": dict, "reference": str}
+_STACK_KEYS: files.Keys = {"name": str, "components": dict, "reference": str, "trusted": bool}
 NEEDED = ("orchestrator", "artifact-store", "catalog")
 
 
@@ -37,6 +37,7 @@ class StackRecord:
         profile: the stack's profile.
         components: the component's name by kind.
         reference: unique reference of a deployed stack, the tag of its cloud resources.
+        is_trusted: whether values and runs of the stack may run code on this machine, whoever made them.
         problem: why its file can't be used; then it has no components.
     """
 
@@ -45,6 +46,7 @@ class StackRecord:
     components: Mapping[str, str] = field(default_factory=dict)
     reference: str | None = None
     problem: str | None = None
+    is_trusted: bool = False
 
 
 def stack_names(profile: str | None = None) -> list[str]:
@@ -68,7 +70,11 @@ def read_stack(name: str, *, profile: str | None = None) -> StackRecord:
     if data is None:
         raise NotFoundError("stack", name, known=stack_names(profile))
     return StackRecord(
-        name, profile, checked_components(data.get("components", {}), str(path)), data.get("reference")
+        name,
+        profile,
+        checked_components(data.get("components", {}), str(path)),
+        data.get("reference"),
+        is_trusted=data.get("trusted") is True,
     )
 
 
@@ -120,12 +126,19 @@ def get_stack(name: str, *, profile: str | None = None) -> StackSpec:
         ComponentKind(kind): components.to_component_spec(components.read_component(kind, component))
         for kind, component in record.components.items()
     }
-    return StackSpec(name=record.name, components=specs, reference=record.reference)
+    return StackSpec(
+        name=record.name, components=specs, reference=record.reference, is_trusted=record.is_trusted
+    )
 
 
 def write(record: StackRecord) -> None:
     """Write a stack's registration; the caller holds the registry's lock."""
     files.write_yaml(
         files.stack_file(record.profile, record.name),
-        {"name": record.name, "components": dict(record.components), "reference": record.reference},
+        {
+            "name": record.name,
+            "components": dict(record.components),
+            "reference": record.reference,
+            **({"trusted": True} if record.is_trusted else {}),
+        },
     )

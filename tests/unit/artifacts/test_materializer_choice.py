@@ -155,7 +155,11 @@ def test_a_type_that_is_gone_is_reported(
         load_value(local_store, saved.uri)
     with pytest.raises(TypeGoneError, match="can't be imported here.*no_such_package"):
         load_value(
-            local_store, saved.uri, type="no_such_package.x:Y", materializer=saved.manifest.materializer
+            local_store,
+            saved.uri,
+            type="no_such_package.x:Y",
+            materializer=saved.manifest.materializer,
+            trusted=True,
         )
 
 

@@ -171,9 +171,10 @@ def test_a_live_run_of_another_host_survives_any_clock(tmp_path: Path) -> None:
     other.close()
 
 
-def test_log_is_made_with_its_first_output(tmp_path: Path) -> None:
+def test_log_is_made_with_its_first_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A silent step leaves no file; output is appended, private, and read from any byte."""
-    path = tmp_path / "logs" / "one.log"
+    monkeypatch.setenv("RAYFORM_HOME", str(tmp_path))
+    path = tmp_path / "logs" / "run" / "one.log"
     log = LogFile(path)
     assert read_log(path.as_uri(), None) == b""
     log.write(b"first\n")

@@ -103,7 +103,8 @@ def with_attributes(kind: Any, path: str, attributes: Mapping[str, object]) -> o
     slots = _slots(kind)
     for name, item in attributes.items():
         is_property = isinstance(getattr(kind, name, None), property)
-        if name not in fields and ((slotted and name not in slots) or is_property):
+        is_pythons = name[:2] == name[-2:] == "__" and name != "__orig_class__"
+        if name not in fields and ((slotted and name not in slots) or is_property or is_pythons):
             raise changed(path, f"The saved value has an attribute '{name}', which the type no longer has.")
         object.__setattr__(value, name, item)
     for name, field in fields.items():

@@ -104,6 +104,8 @@ class Materializer(abc.ABC):
     Attributes:
         ASSOCIATED_TYPES: the types.
         ASSOCIATED_ARTIFACT_TYPE: the kind of value that users see, an `ArtifactType`.
+        RUNS_CODE: whether loading runs code that the files hold, as a pickle does. Then only values are loaded that
+            this machine made, or that the reader trusts. Set it in a class whose `load` unpickles.
         NEEDS_DATA_TYPE: if false, a value loads though its type can't be imported; `load` then gets `object`.
 
     Example:
@@ -120,6 +122,7 @@ class Materializer(abc.ABC):
 
     ASSOCIATED_TYPES: ClassVar[tuple[type, ...]] = ()
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[str] = "data"
+    RUNS_CODE: ClassVar[bool] = False
     NEEDS_DATA_TYPE: ClassVar[bool] = True
 
     def __init_subclass__(cls, **kwargs: object) -> None:

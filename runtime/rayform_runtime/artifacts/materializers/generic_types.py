@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from rayform_core.errors import UsageError
-from rayform_runtime.artifacts.import_paths import resolve
+from rayform_runtime.artifacts.import_paths import TypeChangedError
+from rayform_runtime.artifacts.trust import resolve_stored
 
 __all__ = ["decode_type", "encode_type", "parametrized"]
 
@@ -74,10 +75,26 @@ def encode_type(annotation: Any, path_of: Callable[[type], str], where: str) -> 
     )
 
 
+def _class(path: Any) -> object:
+    """Return a class, or a form of the module `typing`: `path["argument"]` of anything else may be any call."""
+    import enum
+
+    kind = resolve_stored(path)
+    if isinstance(kind, type) and not issubclass(kind, enum.Enum):
+        return kind
+    if path.startswith("typing:") and type(kind).__module__ == "typing":
+        return kind
+    raise TypeChangedError(
+        f"A stored value of type '{path[:200]}' can't be loaded.",
+        why="It was saved as a type, and isn't one any more.",
+        hint="Restore the class.",
+    )
+
+
 def decode_type(stored: Any) -> Any:
     """Return the type that `encode_type` turned into JSON."""
     if isinstance(stored, str):
-        return resolve(stored)
+        return _class(stored)
     what, *rest = stored
     if what == "ellipsis":
         return ...
@@ -88,7 +105,7 @@ def decode_type(stored: Any) -> Any:
     if what == "literal":
         return typing.Literal[tuple(rest[0])]
     if what == "generic":
-        generic: Any = resolve(rest[0])
+        generic: Any = _class(rest[0])
         arguments = tuple(decode_type(each) for each in rest[1])
         return generic[arguments if len(arguments) != 1 else arguments[0]]
     members = [decode_type(each) for each in rest[0]]

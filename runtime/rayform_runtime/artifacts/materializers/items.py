@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TypedDict, cast
 
 from rayform_core.files import make_private
-from rayform_runtime.artifacts.import_paths import import_path, resolve
+from rayform_runtime.artifacts.import_paths import import_path
 from rayform_runtime.artifacts.materializers.base import Materializer, prove_saved
 from rayform_runtime.artifacts.materializers.registry import (
     check_loadable,
     find,
-    resolve_materializer,
+    resolve_stored_materializer,
+    resolve_stored_type,
     unsupported,
 )
 
@@ -87,8 +88,9 @@ class ItemReader:
         if not self._items:
             self._items.extend(json.loads((self._folder / _LIST).read_bytes()))
         item = self._items[number]
-        chosen = resolve_materializer(item["materializer"])()
-        return chosen.load(self._folder / _FOLDER / str(int(number)), cast("type", resolve(item["type"])))
+        chosen = resolve_stored_materializer(item["materializer"])
+        place = self._folder / _FOLDER / str(int(number))
+        return chosen().load(place, cast("type", resolve_stored_type(item["type"], chosen)))
 
 
 class SameItems:

@@ -32,6 +32,7 @@ from rayform_runtime.artifacts.materializers.attributes import (
 from rayform_runtime.artifacts.materializers.generic_types import decode_type, encode_type, parametrized
 from rayform_runtime.artifacts.materializers.registry import UnsupportedTypeError, find
 from rayform_runtime.artifacts.materializers.zones import StoredZone, zone_form, zone_of
+from rayform_runtime.artifacts.trust import is_of_projects_module, is_trusted, resolve_stored, untrusted
 
 if TYPE_CHECKING:
     from collections import OrderedDict, defaultdict
@@ -44,6 +45,8 @@ _SMALL = 4096
 """Bytes; larger data goes into a file of its own."""
 _LARGEST_INT = 1 << 4096
 """Python refuses to read decimal integers of more than 4,300 digits."""
+_MAPPINGS = ("sklearn.utils._bunch:Bunch", "scipy.optimize._optimize:OptimizeResult")
+_ARRAY_MODULES = ("numpy", "scipy._lib.array_api_compat.numpy", "scipy._external.array_api_compat.numpy")
 _PLAIN = frozenset((str, bool, type(None)))
 _SCALARS = frozenset((str, bool, type(None), int, float))
 
@@ -250,8 +253,7 @@ _ENCODERS: dict[str, Callable[[Encoder, Any, str], JSON]] = {
     "collections:deque": lambda e, v, w: {"$deque": [e._list(list(v), w), v.maxlen]},
     "collections:defaultdict": _encode_default_dict,
     **pandas_scalars.ENCODERS,
-    "sklearn.utils._bunch:Bunch": _encode_mapping,
-    "scipy.optimize._optimize:OptimizeResult": _encode_mapping,
+    **dict.fromkeys(_MAPPINGS, _encode_mapping),
     **standard_types.ENCODERS,
 }
 
@@ -293,7 +295,7 @@ def _decode_time(text: str, zone: StoredZone, fold: int) -> time:
 
 def _class(path: str, is_right: Callable[[type], bool], what: str) -> Any:
     """Import a class, and check that it still is what it was when a value of it was saved."""
-    kind = resolve(path)
+    kind = resolve_stored(path)
     if not (isinstance(kind, type) and is_right(kind)):
         raise TypeChangedError(
             f"A stored value of type '{path}' can't be loaded.",
@@ -340,7 +342,7 @@ def _decode_namedtuple(
 def _decode_mapping(
     path: str, pairs: Iterable[tuple[object, object]], attributes: Mapping[str, object]
 ) -> object:
-    kind = _class(path, lambda k: issubclass(k, dict), "a dict")
+    kind = _class(path, lambda k: issubclass(k, dict) and (path in _MAPPINGS or is_trusted()), "a dict")
     value = kind.__new__(kind)
     dict.update(value, pairs)
     vars(value).update(attributes)
@@ -364,7 +366,23 @@ def _decode_pydantic(path: str | type, stored: dict[str, Any]) -> object:
 def _decode_default_dict(path: str | None, pairs: Iterable[tuple[object, object]]) -> object:
     from collections import defaultdict
 
-    return defaultdict(_class(path, lambda k: True, "a class") if path else None, pairs)
+    return defaultdict(_class(path, _may_be_called, "a class") if path else None, pairs)
+
+
+def _may_be_called(kind: type) -> bool:
+    """Whether a stored value may have a class called later, without arguments: as the factory of a missing item."""
+    return kind.__module__ in ("builtins", "collections") or is_of_projects_module(kind) or is_trusted()
+
+
+def _decode_module(name: str) -> ModuleType:
+    """Return a module of functions for arrays, which results of SciPy keep."""
+    module = sys.modules.get(name)
+    if name not in _ARRAY_MODULES and not is_trusted():
+        raise untrusted(
+            f"A stored value holds the module '{str(name)[:200]}'.",
+            "It was not made on this machine, and may hold no module but those of array functions.",
+        )
+    return import_module(name) if module is None else module
 
 
 def _decode_attributed_dict(
@@ -404,7 +422,7 @@ _DECODERS: dict[str, Callable[..., object]] = {
     "$bytearray": lambda stored: bytearray(b64decode(stored)),
     "$date": date.fromisoformat,
     **array_codec.DECODERS,
-    "$module": import_module,
+    "$module": _decode_module,
     "$type": decode_type,
     "$uuid": _constructor("uuid:UUID"),
     "$decimal": _constructor("decimal:Decimal"),

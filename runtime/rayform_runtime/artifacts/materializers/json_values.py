@@ -41,6 +41,12 @@ def _encoded(value: object, store_item: Callable[[object, str], int]) -> bytes:
 def _decoded(data: bytes, data_type: type, load_item: Callable[[int], object]) -> object:
     try:
         return json.loads(data, object_hook=Decoder(load_item).hook)
+    except RecursionError as error:
+        raise CorruptArtifactError(
+            f"The JSON of a value of type '{import_path(data_type)}' can't be read.",
+            why="It is nested too deeply.",
+            hint="Restore the artifact from a backup, or run the step again.",
+        ) from error
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise CorruptArtifactError(
             f"The JSON of a value of type '{import_path(data_type)}' can't be read.",

@@ -453,9 +453,9 @@ class ArrayReader:
     def _extension(self, data: Any, stored: StoredArray) -> Any:
         import pandas as pd
 
-        from rayform_runtime.artifacts.import_paths import resolve
+        from rayform_runtime.artifacts.trust import resolve_stored
 
-        resolve(stored["type"])  # the package registers its dtype when it is imported
+        resolve_stored(stored["type"])  # the package registers its dtype when it is imported
         dtype: Any = pd.api.types.pandas_dtype(stored["dtype"])
         return dtype.__from_arrow__(data)
 

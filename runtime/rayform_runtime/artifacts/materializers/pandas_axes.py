@@ -11,6 +11,7 @@ from rayform_core.errors import UsageError
 from rayform_runtime.artifacts.import_paths import import_path, resolve
 from rayform_runtime.artifacts.materializers.json_codec import JSON, Decoder, Encoder
 from rayform_runtime.artifacts.materializers.pandas_arrays import ArrayReader, ArrayWriter, StoredArray
+from rayform_runtime.artifacts.trust import resolve_stored
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,9 +167,12 @@ class AxisReader:
 
 def _offset(stored: Any) -> Any:
     from pandas.tseries.frequencies import to_offset
+    from pandas.tseries.offsets import BaseOffset
 
     if isinstance(stored, str):
         return to_offset(stored)
     path, n, normalize, arguments = stored
-    kind = cast("Any", resolve(path))
+    kind = cast("Any", resolve_stored(path))
+    if not (isinstance(kind, type) and issubclass(kind, BaseOffset)):
+        raise ValueError(f"{path[:100]!r} is no frequency")
     return kind(n, normalize=normalize, **arguments)

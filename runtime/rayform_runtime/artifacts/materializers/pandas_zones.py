@@ -66,4 +66,9 @@ def decode_zone(stored: Any) -> Any:
     if how == "pytz offset":
         return import_module("pytz").FixedOffset(rest[0])
     zones = import_module("dateutil.tz")
-    return zones.tzutc() if how == "dateutil utc" else zones.gettz(rest[0]) or zones.tzfile(rest[0])
+    if how == "dateutil utc":
+        return zones.tzutc()
+    zone = zones.gettz(rest[0])
+    if zone is None:
+        raise ValueError(f"there is no time zone {str(rest[0])[:100]!r}")
+    return zone

@@ -21,6 +21,7 @@ class CloudpickleMaterializer(Materializer):
     packages that it was made with.
     """
 
+    RUNS_CODE = True
     NEEDS_DATA_TYPE = False
 
     def save(self, value: Any, folder: Path) -> None:

@@ -69,6 +69,9 @@ class PILMaterializer(Materializer):
 
         about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
         if not about["png"]:
+            width, height = about["size"]
+            if not 0 <= width * height <= 8 * (folder / _RAW).stat().st_size:
+                raise ValueError("the file has fewer pixels than the image")
             return Image.frombytes(about["mode"], tuple(about["size"]), (folder / _RAW).read_bytes())
         with Image.open(folder / _IMAGE, formats=["PNG"]) as image:
             loaded = image.copy()  # unlike the original, the copy keeps no file open

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rayform_runtime.artifacts.import_paths import TypeChangedError, import_path, resolve
+from rayform_runtime.artifacts.import_paths import TypeChangedError, import_path
 from rayform_runtime.artifacts.materializers.registry import UnsupportedTypeError
+from rayform_runtime.artifacts.trust import resolve_stored
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -78,7 +79,7 @@ def decode_model(path: str | type, stored: Mapping[str, Any]) -> BaseModel:
     """
     from pydantic import BaseModel, RootModel, ValidationError
 
-    kind = resolve(path) if isinstance(path, str) else path
+    kind = resolve_stored(path) if isinstance(path, str) else path
     if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
         raise TypeChangedError(
             f"A stored value of type '{path}' can't be loaded.",

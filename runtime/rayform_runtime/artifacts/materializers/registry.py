@@ -19,6 +19,7 @@ from rayform_runtime.artifacts.materializers.base import (
     user_materializer,
     user_types,
 )
+from rayform_runtime.artifacts.trust import is_of_projects_module, is_trusted, resolve_stored, untrusted
 
 __all__ = [
     "REGISTERED",
@@ -26,9 +27,12 @@ __all__ = [
     "check_loadable",
     "find",
     "is_built_in",
+    "is_rayforms",
     "materializer_for",
     "register",
     "resolve_materializer",
+    "resolve_stored_materializer",
+    "resolve_stored_type",
     "takes_a_subclass_of",
     "unregister",
     "unsupported",
@@ -111,6 +115,10 @@ _FAMILIES: dict[str, str] = {
     "PIL.Image:Image": _PACKAGE + "pil_images:PILMaterializer",
     "matplotlib.figure:Figure": _PACKAGE + "matplotlib_figures:FigureMaterializer",
 }
+
+
+_OWN = frozenset((*_EXACT.values(), *_FAMILIES.values()))
+"""Rayform's own materializers, none of which runs code that files hold."""
 
 
 class UnsupportedTypeError(UsageError):
@@ -197,10 +205,59 @@ def resolve_materializer(path: str) -> type[Materializer]:
         UsageError: the path names something else.
         TypeGoneError: the path can't be imported.
     """
-    materializer = resolve(path)
+    return _checked(path, resolve(path))
+
+
+def resolve_stored_materializer(path: str) -> type[Materializer]:
+    """Return the materializer that a catalog's row, a manifest or a stored value names.
+
+    Raises:
+        UsageError: the path names something else.
+        TypeGoneError: the path can't be imported.
+        UntrustedError: the value isn't trusted, and may not name it; or the materializer runs code that files hold.
+    """
+    if path in _OWN:
+        return _checked(path, resolve(path))
+    materializer = _checked(path, resolve_stored(path))
+    if materializer.RUNS_CODE and not is_trusted():
+        raise untrusted(
+            f"A value stored by '{path[:200]}' isn't loaded.",
+            "Loading it runs any code that its files hold, and this machine didn't make it.",
+        )
+    return materializer
+
+
+def resolve_stored_type(path: str, materializer: type[Materializer]) -> object:
+    """Return the type of a stored value, which the materializer gets; a user's may call it with what the files hold.
+
+    Raises:
+        TypeGoneError: the path can't be imported.
+        UntrustedError: the value isn't trusted, and the materializer doesn't take values of this type.
+    """
+    kind = resolve_stored(path)
+    if is_rayforms(materializer) or is_trusted():
+        return kind
+    takes = [
+        *materializer.ASSOCIATED_TYPES,
+        *(k for k in user_types() if user_materializer(k) is materializer),
+    ]
+    if isinstance(kind, type) and (issubclass(kind, tuple(takes)) if takes else is_of_projects_module(kind)):
+        return kind
+    raise untrusted(
+        f"A stored value names the type '{path[:200]}', which isn't one of '{materializer.__name__}'.",
+        "Its materializer may call the type, and this machine didn't make the value.",
+    )
+
+
+def is_rayforms(materializer: type[Materializer]) -> bool:
+    """Whether a materializer is one of Rayform's, and not a user's."""
+    return materializer.__module__.startswith(_PACKAGE)
+
+
+def _checked(path: str, materializer: object) -> type[Materializer]:
     if not (isinstance(materializer, type) and issubclass(materializer, Materializer)):
         raise UsageError(
-            f"'{path}' is no materializer.",
+            f"'{path[:200]}' is no materializer.",
             why="It isn't a subclass of Materializer.",
             hint="Name a class that saves and loads values.",
         )

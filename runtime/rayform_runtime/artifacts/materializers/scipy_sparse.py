@@ -8,6 +8,7 @@ from typing import Any
 
 from rayform_core.errors import UsageError
 from rayform_runtime.artifacts.import_paths import import_path
+from rayform_runtime.artifacts.materializers.archives import refuse_bombs
 from rayform_runtime.artifacts.materializers.base import Materializer, NotProvedError
 from rayform_runtime.artifacts.materializers.registry import unsupported
 
@@ -50,6 +51,7 @@ class SparseMaterializer(Materializer):
         import scipy.sparse
 
         about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+        refuse_bombs(folder / _DATA)
         value = scipy.sparse.load_npz(folder / _DATA)
         if value.format != about["format"]:
             value = value.asformat(about["format"])

@@ -10,7 +10,9 @@ from typing import Any, ClassVar
 
 from rayform_core.errors import UsageError
 from rayform_runtime.artifacts.import_paths import import_path, main_as_imported, main_name
+from rayform_runtime.artifacts.materializers.archives import refuse_bombs
 from rayform_runtime.artifacts.materializers.base import Materializer, needs, short
+from rayform_runtime.artifacts.materializers.sklearn_names import CLASSES, FUNCTIONS
 
 __all__ = ["SklearnMaterializer"]
 
@@ -21,8 +23,8 @@ _SCHEMA = "schema.json"
 class SklearnMaterializer(Materializer):
     """Stores fitted and unfitted estimators, pipelines and transformers.
 
-    Only types of scikit-learn and types that skops trusts are stored. To store others, such as an estimator of your
-    own, write a subclass that names them:
+    Only classes that `sklearn_names` lists and types that skops trusts are stored and loaded. To store others, such as
+    an estimator of your own, write a subclass that names them:
 
     Attributes:
         TRUSTED: full names of further types that may be loaded, as in `"my_project.models.MyEstimator"`.
@@ -58,6 +60,7 @@ class SklearnMaterializer(Materializer):
             import skops.io
 
         path = folder / _FILE
+        refuse_bombs(path)
         with main_as_imported():
             return skops.io.load(path, trusted=self._trusted(path, data_type))
 
@@ -67,9 +70,7 @@ class SklearnMaterializer(Materializer):
         untrusted = skops.io.get_untrusted_types(file=path)
         trusted = {_of_script(name) for name in self.TRUSTED}
         unknown = sorted(
-            name
-            for name in set(untrusted) - _HARMLESS
-            if not name.startswith("sklearn.") and _of_script(name) not in trusted
+            name for name in set(untrusted) - CLASSES - FUNCTIONS if _of_script(name) not in trusted
         )
         if unknown:
             raise UsageError(
@@ -114,27 +115,6 @@ def _plain(value: object) -> str | int | float | None:
     if isinstance(value, float):
         return value if value - value == 0 else str(value)
     return value if value is None or isinstance(value, str | bool | int) else short(repr(value), 200)
-
-
-# skops lists every type that it doesn't trust by itself. scikit-learn's own classes and functions (trees, kernels,
-# losses) come with the library that the estimator needs anyway, and these others hold or compute plain numbers.
-_HARMLESS = frozenset(
-    {
-        "numpy.dtype",
-        "numpy.max",
-        "numpy.mean",
-        "numpy.median",
-        "numpy.min",
-        "numpy.sum",
-        "scipy._lib.array_api_compat.numpy._aliases.asarray",
-        "scipy.interpolate._bsplines.BSpline",
-        *(
-            f"scipy.sparse._{form}.{form}_{kind}"
-            for form in ("csr", "csc", "coo")
-            for kind in ("array", "matrix")
-        ),
-    }
-)
 
 
 def _of_script(name: str) -> str:

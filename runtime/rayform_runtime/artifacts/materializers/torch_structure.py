@@ -9,6 +9,8 @@ from rayform_core.errors import UsageError
 from rayform_runtime.artifacts.import_paths import TypeChangedError, import_path, is_importable, resolve
 from rayform_runtime.artifacts.materializers.json_codec import JSON, Decoder, Encoder
 from rayform_runtime.artifacts.materializers.registry import unsupported
+from rayform_runtime.artifacts.materializers.torch_names import refuse_reserved, stored_class, stored_function
+from rayform_runtime.artifacts.trust import resolve_stored
 
 if TYPE_CHECKING:
     import torch
@@ -150,6 +152,7 @@ class _Describer:
 
     def attribute(self, value: object, where: str) -> dict[str, JSON]:
         """Return the stored form of an attribute: how it is stored, and the form."""
+        refuse_reserved(where.rpartition(".")[2], value)
         stored = self._special(value, where)
         if stored is not None:
             return stored
@@ -232,7 +235,7 @@ class _Rebuilder:
         if number in self.modules:
             return self.modules[number]
         node = self.nodes[number]
-        kind = resolve(node["type"])
+        kind = resolve_stored(node["type"])
         if not (isinstance(kind, type) and issubclass(kind, self.torch.nn.Module)):
             raise TypeChangedError(
                 f"A stored PyTorch module can't be loaded: '{node['type']}' is no longer the class of a module.",
@@ -241,9 +244,12 @@ class _Rebuilder:
         module = kind.__new__(kind)
         self.torch.nn.Module.__init__(module)
         self.modules[number] = module
-        module.training = node["training"]
-        for name, value in node["attributes"].items():
-            object.__setattr__(module, name, self._attribute(value))
+        module.training = bool(node["training"])
+        for name, stored in node["attributes"].items():
+            value = self._attribute(stored)
+            refuse_reserved(name, value)
+            # Not by `setattr`, which would call a property of the class.
+            module.__dict__[name] = value
         for name, key in node["parameters"].items():
             module._parameters[name] = None if key is None else self.tensors[key]  # type: ignore[assignment] # made parameters by __init__
         for name, key in node["buffers"].items():
@@ -257,7 +263,7 @@ class _Rebuilder:
         return module
 
     def _lazy(self, dtype: str, requires_grad: bool | None) -> torch.Tensor:
-        kind = getattr(self.torch, dtype.removeprefix("torch."))
+        kind = self._constant("dtype", dtype)
         if requires_grad is None:
             return self.torch.nn.UninitializedBuffer(dtype=kind)  # type: ignore[call-arg] # PyTorch's annotations leave it out
         return self.torch.nn.UninitializedParameter(requires_grad=requires_grad, dtype=kind)  # type: ignore[call-arg] # likewise
@@ -275,20 +281,20 @@ class _Rebuilder:
             return self.torch.Size(cast("list[int]", value))
         name = str(value)
         if how == "function":
-            function = resolve(name)
-            if not isinstance(function, _FUNCTIONS):
-                raise UsageError(f"'{name}' of a stored PyTorch module is not a function any more.")
-            return function
+            return stored_function(name)
         if how == "class":
-            kind = resolve(name)
-            if not isinstance(kind, type):
-                raise TypeChangedError(f"'{name}' of a stored PyTorch module is not a class any more.")
-            return kind
+            return stored_class(name)
         if how == "tensor":
             return self.tensors[name]
         if how == "device":
             return self.torch.device(name)
-        return getattr(self.torch, name.removeprefix("torch."))
+        return self._constant(how, name)
+
+    def _constant(self, how: str, name: str) -> Any:
+        value = vars(self.torch).get(name.removeprefix("torch."))
+        if how != "dtype" or not isinstance(value, self.torch.dtype):
+            raise ValueError(f"{name[:100]!r} is no {how[:100]} of PyTorch")
+        return value
 
 
 def _own_hooks(module: torch.nn.Module) -> set[int]:
@@ -345,4 +351,5 @@ def _parametrize(module: torch.nn.Module) -> None:
     parametrizations = module.parametrizations
     if isinstance(parametrizations, torch.nn.ModuleDict):
         for name in parametrizations:
+            refuse_reserved(name, print)
             parametrize._inject_property(module, name)

@@ -97,6 +97,7 @@ class Manifest:
         folder: folder below the artifact's URI that holds the files; empty if they lie at the URI itself. A remote
             store gives each attempt a folder of its own, so that a losing writer can't touch the winner's data.
         embedded: content of all files by path, for a small artifact that lies in its manifest alone.
+        signature: proves to the machine that committed the artifact that it did; see `manifest.is_own`.
     """
 
     id: UUID
@@ -110,6 +111,7 @@ class Manifest:
     schema: int = 1
     folder: str = ""
     embedded: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    signature: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,10 +194,12 @@ class ArtifactStore(abc.ABC):
         materializer: str,
         metadata: Mapping[str, object] | None = None,
         visualizations: Mapping[str, str] | None = None,
+        is_own: bool = False,
     ) -> Commit:
         """Make the staged folder durable under this ID and return its URI and manifest.
 
-        The data comes first, the manifest last and conditionally. Nothing is ever overwritten.
+        The data comes first, the manifest last and conditionally. Nothing is ever overwritten. With `is_own`, the
+        manifest is signed: this process made the value (`save_value` says so), rather than copied its files.
 
         Raises:
             ConflictError: another writer committed a version with this ID first.
@@ -209,13 +213,16 @@ class ArtifactStore(abc.ABC):
         type: str,
         materializer: str,
         metadata: Mapping[str, object] | None = None,
+        is_own: bool = False,
     ) -> Commit:
         """Commit files that are in memory, `{path: content}` with safe relative paths; otherwise like `commit`."""
         with self.staging(id) as folder:
             for path, data in files.items():
                 make_private((folder / path).parent)
                 (folder / path).write_bytes(data)
-            return self.commit(id, folder, type=type, materializer=materializer, metadata=metadata)
+            return self.commit(
+                id, folder, type=type, materializer=materializer, metadata=metadata, is_own=is_own
+            )
 
     @abc.abstractmethod
     def read_manifest(self, uri: str) -> Manifest:

@@ -141,6 +141,7 @@ class LocalArtifactStore(ArtifactStore):
         materializer: str,
         metadata: Mapping[str, object] | None = None,
         visualizations: Mapping[str, str] | None = None,
+        is_own: bool = False,
     ) -> Commit:
         """See `ArtifactStore.commit`."""
         try:
@@ -152,6 +153,7 @@ class LocalArtifactStore(ArtifactStore):
                     materializer=materializer,
                     metadata=metadata,
                     visualizations=visualizations,
+                    is_own=is_own,
                 )
                 write_new_file(f"{staged}/{MANIFEST_NAME}", encode_manifest(manifest), durable=durable)
         except OSError as error:
@@ -166,11 +168,16 @@ class LocalArtifactStore(ArtifactStore):
         type: str,
         materializer: str,
         metadata: Mapping[str, object] | None = None,
+        is_own: bool = False,
     ) -> Commit:
         """See `ArtifactStore.commit_files`. A small artifact lies in its manifest: one file less to sync."""
         if not is_embeddable(files):
-            return super().commit_files(id, files, type=type, materializer=materializer, metadata=metadata)
-        manifest = embedded_manifest(id, files, type=type, materializer=materializer, metadata=metadata)
+            return super().commit_files(
+                id, files, type=type, materializer=materializer, metadata=metadata, is_own=is_own
+            )
+        manifest = embedded_manifest(
+            id, files, type=type, materializer=materializer, metadata=metadata, is_own=is_own
+        )
         data = encode_manifest(manifest)
         with self.staging(id) as staged:
             try:

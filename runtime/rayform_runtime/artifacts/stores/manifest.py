@@ -9,6 +9,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from rayform_core.errors import UsageError
+from rayform_core.machine_key import is_signed, sign
 from rayform_runtime.artifacts.stores.digest import bytes_digest, tree_digest
 from rayform_runtime.artifacts.stores.interface import (
     LARGEST_EMBEDDED,
@@ -28,6 +29,7 @@ __all__ = [
     "encode_manifest",
     "files_of",
     "is_embeddable",
+    "is_own",
     "make_manifest",
 ]
 
@@ -49,6 +51,7 @@ def make_manifest(
     visualizations: Mapping[str, str] | None = None,
     folder: str = "",
     embedded: Mapping[str, bytes] | None = None,
+    is_own: bool = False,
 ) -> Manifest:
     """Build the manifest of an artifact from its files; see `Manifest` for the arguments.
 
@@ -65,11 +68,12 @@ def make_manifest(
                 why=f"Materializer '{materializer}' names it but didn't write it.",
                 hint="Let save_visualizations write into the folder that is passed to it, and return that path.",
             )
+    digest = tree_digest(ordered, without=frozenset(pictures.values()))
     return Manifest(
         id=id,
         type=type,
         materializer=materializer,
-        digest=tree_digest(ordered, without=frozenset(pictures.values())),
+        digest=digest,
         size=sum(file.size for file in ordered),
         files=ordered,
         metadata=dict(metadata or {}),
@@ -77,7 +81,18 @@ def make_manifest(
         folder=folder,
         embedded=dict(embedded or {}),
         schema=MANIFEST_SCHEMA if embedded else 1,
+        signature=sign(*_signed(id, type, materializer, digest)) if is_own else "",
     )
+
+
+def _signed(id: UUID, type: str, materializer: str, digest: str) -> tuple[str, ...]:
+    return "artifact", str(id), type, materializer, digest
+
+
+def is_own(manifest: Manifest) -> bool:
+    """Whether this user committed the artifact on this machine: these files, for this type and materializer."""
+    signed = _signed(manifest.id, manifest.type, manifest.materializer, manifest.digest)
+    return is_signed(manifest.signature, *signed)
 
 
 def embedded_manifest(
@@ -88,6 +103,7 @@ def embedded_manifest(
     materializer: str,
     metadata: Mapping[str, object] | None = None,
     folder: str = "",
+    is_own: bool = False,
 ) -> Manifest:
     """Build the manifest of an artifact that lies in its manifest; see `is_embeddable`."""
     return make_manifest(
@@ -98,6 +114,7 @@ def embedded_manifest(
         metadata=metadata,
         folder=folder,
         embedded=content,
+        is_own=is_own,
     )
 
 
@@ -128,6 +145,8 @@ def encode_manifest(manifest: Manifest) -> bytes:
         "metadata": manifest.metadata,
         "visualizations": manifest.visualizations,
     }
+    if manifest.signature:
+        document["signature"] = manifest.signature
     if manifest.folder:
         document["folder"] = manifest.folder
     if manifest.embedded:
@@ -209,6 +228,7 @@ def _parse(document: dict[str, object]) -> Manifest:
         if "embedded" in document
         else {},
         schema=schema,
+        signature=_is(document.get("signature", ""), str, "signature"),
     )
     if manifest.size != sum(file.size for file in files):
         raise ValueError("The sizes of the files don't add up to 'size'")

@@ -147,6 +147,7 @@ class RemoteArtifactStore(ArtifactStore):
         materializer: str,
         metadata: Mapping[str, object] | None = None,
         visualizations: Mapping[str, str] | None = None,
+        is_own: bool = False,
     ) -> Commit:
         """See `ArtifactStore.commit`. Files are hashed while they are uploaded."""
         base, attempt = version_key(id), _new_attempt()
@@ -158,6 +159,7 @@ class RemoteArtifactStore(ArtifactStore):
             metadata=metadata,
             visualizations=visualizations,
             folder=attempt,
+            is_own=is_own,
         )
         files = list_staged(staged)
         if _is_small(files):
@@ -176,12 +178,12 @@ class RemoteArtifactStore(ArtifactStore):
                 manifest = manifest_of(self._upload_and_seal(staged, uploads))
                 data = encode_manifest(manifest)
             except BaseException:
-                self._discard(uploads)
+                _discard(self, uploads)
                 raise
             try:
                 self._put_manifest(id, data)
             except ConflictError:
-                self._discard(uploads)
+                _discard(self, uploads)
                 raise
             # After any other error the manifest may exist, for instance after Ctrl-C or a lost network.
         with contextlib.suppress(OSError, RayformError):  # the commit is done, and the cache only saves time
@@ -198,11 +200,6 @@ class RemoteArtifactStore(ArtifactStore):
             sealing.join()
         return sealing.result()
 
-    def _discard(self, uploads: Sequence[ObjectUpload]) -> None:
-        """Remove what an attempt has uploaded; prune finds what can't be removed here."""
-        with contextlib.suppress(RayformError):
-            self._remove([upload.key for upload in uploads])
-
     def commit_files(
         self,
         id: UUID,
@@ -211,13 +208,16 @@ class RemoteArtifactStore(ArtifactStore):
         type: str,
         materializer: str,
         metadata: Mapping[str, object] | None = None,
+        is_own: bool = False,
     ) -> Commit:
         """See `ArtifactStore.commit_files`. A small artifact is sent from memory, in its manifest."""
         if not is_embeddable(files):
-            return super().commit_files(id, files, type=type, materializer=materializer, metadata=metadata)
+            return super().commit_files(
+                id, files, type=type, materializer=materializer, metadata=metadata, is_own=is_own
+            )
         folder = _new_attempt()  # stays empty; by its name prune tells the winner from lost attempts
         manifest = embedded_manifest(
-            id, files, type=type, materializer=materializer, metadata=metadata, folder=folder
+            id, files, type=type, materializer=materializer, metadata=metadata, folder=folder, is_own=is_own
         )
         data = encode_manifest(manifest)
         self._put_manifest(id, data)
@@ -414,6 +414,12 @@ class RemoteArtifactStore(ArtifactStore):
             )
         finally:
             self._remove([key])
+
+
+def _discard(store: RemoteArtifactStore, uploads: Sequence[ObjectUpload]) -> None:
+    """Remove what an attempt has uploaded; prune finds what can't be removed here."""
+    with contextlib.suppress(RayformError):
+        store._remove([upload.key for upload in uploads])
 
 
 def _new_attempt() -> str:

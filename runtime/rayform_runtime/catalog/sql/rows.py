@@ -139,12 +139,20 @@ def decode_error(text: str | None) -> StepError | None:
 
 def encode_visualizations(visualizations: Sequence[Visualization]) -> str | None:
     """Return visualizations as JSON."""
-    return encode_json([[v.name, v.kind, v.path] for v in visualizations]) if visualizations else None
+    pictures = [[v.name, v.kind, v.path, *([v.digest] if v.digest else [])] for v in visualizations]
+    return encode_json(pictures) if pictures else None
 
 
 def decode_visualizations(text: str | None) -> tuple[Visualization, ...]:
     """Return the visualizations in JSON text."""
-    return () if text is None else tuple(Visualization(*entry) for entry in decode_json(text))
+    if text is None:
+        return ()
+    entries = decode_json(text)
+    is_ours = isinstance(entries, list) and all(
+        isinstance(entry, list) and len(entry) in (3, 4) and all(isinstance(part, str) for part in entry)
+        for entry in entries
+    )
+    return tuple(Visualization(*entry) for entry in entries) if is_ours else ()
 
 
 def read_run(columns: Iterable[object], database: Database) -> Run:

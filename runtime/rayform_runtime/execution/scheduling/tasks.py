@@ -43,6 +43,12 @@ class TaskMaker:
             spec.import_paths,
             debug=request.debug,
             program=Program.of(spec.program),
+            materializers=[
+                f"{output.materializer.module}:{output.materializer.qualname}"
+                for step in spec.steps
+                for output in step.outputs
+                if output.materializer is not None
+            ],
         )
         self._code_root = spec.code_root
         self._awaits_record = awaits_record

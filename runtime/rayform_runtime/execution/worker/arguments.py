@@ -64,12 +64,12 @@ def load_arguments(task: StepTask, function: Callable[..., object], stack: Stack
             arguments[name] = versions if source.joined else versions[0]
         elif source.joined:
             _fetch_together(source.versions, stack.artifact_store)
-            values = [_load(version, stack.artifact_store) for version in source.versions]
+            values = [_load(version, task, stack) for version in source.versions]
             arguments[name] = tuple(values) if source.is_tuple else values
         elif source.element is None:
-            arguments[name] = _load(source.versions[0], stack.artifact_store)
+            arguments[name] = _load(source.versions[0], task, stack)
         else:
-            arguments[name] = _load_list(source.versions[0], stack.artifact_store)[source.element]
+            arguments[name] = _load_list(source.versions[0], task, stack)[source.element]
     return arguments
 
 
@@ -100,9 +100,14 @@ def _exact(text: str, task: StepTask, function: Callable[..., object]) -> object
 # -- stored values --------------------------------------------------------------------------------------------
 
 
-def _load(version: StoredVersion, store: ArtifactStore) -> Any:
+def _load(version: StoredVersion, task: StepTask, stack: Stack) -> Any:
     return load_value(
-        store, version.uri, digest=version.digest, type=version.type, materializer=version.materializer
+        stack.artifact_store,
+        version.uri,
+        digest=version.digest,
+        type=version.type,
+        materializer=version.materializer,
+        trusted=stack.spec.is_trusted or version.materializer in task.pipeline.materializers,
     )
 
 
@@ -128,7 +133,7 @@ def _fetch_together(versions: Sequence[StoredVersion], store: ArtifactStore) -> 
         list(pool.map(fetch, distant))
 
 
-def _load_list(version: StoredVersion, store: ArtifactStore) -> Sequence[object]:
+def _load_list(version: StoredVersion, task: StepTask, stack: Stack) -> Sequence[object]:
     """Load the list that a mapped step's instances take their elements from.
 
     A short list of plain values is kept for the next instance. A large one, or one of objects that the step may
@@ -137,7 +142,7 @@ def _load_list(version: StoredVersion, store: ArtifactStore) -> Sequence[object]
     global _kept_list
     if _kept_list is not None and _kept_list.uri == version.uri:
         return _kept_list.values
-    values: Sequence[object] = _load(version, store)
+    values: Sequence[object] = _load(version, task, stack)
     plain = all(isinstance(value, str | bytes | int | float | bool | type(None)) for value in values)
     _kept_list = _KeptList(version.uri, values) if plain and len(values) < _LARGEST_KEPT_LIST else None
     return values

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import re
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from rayform_runtime.artifacts.stores.interface import ArtifactStore
+
+_KEY = re.compile(r"logs/\w[\w-]*/\w[\w-]*\.log", re.ASCII)
+"""What `log_key` returns."""
 
 __all__ = ["LocalLogs", "LogFile", "LogUploads", "local_log_path", "log_key", "read_log"]
 
@@ -151,9 +155,15 @@ def read_log(log_uri: str | None, store: ArtifactStore | None, *, start: int = 0
     """
     if log_uri is None:
         return b""
-    parts = urlsplit(log_uri)
-    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+    try:
+        parts = urlsplit(log_uri)
+    except ValueError:
+        raise _no_log(log_uri) from None
+    key = store.key_of(log_uri) if store is not None else None
+    if key is None and parts.scheme == "file" and parts.netloc in ("", "localhost"):
         path = Path(unquote(parts.path))
+        if not _is_log(path):
+            raise _no_log(log_uri)
         try:
             with path.open("rb") as file:
                 file.seek(start)
@@ -162,12 +172,24 @@ def read_log(log_uri: str | None, store: ArtifactStore | None, *, start: int = 0
             return b""
         except OSError as error:
             raise storage_error(error, path) from error
-    key = store.key_of(log_uri) if store is not None else None
-    if store is None or key is None:
-        raise NotFoundError(
-            "log", log_uri, hint="It is outside this stack's store. Switch to the stack that ran it."
-        )
+    if store is None or key is None or not _KEY.fullmatch(key):
+        raise _no_log(log_uri)
     try:
         return store.get_bytes(key, start=start)
     except NotFoundError:
         return b""
+
+
+def _is_log(path: Path) -> bool:
+    """Whether this is a log of this user's local orchestrator: the catalog may name any other file."""
+    folder = home() / "logs"
+    is_named_so = _KEY.fullmatch("/".join(path.parts[-3:])) is not None
+    return is_named_so and path.resolve().is_relative_to(folder.resolve())
+
+
+def _no_log(log_uri: str) -> NotFoundError:
+    return NotFoundError(
+        "log",
+        log_uri[:300],
+        hint="It is no log below this stack's store or this machine's folder of logs. Switch to the stack that ran it.",
+    )

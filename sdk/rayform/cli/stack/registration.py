@@ -268,6 +268,12 @@ def register(
 @click.argument("name", required=False, shell_complete=stack_names)
 @_component_options
 @click.option("--no-container-registry", is_flag=True, help="Remove the container registry from the stack.")
+@click.option(
+    "--trusted/--not-trusted",
+    default=None,
+    help="Whether values and runs of the stack may run code on this machine, whoever made them: pickles are loaded, "
+    "and other users' runs resumed.",
+)
 def update(
     name: str | None,
     orchestrator: str | None,
@@ -275,11 +281,13 @@ def update(
     container_registry: str | None,
     catalog: str | None,
     no_container_registry: bool,
+    trusted: bool | None,
 ) -> None:
-    """Change the components of a stack (by default the active one)."""
+    """Change the components of a stack (by default the active one), or whether it is trusted."""
     record = stacks.update_stack(
         name or stacks.active_stack_name().name,
         remove_container_registry=no_container_registry,
+        trusted=trusted,
         orchestrator=orchestrator,
         artifact_store=artifact_store,
         container_registry=container_registry,

@@ -87,19 +87,21 @@ class ArtifactVersionView(View["ArtifactVersion"]):
     visualizations: Field[tuple[Visualization, ...]] = Field()
     """The pictures of the value that are stored with it."""
 
-    def load(self, *, as_type: AsType = None) -> Any:
+    def load(self, *, as_type: AsType = None, trust_pickle: bool = False) -> Any:
         """Load the value and verify its data against the digest.
 
         Args:
             as_type: the type to make of it, for a value whose own type was renamed or moved; or types by the import
                 paths (`"module:Name"`) of those that they replace, wherever in the value these are.
+            trust_pickle: whether the value may run code, as a pickle does, and import any module. By default only
+                values that your own runs made on this machine may.
 
         Raises:
             IntegrityError: its data is missing, or differs from what was committed; its type is gone, or no longer
                 fits.
             PrerequisiteError: a package that it needs isn't installed.
         """
-        return self.client.load_version(self.record, as_type=as_type)
+        return self.client.load_version(self.record, as_type=as_type, trust_pickle=trust_pickle)
 
     def read(self) -> Any:
         """Load the value (ZenML's older name of `load`)."""
@@ -173,9 +175,9 @@ class Output(ArtifactVersionView):
         super().__init__(versions[0], client)
         self.versions = tuple(ArtifactVersionView(v, client) for v in versions)
 
-    def load(self, *, as_type: AsType = None) -> Any:
+    def load(self, *, as_type: AsType = None, trust_pickle: bool = False) -> Any:
         """Load the value, or the list of values if there are several versions; see `ArtifactVersionView.load`."""
-        values = [version.load(as_type=as_type) for version in self.versions]
+        values = [version.load(as_type=as_type, trust_pickle=trust_pickle) for version in self.versions]
         return values[0] if len(values) == 1 else values
 
     def __len__(self) -> int:

@@ -63,7 +63,9 @@ class Calls:
         self, pipeline: str, recorded: Sequence[RunCall] = (), finished: frozenset[str] = frozenset()
     ) -> None:
         self._pipeline = pipeline
-        self._recorded = [(StepSpec.model_validate(call.step), call) for call in recorded]
+        self._recorded = [
+            (StepSpec.model_validate({**call.step, "signature": None}), call) for call in recorded
+        ]
         self._finished = finished
         self._changed = threading.Condition()
         # What follows is guarded by the condition.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rayform_core.errors import RayformError
+from rayform_core.machine_key import sign
+from rayform_runtime.catalog.calls import RunCall
 from rayform_runtime.catalog.entities import RunStatus, StepError
 from rayform_runtime.components import Stack
 from rayform_runtime.execution.interface import Executor, RunRequest
@@ -15,6 +17,7 @@ from rayform_runtime.execution.scheduling.frontier import Frontier
 from rayform_runtime.execution.scheduling.graph import stored_ids
 from rayform_runtime.execution.scheduling.opening import OpenedRun
 from rayform_runtime.execution.scheduling.pending_records import PendingRecords
+from rayform_runtime.spec import StepSpec
 from rayform_runtime.usercode.tracebacks import step_error
 
 __all__ = ["DynamicRun"]
@@ -51,7 +54,8 @@ class DynamicRun:
             return
         pending.write()  # a call is never recorded before the results that decided about it
         self._catalog.record_calls(
-            self._request.run_id, [call.record for call in new if call.record is not None]
+            self._request.run_id,
+            [self._signed(step, record) for step, record in new if record is not None],
         )
         spec = self._request.spec
         ids = stored_ids(spec.model_copy(update={"steps": [call.step for call in new]}))
@@ -69,6 +73,11 @@ class DynamicRun:
                 frontier.fail(node, step_error(error))
                 continue
             frontier.add(node)
+
+    def _signed(self, step: StepSpec, record: RunCall) -> RunCall:
+        """Return the record of a call with this machine's signature, so that the call can be run again alone."""
+        signature = sign(*step.signed_parts(self._request.run_id))
+        return record._replace(step={**record.step, "signature": signature or None})
 
     def end_of(
         self, errors: Mapping[str, StepError]
