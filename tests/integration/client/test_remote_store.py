@@ -7,6 +7,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,9 @@ def test_save_load_register_and_prune(bucket: str, moto_url: str) -> None:
         store.put_bytes(lost, b"half")
         orphan = f"versions/{uuid.uuid4()}/attempt/value.json"
         store.put_bytes(orphan, b"half")
-        report = client.prune_artifacts(leftover_age=-60)
+        # Values saved by hand are only offered with an age.
+        tomorrow = datetime.now(UTC) + timedelta(days=1)
+        report = client.prune_artifacts(leftover_age=-60, older_than=tomorrow)
         assert [v.id for v in report.versions] == [version.id]
         assert {key for lo in report.leftovers for key in lo.keys} == {lost, orphan}
         assert {o.key for o in store.list_objects("raw/")} == {"raw/deep/a.bin", "raw/b.bin"}
