@@ -7,7 +7,7 @@ import re
 
 from rayform.zenml.refusals import INTEGRATIONS, REFUSED, refused
 
-__all__ = ["EXPORTS", "is_package", "lookup"]
+__all__ = ["EXPORTS", "INTEGRATION_OBJECTS", "is_package", "lookup"]
 
 _FUNCTIONS = "rayform.zenml.forms.functions"
 _SETTINGS = "rayform.zenml.forms.settings"
@@ -213,7 +213,7 @@ EXPORTS: dict[str, dict[str, str]] = {
 }  # fmt: skip
 """By module, `""` for ZenML itself: the objects by name, as `module:name`; `*` stands for all names of a module."""
 
-_INTEGRATION_OBJECTS = {
+INTEGRATION_OBJECTS = {
     "MLFlowExperimentTracker": "rayform.zenml.forms.trackers:MlflowTracker",
     "get_tracking_uri": "rayform.zenml.forms.trackers:get_tracking_uri",
     "PandasMaterializer": f"{_MATERIALIZERS}.pandas_frames:PandasMaterializer",
@@ -223,9 +223,6 @@ _INTEGRATION_OBJECTS = {
     "SklearnMaterializer": f"{_MATERIALIZERS}.sklearn_estimators:SklearnMaterializer",
     "PyTorchModuleMaterializer": f"{_MATERIALIZERS}.torch_modules:TorchModuleMaterializer",
     "PillowImageMaterializer": f"{_MATERIALIZERS}.pil_images:PILMaterializer",
-    "XgboostBoosterMaterializer": f"{_MATERIALIZERS}.xgboost_models:XGBoostMaterializer",
-    "XgboostDMatrixMaterializer": f"{_MATERIALIZERS}.xgboost_models:XGBoostMaterializer",
-    "LightGBMBoosterMaterializer": f"{_MATERIALIZERS}.lightgbm_models:LightGBMMaterializer",
 }
 """Names of integrations that Rayform has, wherever in the integration they stand."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -273,7 +270,7 @@ def _of_integration(module: str, name: str) -> object:
     """Return a name of one of ZenML's integrations: Rayform's own, settings that are ignored, or a refusal."""
     if name.isupper() and module.endswith("constants"):
         return name.lower()
-    if path := _INTEGRATION_OBJECTS.get(name):
+    if path := INTEGRATION_OBJECTS.get(name):
         home, _, attribute = path.partition(":")
         return getattr(importlib.import_module(home), attribute)
     if name.endswith(("Settings", "PodSettings")):

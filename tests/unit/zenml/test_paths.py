@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import subprocess
 import sys
 
 import pytest
 
 import rayform
-from rayform.zenml.paths import EXPORTS, lookup
+from rayform.zenml.paths import EXPORTS, INTEGRATION_OBJECTS, lookup
 from rayform.zenml.refusals import INTEGRATIONS, REFUSED, refused
 from rayform_core.errors import UsageError
 
@@ -77,3 +78,9 @@ def test_importing_rayform_imports_none_of_it() -> None:
     """Users who don't need ZenML's names don't pay for them."""
     program = "import rayform, rayform.authoring.steps, sys; sys.exit('rayform.zenml' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_every_object_of_an_integration_has_a_module() -> None:
+    """The module of each exists; it isn't imported, since some need a library that need not be installed."""
+    modules = {target.partition(":")[0] for target in INTEGRATION_OBJECTS.values()}
+    assert {module for module in modules if importlib.util.find_spec(module) is None} == set()
