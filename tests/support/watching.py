@@ -71,7 +71,10 @@ def watching() -> Iterator[Watched]:
         _installed.append(True)
     watched = Watched()
     _watched.append((threading.get_ident(), watched))
+    # A module that is imported for the first time would write its bytecode, which is no act of the data's.
+    writes_bytecode, sys.dont_write_bytecode = not sys.dont_write_bytecode, True
     try:
         yield watched
     finally:
+        sys.dont_write_bytecode = not writes_bytecode
         _watched.pop()
