@@ -99,7 +99,7 @@ def test_deploy_drift_change_data_and_destroy(stack_home, endpoints, lean):
     assert len(ec2.describe_security_groups(Filters=only)["SecurityGroups"]) == 1
     assert "aws_default_security_group" in state_file.read_text()
 
-    # A changed definition changes only what differs, and mends the drift. More tags than an object of S3 may have are fine.
+    # A changed definition changes only what differs, and corrects the drift. More tags than an object of S3 may have are fine.
     many = ", ".join(f"team/{number} of us: vision" for number in range(9))
     changed = load_definition(lean(more=f"tags: {{{many}}}\n"))
     seen = []
